@@ -1,0 +1,181 @@
+//! A case: a small value with a one-line text form that determines one call, bit for bit, on every machine.
+
+mod generate;
+mod materialize;
+mod shrink;
+mod text;
+
+pub use generate::from_seed;
+pub use materialize::{MAX_BUFFER_BYTES, MaterializeError};
+pub use shrink::shrink;
+pub use text::ParseError;
+
+use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation, PerBuffer, Shape};
+
+/// One call, described. Bulk data come from ChaCha by `seed`; `patches` are laid over them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// What is called.
+    pub operation: Operation,
+    /// Rows of the matrix; 1 for a vector operation.
+    pub rows: usize,
+    /// Columns of the matrix, or the length of the vector.
+    pub cols: usize,
+    /// Row stride in bytes beyond the blocks that a row owns; negative is a stride too small.
+    pub stride: i64,
+    /// Whether a gemv has block scales. `dequantize` always has, the others never.
+    pub scaled: bool,
+    /// Elements by which each buffer starts past a 32-byte boundary in the aligned placement.
+    pub offset: PerBuffer<u8>,
+    /// Elements by which each buffer is longer than needed; negative is a buffer too short.
+    pub spare: PerBuffer<i64>,
+    /// Where codes come from.
+    pub codes: Codes,
+    /// Where x and scales come from.
+    pub regime: Regime,
+    /// Seed of all bulk data.
+    pub seed: u64,
+    /// Concurrent callers.
+    pub threads: u8,
+    /// Tensor of a weights file that gives codes and scales in the place of `codes` and `regime`.
+    pub tensor: Option<String>,
+    /// Elements overwritten with given bits.
+    pub patches: Vec<Patch>,
+}
+
+impl Case {
+    /// The plainest case of a shape: dense, aligned, independent unit-range data.
+    pub fn new(operation: Operation, rows: usize, cols: usize) -> Self {
+        Self {
+            operation,
+            rows,
+            cols,
+            stride: 0,
+            scaled: operation == Operation::Dequantize,
+            offset: PerBuffer::default(),
+            spare: PerBuffer::default(),
+            codes: Codes::Random,
+            regime: Regime::Unit,
+            seed: 0,
+            threads: 1,
+            tensor: None,
+            patches: Vec::new(),
+        }
+    }
+
+    /// Dimensions as they are passed to the kernel. A row stride wraps, as a caller's own arithmetic would.
+    pub fn shape(&self) -> Shape {
+        let row_bytes = self.cols.div_ceil(BLOCK_ELEMENTS).wrapping_mul(BLOCK_BYTES);
+        Shape {
+            rows: self.rows,
+            cols: self.cols,
+            row_stride: row_bytes.wrapping_add_signed(self.stride as isize),
+        }
+    }
+
+    /// The buffers of the call that have an address of their own.
+    pub fn buffers(&self) -> impl Iterator<Item = Buffer> + use<> {
+        self.operation.inputs(self.scaled).iter().copied().chain([Buffer::Out])
+    }
+
+    /// The buffers whose length may differ from what is needed. The output of a vector operation states the length.
+    pub fn resizable_buffers(&self) -> impl Iterator<Item = Buffer> + use<> {
+        let fixed_output = !self.operation.is_matrix();
+        self.buffers().filter(move |&buffer| !(fixed_output && buffer == Buffer::Out))
+    }
+}
+
+/// Where codes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codes {
+    /// Independent and uniform.
+    Random,
+    /// The same code everywhere.
+    Uniform(u8),
+    /// 0, 1, 2, 3, 0, 1 and so on along each row.
+    Ramp,
+}
+
+impl Codes {
+    const ALL: [Self; 6] =
+        [Self::Random, Self::Uniform(0), Self::Uniform(1), Self::Uniform(2), Self::Uniform(3), Self::Ramp];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Uniform(0) => "all0",
+            Self::Uniform(1) => "all1",
+            Self::Uniform(2) => "all2",
+            Self::Uniform(_) => "all3",
+            Self::Ramp => "ramp",
+        }
+    }
+
+    /// The packed byte of four elements of a patterned source; `None` where codes are random.
+    const fn byte(self) -> Option<u8> {
+        match self {
+            Self::Random => None,
+            Self::Uniform(code) => Some((code & 3) * 0b0101_0101),
+            Self::Ramp => Some(0b1110_0100),
+        }
+    }
+}
+
+/// Where x and scales come from. Each regime serves one or more rungs of the ladder (docs/verification.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Regime {
+    /// x uniform on [-a, a], a = min(1, 256 / cols) rounded down to a power of two; scales 1. Rung 4.
+    Unit,
+    /// x uniform on [-10, 10]; scales positive with full mantissas, 2^-7 to 2^-3. Rung 5.
+    Ten,
+    /// Integer x, scales powers of two, so that every order of summation is exact. Rung 2.
+    Integer,
+    /// x is zero but for one column, which has arbitrary bits; scales have full mantissas. Rungs 2 and 6.
+    OneHot,
+    /// Exponents from 2^-60 to 2^60 with full mantissas; scales 2^-20 to 2^20. Rung 5.
+    Wide,
+    /// Subnormal x, and scales 1, 2 or subnormal. Rungs 2 and 5.
+    Subnormal,
+    /// As `Ten` with a few NaN, infinities, -0.0, subnormals and the largest finite values. Rung 6.
+    Special,
+    /// x and scales zero: all that matters is in the patches.
+    Raw,
+}
+
+impl Regime {
+    const ALL: [Self; 8] = [
+        Self::Unit,
+        Self::Ten,
+        Self::Integer,
+        Self::OneHot,
+        Self::Wide,
+        Self::Subnormal,
+        Self::Special,
+        Self::Raw,
+    ];
+
+    /// The name in cases.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Ten => "ten",
+            Self::Integer => "integer",
+            Self::OneHot => "onehot",
+            Self::Wide => "wide",
+            Self::Subnormal => "subnormal",
+            Self::Special => "special",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// Consecutive elements of a buffer, given by their bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// The buffer, an input of the operation.
+    pub buffer: Buffer,
+    /// First element overwritten.
+    pub index: usize,
+    /// Bits of the elements; the low byte only where elements are bytes.
+    pub bits: Vec<u32>,
+}

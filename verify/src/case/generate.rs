@@ -1,0 +1,217 @@
+//! One generator of cases, biased to edges, for fuzzer bytes and for seeds alike.
+
+use arbitrary::{Result, Unstructured};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::{Case, Codes, Patch, Regime};
+use crate::operation::{Buffer, Operation};
+
+/// Rows times columns of a drawn case stay below this, so that a case takes well under a millisecond.
+const MAX_ELEMENTS: usize = 1 << 17;
+
+/// Bytes that a seed is stretched to: enough for every choice of a case.
+const SEED_BYTES: usize = 512;
+
+/// The case number `index` of `operation` in the run that `seed` names. One case in eight has wrong sizes.
+pub fn from_seed(operation: Operation, seed: u64, index: u64) -> Case {
+    let mut key = [0_u8; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&index.to_le_bytes());
+    key[16] = operation as u8;
+    let mut bytes = [0_u8; SEED_BYTES];
+    ChaCha8Rng::from_seed(key).fill_bytes(&mut bytes);
+    let mut u = Unstructured::new(&bytes);
+    let drawn = (|| {
+        let scaled = u.ratio(1, 2)?;
+        if u.ratio(1, 8)? {
+            Case::draw_wrong_sizes(operation, scaled, &mut u)
+        } else {
+            Case::draw(operation, scaled, &mut u)
+        }
+    })();
+    drawn.expect("every choice of the generator has a default for when its bytes run out")
+}
+
+impl Case {
+    /// A case with legal sizes. `scaled` matters to gemv only.
+    ///
+    /// # Errors
+    /// None in practice: bytes that have run out read as zero.
+    pub fn draw(operation: Operation, scaled: bool, u: &mut Unstructured<'_>) -> Result<Self> {
+        let mut case = Self::shaped(operation, scaled, u)?;
+        case.codes = if u.ratio(3, 4)? { Codes::Random } else { *u.choose(&Codes::ALL)? };
+        case.regime = *u.choose(&Regime::ALL)?;
+        case.seed = u64::from(u.arbitrary::<u32>()?);
+        if u.ratio(1, 32)? {
+            case.threads = 2;
+        }
+        for buffer in case.buffers() {
+            if u.ratio(1, 2)? {
+                case.offset[buffer] = u.int_in_range(0..=(32 / operation.width(buffer) as u8 - 1))?;
+            }
+        }
+        for buffer in case.resizable_buffers() {
+            if u.ratio(1, 4)? {
+                case.spare[buffer] = u.int_in_range(1..=40)?;
+            }
+        }
+        if case.regime == Regime::Raw {
+            case.fill_raw(u)?;
+        } else if u.ratio(1, 4)? {
+            for _ in 0..u.int_in_range(1..=3)? {
+                case.patch_one(u)?;
+            }
+        }
+        Ok(case)
+    }
+
+    /// A case with at least one wrong size: a short buffer, a small stride or a product that wraps.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw).
+    pub fn draw_wrong_sizes(operation: Operation, scaled: bool, u: &mut Unstructured<'_>) -> Result<Self> {
+        let mut case = Self::shaped(operation, scaled, u)?;
+        case.cols = case.cols.max(1);
+        case.rows = case.rows.max(1);
+        let faults = if operation.is_matrix() { 4 } else { 0 };
+        match u.int_in_range(0..=faults)? {
+            0 | 1 => case.shorten_one(u)?,
+            2 => {
+                case.rows = case.rows.max(2);
+                case.stride = -u.int_in_range(1..=case.shape().row_bytes() as i64)?;
+            }
+            3 => {
+                // (rows - 1) * row_stride wraps around to a small number of bytes.
+                case.rows = 1 + (1 << u.int_in_range(0..=3)?);
+                let wrapping = (usize::MAX / (case.rows - 1)).wrapping_add(1);
+                let row_bytes = case.shape().row_bytes();
+                case.stride = wrapping.wrapping_add(u.int_in_range(0..=64)?).wrapping_sub(row_bytes) as i64;
+                if case.rows == 2 {
+                    case.stride = -(1 + u.int_in_range(row_bytes as i64..=2 * row_bytes as i64)?);
+                }
+            }
+            _ => {
+                let huge = [usize::MAX, usize::MAX - 255, 1 << 63, 1 << 62, (1 << 62) + 1, 1 << 58];
+                let huge = *u.choose(&huge)?;
+                if u.ratio(1, 2)? { case.rows = huge } else { case.cols = huge }
+            }
+        }
+        Ok(case)
+    }
+
+    fn shaped(operation: Operation, scaled: bool, u: &mut Unstructured<'_>) -> Result<Self> {
+        let cols = edge_length(u)?;
+        let mut case = Self::new(operation, 1, cols);
+        if operation.is_matrix() {
+            case.scaled = scaled;
+            let rows = edge_rows(u)?;
+            case.rows = rows.min((MAX_ELEMENTS / cols.max(1)).max(1));
+            case.stride = edge_stride(case.rows, case.shape().row_bytes(), u)?;
+        }
+        Ok(case)
+    }
+
+    fn shorten_one(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+        let buffers: Vec<Buffer> = self.resizable_buffers().collect();
+        let buffer = *u.choose(&buffers)?;
+        let needed = self.shape().needed(self.operation, buffer) as i64;
+        let all = u.ratio(1, 4)?;
+        self.spare[buffer] = if all { -needed } else { -u.int_in_range(1..=needed.clamp(1, 300))? };
+        Ok(())
+    }
+
+    /// Overwrites one element that matters with edge or arbitrary bits.
+    fn patch_one(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+        let buffer = *u.choose(self.operation.inputs(self.scaled))?;
+        let needed = self.shape().needed(self.operation, buffer) as usize;
+        if needed == 0 {
+            return Ok(());
+        }
+        let index = match u.int_in_range(0..=2)? {
+            0 => 0,
+            1 => needed - 1,
+            _ => u.int_in_range(0..=needed - 1)?,
+        };
+        let bits = match self.operation.width(buffer) {
+            1 if buffer == Buffer::Codes => u.int_in_range(0..=255)?,
+            1 => u32::from(u.arbitrary::<u8>()?),
+            _ if u.ratio(1, 2)? => *u.choose(&EDGE_BITS)?,
+            _ => u.arbitrary()?,
+        };
+        self.patches.push(Patch { buffer, index, bits: vec![bits] });
+        Ok(())
+    }
+
+    /// Fills every input, as far as the bytes go.
+    fn fill_raw(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+        let inputs = self.operation.inputs(self.scaled);
+        for (at, &buffer) in inputs.iter().enumerate() {
+            let width = self.operation.width(buffer);
+            let share = u.len() / (inputs.len() - at) / width;
+            let elements = share.min(self.shape().needed(self.operation, buffer) as usize);
+            let bytes = u.bytes(elements * width)?;
+            let bits = |chunk: &[u8]| chunk.iter().rev().fold(0, |bits, &byte| bits << 8 | u32::from(byte));
+            if elements > 0 {
+                self.patches.push(Patch { buffer, index: 0, bits: bytes.chunks(width).map(bits).collect() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// f32 patterns at which kernels go wrong: zeros, ones, subnormals, largest, infinities, NaNs.
+const EDGE_BITS: [u32; 14] = [
+    0,
+    0x8000_0000,
+    1,
+    0x8000_0001,
+    0x007f_ffff,
+    0x0080_0000,
+    0x3f80_0000,
+    0xbf80_0001,
+    0x4b80_0000,
+    0x7f7f_ffff,
+    0x7f80_0000,
+    0xff80_0000,
+    0x7fc0_0000,
+    0x7f80_0001,
+];
+
+/// Lengths around vector widths, blocks and powers of two, and everything up to about four blocks.
+fn edge_length(u: &mut Unstructured<'_>) -> Result<usize> {
+    let near =
+        |centre: usize, u: &mut Unstructured<'_>| Ok((centre + u.int_in_range(0..=2)?).saturating_sub(1));
+    match u.int_in_range(0..=9)? {
+        0 => u.int_in_range(0..=8),
+        1..=3 => {
+            let unit = *u.choose(&[8, 16, 32, 64, 128, 256])?;
+            near(unit * u.int_in_range(1..=8)?, u)
+        }
+        4..=6 => u.int_in_range(0..=1100),
+        7 => Ok(256 * u.int_in_range(0..=8)? + u.int_in_range(1..=15)?),
+        8 => Ok(256 * u.int_in_range(1..=16)?),
+        _ => near(1 << u.int_in_range(3..=17)?, u),
+    }
+}
+
+/// Row counts around tile heights.
+fn edge_rows(u: &mut Unstructured<'_>) -> Result<usize> {
+    if u.ratio(1, 16)? {
+        return u.int_in_range(0..=70);
+    }
+    u.choose(&[1, 2, 3, 4, 5, 0, 1, 6, 7, 8, 9, 1, 2, 15, 16, 17, 31, 33]).copied()
+}
+
+/// Strides: mostly dense, else a gap of any alignment; anything at all where the stride is not looked at.
+fn edge_stride(rows: usize, row_bytes: usize, u: &mut Unstructured<'_>) -> Result<i64> {
+    if rows <= 1 && u.ratio(1, 4)? {
+        return u.choose(&[-(row_bytes as i64), -1, i64::MAX, i64::MIN]).copied();
+    }
+    match u.int_in_range(0..=5)? {
+        0 => u.int_in_range(1..=65),
+        1 => Ok(64 * u.int_in_range(1..=4)?),
+        2 => Ok((4096 - row_bytes as i64).max(0)),
+        _ => Ok(0),
+    }
+}

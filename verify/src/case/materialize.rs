@@ -1,0 +1,317 @@
+//! From a case to the bytes of its call.
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::{Case, Codes, Regime};
+use crate::inputs::Inputs;
+use crate::operation::{BLOCK_BYTES, Buffer, Operation};
+use crate::weights::{Weights, WeightsError};
+
+/// The largest buffer that a case may ask for.
+pub const MAX_BUFFER_BYTES: usize = 1 << 30;
+
+/// Bytes given to a buffer whose needed size cannot exist, when the wrapped size is unusable too.
+const STUB_BYTES: usize = 64;
+
+/// Why a case has no data.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterializeError {
+    /// A legal case, but too large for this harness.
+    #[error("buffer `{buffer}` of this case needs {bytes} bytes; the most is {MAX_BUFFER_BYTES}")]
+    TooLarge {
+        /// The buffer's name.
+        buffer: &'static str,
+        /// Bytes needed.
+        bytes: u128,
+    },
+    /// A patch outside of its buffer.
+    #[error("patch.{buffer}.{index} is past the end of `{buffer}`, which has {len} elements")]
+    PatchOutside {
+        /// The buffer's name.
+        buffer: &'static str,
+        /// First index that is outside.
+        index: usize,
+        /// Elements of the buffer.
+        len: usize,
+    },
+    /// The case names a tensor and there is no weights file.
+    #[error("the case takes its weights from tensor `{0}`: give the file with --weights")]
+    NoWeights(String),
+    /// The weights file does not give the tensor.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+}
+
+impl Case {
+    /// Makes the data of the call. The same case gives the same bits on every machine.
+    ///
+    /// `weights` is needed by cases with a `tensor` only.
+    ///
+    /// # Errors
+    /// If a buffer would be larger than [`MAX_BUFFER_BYTES`], a patch lies outside of its buffer, or the tensor cannot
+    /// be had.
+    pub fn materialize(&self, weights: Option<&Weights>) -> Result<Inputs, MaterializeError> {
+        let len = |buffer| self.buffer_len(buffer);
+        let mut inputs = Inputs {
+            operation: self.operation,
+            shape: self.shape(),
+            packed: Vec::new(),
+            codes: Vec::new(),
+            scales: None,
+            x: Vec::new(),
+            out_len: len(Buffer::Out)?,
+            offset: self.offset,
+            threads: self.threads,
+            flat: self.is_flat(),
+        };
+        for &buffer in self.operation.inputs(self.scaled) {
+            let len = len(buffer)?;
+            match buffer {
+                Buffer::Packed => inputs.packed = self.packed(len),
+                Buffer::Codes => inputs.codes = self.codes(len),
+                Buffer::Scales => inputs.scales = Some(self.scales(len)),
+                Buffer::X => inputs.x = self.x(len),
+                Buffer::Out => {}
+            }
+        }
+        if let Some(tensor) = &self.tensor {
+            let weights = weights.ok_or_else(|| MaterializeError::NoWeights(tensor.clone()))?;
+            self.lay_tensor(&mut inputs, weights, tensor)?;
+        }
+        self.lay_patches(&mut inputs)?;
+        Ok(inputs)
+    }
+
+    /// Elements of `buffer`: what is needed and the spare. A size that memory cannot hold is wrapped, as the
+    /// arithmetic of a careless caller would.
+    fn buffer_len(&self, buffer: Buffer) -> Result<usize, MaterializeError> {
+        let needed = self.shape().needed(self.operation, buffer);
+        let wanted = needed.saturating_add_signed(i128::from(self.spare[buffer]));
+        let bytes = wanted.saturating_mul(self.operation.width(buffer) as u128);
+        if bytes <= MAX_BUFFER_BYTES as u128 {
+            return Ok(wanted as usize);
+        }
+        if bytes <= 1 << 40 {
+            return Err(MaterializeError::TooLarge { buffer: buffer.name(), bytes });
+        }
+        let wrapped = wanted as u64 as usize;
+        Ok(if wrapped <= MAX_BUFFER_BYTES >> 8 { wrapped } else { STUB_BYTES })
+    }
+
+    /// Whether the data are what rung 4 asks for.
+    fn is_flat(&self) -> bool {
+        self.regime == Regime::Unit
+            && self.codes == Codes::Random
+            && self.patches.is_empty()
+            && self.tensor.is_none()
+    }
+
+    fn stream(&self, buffer: Buffer) -> ChaCha8Rng {
+        let mut key = [0_u8; 32];
+        key[..8].copy_from_slice(&self.seed.to_le_bytes());
+        key[8..14].copy_from_slice(b"qk256.");
+        let mut rng = ChaCha8Rng::from_seed(key);
+        rng.set_stream(buffer as u64);
+        rng
+    }
+
+    fn packed(&self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.stream(Buffer::Packed).fill_bytes(&mut bytes);
+        if let Some(byte) = self.codes.byte() {
+            self.own_bytes(&mut bytes, |own| own.fill(byte));
+        }
+        bytes
+    }
+
+    /// Calls `each` with the blocks of every row that lies within `packed`, the padding of the last block included.
+    fn own_bytes(&self, packed: &mut [u8], mut each: impl FnMut(&mut [u8])) {
+        let shape = self.shape();
+        let row_bytes = shape.row_bytes();
+        for row in 0..shape.rows {
+            let start = row.checked_mul(shape.row_stride).filter(|&start| start < packed.len());
+            let Some(start) = start else { break };
+            let end = packed.len().min(start + row_bytes);
+            each(&mut packed[start..end]);
+            if row_bytes == 0 || shape.row_stride == 0 {
+                break;
+            }
+        }
+    }
+
+    fn codes(&self, len: usize) -> Vec<u8> {
+        match self.codes {
+            Codes::Random => {
+                let mut codes = vec![0; len];
+                self.stream(Buffer::Codes).fill_bytes(&mut codes);
+                codes.iter_mut().for_each(|code| *code &= 3);
+                codes
+            }
+            Codes::Uniform(code) => vec![code & 3; len],
+            Codes::Ramp => (0..len).map(|at| (at & 3) as u8).collect(),
+        }
+    }
+
+    fn scales(&self, len: usize) -> Vec<f32> {
+        let mut rng = self.stream(Buffer::Scales);
+        let needed = self.shape().needed(self.operation, Buffer::Scales).min(len as u128) as usize;
+        let mut scales: Vec<f32> = (0..needed).map(|_| self.regime.scale(rng.next_u64())).collect();
+        if self.regime == Regime::Special {
+            sprinkle(&mut scales, &mut rng);
+        }
+        scales.resize(len, f32::NAN);
+        scales
+    }
+
+    fn x(&self, len: usize) -> Vec<f32> {
+        let mut rng = self.stream(Buffer::X);
+        let needed = self.cols.min(len);
+        let mut x: Vec<f32> = if self.regime == Regime::OneHot {
+            one_hot(needed, &mut rng)
+        } else {
+            (0..needed).map(|_| self.regime.activation(self.cols, rng.next_u64())).collect()
+        };
+        if self.regime == Regime::Special {
+            sprinkle(&mut x, &mut rng);
+        }
+        x.resize(len, f32::NAN);
+        x
+    }
+
+    /// Quantises the first `rows` by `cols` weights of the tensor, or its first `len` as one vector, and lays codes and
+    /// scales over the seeded ones.
+    fn lay_tensor(&self, inputs: &mut Inputs, weights: &Weights, name: &str) -> Result<(), MaterializeError> {
+        let quantized = match self.operation.is_matrix() {
+            true => weights.quantized_matrix(name, self.rows, self.cols)?,
+            false => weights.quantized_vector(name, self.cols)?,
+        };
+        let row_bytes = self.shape().row_bytes();
+        if self.operation == Operation::Lut {
+            let wanted = inputs.codes.iter_mut().zip(quantized.codes());
+            wanted.for_each(|(code, real)| *code = real);
+        }
+        let mut rows = quantized.packed.chunks(row_bytes.max(BLOCK_BYTES));
+        self.own_bytes(&mut inputs.packed, |own| {
+            if let Some(row) = rows.next() {
+                own.copy_from_slice(&row[..own.len()]);
+            }
+        });
+        if let Some(scales) = &mut inputs.scales {
+            scales.iter_mut().zip(&quantized.scales).for_each(|(scale, &real)| *scale = real);
+        }
+        Ok(())
+    }
+
+    fn lay_patches(&self, inputs: &mut Inputs) -> Result<(), MaterializeError> {
+        for patch in &self.patches {
+            let (buffer, len) = (patch.buffer, inputs.len(patch.buffer));
+            let range = patch.index..patch.index.saturating_add(patch.bits.len());
+            let outside =
+                || MaterializeError::PatchOutside { buffer: buffer.name(), index: range.end - 1, len };
+            let bits = patch.bits.iter();
+            match buffer {
+                Buffer::Packed | Buffer::Codes => {
+                    let bytes = if buffer == Buffer::Packed { &mut inputs.packed } else { &mut inputs.codes };
+                    let slots = bytes.get_mut(range.clone()).ok_or_else(outside)?;
+                    slots.iter_mut().zip(bits).for_each(|(slot, &bits)| *slot = bits as u8);
+                }
+                Buffer::Scales | Buffer::X | Buffer::Out => {
+                    let none = &mut Vec::new();
+                    let scales = inputs.scales.as_mut().unwrap_or(none);
+                    let values = if buffer == Buffer::X { &mut inputs.x } else { scales };
+                    let slots = values.get_mut(range.clone()).ok_or_else(outside)?;
+                    slots.iter_mut().zip(bits).for_each(|(slot, &bits)| *slot = f32::from_bits(bits));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Regime {
+    fn activation(self, cols: usize, draw: u64) -> f32 {
+        match self {
+            Self::Unit => signed_unit(draw) * flat_amplitude(cols),
+            Self::Ten | Self::Special => signed_unit(draw) * 10.0,
+            Self::Integer => {
+                // Four scales at most 8 apart: 2 * |x| * 8 * cols stays below 2^24.
+                let limit = ((1 << 20) / cols.max(1)).clamp(1, 1 << 12) as u64;
+                (draw % (2 * limit + 1)) as f32 - limit as f32
+            }
+            Self::Wide => wide(draw, 60),
+            Self::Subnormal => f32::from_bits(draw as u32 & 0x807f_ffff),
+            Self::OneHot | Self::Raw => 0.0,
+        }
+    }
+
+    fn scale(self, draw: u64) -> f32 {
+        match self {
+            Self::Unit => 1.0,
+            Self::Ten | Self::Special => f32::from_bits(0x3c00_0000 + (draw as u32 & 0x01ff_ffff)),
+            Self::Integer => {
+                f32::from_bits(0x3f80_0000 + ((draw as u32 & 3) << 23) | draw as u32 & 0x8000_0000)
+            }
+            Self::OneHot | Self::Wide => wide(draw, 20),
+            Self::Subnormal => {
+                [1.0, 2.0, f32::from_bits((draw >> 2) as u32 & 0x007f_ffff)][(draw % 3) as usize]
+            }
+            Self::Raw => 0.0,
+        }
+    }
+}
+
+/// Uniform on [-1, 1), a multiple of 2^-23.
+fn signed_unit(draw: u64) -> f32 {
+    ((draw as u32 >> 8) as f32 - 8_388_608.0) / 8_388_608.0
+}
+
+/// The amplitude of the unit regime. At 1 the in-order f32 sum misses 1e-4 in 1.7 % of rows of 2048 columns; its error
+/// grows with amplitude times columns, so their product is held at 256 (docs/numerics.md has the measurement).
+fn flat_amplitude(cols: usize) -> f32 {
+    match cols {
+        0..=256 => 1.0,
+        257..=512 => 0.5,
+        513..=1024 => 0.25,
+        _ => 0.125,
+    }
+}
+
+/// Random sign and mantissa, exponent uniform on [-span, span].
+fn wide(draw: u64, span: u64) -> f32 {
+    let exponent = (127 - span + (draw >> 32) % (2 * span + 1)) as u32;
+    f32::from_bits(draw as u32 & 0x807f_ffff | exponent << 23)
+}
+
+fn one_hot(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut x = vec![0.0; len];
+    let (place, bits) = (rng.next_u64() as usize, rng.next_u64());
+    if len > 0 {
+        // Half are plain numbers; the other half any bits at all.
+        x[place % len] = if bits >> 63 == 0 { wide(bits, 30) } else { f32::from_bits(bits as u32) };
+    }
+    x
+}
+
+/// Values that ordinary data never hold.
+const SPECIALS: [f32; 8] = [
+    f32::NAN,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    -0.0,
+    f32::from_bits(1),
+    f32::from_bits(0x807f_ffff),
+    f32::MAX,
+    f32::MIN_POSITIVE,
+];
+
+/// Replaces one to three values, or none in one vector of four.
+fn sprinkle(values: &mut [f32], rng: &mut ChaCha8Rng) {
+    for _ in 0..rng.next_u64() % 4 {
+        let (place, which) = (rng.next_u64() as usize, rng.next_u64() as usize);
+        if !values.is_empty() {
+            let place = place % values.len();
+            values[place] = SPECIALS[which % SPECIALS.len()];
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A shrinker that knows the domain: shapes first, then everything that a smaller shape may have made idle.
+
+use super::{Case, Codes, Regime};
+use crate::operation::{Buffer, PerBuffer};
+
+/// Calls of the predicate that a shrink may take.
+const MAX_EVALUATIONS: usize = 2_000;
+
+/// The smallest case found for which `fails` still holds. `fails(case)` must hold to begin with and must be
+/// deterministic; every candidate is strictly simpler than what it replaces, so the search ends.
+pub fn shrink(case: &Case, mut fails: impl FnMut(&Case) -> bool) -> Case {
+    let mut best = case.clone();
+    let mut evaluations = 0;
+    loop {
+        let simpler = candidates(&best).into_iter().find(|candidate| {
+            evaluations += 1;
+            evaluations <= MAX_EVALUATIONS && fails(candidate)
+        });
+        match simpler {
+            Some(candidate) => best = candidate,
+            None => return best,
+        }
+    }
+}
+
+/// Strictly simpler neighbours, the boldest first.
+fn candidates(case: &Case) -> Vec<Case> {
+    let mut all = Vec::new();
+    let mut with = |change: &dyn Fn(&mut Case)| {
+        let mut candidate = case.clone();
+        change(&mut candidate);
+        candidate.fit_patches();
+        if candidate != *case {
+            all.push(candidate);
+        }
+    };
+    with(&|c| c.patches.clear());
+    for rows in smaller(case.rows as u64).filter(|_| case.operation.is_matrix()) {
+        with(&|c| c.rows = rows as usize);
+    }
+    for cols in smaller(case.cols as u64) {
+        with(&|c| c.cols = cols as usize);
+    }
+    with(&|c| c.scaled = c.scaled && !c.operation.is_matrix());
+    with(&|c| c.threads = 1);
+    with(&|c| c.offset = PerBuffer::default());
+    with(&|c| c.spare = PerBuffer::default());
+    for stride in smaller(case.stride.unsigned_abs()) {
+        with(&|c| c.stride = c.stride.signum() * stride as i64);
+    }
+    for buffer in Buffer::ALL {
+        for offset in smaller(case.offset[buffer].into()) {
+            with(&|c| c.offset[buffer] = offset as u8);
+        }
+        for spare in smaller(case.spare[buffer].unsigned_abs()) {
+            with(&|c| c.spare[buffer] = c.spare[buffer].signum() * spare as i64);
+        }
+    }
+    for at in 0..case.patches.len() {
+        with(&|c| drop(c.patches.remove(at)));
+        for len in smaller(case.patches[at].bits.len() as u64).filter(|&len| len > 0) {
+            with(&|c| c.patches[at].bits.truncate(len as usize));
+            with(&|c| {
+                let skip = c.patches[at].bits.len() - len as usize;
+                c.patches[at].index += skip;
+                drop(c.patches[at].bits.drain(..skip));
+            });
+        }
+    }
+    with(&|c| c.tensor = None);
+    simpler_than(case.codes, &Codes::ALL).for_each(|codes| with(&|c| c.codes = codes));
+    simpler_than(case.regime, &SIMPLEST_FIRST).for_each(|regime| with(&|c| c.regime = regime));
+    for seed in 0..case.seed.min(4) {
+        with(&|c| c.seed = seed);
+    }
+    all
+}
+
+/// Regimes in the order in which a reader takes them in.
+const SIMPLEST_FIRST: [Regime; 8] = [
+    Regime::Unit,
+    Regime::Integer,
+    Regime::Raw,
+    Regime::OneHot,
+    Regime::Ten,
+    Regime::Wide,
+    Regime::Subnormal,
+    Regime::Special,
+];
+
+fn simpler_than<T: Copy + PartialEq>(now: T, order: &[T]) -> impl Iterator<Item = T> {
+    order.iter().copied().take_while(move |&each| each != now)
+}
+
+/// Numbers below `now` worth a try: the smallest, then ever smaller steps down.
+fn smaller(now: u64) -> impl Iterator<Item = u64> {
+    let smallest = 0..now.min(4);
+    let steps = (0..64).map(move |halvings| (now >> halvings).div_ceil(2)).take_while(|&step| step > 0);
+    let mut last = 0;
+    let down = steps.filter_map(move |step| {
+        let fresh = step != last;
+        last = step;
+        (fresh && now - step >= 4).then(|| now - step)
+    });
+    smallest.chain(down)
+}
+
+impl Case {
+    /// Drops what patches have past the end of their buffer.
+    fn fit_patches(&mut self) {
+        let (shape, operation) = (self.shape(), self.operation);
+        let used = operation.inputs(self.scaled);
+        let spare = self.spare;
+        self.patches.retain_mut(|patch| {
+            let needed = shape.needed(operation, patch.buffer);
+            let len = needed.saturating_add_signed(i128::from(spare[patch.buffer])).min(usize::MAX as u128);
+            patch.bits.truncate((len as usize).saturating_sub(patch.index));
+            used.contains(&patch.buffer) && !patch.bits.is_empty()
+        });
+        for buffer in Buffer::ALL {
+            if buffer != Buffer::Out && !used.contains(&buffer) {
+                self.offset[buffer] = 0;
+                self.spare[buffer] = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The one-line text form of a case: an operation, then `key=value` words that a shell passes on unquoted.
+//!
+//! ```text
+//! gemv rows=3 cols=300 scaled stride=7 offset.x=1 spare.packed=2 codes=ramp regime=ten seed=9 patch.x.3=7fc00000
+//! ```
+//! Whatever has its plain value is left out. docs/cases.md lists the words.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Case, Codes, Patch, Regime};
+use crate::operation::{Buffer, Operation, UnknownOperation};
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = Self::new(self.operation, self.rows, self.cols);
+        if self.operation.is_matrix() {
+            write!(f, "{} rows={} cols={}", self.operation, self.rows, self.cols)?;
+        } else {
+            write!(f, "{} len={}", self.operation, self.cols)?;
+        }
+        if self.scaled && !plain.scaled {
+            f.write_str(" scaled")?;
+        }
+        if self.stride != 0 {
+            write!(f, " stride={}", self.stride)?;
+        }
+        for buffer in Buffer::ALL {
+            if self.offset[buffer] != 0 {
+                write!(f, " offset.{}={}", buffer.name(), self.offset[buffer])?;
+            }
+            if self.spare[buffer] != 0 {
+                write!(f, " spare.{}={}", buffer.name(), self.spare[buffer])?;
+            }
+        }
+        if let Some(tensor) = &self.tensor {
+            write!(f, " tensor={tensor}")?;
+        }
+        if self.codes != plain.codes {
+            write!(f, " codes={}", self.codes.name())?;
+        }
+        write!(f, " regime={} seed={}", self.regime.name(), self.seed)?;
+        if self.threads != plain.threads {
+            write!(f, " threads={}", self.threads)?;
+        }
+        self.patches.iter().try_for_each(|patch| write_patch(f, self.operation, patch))
+    }
+}
+
+fn write_patch(f: &mut fmt::Formatter<'_>, operation: Operation, patch: &Patch) -> fmt::Result {
+    write!(f, " patch.{}.{}=", patch.buffer.name(), patch.index)?;
+    let digits = 2 * operation.width(patch.buffer);
+    patch.bits.iter().try_for_each(|bits| write!(f, "{bits:0digits$x}"))
+}
+
+/// Why a line is not a case. Each names the word at fault and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// The line has no words.
+    #[error("the case is empty; it starts with an operation, such as `gemv rows=3 cols=300`")]
+    Empty,
+    /// The first word is not an operation.
+    #[error(transparent)]
+    Operation(#[from] UnknownOperation),
+    /// A word that is not `key=value` or a known flag.
+    #[error("`{0}` is not a word of a {1} case; docs/cases.md lists them")]
+    Word(String, Operation),
+    /// A value that does not fit its key.
+    #[error("`{word}`: {expected}")]
+    Value {
+        /// The word at fault.
+        word: String,
+        /// What the key takes.
+        expected: &'static str,
+    },
+    /// A shape word is absent.
+    #[error("a {0} case needs `{1}=`")]
+    Missing(Operation, &'static str),
+}
+
+impl FromStr for Case {
+    type Err = ParseError;
+
+    fn from_str(line: &str) -> Result<Self, ParseError> {
+        let mut words = line.split_whitespace();
+        let operation: Operation = words.next().ok_or(ParseError::Empty)?.parse()?;
+        let mut parser = Parser { case: Self::new(operation, 1, 0), rows: None, cols: None };
+        words.try_for_each(|word| parser.word(word))?;
+        parser.finish()
+    }
+}
+
+struct Parser {
+    case: Case,
+    rows: Option<usize>,
+    cols: Option<usize>,
+}
+
+impl Parser {
+    fn word(&mut self, word: &str) -> Result<(), ParseError> {
+        let operation = self.case.operation;
+        let matrix = operation.is_matrix();
+        let unknown = || ParseError::Word(word.to_owned(), operation);
+        let (key, value) = match word.split_once('=') {
+            Some(pair) => pair,
+            None if word == "scaled" && matrix => {
+                self.case.scaled = true;
+                return Ok(());
+            }
+            None => return Err(unknown()),
+        };
+        match key {
+            "rows" if matrix => self.rows = Some(number(word, value, "rows is a count")?),
+            "cols" if matrix => self.cols = Some(number(word, value, "cols is a count")?),
+            "len" if !matrix => self.cols = Some(number(word, value, "len is a count of elements")?),
+            "stride" if matrix => {
+                self.case.stride = number(word, value, "stride is a signed number of bytes")?
+            }
+            "codes" => self.case.codes = named(word, value, &Codes::ALL, Codes::name, CODES)?,
+            "regime" => self.case.regime = named(word, value, &Regime::ALL, Regime::name, REGIMES)?,
+            "seed" => self.case.seed = number(word, value, "seed is a 64-bit number")?,
+            "threads" => self.case.threads = number(word, value, "threads is a number from 1 to 8")?,
+            "tensor" if !value.is_empty() => self.case.tensor = Some(value.to_owned()),
+            _ => self.dotted(key, value, word).ok_or_else(unknown)??,
+        }
+        if !(1..=8).contains(&self.case.threads) {
+            return Err(ParseError::Value {
+                word: word.to_owned(),
+                expected: "threads is a number from 1 to 8",
+            });
+        }
+        Ok(())
+    }
+
+    /// `offset.B=N`, `spare.B=N` and `patch.B.I=BITS`; `None` if the key is none of these.
+    fn dotted(&mut self, key: &str, value: &str, word: &str) -> Option<Result<(), ParseError>> {
+        let (kind, place) = key.split_once('.')?;
+        let (name, index) = place.split_once('.').map_or((place, None), |(name, index)| (name, Some(index)));
+        let buffer = Buffer::from_name(name)?;
+        match (kind, index) {
+            ("offset", None) => {
+                let limit = 32 / self.case.operation.width(buffer) as u8;
+                let expected = "an offset is below 32 bytes, in elements: 0 to 31 for bytes, 0 to 7 for f32";
+                let offset = number(word, value, expected).and_then(|offset: u8| {
+                    (offset < limit).then_some(offset).ok_or(value_error(word, expected))
+                });
+                Some(offset.map(|offset| self.case.offset[buffer] = offset))
+            }
+            ("spare", None) => {
+                let spare = number(word, value, "spare is a signed number of elements");
+                Some(spare.map(|spare: i64| self.case.spare[buffer] = spare))
+            }
+            ("patch", Some(index)) => Some(self.patch(buffer, index, value, word)),
+            _ => None,
+        }
+    }
+
+    fn patch(&mut self, buffer: Buffer, index: &str, value: &str, word: &str) -> Result<(), ParseError> {
+        let expected = "a patch is whole elements in hexadecimal, two digits for a byte and eight for an f32";
+        let digits = 2 * self.case.operation.width(buffer);
+        let index = number(word, index, "the index of a patch is a count of elements")?;
+        let whole = value.is_ascii() && !value.is_empty() && value.len().is_multiple_of(digits);
+        if buffer == Buffer::Out || !whole {
+            return Err(value_error(word, expected));
+        }
+        let element = |at: usize| u32::from_str_radix(&value[at..at + digits], 16);
+        let bits: Result<Vec<u32>, _> = (0..value.len()).step_by(digits).map(element).collect();
+        let bits = bits.map_err(|_| value_error(word, expected))?;
+        self.case.patches.push(Patch { buffer, index, bits });
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Case, ParseError> {
+        let operation = self.case.operation;
+        let mut case = self.case;
+        if operation.is_matrix() {
+            case.rows = self.rows.ok_or(ParseError::Missing(operation, "rows"))?;
+            case.cols = self.cols.ok_or(ParseError::Missing(operation, "cols"))?;
+        } else {
+            case.cols = self.cols.ok_or(ParseError::Missing(operation, "len"))?;
+        }
+        let foreign = Buffer::ALL.into_iter().find(|&buffer| {
+            let used = case.buffers().any(|own| own == buffer);
+            let resizable = case.resizable_buffers().any(|own| own == buffer);
+            (!used && (case.offset[buffer] != 0 || case.patches.iter().any(|patch| patch.buffer == buffer)))
+                || (!resizable && case.spare[buffer] != 0)
+        });
+        match foreign {
+            Some(buffer) => Err(ParseError::Word(format!("...{}...", buffer.name()), operation)),
+            None => Ok(case),
+        }
+    }
+}
+
+const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp";
+const REGIMES: &str = "regime is one of unit, ten, integer, onehot, wide, subnormal, special, raw";
+
+fn value_error(word: &str, expected: &'static str) -> ParseError {
+    ParseError::Value { word: word.to_owned(), expected }
+}
+
+fn number<T: FromStr>(word: &str, value: &str, expected: &'static str) -> Result<T, ParseError> {
+    value.parse().map_err(|_| value_error(word, expected))
+}
+
+fn named<T: Copy>(
+    word: &str,
+    value: &str,
+    all: &[T],
+    name: fn(T) -> &'static str,
+    expected: &'static str,
+) -> Result<T, ParseError> {
+    all.iter().copied().find(|&each| name(each) == value).ok_or_else(|| value_error(word, expected))
+}

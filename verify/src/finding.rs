@@ -1,0 +1,103 @@
+//! A violated rung, with everything that a person needs to see it again.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::case::Case;
+use crate::kernel::Kernel;
+use crate::operation::Operation;
+use crate::rung::{Failure, Rung};
+use crate::weights::Weights;
+
+/// One kernel violated one rung on one case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The kernel's name.
+    pub kernel: String,
+    /// What was violated.
+    pub rung: Rung,
+    /// The case.
+    pub case: Case,
+    /// First and worst place, both values with their bits, the bound.
+    pub detail: String,
+    /// The command that shows it again.
+    pub replay: String,
+}
+
+impl Finding {
+    /// The finding that `failure` is, of `kernel` on `case`, whose tensor, if any, is of `weights`.
+    pub fn new(kernel: &dyn Kernel, case: &Case, weights: Option<&Weights>, failure: Failure) -> Self {
+        let file = weights.filter(|_| case.tensor.is_some());
+        let weights =
+            file.map_or(String::new(), |weights| format!(" --weights {}", shell_word(weights.path())));
+        Self {
+            kernel: kernel.name().to_owned(),
+            rung: failure.rung,
+            case: case.clone(),
+            detail: failure.detail,
+            replay: format!("qk256 replay --kernel {}{weights} {case}", kernel.name()),
+        }
+    }
+
+    /// The operation of the case.
+    pub fn operation(&self) -> Operation {
+        self.case.operation
+    }
+
+    /// The block that is written when the kernel takes the process down.
+    pub(crate) fn last_words(&self) -> String {
+        format!(
+            "\n  kernel:  {} {}\n  case:    {}\n  again:   {}\n",
+            self.kernel,
+            self.operation(),
+            self.case,
+            self.replay
+        )
+    }
+
+    /// The finding as machines read it.
+    pub fn to_json(&self) -> FindingJson {
+        FindingJson {
+            kernel: self.kernel.clone(),
+            operation: self.operation().name(),
+            rung: self.rung.name(),
+            case: self.case.to_string(),
+            detail: self.detail.clone(),
+            replay: self.replay.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "finding: {} {} violates `{}`", self.kernel, self.operation(), self.rung)?;
+        writeln!(f, "  what:    {}", self.detail)?;
+        writeln!(f, "  case:    {}", self.case)?;
+        write!(f, "  again:   {}", self.replay)
+    }
+}
+
+/// A finding in the JSON report.
+#[derive(Clone, Debug, Serialize)]
+pub struct FindingJson {
+    /// The kernel's name.
+    pub kernel: String,
+    /// The operation's name.
+    pub operation: &'static str,
+    /// The rung's name.
+    pub rung: &'static str,
+    /// The case's text form.
+    pub case: String,
+    /// First and worst place, values, bound.
+    pub detail: String,
+    /// The command to run again.
+    pub replay: String,
+}
+
+/// A path as one word of a POSIX shell.
+fn shell_word(path: &std::path::Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
+    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}

@@ -1,0 +1,173 @@
+//! Outputs held against what the oracle demands.
+
+use crate::inputs::Inputs;
+use crate::operation::{BLOCK_ELEMENTS, Operation};
+use crate::oracle::{Expected, FLAT_BOUND, RowTruth, Wide};
+use crate::rung::{Failure, Rung, RungCounts};
+
+/// An error and where it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WorstError {
+    /// |y - exact|.
+    pub absolute: f64,
+    /// The same in units in the last place of the exact value.
+    pub ulps: f64,
+}
+
+/// What one output was judged by, and how it did.
+#[derive(Clone, Debug, Default)]
+pub struct Judgement {
+    /// Outputs judged on each rung.
+    pub rungs: RungCounts,
+    /// The largest error on the data of rung 4.
+    pub worst: WorstError,
+    /// The strictest violated rung first, each rung once.
+    pub failures: Vec<Failure>,
+}
+
+/// Judges `output` (f32 bits, or codes widened) by every rung of the ladder that applies.
+pub fn judge(inputs: &Inputs, expected: &Expected, output: &[u32]) -> Judgement {
+    let mut judgement = Judgement::default();
+    match expected {
+        Expected::Bits(bits) => judge_bits(inputs, bits, output, &mut judgement),
+        Expected::Rows(rows) => judge_rows(rows, output, &mut judgement),
+    }
+    judgement
+}
+
+/// Whether two outputs are the same: equal bits, or NaN both.
+pub(crate) fn same_bits(a: u32, b: u32) -> bool {
+    a == b || (f32::from_bits(a).is_nan() && f32::from_bits(b).is_nan())
+}
+
+/// Whether two sums are the same: equal bits, NaN both, or zero both.
+pub(crate) fn same_sum(a: u32, b: u32) -> bool {
+    same_bits(a, b) || (a | b) << 1 == 0
+}
+
+/// A value with its bits, as findings show it.
+pub(crate) fn show(operation: Operation, bits: u32) -> String {
+    if operation == Operation::Unpack {
+        format!("{bits:#04x}")
+    } else {
+        format!("{:e} ({bits:#010x})", f32::from_bits(bits))
+    }
+}
+
+fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut Judgement) {
+    judgement.rungs.add(Rung::BitExact, expected.len() as u64);
+    let wrong: Vec<usize> = (0..expected.len()).filter(|&at| !same_bits(expected[at], output[at])).collect();
+    if let Some(&first) = wrong.first() {
+        let (got, want) = (show(inputs.operation, output[first]), show(inputs.operation, expected[first]));
+        let (block, element) = (first / BLOCK_ELEMENTS, first % BLOCK_ELEMENTS);
+        judgement.failures.push(Failure {
+            rung: Rung::BitExact,
+            detail: format!(
+                "{} of {} outputs are wrong; the first is element {element} of block {block}: got {got}, must be {want}",
+                wrong.len(),
+                expected.len()
+            ),
+        });
+    }
+}
+
+/// A row that misses its rung.
+struct Miss {
+    row: usize,
+    error: f64,
+    got: f32,
+    must: String,
+}
+
+fn judge_rows(rows: &[RowTruth], output: &[u32], judgement: &mut Judgement) {
+    let mut misses: [(Rung, Vec<Miss>); 4] =
+        [Rung::ExactRegime, Rung::Flat, Rung::Bound, Rung::Special].map(|rung| (rung, Vec::new()));
+    for (row, (truth, &bits)) in rows.iter().zip(output).enumerate() {
+        let got = f32::from_bits(bits);
+        for demand in demands(truth, got) {
+            judgement.rungs.add(demand.rung, 1);
+            if demand.rung == Rung::Flat && demand.error > judgement.worst.absolute {
+                judgement.worst = WorstError { absolute: demand.error, ulps: demand.error / demand.ulp };
+            }
+            if !demand.met {
+                let (_, list) =
+                    misses.iter_mut().find(|(rung, _)| *rung == demand.rung).expect("a rung of rows");
+                list.push(Miss { row, error: demand.error, got, must: demand.must() });
+            }
+        }
+    }
+    judgement
+        .failures
+        .extend(misses.into_iter().filter_map(|(rung, misses)| describe(rung, rows.len(), &misses)));
+}
+
+/// What one rung asks of one row.
+struct Demand<'a> {
+    rung: Rung,
+    truth: &'a RowTruth,
+    met: bool,
+    error: f64,
+    bound: f64,
+    ulp: f64,
+}
+
+impl Demand<'_> {
+    fn must(&self) -> String {
+        match self.truth {
+            RowTruth::Exact(exact) => show(Operation::Gemv, exact.to_bits()),
+            RowTruth::Nan => "NaN".to_owned(),
+            RowTruth::Infinite(infinity) => format!("{infinity}"),
+            RowTruth::NotFinite => "NaN or infinite".to_owned(),
+            RowTruth::Near { exact, .. } => {
+                let nearest = show(Operation::Gemv, exact.to_f32().to_bits());
+                format!(
+                    "within {:e} of {nearest}; error {:e}, {:.1} ulp",
+                    self.bound,
+                    self.error,
+                    self.error / self.ulp
+                )
+            }
+            RowTruth::MayOverflow => "anything".to_owned(),
+        }
+    }
+}
+
+fn demands(truth: &RowTruth, got: f32) -> Vec<Demand<'_>> {
+    let plain = |rung, met| Demand { rung, truth, met, error: f64::INFINITY, bound: 0.0, ulp: 1.0 };
+    match *truth {
+        RowTruth::Exact(exact) => vec![plain(Rung::ExactRegime, same_sum(exact.to_bits(), got.to_bits()))],
+        RowTruth::Nan => vec![plain(Rung::Special, got.is_nan())],
+        RowTruth::Infinite(infinity) => vec![plain(Rung::Special, got == infinity)],
+        RowTruth::NotFinite => vec![plain(Rung::Special, !got.is_finite())],
+        RowTruth::MayOverflow => Vec::new(),
+        RowTruth::Near { exact, bound, flat } => {
+            let error = if got.is_finite() { exact.distance(got) } else { f64::INFINITY };
+            let ulp = ulp(exact);
+            let within = |rung, bound| Demand { rung, truth, met: error <= bound, error, bound, ulp };
+            let mut demands = vec![within(Rung::Bound, bound)];
+            if flat {
+                demands.push(within(Rung::Flat, FLAT_BOUND));
+            }
+            demands
+        }
+    }
+}
+
+/// The distance of f32 neighbours at the magnitude of `exact`.
+fn ulp(exact: Wide) -> f64 {
+    let near = exact.to_f32().abs();
+    f64::from(near.next_up()) - f64::from(near)
+}
+
+fn describe(rung: Rung, rows: usize, misses: &[Miss]) -> Option<Failure> {
+    let first = misses.first()?;
+    let worst = misses.iter().fold(first, |worst, miss| if miss.error > worst.error { miss } else { worst });
+    let show = |miss: &Miss| {
+        format!("row {}: got {}, must be {}", miss.row, show(Operation::Gemv, miss.got.to_bits()), miss.must)
+    };
+    let mut detail = format!("{} of {rows} rows are wrong; the first is {}", misses.len(), show(first));
+    if worst.row != first.row {
+        detail += &format!("; the worst is {}", show(worst));
+    }
+    Some(Failure { rung, detail })
+}

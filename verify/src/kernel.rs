@@ -1,0 +1,126 @@
+//! A kernel under test, and the call that every kernel understands.
+
+use std::fmt;
+
+use crate::operation::Operation;
+
+/// One implementation of one operation.
+///
+/// The contract that the harness holds it to is docs/adding-a-kernel.md. A kernel never learns that it is being tested.
+pub trait Kernel: Sync {
+    /// Short name, the same for every operation of one implementation: `scalar`, `avx2`.
+    fn name(&self) -> &str;
+
+    /// The operation that [`call`](Self::call) performs.
+    fn operation(&self) -> Operation;
+
+    /// Every CPU feature that the code uses, in the spelling of `is_x86_feature_detected!`; `avx2` does not imply
+    /// `fma`.
+    fn required_features(&self) -> &[&str] {
+        &[]
+    }
+
+    /// Whether wrong sizes are refused with [`Outcome::Refused`]. A kernel that leaves this to its caller says `false`
+    /// and is sent legal sizes only.
+    fn refuses_wrong_sizes(&self) -> bool {
+        true
+    }
+
+    /// Performs the operation. The harness calls it with arguments of [`operation`](Self::operation) only.
+    fn call(&self, arguments: Arguments<'_>) -> Outcome;
+}
+
+impl fmt::Debug for dyn Kernel + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name(), self.operation())
+    }
+}
+
+/// The arguments of one call: plain slices and sizes, nothing checked, as a caller in any language could pass them.
+#[derive(Debug)]
+pub enum Arguments<'a> {
+    /// `codes[i]` = code of element `i`, for `codes.len()` elements.
+    Unpack {
+        /// Whole blocks.
+        packed: &'a [u8],
+        /// One code a byte.
+        codes: &'a mut [u8],
+    },
+    /// `weights[i]` = weight of the low two bits of `codes[i]`, for `weights.len()` elements.
+    Lut {
+        /// One code a byte.
+        codes: &'a [u8],
+        /// Unscaled weights.
+        weights: &'a mut [f32],
+    },
+    /// `out[i]` = weight `i` times `scales[i / 256]`, for `out.len()` elements.
+    Dequantize {
+        /// Whole blocks.
+        packed: &'a [u8],
+        /// One scale a block.
+        scales: &'a [f32],
+        /// Scaled weights.
+        out: &'a mut [f32],
+    },
+    /// `y[r]` = sum of `weight[r, c] * x[c]`, times the block's scale where there are scales.
+    Gemv {
+        /// Rows of whole blocks, `row_stride` bytes apart.
+        packed: &'a [u8],
+        /// `ceil(cols / 256)` scales a row, row-major.
+        scales: Option<&'a [f32]>,
+        /// `cols` activations.
+        x: &'a [f32],
+        /// `rows` results.
+        y: &'a mut [f32],
+        /// Rows.
+        rows: usize,
+        /// Columns.
+        cols: usize,
+        /// Bytes from one row to the next.
+        row_stride: usize,
+    },
+}
+
+/// What a kernel says of a call. The values are those of the C ABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The output is written.
+    Done = 0,
+    /// This kernel does not do that operation, or not with scales.
+    Unsupported = 1,
+    /// The sizes are wrong; no memory was touched.
+    Refused = 2,
+}
+
+/// The features of `required` that this CPU lacks.
+pub fn missing_features<'a>(required: &[&'a str]) -> Vec<&'a str> {
+    required.iter().copied().filter(|feature| !has_feature(feature)).collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_feature(name: &str) -> bool {
+    match name {
+        "sse2" => true,
+        "ssse3" => is_x86_feature_detected!("ssse3"),
+        "sse4.1" => is_x86_feature_detected!("sse4.1"),
+        "sse4.2" => is_x86_feature_detected!("sse4.2"),
+        "avx" => is_x86_feature_detected!("avx"),
+        "avx2" => is_x86_feature_detected!("avx2"),
+        "bmi1" => is_x86_feature_detected!("bmi1"),
+        "bmi2" => is_x86_feature_detected!("bmi2"),
+        "f16c" => is_x86_feature_detected!("f16c"),
+        "fma" => is_x86_feature_detected!("fma"),
+        "avxvnni" => is_x86_feature_detected!("avxvnni"),
+        "avx512f" => is_x86_feature_detected!("avx512f"),
+        "avx512bw" => is_x86_feature_detected!("avx512bw"),
+        "avx512vl" => is_x86_feature_detected!("avx512vl"),
+        "avx512vbmi" => is_x86_feature_detected!("avx512vbmi"),
+        "avx512vnni" => is_x86_feature_detected!("avx512vnni"),
+        _ => false,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_feature(_name: &str) -> bool {
+    false
+}

@@ -1,0 +1,27 @@
+//! The harness of qk256: cases, exact oracles, guarded memory and the judgement of 2-bit kernels.
+//!
+//! A [`Kernel`] is examined by [`Case`]s in a [`Harness`]; whatever it violates is a [`Finding`] that ends in the command to
+//! see it again. Whatever makes cases ([`case`]) and whatever judges them ([`oracle`], [`judge`]) know nothing of each other:
+//! they share the vocabulary of [`operation`] and the data of [`inputs`].
+
+pub mod case;
+pub mod finding;
+pub mod inputs;
+pub mod judge;
+pub mod kernel;
+pub mod memory;
+pub mod mxcsr;
+pub mod operation;
+pub mod oracle;
+pub mod registry;
+pub mod rung;
+pub mod trial;
+pub mod weights;
+
+pub use case::Case;
+pub use finding::Finding;
+pub use kernel::{Arguments, Kernel, Outcome};
+pub use operation::Operation;
+pub use rung::Rung;
+pub use trial::Harness;
+pub use weights::Weights;

@@ -1,0 +1,234 @@
+//! The fault handler: it turns a touch of a guard page into a note, and any other crash into a last line with the case.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+
+/// Regions that can be watched at one time.
+const SLOTS: usize = 1024;
+
+/// One watched region. Written by its owner, read by the handler on any thread.
+struct Slot {
+    taken: AtomicBool,
+    before: [AtomicUsize; 2],
+    behind: [AtomicUsize; 2],
+    hits: AtomicUsize,
+    address: AtomicUsize,
+    write: AtomicBool,
+}
+
+impl Slot {
+    const fn new() -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            before: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            behind: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            hits: AtomicUsize::new(0),
+            address: AtomicUsize::new(0),
+            write: AtomicBool::new(false),
+        }
+    }
+
+    fn guards(&self) -> [Range<usize>; 2] {
+        [&self.before, &self.behind]
+            .map(|[low, high]| low.load(Ordering::Acquire)..high.load(Ordering::Acquire))
+    }
+}
+
+static TABLE: [Slot; SLOTS] = [const { Slot::new() }; SLOTS];
+
+/// The first touch of a guard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hit {
+    pub(super) address: usize,
+    pub(super) write: bool,
+}
+
+/// A pair of guards that the handler knows.
+#[derive(Debug)]
+pub(super) struct Watch {
+    slot: usize,
+}
+
+impl Watch {
+    /// Makes the handler watch two inaccessible ranges of whole pages.
+    pub(super) fn new(before: Range<usize>, behind: Range<usize>) -> Self {
+        install();
+        let slot = TABLE
+            .iter()
+            .position(|slot| !slot.taken.swap(true, Ordering::AcqRel))
+            .expect("no more than 1024 guarded regions live at one time");
+        let watch = Self { slot };
+        watch.set(before, behind);
+        watch
+    }
+
+    fn set(&self, before: Range<usize>, behind: Range<usize>) {
+        let slot = &TABLE[self.slot];
+        for (place, range) in [(&slot.before, before), (&slot.behind, behind)] {
+            place[0].store(range.start, Ordering::Release);
+            place[1].store(range.end, Ordering::Release);
+        }
+        slot.hits.store(0, Ordering::Release);
+    }
+
+    /// The first touch since the last call; closes the guards again.
+    pub(super) fn take(&self) -> Option<Hit> {
+        let slot = &TABLE[self.slot];
+        if slot.hits.swap(0, Ordering::AcqRel) == 0 {
+            return None;
+        }
+        for guard in slot.guards() {
+            // SAFETY: the guards are whole pages of a mapping that the owner of this watch keeps alive, and nothing is
+            // stored in them.
+            unsafe { libc::mprotect(guard.start as *mut c_void, guard.len(), libc::PROT_NONE) };
+        }
+        Some(Hit { address: slot.address.load(Ordering::Acquire), write: slot.write.load(Ordering::Acquire) })
+    }
+
+    /// Ends the watch, before the mapping goes.
+    pub(super) fn forget(&self) {
+        self.set(0..0, 0..0);
+        TABLE[self.slot].taken.store(false, Ordering::Release);
+    }
+}
+
+/// What the handler says if the call now running on this thread ends the process.
+#[derive(Clone, Copy)]
+struct Running {
+    text: *const u8,
+    len: usize,
+}
+
+thread_local! {
+    static RUNNING: Cell<Running> = const { Cell::new(Running { text: std::ptr::null(), len: 0 }) };
+}
+
+/// Exit code after a crash that is not a touch of a guard; negative: die of the signal itself.
+static EXIT_CODE: AtomicI32 = AtomicI32::new(-1);
+
+/// From now on a crash inside of a kernel ends the process with `code`, after the finding was written to standard error.
+pub fn exit_after_crash(code: i32) {
+    EXIT_CODE.store(code, Ordering::Release);
+}
+
+/// Runs `call` with `on_record` as what is written to standard error if `call` crashes.
+pub fn on_record<T>(on_record: &str, call: impl FnOnce() -> T) -> T {
+    struct Clear;
+    impl Drop for Clear {
+        fn drop(&mut self) {
+            RUNNING.set(Running { text: std::ptr::null(), len: 0 });
+        }
+    }
+    RUNNING.set(Running { text: on_record.as_ptr(), len: on_record.len() });
+    let _clear = Clear;
+    call()
+}
+
+/// Bytes of a page.
+pub(super) fn page_size() -> usize {
+    // SAFETY: sysconf has no preconditions.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).expect("the page size is known")
+}
+
+const SIGNALS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
+
+/// The actions that were in force before ours, in the order of `SIGNALS`.
+static mut PREVIOUS: [std::mem::MaybeUninit<libc::sigaction>; 4] =
+    [const { std::mem::MaybeUninit::zeroed() }; 4];
+
+fn install() {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| {
+        for (at, &signal) in SIGNALS.iter().enumerate() {
+            // SAFETY: all-zero is a valid sigaction.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            action.sa_sigaction = handler as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+            let previous = (&raw mut PREVIOUS).cast::<libc::sigaction>().wrapping_add(at);
+            // SAFETY: both point to live sigactions; `PREVIOUS` is written here only, once, before the handler that reads
+            // it can run.
+            let status = unsafe { libc::sigaction(signal, &action, previous) };
+            assert_eq!(
+                status,
+                0,
+                "the fault handler cannot be installed: {}",
+                std::io::Error::last_os_error()
+            );
+        }
+    });
+}
+
+extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the system passes a live siginfo to a handler installed with SA_SIGINFO.
+    let address = unsafe { (*info).si_addr() } as usize;
+    let is_access = signal == libc::SIGSEGV || signal == libc::SIGBUS;
+    if is_access && open_guard(address, is_write(context)) {
+        return;
+    }
+    last_words(signal);
+    let at = SIGNALS.iter().position(|&each| each == signal).unwrap_or(0);
+    let previous = (&raw const PREVIOUS).cast::<libc::sigaction>().wrapping_add(at);
+    // SAFETY: `previous` was filled by `install`. With the earlier action back in force, returning repeats the faulting
+    // instruction, which then ends the process as it would have without us.
+    unsafe { libc::sigaction(signal, previous, std::ptr::null_mut()) };
+}
+
+/// Opens the guard page at `address` and notes the touch; false if no watched guard is there.
+fn open_guard(address: usize, write: bool) -> bool {
+    let Some(slot) = TABLE.iter().find(|slot| slot.guards().iter().any(|guard| guard.contains(&address)))
+    else {
+        return false;
+    };
+    if slot.hits.fetch_add(1, Ordering::AcqRel) == 0 {
+        slot.address.store(address, Ordering::Release);
+        slot.write.store(write, Ordering::Release);
+    }
+    let page = page_size();
+    let start = address / page * page;
+    let open = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: the page is part of a guard, which holds no data, and its mapping is alive while it is watched.
+    unsafe { libc::mprotect(start as *mut c_void, page, open) == 0 }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn is_write(context: *mut c_void) -> bool {
+    const WRITE: i64 = 2;
+    let context = context.cast::<libc::ucontext_t>();
+    // SAFETY: the system passes a live ucontext to a handler installed with SA_SIGINFO.
+    let error = unsafe { (*context).uc_mcontext.gregs[libc::REG_ERR as usize] };
+    error & WRITE != 0
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn is_write(_context: *mut c_void) -> bool {
+    false
+}
+
+/// Writes the record of the running call, by means that a signal handler may use.
+fn last_words(signal: c_int) {
+    let running = RUNNING.get();
+    if running.text.is_null() {
+        return;
+    }
+    let name = match signal {
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGILL => "SIGILL",
+        _ => "SIGFPE",
+    };
+    let head = "\nfinding: crash\n  the kernel died of ";
+    for (text, len) in [(head.as_ptr(), head.len()), (name.as_ptr(), name.len()), (running.text, running.len)]
+    {
+        // SAFETY: each pair is a live string: two literals, and the text that `on_record` borrows until its call returns.
+        unsafe { libc::write(libc::STDERR_FILENO, text.cast(), len) };
+    }
+    let code = EXIT_CODE.load(Ordering::Acquire);
+    if code >= 0 {
+        // SAFETY: _exit may be called from a handler and does not return.
+        unsafe { libc::_exit(code) };
+    }
+}

@@ -1,0 +1,178 @@
+//! The words that cases, kernels and oracles share: operations, buffers and shapes.
+
+use std::fmt;
+use std::ops::{Index, IndexMut};
+use std::str::FromStr;
+
+/// What a kernel computes. docs/format.md defines each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// Packed bytes to 2-bit codes.
+    Unpack,
+    /// 2-bit codes to unscaled weights: the stage between unpack and multiply.
+    Lut,
+    /// Packed bytes and scales to f32 weights.
+    Dequantize,
+    /// Matrix-vector product in f32, with or without scales.
+    Gemv,
+}
+
+impl Operation {
+    /// Every operation, in the order of reports.
+    pub const ALL: [Self; 4] = [Self::Unpack, Self::Lut, Self::Dequantize, Self::Gemv];
+
+    /// The name in cases, options and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unpack => "unpack",
+            Self::Lut => "lut",
+            Self::Dequantize => "dequantize",
+            Self::Gemv => "gemv",
+        }
+    }
+
+    /// Whether the operation has rows and a stride; the others work on one vector.
+    pub const fn is_matrix(self) -> bool {
+        matches!(self, Self::Gemv)
+    }
+
+    /// The buffers that the operation reads.
+    pub const fn inputs(self, scaled: bool) -> &'static [Buffer] {
+        match (self, scaled) {
+            (Self::Unpack, _) => &[Buffer::Packed],
+            (Self::Lut, _) => &[Buffer::Codes],
+            (Self::Dequantize, _) => &[Buffer::Packed, Buffer::Scales],
+            (Self::Gemv, false) => &[Buffer::Packed, Buffer::X],
+            (Self::Gemv, true) => &[Buffer::Packed, Buffer::Scales, Buffer::X],
+        }
+    }
+
+    /// Bytes of one element of `buffer` in this operation.
+    pub const fn width(self, buffer: Buffer) -> usize {
+        match (self, buffer) {
+            (_, Buffer::Packed | Buffer::Codes) | (Self::Unpack, Buffer::Out) => 1,
+            _ => 4,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A word that names no operation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an operation; the operations are unpack, lut, dequantize and gemv")]
+pub struct UnknownOperation(String);
+
+impl FromStr for Operation {
+    type Err = UnknownOperation;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|op| op.name() == word).ok_or_else(|| UnknownOperation(word.to_owned()))
+    }
+}
+
+/// One argument of a kernel that points to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Buffer {
+    /// Packed 2-bit codes, bytes.
+    Packed,
+    /// One code a byte: what `lut` reads.
+    Codes,
+    /// Block scales, f32.
+    Scales,
+    /// Activations, f32.
+    X,
+    /// Whatever the operation writes: codes (`unpack`), weights (`lut`, `dequantize`) or y (`gemv`).
+    Out,
+}
+
+impl Buffer {
+    /// Every buffer, in the order of arguments.
+    pub const ALL: [Self; 5] = [Self::Packed, Self::Codes, Self::Scales, Self::X, Self::Out];
+
+    /// The name in cases and findings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Packed => "packed",
+            Self::Codes => "codes",
+            Self::Scales => "scales",
+            Self::X => "x",
+            Self::Out => "out",
+        }
+    }
+
+    /// The buffer of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|buffer| buffer.name() == name)
+    }
+}
+
+/// One value for each buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerBuffer<T>([T; Buffer::ALL.len()]);
+
+impl<T> Index<Buffer> for PerBuffer<T> {
+    type Output = T;
+
+    fn index(&self, buffer: Buffer) -> &T {
+        &self.0[buffer as usize]
+    }
+}
+
+impl<T> IndexMut<Buffer> for PerBuffer<T> {
+    fn index_mut(&mut self, buffer: Buffer) -> &mut T {
+        &mut self.0[buffer as usize]
+    }
+}
+
+/// Elements of a block, as docs/format.md says. The harness states the format for itself, so that a wrong constant in
+/// the kernels cannot hide in the oracle.
+pub const BLOCK_ELEMENTS: usize = 256;
+
+/// Packed bytes of a block.
+pub const BLOCK_BYTES: usize = 64;
+
+/// The dimensions of a call. A vector operation is a single row of `cols` elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows of the matrix.
+    pub rows: usize,
+    /// Elements of a row.
+    pub cols: usize,
+    /// Bytes from the start of a row to the start of the next.
+    pub row_stride: usize,
+}
+
+impl Shape {
+    /// Blocks that a row owns.
+    pub const fn blocks(&self) -> usize {
+        self.cols.div_ceil(BLOCK_ELEMENTS)
+    }
+
+    /// Packed bytes that a row owns.
+    pub const fn row_bytes(&self) -> usize {
+        self.blocks() * BLOCK_BYTES
+    }
+
+    /// Whether the stride keeps rows apart. With one row it is not looked at.
+    pub const fn stride_is_legal(&self) -> bool {
+        self.rows <= 1 || self.row_stride >= self.row_bytes()
+    }
+
+    /// Elements of `buffer` that `operation` needs, counted without wrapping.
+    pub fn needed(&self, operation: Operation, buffer: Buffer) -> u128 {
+        let (rows, cols, blocks) = (self.rows as u128, self.cols as u128, self.blocks() as u128);
+        match buffer {
+            Buffer::Packed if self.rows == 0 => 0,
+            Buffer::Packed => (rows - 1) * self.row_stride as u128 + self.row_bytes() as u128,
+            Buffer::Scales => rows * blocks,
+            Buffer::Codes | Buffer::X => cols,
+            Buffer::Out if operation.is_matrix() => rows,
+            Buffer::Out => cols,
+        }
+    }
+}

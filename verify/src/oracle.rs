@@ -1,0 +1,268 @@
+//! What a call must give: exact values, independent of every kernel.
+//!
+//! The oracle decodes the format for itself, from docs/format.md, and calls nothing of `qk256-kernels`.
+
+mod exact;
+
+pub use exact::{ExactSum, Wide};
+
+use crate::inputs::Inputs;
+use crate::operation::{BLOCK_ELEMENTS, Operation};
+use exact::{power_of_two, split};
+
+/// Bytes of a row element in a packed row: four codes a byte, least significant bits first.
+const CODES_PER_BYTE: usize = 4;
+
+/// The unit roundoff of f32.
+const UNIT_ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
+
+/// Sums of absolute terms above this may overflow in some order of operations.
+const OVERFLOW_GUARD: f64 = f32::MAX as f64 / 4.0;
+
+/// The flat bound of rung 4.
+pub const FLAT_BOUND: f64 = 1e-4;
+
+/// Columns up to which the flat bound holds.
+pub const FLAT_COLUMNS: usize = 2048;
+
+/// What the outputs of a legal call must be.
+#[derive(Clone, Debug)]
+pub enum Expected {
+    /// The very bits, any NaN for a NaN: codes (widened) or f32 bits.
+    Bits(Vec<u32>),
+    /// One demand for each row of a gemv.
+    Rows(Vec<RowTruth>),
+}
+
+/// What is demanded of one row of a gemv, by the strictest rung that applies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RowTruth {
+    /// Rung 2: no order of summation rounds, so the result is this, zeros of either sign alike.
+    Exact(f32),
+    /// Rung 6: NaN.
+    Nan,
+    /// Rung 6: this infinity.
+    Infinite(f32),
+    /// Rung 6, where an infinite scale meets terms of both signs or zero: NaN or an infinity, as the scale is applied to
+    /// the terms or to the block.
+    NotFinite,
+    /// Rungs 4 and 5: near this value.
+    Near {
+        /// The exact sum.
+        exact: Wide,
+        /// Rung 5: gamma_n times the sum of absolute terms, and underflow.
+        bound: f64,
+        /// Whether rung 4 applies too.
+        flat: bool,
+    },
+    /// Some order of operations may overflow: nothing is demanded of the value.
+    MayOverflow,
+}
+
+/// Computes what a call with these legal inputs must give.
+///
+/// # Panics
+/// If the sizes are not legal.
+pub fn expected(inputs: &Inputs) -> Expected {
+    assert!(inputs.is_legal(), "only a legal call has a result");
+    let scales = inputs.scales.as_deref().unwrap_or(&[]);
+    match inputs.operation {
+        Operation::Unpack => {
+            Expected::Bits((0..inputs.out_len).map(|at| u32::from(code(&inputs.packed, at))).collect())
+        }
+        Operation::Lut => Expected::Bits(
+            inputs.codes[..inputs.out_len].iter().map(|&code| f32::from(weight(code)).to_bits()).collect(),
+        ),
+        Operation::Dequantize => {
+            let scaled = |at: usize| {
+                let exact =
+                    f64::from(weight(code(&inputs.packed, at))) * f64::from(scales[at / BLOCK_ELEMENTS]);
+                (exact as f32).to_bits()
+            };
+            Expected::Bits((0..inputs.out_len).map(scaled).collect())
+        }
+        Operation::Gemv => {
+            Expected::Rows((0..inputs.shape.rows).map(|row| Row::of(inputs, row).truth()).collect())
+        }
+    }
+}
+
+/// The 2-bit code of element `at` of a packed row.
+fn code(packed: &[u8], at: usize) -> u8 {
+    packed[at / CODES_PER_BYTE] >> (2 * (at % CODES_PER_BYTE)) & 3
+}
+
+/// The weight of a code's low two bits.
+fn weight(code: u8) -> i8 {
+    [-2, -1, 1, 2][usize::from(code & 3)]
+}
+
+/// One row of a gemv: its terms are `weight(code) * x * scale`.
+struct Row<'a> {
+    packed: &'a [u8],
+    x: &'a [f32],
+    /// One a block; `None` stands for ones.
+    scales: Option<&'a [f32]>,
+    flat: bool,
+}
+
+impl<'a> Row<'a> {
+    fn of(inputs: &'a Inputs, row: usize) -> Self {
+        let shape = inputs.shape;
+        let start = row * shape.row_stride;
+        let blocks = shape.blocks();
+        Self {
+            packed: &inputs.packed[start..start + shape.row_bytes()],
+            x: &inputs.x[..shape.cols],
+            scales: inputs.scales.as_deref().map(|scales| &scales[row * blocks..][..blocks]),
+            flat: inputs.flat && shape.cols <= FLAT_COLUMNS,
+        }
+    }
+
+    fn truth(&self) -> RowTruth {
+        if let Some(special) = self.special() {
+            return special;
+        }
+        let terms = Terms::of(self);
+        if terms.overflow {
+            RowTruth::MayOverflow
+        } else if terms.order_is_free() {
+            RowTruth::Exact(terms.sum.value().to_f32())
+        } else {
+            let exact = terms.sum.value();
+            RowTruth::Near { exact, bound: terms.bound(self.x.len(), self.scales.is_some()), flat: self.flat }
+        }
+    }
+
+    fn scale(&self, column: usize) -> f32 {
+        self.scales.map_or(1.0, |scales| scales[column / BLOCK_ELEMENTS])
+    }
+
+    /// The demand of rung 6, if any term is not finite.
+    fn special(&self) -> Option<RowTruth> {
+        let scales = self.scales.unwrap_or(&[]);
+        if self.x.iter().chain(scales).all(|value| value.is_finite()) {
+            return None;
+        }
+        let (mut nan, mut positive, mut negative) = (false, false, false);
+        let mut finite = Terms::default();
+        for (column, &x) in self.x.iter().enumerate() {
+            let (weight, scale) = (weight(code(self.packed, column)), self.scale(column));
+            if x.is_finite() && scale.is_finite() {
+                finite.add(column, weight, x, scale);
+            } else {
+                let product = f32::from(weight) * x * scale;
+                nan |= product.is_nan();
+                positive |= product == f32::INFINITY;
+                negative |= product == f32::NEG_INFINITY;
+            }
+        }
+        finite.close_block();
+        // An infinite scale on a block sum gives an infinity even where its terms disagree in sign or vanish.
+        let block_may_differ = scales.iter().any(|scale| scale.is_infinite());
+        let certain_nan = self.x.iter().chain(scales).any(|value| value.is_nan());
+        Some(match (nan || (positive && negative), positive) {
+            (true, _) if certain_nan || !block_may_differ => RowTruth::Nan,
+            (true, _) => RowTruth::NotFinite,
+            // Finite terms that overflow to the other infinity would make a NaN.
+            (false, _) if finite.overflow => RowTruth::MayOverflow,
+            (false, true) => RowTruth::Infinite(f32::INFINITY),
+            (false, false) => RowTruth::Infinite(f32::NEG_INFINITY),
+        })
+    }
+}
+
+/// The finite terms of a row, and what is needed to say how far any order of summation can stray.
+#[derive(Default)]
+struct Terms {
+    sum: ExactSum,
+    /// Sum of |weight * x * scale|.
+    absolute: f64,
+    /// Sum of |weight * x| in the present block, and its scale.
+    block_absolute: f64,
+    block: usize,
+    block_scale: f32,
+    /// Whether an intermediate of some order of operations may leave the range of f32.
+    overflow: bool,
+    /// Terms that are not zero.
+    nonzero: usize,
+    /// The lowest bit of any x in the present block, of any x * scale, and the rounding that they leave.
+    block_lowest: Option<i32>,
+    lowest: Option<i32>,
+    inexact_block: bool,
+}
+
+impl Terms {
+    fn of(row: &Row<'_>) -> Self {
+        let mut terms = Self::default();
+        for (column, &x) in row.x.iter().enumerate() {
+            terms.add(column, weight(code(row.packed, column)), x, row.scale(column));
+        }
+        terms.close_block();
+        terms
+    }
+
+    fn add(&mut self, column: usize, weight: i8, x: f32, scale: f32) {
+        if column / BLOCK_ELEMENTS != self.block {
+            self.close_block();
+            self.block = column / BLOCK_ELEMENTS;
+        }
+        self.block_scale = scale;
+        self.sum.add(weight, x, scale);
+        let product = f64::from(weight.unsigned_abs()) * f64::from(x.abs());
+        self.block_absolute += product;
+        self.absolute += product * f64::from(scale.abs());
+        self.nonzero += usize::from(x != 0.0 && scale != 0.0);
+        if x != 0.0 {
+            let lowest = lowest_bit(x);
+            self.block_lowest = Some(self.block_lowest.map_or(lowest, |low| low.min(lowest)));
+        }
+    }
+
+    /// Takes the finished block into account. Its terms may have been scaled one by one or as a sum.
+    fn close_block(&mut self) {
+        let scale = f64::from(self.block_scale.abs());
+        let largest = self.block_absolute.max(self.block_absolute * scale).max(2.0 * scale);
+        self.overflow |= largest > OVERFLOW_GUARD || self.absolute > OVERFLOW_GUARD;
+        if let Some(low) = self.block_lowest.take().filter(|_| scale != 0.0) {
+            self.inexact_block |= self.block_absolute > 2_f64.powi(24) * power_of_two(low);
+            let scaled = low + lowest_bit(self.block_scale);
+            self.inexact_block |= !is_power_of_two(self.block_scale);
+            self.lowest = Some(self.lowest.map_or(scaled, |lowest| lowest.min(scaled)));
+        }
+        self.block_absolute = 0.0;
+    }
+
+    /// Rung 2: whether every order of summation gives the exact sum, or there is nothing to order.
+    fn order_is_free(&self) -> bool {
+        let Some(lowest) = self.lowest else { return true };
+        let integers = !self.inexact_block && self.absolute <= 2_f64.powi(24) * power_of_two(lowest);
+        // One term: weight times x and weight times scale are exact, so there is one rounding, in any order. It must not
+        // happen among subnormals, where it could happen twice.
+        let single = self.nonzero == 1 && self.absolute >= 4.0 * f64::from(f32::MIN_POSITIVE);
+        (integers && lowest >= -149) || single
+    }
+
+    /// Rung 5: gamma_d times the sum of absolute terms with d the deepest path of additions, one rounding for each product
+    /// and one for each block with scales, and what products may lose to underflow (Higham, Accuracy and Stability of
+    /// Numerical Algorithms, second edition, section 3.1 and equation 2.8).
+    fn bound(&self, columns: usize, scaled: bool) -> f64 {
+        let roundings = columns as f64 + if scaled { 2.0 } else { 0.0 };
+        let nu = roundings * UNIT_ROUNDOFF;
+        let underflow = if scaled { columns as f64 * power_of_two(-149) } else { 0.0 };
+        // The sum of absolute terms is itself a rounded f64 sum.
+        let slack = 1.0 + 1e-6;
+        if nu < 1.0 { (nu / (1.0 - nu) * self.absolute + underflow) * slack } else { f64::INFINITY }
+    }
+}
+
+/// Exponent of the lowest set bit of a finite number that is not zero.
+fn lowest_bit(value: f32) -> i32 {
+    let (integer, exponent) = split(value);
+    exponent + integer.trailing_zeros() as i32
+}
+
+fn is_power_of_two(value: f32) -> bool {
+    let (integer, _) = split(value);
+    integer.unsigned_abs().is_power_of_two()
+}

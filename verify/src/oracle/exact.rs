@@ -1,0 +1,183 @@
+//! A sum of f32 products without any rounding.
+
+/// Bits of a limb that carry value; the rest of the i64 takes carries.
+const LIMB_BITS: u32 = 32;
+
+/// Weight of the lowest limb is 2^-LOWEST. The smallest product of weight, f32 and f32 is 2^-149 * 2^-149.
+const LOWEST: i32 = 298;
+
+/// Limbs: the largest product is below 2^(1 + 128 + 128), and 2^64 of them fit.
+const LIMBS: usize = 20;
+
+/// Additions after which a limb could overflow: each adds less than 2^32 to an i64.
+const ADDS_BEFORE_CARRY: u32 = 1 << 30;
+
+/// The exact real sum of finite terms `weight * x * scale`: a fixed-point number wide enough for all of them.
+///
+/// The idea is Kulisch's long accumulator (Computer Arithmetic and Validity, 2008, chapter 8): no term is ever rounded, so
+/// the order of the terms cannot matter.
+#[derive(Clone, Debug)]
+pub struct ExactSum {
+    limbs: [i64; LIMBS],
+    adds: u32,
+}
+
+impl Default for ExactSum {
+    fn default() -> Self {
+        Self { limbs: [0; LIMBS], adds: 0 }
+    }
+}
+
+impl ExactSum {
+    /// Adds `weight * x * scale`.
+    ///
+    /// # Panics
+    /// If `x` or `scale` is not finite.
+    pub fn add(&mut self, weight: i8, x: f32, scale: f32) {
+        let ((x, x_exponent), (scale, scale_exponent)) = (split(x), split(scale));
+        // At most 2 * 2^24 * 2^24 in magnitude.
+        let product = i64::from(weight) * x * scale;
+        let position = (x_exponent + scale_exponent + LOWEST) as u32;
+        let (limb, shift) = ((position / LIMB_BITS) as usize, position % LIMB_BITS);
+        let shifted = u128::from(product.unsigned_abs()) << shift;
+        let sign = product.signum();
+        for part in 0..3 {
+            let bits = (shifted >> (LIMB_BITS * part as u32)) as u32;
+            self.limbs[limb + part] += sign * i64::from(bits);
+        }
+        self.adds += 1;
+        if self.adds == ADDS_BEFORE_CARRY {
+            self.carry();
+        }
+    }
+
+    /// The sum as an unevaluated pair `high + low`, within 2^-100 of its magnitude. `high` is the nearest f64.
+    pub fn value(&self) -> Wide {
+        let mut sum = self.clone();
+        sum.carry();
+        // The top limb now has the sign of the sum and the others are in [0, 2^32): negate a negative sum, so that no
+        // limb cancels another.
+        let negative = sum.limbs[LIMBS - 1] < 0;
+        if negative {
+            sum.limbs.iter_mut().for_each(|limb| *limb = -*limb);
+            sum.carry();
+        }
+        let mut wide = Wide::default();
+        for (at, &limb) in sum.limbs.iter().enumerate().rev() {
+            let weight = LIMB_BITS as i32 * at as i32 - LOWEST;
+            wide = wide.plus(limb as f64 * power_of_two(weight));
+        }
+        if negative { Wide { high: -wide.high, low: -wide.low } } else { wide }
+    }
+
+    fn carry(&mut self) {
+        for at in 0..LIMBS - 1 {
+            let carry = self.limbs[at] >> LIMB_BITS;
+            self.limbs[at] -= carry << LIMB_BITS;
+            self.limbs[at + 1] += carry;
+        }
+        self.adds = 0;
+    }
+}
+
+/// A real number as the unevaluated sum of two f64, `low` at most half an ulp of `high`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Wide {
+    /// The nearest f64.
+    pub high: f64,
+    /// What it leaves.
+    pub low: f64,
+}
+
+impl Wide {
+    /// Adds a number. Knuth's two-sum gives the rounding error of each addition (The Art of Computer Programming, volume
+    /// 2, section 4.2.2, theorem B).
+    fn plus(self, term: f64) -> Self {
+        let sum = self.high + term;
+        let shadow = sum - self.high;
+        let low = self.low + ((self.high - (sum - shadow)) + (term - shadow));
+        let high = sum + low;
+        Self { high, low: low - (high - sum) }
+    }
+
+    /// Distance to an f32, within a few units in the last place of an f64.
+    pub fn distance(self, value: f32) -> f64 {
+        ((self.high - f64::from(value)) + self.low).abs()
+    }
+
+    /// The nearest f32, ties to even; infinite when out of range.
+    pub fn to_f32(self) -> f32 {
+        let near = self.high as f32;
+        let rest = self.high - f64::from(near);
+        // `high as f32` rounds once; `low` can matter only where `high` lies exactly between two f32.
+        let towards = if self.low > 0.0 { near.next_up() } else { near.next_down() };
+        let on_tie = rest != 0.0 && rest == f64::from(towards) - self.high;
+        if self.low != 0.0 && on_tie { towards } else { near }
+    }
+}
+
+/// A finite f32 as integer times power of two: `value = integer * 2^exponent`.
+///
+/// # Panics
+/// If `value` is not finite.
+pub(super) fn split(value: f32) -> (i64, i32) {
+    let bits = value.to_bits();
+    let (field, fraction) = ((bits >> 23 & 0xff) as i32, i64::from(bits & 0x007f_ffff));
+    assert_ne!(field, 0xff, "an exact sum takes finite terms only");
+    let (integer, exponent) = if field == 0 { (fraction, -149) } else { (fraction | 1 << 23, field - 150) };
+    (if bits >> 31 == 1 { -integer } else { integer }, exponent)
+}
+
+/// 2^exponent, for exponents of normal f64.
+pub(super) fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((1023 + exponent) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(terms: &[(i8, f32, f32)]) -> Wide {
+        let mut sum = ExactSum::default();
+        terms.iter().for_each(|&(weight, x, scale)| sum.add(weight, x, scale));
+        sum.value()
+    }
+
+    #[test]
+    fn sums_lose_nothing_between_the_largest_and_the_smallest_term() {
+        let tiny = f32::from_bits(1);
+        for (terms, expected) in [
+            (&[(2, f32::MAX, f32::MAX), (1, tiny, tiny), (-2, f32::MAX, f32::MAX)][..], power_of_two(-298)),
+            (&[(-2, f32::MAX, 1.0), (-1, 1.0, 1.0), (2, f32::MAX, 1.0)], -1.0),
+            (&[(1, 1.5, -0.5), (-2, 0.25, 1.0)], -1.25),
+            (&[(1, -tiny, 1.0)], -power_of_two(-149)),
+            (&[], 0.0),
+        ] {
+            assert_eq!(sum(terms), Wide { high: expected, low: 0.0 }, "{terms:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_between_two_f32_rounds_to_the_nearer_one() {
+        let half_ulp = power_of_two(-24) as f32;
+        let tiny = f32::from_bits(1);
+        for (terms, expected) in [
+            (&[(1, 1.0, 1.0), (1, half_ulp, 1.0)][..], 1.0),
+            (&[(1, 1.0, 1.0), (1, half_ulp, 1.0), (1, tiny, tiny)], 1.0_f32.next_up()),
+            (&[(1, 1.0_f32.next_up(), 1.0), (1, half_ulp, 1.0)], 1.0 + 4.0 * half_ulp),
+            (&[(1, 1.0_f32.next_up(), 1.0), (1, half_ulp, 1.0), (-1, tiny, tiny)], 1.0_f32.next_up()),
+            (&[(-1, 1.0, 1.0), (-1, half_ulp, 1.0), (-1, tiny, tiny)], -1.0_f32.next_up()),
+            (&[(2, f32::MAX, 1.0)], f32::INFINITY),
+        ] {
+            assert_eq!(sum(terms).to_f32(), expected, "{terms:?}");
+        }
+    }
+
+    #[test]
+    fn many_terms_sum_as_integers_do() {
+        let terms: Vec<(i8, f32, f32)> =
+            (0..5000).map(|at| ([-2, -1, 1, 2][at * 7 % 4], (at * 37 % 1000) as f32, 0.5)).collect();
+        let integer: i64 = terms.iter().map(|&(weight, x, _)| i64::from(weight) * x as i64).sum();
+        assert_eq!(sum(&terms), Wide { high: integer as f64 / 2.0, low: 0.0 });
+    }
+}

@@ -1,0 +1,142 @@
+//! The names of everything that is checked.
+
+use std::fmt;
+
+/// One thing that a kernel is held to. The numbered ones are the oracle ladder of docs/verification.md; the others are
+/// the contract and the metamorphic relations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rung {
+    /// Rung 1: the very bits.
+    BitExact,
+    /// Rung 2: the very bits, where no order of summation rounds.
+    ExactRegime,
+    /// Rung 4: 1e-4, flat.
+    Flat,
+    /// Rung 5: gamma_n times the sum of absolute terms.
+    Bound,
+    /// Rung 6: NaN, infinities.
+    Special,
+    /// Nothing outside of the buffers is read or written, nor spare elements of the output.
+    Memory,
+    /// Inputs are left as they were.
+    Inputs,
+    /// The floating-point mode is left as it was.
+    Mxcsr,
+    /// No panic.
+    Panic,
+    /// Wrong sizes are refused, legal ones are not.
+    Sizes,
+    /// The same bits at other addresses and over other old contents of the output.
+    Placement,
+    /// The same bits when called again.
+    Repeat,
+    /// The same bits from concurrent threads.
+    Threads,
+    /// Padding codes, gaps between rows and spare elements do not matter.
+    Padding,
+    /// Complemented codes negate y.
+    Complement,
+    /// A power of two times x gives the power of two times y.
+    PowerOfTwo,
+    /// Permuted rows give permuted y.
+    RowOrder,
+}
+
+impl Rung {
+    /// Every rung, in the order of reports.
+    pub const ALL: [Self; 17] = [
+        Self::BitExact,
+        Self::ExactRegime,
+        Self::Flat,
+        Self::Bound,
+        Self::Special,
+        Self::Memory,
+        Self::Inputs,
+        Self::Mxcsr,
+        Self::Panic,
+        Self::Sizes,
+        Self::Placement,
+        Self::Repeat,
+        Self::Threads,
+        Self::Padding,
+        Self::Complement,
+        Self::PowerOfTwo,
+        Self::RowOrder,
+    ];
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BitExact => "bit-exact",
+            Self::ExactRegime => "exact-regime",
+            Self::Flat => "flat-1e-4",
+            Self::Bound => "bound",
+            Self::Special => "special-values",
+            Self::Memory => "memory",
+            Self::Inputs => "inputs-unchanged",
+            Self::Mxcsr => "mxcsr",
+            Self::Panic => "panic",
+            Self::Sizes => "sizes",
+            Self::Placement => "placement",
+            Self::Repeat => "repeat",
+            Self::Threads => "threads",
+            Self::Padding => "padding",
+            Self::Complement => "complement",
+            Self::PowerOfTwo => "power-of-two",
+            Self::RowOrder => "row-order",
+        }
+    }
+
+    /// The number on the oracle ladder, if it is one of its rungs.
+    pub const fn number(self) -> Option<u8> {
+        match self {
+            Self::BitExact => Some(1),
+            Self::ExactRegime => Some(2),
+            Self::Flat => Some(4),
+            Self::Bound => Some(5),
+            Self::Special => Some(6),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How often each rung was applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RungCounts([u64; Rung::ALL.len()]);
+
+impl RungCounts {
+    /// Counts `times` more applications.
+    pub fn add(&mut self, rung: Rung, times: u64) {
+        self.0[rung as usize] += times;
+    }
+
+    /// Applications of `rung`.
+    pub fn of(&self, rung: Rung) -> u64 {
+        self.0[rung as usize]
+    }
+
+    /// Adds the counts of another tally.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
+    }
+
+    /// The rungs that were applied at all.
+    pub fn applied(&self) -> impl Iterator<Item = Rung> {
+        Rung::ALL.into_iter().filter(|&rung| self.of(rung) > 0)
+    }
+}
+
+/// One rung that a call did not pass, and how a person can see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// What was violated.
+    pub rung: Rung,
+    /// First and worst place, values with their bits, the bound.
+    pub detail: String,
+}

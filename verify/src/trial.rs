@@ -1,0 +1,265 @@
+//! The whole examination of one kernel by one case.
+
+mod call;
+mod relations;
+
+use std::cell::Cell;
+use std::sync::Once;
+
+use crate::case::{Case, MaterializeError};
+use crate::finding::Finding;
+use crate::inputs::Inputs;
+use crate::judge::{WorstError, judge, same_bits, show};
+use crate::kernel::{Kernel, Outcome};
+use crate::memory::fault;
+use crate::operation::Operation;
+use crate::oracle::{self, Expected};
+use crate::rung::{Failure, Rung, RungCounts};
+use crate::weights::Weights;
+use call::{Arena, CallResult, Flush, OldContents};
+use relations::Relation;
+
+/// Calls that each of several threads makes.
+const CALLS_PER_THREAD: usize = 4;
+
+/// Examines kernels. Holds the guarded memory, so that a case costs microseconds.
+#[derive(Debug)]
+pub struct Harness {
+    arena: Arena,
+    /// Memory of the other threads in cases that have some.
+    peers: Vec<Arena>,
+    weights: Option<Weights>,
+}
+
+/// A case with its data and what they must give: made once, used for every kernel.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    case: Case,
+    inputs: Inputs,
+    /// `None` for wrong sizes, which must be refused.
+    expected: Option<Expected>,
+}
+
+impl Prepared {
+    /// Whether the sizes are legal. Otherwise the only right answer is a refusal.
+    pub fn is_legal(&self) -> bool {
+        self.expected.is_some()
+    }
+}
+
+/// What a kernel did with a case.
+#[derive(Clone, Debug, Default)]
+pub struct Trial {
+    /// How often each rung was applied.
+    pub rungs: RungCounts,
+    /// The largest error on the data of rung 4.
+    pub worst: WorstError,
+    /// What was violated, each rung once.
+    pub failures: Vec<Failure>,
+    /// Why the kernel was not called or said that it does not do this, if so.
+    pub skipped: Option<&'static str>,
+}
+
+impl Trial {
+    /// Whether nothing was violated.
+    pub fn passed(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if self.failures.iter().all(|earlier| earlier.rung != failure.rung) {
+            self.failures.push(failure);
+        }
+    }
+
+    /// Counts the checks that every call undergoes and takes over what they found.
+    fn take_call(&mut self, call: &CallResult) {
+        for rung in [Rung::Memory, Rung::Inputs, Rung::Mxcsr, Rung::Panic] {
+            self.rungs.add(rung, 1);
+        }
+        call.failures.iter().for_each(|failure| self.fail(failure.clone()));
+    }
+
+    /// Demands the same bits as in the first call.
+    fn same(&mut self, rung: Rung, operation: Operation, first: &[u32], now: &[u32], when: &str) {
+        self.rungs.add(rung, 1);
+        if let Some(at) = (0..first.len()).find(|&at| !same_bits(first[at], now[at])) {
+            let (now, first) = (show(operation, now[at]), show(operation, first[at]));
+            self.fail(Failure { rung, detail: format!("{when}, out[{at}] is {now}; it was {first}") });
+        }
+    }
+}
+
+impl Harness {
+    /// A harness for cases without tensors, or with those of `weights`.
+    pub fn new(weights: Option<Weights>) -> Self {
+        Self { arena: Arena::new(), peers: Vec::new(), weights }
+    }
+
+    /// The weights that tensors of cases come from.
+    pub fn weights(&self) -> Option<&Weights> {
+        self.weights.as_ref()
+    }
+
+    /// Makes the data of a case and computes, exactly, what they must give.
+    ///
+    /// # Errors
+    /// If the case has no data: see [`MaterializeError`].
+    pub fn prepare(&self, case: &Case) -> Result<Prepared, MaterializeError> {
+        let inputs = case.materialize(self.weights.as_ref())?;
+        let expected = inputs.is_legal().then(|| oracle::expected(&inputs));
+        Ok(Prepared { case: case.clone(), inputs, expected })
+    }
+
+    /// Examines `kernel` by a prepared case of its operation.
+    ///
+    /// # Panics
+    /// If the case is of another operation.
+    pub fn examine(&mut self, kernel: &dyn Kernel, prepared: &Prepared) -> Trial {
+        assert_eq!(kernel.operation(), prepared.case.operation, "a case is for kernels of its operation");
+        let finding = |failure| Finding::new(kernel, &prepared.case, self.weights.as_ref(), failure);
+        let crash = Failure { rung: Rung::Memory, detail: String::new() };
+        let record = finding(crash).last_words();
+        fault::on_record(&record, || match &prepared.expected {
+            Some(expected) => self.examine_legal(kernel, &prepared.inputs, expected),
+            None => self.examine_wrong_sizes(kernel, &prepared.inputs),
+        })
+    }
+
+    /// Prepares and examines, and turns failures into findings.
+    ///
+    /// # Errors
+    /// If the case has no data.
+    pub fn findings(&mut self, kernel: &dyn Kernel, case: &Case) -> Result<Vec<Finding>, MaterializeError> {
+        let prepared = self.prepare(case)?;
+        let trial = self.examine(kernel, &prepared);
+        let finding = |failure| Finding::new(kernel, case, self.weights.as_ref(), failure);
+        Ok(trial.failures.into_iter().map(finding).collect())
+    }
+
+    /// The smallest case, as far as the shrinker finds it, on which `kernel` still violates the rung of `finding`, with
+    /// its own finding.
+    pub fn minimize(&mut self, kernel: &dyn Kernel, finding: &Finding) -> Finding {
+        let mut smallest = finding.clone();
+        crate::case::shrink(&finding.case, |candidate| {
+            let found = self.findings(kernel, candidate).unwrap_or_default();
+            match found.into_iter().find(|found| found.rung == finding.rung) {
+                Some(found) => {
+                    smallest = found;
+                    true
+                }
+                None => false,
+            }
+        });
+        smallest
+    }
+
+    fn examine_legal(&mut self, kernel: &dyn Kernel, inputs: &Inputs, expected: &Expected) -> Trial {
+        let mut trial = Trial::default();
+        let first = self.arena.call(kernel, inputs, Flush::End, OldContents::Poison);
+        trial.take_call(&first);
+        trial.rungs.add(Rung::Sizes, 1);
+        match first.outcome {
+            Some(Outcome::Done) => {}
+            Some(Outcome::Unsupported) => {
+                trial.skipped = Some("the kernel does not support this");
+                return trial;
+            }
+            Some(Outcome::Refused) => {
+                trial.fail(Failure { rung: Rung::Sizes, detail: "legal sizes are refused".to_owned() });
+                return trial;
+            }
+            None => return trial,
+        }
+        let judged = judge(inputs, expected, &first.output[..inputs.outputs()]);
+        trial.rungs.merge(&judged.rungs);
+        trial.worst = judged.worst;
+        judged.failures.into_iter().for_each(|failure| trial.fail(failure));
+        self.examine_again(kernel, inputs, &first.output[..inputs.outputs()], &mut trial);
+        trial
+    }
+
+    /// Whatever needs more calls: other addresses, old contents, repetition, relations, threads.
+    fn examine_again(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
+        let outputs = inputs.outputs();
+        let moved = self.arena.call(kernel, inputs, Flush::Start, OldContents::Large);
+        trial.take_call(&moved);
+        let when = "at other addresses and over other old contents";
+        trial.same(Rung::Placement, inputs.operation, first, &moved.output[..outputs], when);
+        let again = self.arena.call_again(kernel, inputs, OldContents::Keep);
+        trial.take_call(&again);
+        trial.same(Rung::Repeat, inputs.operation, first, &again.output[..outputs], "called again");
+        for relation in Relation::of(inputs) {
+            let changed = self.arena.call(kernel, &relation.inputs, Flush::End, OldContents::Poison);
+            trial.take_call(&changed);
+            trial.rungs.add(relation.rung, 1);
+            relation.check(first, &changed.output).into_iter().for_each(|failure| trial.fail(failure));
+        }
+        if inputs.threads > 1 {
+            self.examine_threads(kernel, inputs, first, trial);
+        }
+    }
+
+    fn examine_threads(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
+        self.peers.resize_with(usize::from(inputs.threads), Arena::new);
+        let results: Vec<CallResult> = std::thread::scope(|scope| {
+            let callers: Vec<_> = self
+                .peers
+                .iter_mut()
+                .map(|arena| {
+                    scope.spawn(|| {
+                        let call = |_| arena.call(kernel, inputs, Flush::Start, OldContents::Poison);
+                        (0..CALLS_PER_THREAD).map(call).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            callers
+                .into_iter()
+                .flat_map(|caller| caller.join().expect("panics of kernels are caught"))
+                .collect()
+        });
+        for result in &results {
+            trial.take_call(result);
+            let output = &result.output[..inputs.outputs()];
+            trial.same(Rung::Threads, inputs.operation, first, output, "called from several threads at once");
+        }
+    }
+
+    fn examine_wrong_sizes(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> Trial {
+        let mut trial = Trial::default();
+        if !kernel.refuses_wrong_sizes() {
+            trial.skipped = Some("the kernel leaves sizes to its caller");
+            return trial;
+        }
+        for flush in [Flush::End, Flush::Start] {
+            let call = self.arena.call(kernel, inputs, flush, OldContents::Poison);
+            trial.take_call(&call);
+            trial.rungs.add(Rung::Sizes, 1);
+            if call.outcome == Some(Outcome::Done) {
+                trial.fail(Failure { rung: Rung::Sizes, detail: "wrong sizes are accepted".to_owned() });
+            }
+        }
+        trial
+    }
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `call` without the panic message that the standard hook would print: the panic becomes a finding.
+fn quiet<T>(call: impl FnOnce() -> T) -> T {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                loud(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = call();
+    QUIET.set(false);
+    result
+}

@@ -1,0 +1,258 @@
+//! One call of one kernel in guarded memory, and what can be said of it without knowing the right result.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::inputs::Inputs;
+use crate::kernel::{Arguments, Kernel, Outcome};
+use crate::memory::{Placement, Region};
+use crate::mxcsr;
+use crate::operation::{Buffer, Operation};
+use crate::rung::{Failure, Rung};
+use crate::trial::quiet;
+
+/// Guarded memory for every argument of a call. Reused from call to call.
+#[derive(Debug)]
+pub(super) struct Arena {
+    packed: Region,
+    codes: Region,
+    scales: Region,
+    x: Region,
+    out: Region,
+}
+
+/// What the output holds before a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OldContents {
+    /// NaN, or a code that does not exist.
+    Poison,
+    /// A large finite value, or another code that does not exist.
+    Large,
+    /// Whatever the last call left.
+    Keep,
+}
+
+impl OldContents {
+    /// The bits of each element.
+    fn bits(self, operation: Operation) -> u32 {
+        match (self, operation) {
+            (Self::Poison, Operation::Unpack) => 0xfe,
+            (_, Operation::Unpack) => 0x5a,
+            // A NaN with a payload that no arithmetic makes.
+            (Self::Poison, _) => 0x7fc0_dead,
+            // About 1e38: it cannot vanish in a sum, as a small one would.
+            (_, _) => 0x7e96_7699,
+        }
+    }
+}
+
+/// What a call left behind.
+#[derive(Clone, Debug)]
+pub(super) struct CallResult {
+    /// `None` after a panic.
+    pub(super) outcome: Option<Outcome>,
+    /// The outputs, codes widened, f32 as bits; the whole buffer, spare elements included.
+    pub(super) output: Vec<u32>,
+    pub(super) failures: Vec<Failure>,
+}
+
+impl Arena {
+    pub(super) fn new() -> Self {
+        Self {
+            packed: Region::new(Buffer::Packed),
+            codes: Region::new(Buffer::Codes),
+            scales: Region::new(Buffer::Scales),
+            x: Region::new(Buffer::X),
+            out: Region::new(Buffer::Out),
+        }
+    }
+
+    /// Lays the inputs out, calls the kernel and looks at what it did to memory, inputs, modes and spare outputs.
+    pub(super) fn call(
+        &mut self,
+        kernel: &dyn Kernel,
+        inputs: &Inputs,
+        flush: Flush,
+        old: OldContents,
+    ) -> CallResult {
+        self.lay(inputs, flush);
+        if !matches!(old, OldContents::Keep) {
+            self.fill_out(inputs, old);
+        }
+        self.call_again(kernel, inputs, old)
+    }
+
+    /// Calls the kernel on what the last [`call`](Self::call) laid out, over what it wrote.
+    pub(super) fn call_again(
+        &mut self,
+        kernel: &dyn Kernel,
+        inputs: &Inputs,
+        old: OldContents,
+    ) -> CallResult {
+        let mode = mxcsr::mode();
+        let called = quiet(|| catch_unwind(AssertUnwindSafe(|| kernel.call(self.arguments(inputs)))));
+        let mode_left = mxcsr::mode();
+        mxcsr::restore(mode);
+        let mut failures = Vec::new();
+        let outcome = match called {
+            Ok(outcome) => Some(outcome),
+            Err(payload) => {
+                let text = payload.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+                failures.push(Failure { rung: Rung::Panic, detail: format!("the kernel panicked: {text}") });
+                None
+            }
+        };
+        if mode_left != mode {
+            let detail = format!("MXCSR was {mode:#06x} before the call and {mode_left:#06x} after it");
+            failures.push(Failure { rung: Rung::Mxcsr, detail });
+        }
+        failures.extend(self.trespass(inputs));
+        failures.extend(self.changed_input(inputs));
+        let output = self.output(inputs);
+        failures.extend(written_outside(inputs, outcome, &output, old));
+        CallResult { outcome, output, failures }
+    }
+
+    fn lay(&mut self, inputs: &Inputs, flush: Flush) {
+        let placement = |buffer| flush.placement(inputs, buffer);
+        for &buffer in inputs.buffers() {
+            let bytes = bytes_of(inputs, buffer);
+            let region = self.region(buffer);
+            region.place(bytes.len(), placement(buffer)).copy_from_slice(bytes);
+        }
+        let width = inputs.operation.width(Buffer::Out);
+        self.out.place(inputs.out_len * width, placement(Buffer::Out));
+    }
+
+    fn fill_out(&mut self, inputs: &Inputs, old: OldContents) {
+        let bits = old.bits(inputs.operation);
+        match inputs.operation {
+            Operation::Unpack => self.out.bytes_mut().fill(bits as u8),
+            _ => self.out.floats_mut().fill(f32::from_bits(bits)),
+        }
+    }
+
+    fn arguments(&mut self, inputs: &Inputs) -> Arguments<'_> {
+        let Self { packed, codes, scales, x, out } = self;
+        match inputs.operation {
+            Operation::Unpack => Arguments::Unpack { packed: packed.bytes(), codes: out.bytes_mut() },
+            Operation::Lut => Arguments::Lut { codes: codes.bytes(), weights: out.floats_mut() },
+            Operation::Dequantize => Arguments::Dequantize {
+                packed: packed.bytes(),
+                scales: scales.floats(),
+                out: out.floats_mut(),
+            },
+            Operation::Gemv => Arguments::Gemv {
+                packed: packed.bytes(),
+                scales: inputs.scales.is_some().then(|| scales.floats()),
+                x: x.floats(),
+                y: out.floats_mut(),
+                rows: inputs.shape.rows,
+                cols: inputs.shape.cols,
+                row_stride: inputs.shape.row_stride,
+            },
+        }
+    }
+
+    /// The first stray access of each buffer.
+    fn trespass(&mut self, inputs: &Inputs) -> Option<Failure> {
+        let buffers = inputs.buffers().iter().copied().chain([Buffer::Out]);
+        let stray: Vec<String> =
+            buffers.filter_map(|buffer| Some(self.region(buffer).trespass()?.to_string())).collect();
+        let detail = format!("the kernel {}", stray.join(", and "));
+        (!stray.is_empty()).then_some(Failure { rung: Rung::Memory, detail })
+    }
+
+    fn changed_input(&mut self, inputs: &Inputs) -> Option<Failure> {
+        inputs.buffers().iter().find_map(|&buffer| {
+            let (before, after) = (bytes_of(inputs, buffer), self.region(buffer).bytes());
+            // Equal lengths by construction; comparing slices first is what makes this cheap.
+            if before == after {
+                return None;
+            }
+            let at = before.iter().zip(after).position(|(before, after)| before != after)?;
+            let detail = format!(
+                "byte {at} of `{}` was {:#04x} before the call and is {:#04x} after it",
+                buffer.name(),
+                before[at],
+                after[at]
+            );
+            Some(Failure { rung: Rung::Inputs, detail })
+        })
+    }
+
+    fn output(&self, inputs: &Inputs) -> Vec<u32> {
+        match inputs.operation {
+            Operation::Unpack => self.out.bytes().iter().copied().map(u32::from).collect(),
+            _ => self.out.floats().iter().map(|value| value.to_bits()).collect(),
+        }
+    }
+
+    fn region(&mut self, buffer: Buffer) -> &mut Region {
+        match buffer {
+            Buffer::Packed => &mut self.packed,
+            Buffer::Codes => &mut self.codes,
+            Buffer::Scales => &mut self.scales,
+            Buffer::X => &mut self.x,
+            Buffer::Out => &mut self.out,
+        }
+    }
+}
+
+/// Which end of every buffer lies against its guard.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Flush {
+    /// The end.
+    End,
+    /// The start, moved by the offsets of the case.
+    Start,
+}
+
+impl Flush {
+    fn placement(self, inputs: &Inputs, buffer: Buffer) -> Placement {
+        let offset = usize::from(inputs.offset[buffer]) * inputs.operation.width(buffer);
+        match self {
+            Self::End => Placement::EndFlush,
+            Self::Start => Placement::StartFlush { offset },
+        }
+    }
+}
+
+fn bytes_of(inputs: &Inputs, buffer: Buffer) -> &[u8] {
+    match buffer {
+        Buffer::Packed => &inputs.packed,
+        Buffer::Codes => &inputs.codes,
+        Buffer::Scales => float_bytes(inputs.scales.as_deref().unwrap_or(&[])),
+        Buffer::X => float_bytes(&inputs.x),
+        Buffer::Out => &[],
+    }
+}
+
+fn float_bytes(floats: &[f32]) -> &[u8] {
+    // SAFETY: u8 has no alignment and no invalid values, and f32 has no padding.
+    let (before, bytes, behind) = unsafe { floats.align_to::<u8>() };
+    debug_assert!(before.is_empty() && behind.is_empty(), "every f32 is aligned for u8");
+    bytes
+}
+
+/// Spare outputs, and every output of a call that was refused, must hold what they held before.
+fn written_outside(
+    inputs: &Inputs,
+    outcome: Option<Outcome>,
+    output: &[u32],
+    old: OldContents,
+) -> Option<Failure> {
+    if matches!(old, OldContents::Keep) {
+        return None;
+    }
+    let untouched = if outcome == Some(Outcome::Done) { inputs.outputs().min(output.len()) } else { 0 };
+    let bits = old.bits(inputs.operation);
+    let at = output[untouched..].iter().position(|&each| each != bits)? + untouched;
+    let (rung, what) = match outcome {
+        Some(Outcome::Refused) => (Rung::Sizes, "although the call was refused"),
+        Some(Outcome::Unsupported) => (Rung::Sizes, "although the operation is not supported"),
+        Some(Outcome::Done) => (Rung::Memory, "past the last row"),
+        None => return None,
+    };
+    Some(Failure { rung, detail: format!("the kernel writes out[{at}], {what}") })
+}

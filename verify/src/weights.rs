@@ -1,0 +1,211 @@
+//! Real weights: the 2-D tensors of a safetensors file, quantised to QK256.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+
+/// An open safetensors file. Tensors are read when they are asked for.
+#[derive(Debug)]
+pub struct Weights {
+    path: PathBuf,
+    file: File,
+    /// Offset of the first byte behind the header.
+    data: u64,
+    metadata: Metadata,
+}
+
+/// A 2-D tensor of a type that can be quantised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its name in the file.
+    pub name: String,
+    /// First dimension.
+    pub rows: usize,
+    /// Second dimension.
+    pub cols: usize,
+}
+
+/// A matrix in QK256: rows dense, `64 * ceil(cols / 256)` bytes each.
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// Columns.
+    pub cols: usize,
+    /// Whole blocks, row after row.
+    pub packed: Vec<u8>,
+    /// One scale a block, row-major.
+    pub scales: Vec<f32>,
+}
+
+/// Why a weights file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file cannot be opened or read.
+    #[error("cannot read weights from {path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The file is not safetensors, or not all of it.
+    #[error("{path} is not a whole safetensors file: {why}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// No tensor of that name can be quantised.
+    #[error("{path} has no 2-D f32, f16 or bf16 tensor `{name}`")]
+    NoTensor {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+    },
+    /// A case asks for more of a tensor than there is.
+    #[error("tensor `{}` is {} x {}; the case asks for {rows} x {cols}", tensor.name, tensor.rows, tensor.cols)]
+    Shape {
+        /// The tensor.
+        tensor: Tensor,
+        /// Rows of the case.
+        rows: usize,
+        /// Columns of the case.
+        cols: usize,
+    },
+    /// A weight is NaN or infinite.
+    #[error("tensor `{name}` cannot be quantised: {error}")]
+    Quantize {
+        /// The tensor.
+        name: String,
+        /// What the quantiser refused.
+        error: qk256_kernels::QuantizeError,
+    },
+}
+
+impl Weights {
+    /// Opens `path` and reads its header.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not safetensors, or is shorter or longer than its header says.
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        let failed = |error| WeightsError::Read { path: path.to_owned(), error };
+        let format = |why: String| WeightsError::Format { path: path.to_owned(), why };
+        let mut file = File::open(path).map_err(failed)?;
+        let status = file.metadata().map_err(failed)?;
+        if status.is_dir() {
+            return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        let mut prefix = [0_u8; 8];
+        file.read_exact(&mut prefix).map_err(|_| format("it has no header".to_owned()))?;
+        let header = u64::from_le_bytes(prefix);
+        let data = header.checked_add(8).filter(|&data| data <= status.len());
+        let data = data.ok_or_else(|| {
+            format(format!("its header claims {header} bytes, the file has {}", status.len()))
+        })?;
+        let mut head = vec![0; data as usize];
+        file.read_exact_at(&mut head, 0).map_err(failed)?;
+        let (_, metadata) =
+            safetensors::SafeTensors::read_metadata(&head).map_err(|error| format(error.to_string()))?;
+        let whole = data + metadata.data_len() as u64;
+        if whole != status.len() {
+            return Err(format(format!("its header describes {whole} bytes, the file has {}", status.len())));
+        }
+        Ok(Self { path: path.to_owned(), file, data, metadata })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every tensor that can be quantised, by name.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let mut tensors: Vec<Tensor> =
+            self.metadata.tensors().iter().filter_map(|(name, info)| usable(name, info)).collect();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        tensors
+    }
+
+    /// Tensors that cannot be quantised: other types, other ranks.
+    pub fn skipped(&self) -> usize {
+        self.metadata.tensors().len() - self.tensors().len()
+    }
+
+    /// The first `rows` by `cols` weights of tensor `name`, quantised with the scale of least squared error a block.
+    ///
+    /// # Errors
+    /// If the tensor is absent or smaller, cannot be read, or holds a value that is not finite.
+    pub fn quantized_matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Quantized, WeightsError> {
+        let (whole, info) = self.tensor(name)?;
+        if rows > whole.rows || cols > whole.cols {
+            return Err(WeightsError::Shape { tensor: whole, rows, cols });
+        }
+        let values = self.read(info, rows * whole.cols)?;
+        let cut: Vec<f32> = values.chunks(whole.cols.max(1)).flat_map(|row| &row[..cols]).copied().collect();
+        quantize(&whole.name, &cut, rows, cols)
+    }
+
+    /// The first `len` weights of tensor `name`, row-major, quantised as one vector.
+    ///
+    /// # Errors
+    /// As [`quantized_matrix`](Self::quantized_matrix).
+    pub fn quantized_vector(&self, name: &str, len: usize) -> Result<Quantized, WeightsError> {
+        let (whole, info) = self.tensor(name)?;
+        if len > whole.rows * whole.cols {
+            return Err(WeightsError::Shape { tensor: whole, rows: 1, cols: len });
+        }
+        quantize(name, &self.read(info, len)?, 1, len)
+    }
+
+    fn tensor(&self, name: &str) -> Result<(Tensor, &TensorInfo), WeightsError> {
+        let absent = || WeightsError::NoTensor { path: self.path.clone(), name: name.to_owned() };
+        let info = self.metadata.info(name).ok_or_else(absent)?;
+        Ok((usable(name, info).ok_or_else(absent)?, info))
+    }
+
+    /// The first `count` values of a tensor, row-major.
+    fn read(&self, info: &TensorInfo, count: usize) -> Result<Vec<f32>, WeightsError> {
+        let width = if info.dtype == Dtype::F32 { 4 } else { 2 };
+        let mut bytes = vec![0; count * width];
+        let failed = |error| WeightsError::Read { path: self.path.clone(), error };
+        self.file.read_exact_at(&mut bytes, self.data + info.data_offsets.0 as u64).map_err(failed)?;
+        Ok(decode(info.dtype, &bytes))
+    }
+}
+
+impl Quantized {
+    /// The codes of the first row, in order.
+    pub fn codes(&self) -> impl Iterator<Item = u8> {
+        (0..self.cols).map(|at| self.packed[at / 4] >> (2 * (at % 4)) & 3)
+    }
+}
+
+fn quantize(name: &str, values: &[f32], rows: usize, cols: usize) -> Result<Quantized, WeightsError> {
+    let failed = |error| WeightsError::Quantize { name: name.to_owned(), error };
+    let blocks = rows * qk256_kernels::blocks(cols);
+    let (mut packed, mut scales) = (vec![0; blocks * qk256_kernels::BLOCK_BYTES], vec![0.0; blocks]);
+    qk256_kernels::quantize_matrix(values, rows, cols, &mut packed, &mut scales).map_err(failed)?;
+    Ok(Quantized { cols, packed, scales })
+}
+
+/// The tensor, if it is 2-D and of a type that can be quantised.
+fn usable(name: &str, info: &TensorInfo) -> Option<Tensor> {
+    let known = matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16);
+    match info.shape[..] {
+        [rows, cols] if known => Some(Tensor { name: name.to_owned(), rows, cols }),
+        _ => None,
+    }
+}
+
+fn decode(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    match dtype {
+        Dtype::F16 => bytes.as_chunks().0.iter().map(|&pair| f16::from_le_bytes(pair).to_f32()).collect(),
+        Dtype::BF16 => bytes.as_chunks().0.iter().map(|&pair| bf16::from_le_bytes(pair).to_f32()).collect(),
+        _ => bytes.as_chunks().0.iter().map(|&quad| f32::from_le_bytes(quad)).collect(),
+    }
+}
