@@ -1,10 +1,12 @@
 //! A case: a small value with a one-line text form that determines one call, bit for bit, on every machine.
 
+mod file;
 mod generate;
 mod materialize;
 mod shrink;
 mod text;
 
+pub use file::{FileError, parse_file};
 pub use generate::from_seed;
 pub use materialize::{MAX_BUFFER_BYTES, MaterializeError};
 pub use shrink::shrink;
@@ -37,8 +39,8 @@ pub struct Case {
     pub seed: u64,
     /// Concurrent callers.
     pub threads: u8,
-    /// Tensor of a weights file that gives codes and scales in the place of `codes` and `regime`.
-    pub tensor: Option<String>,
+    /// Part of a weights file that gives codes and scales in the place of `codes` and `regime`.
+    pub tensor: Option<TensorRows>,
     /// Elements overwritten with given bits.
     pub patches: Vec<Patch>,
 }
@@ -83,6 +85,15 @@ impl Case {
         let fixed_output = !self.operation.is_matrix();
         self.buffers().filter(move |&buffer| !(fixed_output && buffer == Buffer::Out))
     }
+}
+
+/// Rows of a tensor of a weights file, from `first_row` on: as many as the case has, or as its vector needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorRows {
+    /// The tensor's name.
+    pub name: String,
+    /// The first row taken.
+    pub first_row: usize,
 }
 
 /// Where codes come from.

@@ -5,7 +5,9 @@
 //! they share the vocabulary of [`operation`] and the data of [`inputs`].
 
 pub mod case;
+pub mod check;
 pub mod finding;
+pub mod fuzz;
 pub mod inputs;
 pub mod judge;
 pub mod kernel;
@@ -15,6 +17,7 @@ pub mod operation;
 pub mod oracle;
 pub mod registry;
 pub mod rung;
+pub mod timing;
 pub mod trial;
 pub mod weights;
 

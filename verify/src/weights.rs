@@ -1,20 +1,23 @@
 //! Real weights: the 2-D tensors of a safetensors file, quantised to QK256.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-/// An open safetensors file. Tensors are read when they are asked for.
+use crate::case::TensorRows;
+
+/// An open safetensors file, mapped into memory: its tensors are read when they are asked for.
 #[derive(Debug)]
 pub struct Weights {
     path: PathBuf,
-    file: File,
+    file: Mmap,
     /// Offset of the first byte behind the header.
-    data: u64,
+    data: usize,
     metadata: Metadata,
 }
 
@@ -52,12 +55,12 @@ pub enum WeightsError {
         error: io::Error,
     },
     /// The file is not safetensors, or not all of it.
-    #[error("{path} is not a whole safetensors file: {why}")]
+    #[error("{path} is not a whole safetensors file: {error}")]
     Format {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        why: String,
+        error: safetensors::SafeTensorError,
     },
     /// No tensor of that name can be quantised.
     #[error("{path} has no 2-D f32, f16 or bf16 tensor `{name}`")]
@@ -68,14 +71,12 @@ pub enum WeightsError {
         name: String,
     },
     /// A case asks for more of a tensor than there is.
-    #[error("tensor `{}` is {} x {}; the case asks for {rows} x {cols}", tensor.name, tensor.rows, tensor.cols)]
-    Shape {
+    #[error("tensor `{}` is {} x {}; the case asks for {wanted}", tensor.name, tensor.rows, tensor.cols)]
+    Outside {
         /// The tensor.
         tensor: Tensor,
-        /// Rows of the case.
-        rows: usize,
-        /// Columns of the case.
-        cols: usize,
+        /// Rows and columns, or elements, and the first row.
+        wanted: String,
     },
     /// A weight is NaN or infinite.
     #[error("tensor `{name}` cannot be quantised: {error}")]
@@ -94,27 +95,16 @@ impl Weights {
     /// If the file cannot be read, is not safetensors, or is shorter or longer than its header says.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let failed = |error| WeightsError::Read { path: path.to_owned(), error };
-        let format = |why: String| WeightsError::Format { path: path.to_owned(), why };
-        let mut file = File::open(path).map_err(failed)?;
-        let status = file.metadata().map_err(failed)?;
-        if status.is_dir() {
-            return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
+        let format = |error| WeightsError::Format { path: path.to_owned(), error };
+        let file = File::open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
         }
-        let mut prefix = [0_u8; 8];
-        file.read_exact(&mut prefix).map_err(|_| format("it has no header".to_owned()))?;
-        let header = u64::from_le_bytes(prefix);
-        let data = header.checked_add(8).filter(|&data| data <= status.len());
-        let data = data.ok_or_else(|| {
-            format(format!("its header claims {header} bytes, the file has {}", status.len()))
-        })?;
-        let mut head = vec![0; data as usize];
-        file.read_exact_at(&mut head, 0).map_err(failed)?;
-        let (_, metadata) =
-            safetensors::SafeTensors::read_metadata(&head).map_err(|error| format(error.to_string()))?;
-        let whole = data + metadata.data_len() as u64;
-        if whole != status.len() {
-            return Err(format(format!("its header describes {whole} bytes, the file has {}", status.len())));
-        }
+        // SAFETY: the mapping is read-only and private to this value. Should another program shorten the file meanwhile, a
+        // read ends the process, as the fault handler reports; no memory of ours is affected.
+        let file = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        let (header, metadata) = SafeTensors::read_metadata(&file).map_err(format)?;
+        let data = header + size_of::<u64>();
         Ok(Self { path: path.to_owned(), file, data, metadata })
     }
 
@@ -136,30 +126,48 @@ impl Weights {
         self.metadata.tensors().len() - self.tensors().len()
     }
 
-    /// The first `rows` by `cols` weights of tensor `name`, quantised with the scale of least squared error a block.
+    /// The leading `rows` by `cols` weights from the part's first row on, quantised with the scale of least squared error a
+    /// block.
     ///
     /// # Errors
-    /// If the tensor is absent or smaller, cannot be read, or holds a value that is not finite.
-    pub fn quantized_matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Quantized, WeightsError> {
-        let (whole, info) = self.tensor(name)?;
-        if rows > whole.rows || cols > whole.cols {
-            return Err(WeightsError::Shape { tensor: whole, rows, cols });
+    /// If the tensor is absent or has less, cannot be read, or holds a value that is not finite.
+    pub fn quantized_matrix(
+        &self,
+        part: &TensorRows,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Quantized, WeightsError> {
+        let (whole, info) = self.tensor(&part.name)?;
+        let fits =
+            part.first_row.checked_add(rows).is_some_and(|end| end <= whole.rows) && cols <= whole.cols;
+        if !fits {
+            return Err(WeightsError::Outside {
+                tensor: whole,
+                wanted: format!("{rows} x {cols} from row {}", part.first_row),
+            });
         }
-        let values = self.read(info, rows * whole.cols)?;
+        let values = self.read(info, part.first_row * whole.cols, rows * whole.cols);
         let cut: Vec<f32> = values.chunks(whole.cols.max(1)).flat_map(|row| &row[..cols]).copied().collect();
         quantize(&whole.name, &cut, rows, cols)
     }
 
-    /// The first `len` weights of tensor `name`, row-major, quantised as one vector.
+    /// `len` weights from the part's first row on, row-major, quantised as one vector.
     ///
     /// # Errors
     /// As [`quantized_matrix`](Self::quantized_matrix).
-    pub fn quantized_vector(&self, name: &str, len: usize) -> Result<Quantized, WeightsError> {
-        let (whole, info) = self.tensor(name)?;
-        if len > whole.rows * whole.cols {
-            return Err(WeightsError::Shape { tensor: whole, rows: 1, cols: len });
+    pub fn quantized_vector(&self, part: &TensorRows, len: usize) -> Result<Quantized, WeightsError> {
+        let (whole, info) = self.tensor(&part.name)?;
+        let start = part.first_row.checked_mul(whole.cols);
+        let end = start.and_then(|start| start.checked_add(len));
+        match (start, end) {
+            (Some(start), Some(end)) if end <= whole.rows * whole.cols => {
+                quantize(&whole.name, &self.read(info, start, len), 1, len)
+            }
+            _ => Err(WeightsError::Outside {
+                tensor: whole,
+                wanted: format!("{len} from row {}", part.first_row),
+            }),
         }
-        quantize(name, &self.read(info, len)?, 1, len)
     }
 
     fn tensor(&self, name: &str) -> Result<(Tensor, &TensorInfo), WeightsError> {
@@ -168,13 +176,11 @@ impl Weights {
         Ok((usable(name, info).ok_or_else(absent)?, info))
     }
 
-    /// The first `count` values of a tensor, row-major.
-    fn read(&self, info: &TensorInfo, count: usize) -> Result<Vec<f32>, WeightsError> {
+    /// `count` values of a tensor from value `start` on, row-major.
+    fn read(&self, info: &TensorInfo, start: usize, count: usize) -> Vec<f32> {
         let width = if info.dtype == Dtype::F32 { 4 } else { 2 };
-        let mut bytes = vec![0; count * width];
-        let failed = |error| WeightsError::Read { path: self.path.clone(), error };
-        self.file.read_exact_at(&mut bytes, self.data + info.data_offsets.0 as u64).map_err(failed)?;
-        Ok(decode(info.dtype, &bytes))
+        let first = self.data + info.data_offsets.0 + start * width;
+        decode(info.dtype, &self.file[first..first + count * width])
     }
 }
 

@@ -40,25 +40,25 @@ impl Case {
     /// None in practice: bytes that have run out read as zero.
     pub fn draw(operation: Operation, scaled: bool, u: &mut Unstructured<'_>) -> Result<Self> {
         let mut case = Self::shaped(operation, scaled, u)?;
-        case.codes = if u.ratio(3, 4)? { Codes::Random } else { *u.choose(&Codes::ALL)? };
+        case.codes = if once_in(4, u)? { *u.choose(&Codes::ALL)? } else { Codes::Random };
         case.regime = *u.choose(&Regime::ALL)?;
         case.seed = u64::from(u.arbitrary::<u32>()?);
-        if u.ratio(1, 32)? {
+        if once_in(32, u)? {
             case.threads = 2;
         }
         for buffer in case.buffers() {
-            if u.ratio(1, 2)? {
+            if once_in(2, u)? {
                 case.offset[buffer] = u.int_in_range(0..=(32 / operation.width(buffer) as u8 - 1))?;
             }
         }
         for buffer in case.resizable_buffers() {
-            if u.ratio(1, 4)? {
+            if once_in(4, u)? {
                 case.spare[buffer] = u.int_in_range(1..=40)?;
             }
         }
         if case.regime == Regime::Raw {
             case.fill_raw(u)?;
-        } else if u.ratio(1, 4)? {
+        } else if once_in(4, u)? {
             for _ in 0..u.int_in_range(1..=3)? {
                 case.patch_one(u)?;
             }
@@ -177,6 +177,12 @@ const EDGE_BITS: [u32; 14] = [
     0x7fc0_0000,
     0x7f80_0001,
 ];
+
+/// Whether an event that comes about once in `n` draws does. Never where the bytes have run out, so that few bytes make a
+/// plain case.
+fn once_in(n: u8, u: &mut Unstructured<'_>) -> Result<bool> {
+    Ok(u.int_in_range(1..=n)? == n)
+}
 
 /// Lengths around vector widths, blocks and powers of two, and everything up to about four blocks.
 fn edge_length(u: &mut Unstructured<'_>) -> Result<usize> {

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{Case, Codes, Regime};
+use super::{Case, Codes, Regime, TensorRows};
 use crate::inputs::Inputs;
 use crate::operation::{BLOCK_BYTES, Buffer, Operation};
 use crate::weights::{Weights, WeightsError};
@@ -76,7 +76,7 @@ impl Case {
             }
         }
         if let Some(tensor) = &self.tensor {
-            let weights = weights.ok_or_else(|| MaterializeError::NoWeights(tensor.clone()))?;
+            let weights = weights.ok_or_else(|| MaterializeError::NoWeights(tensor.name.clone()))?;
             self.lay_tensor(&mut inputs, weights, tensor)?;
         }
         self.lay_patches(&mut inputs)?;
@@ -179,12 +179,17 @@ impl Case {
         x
     }
 
-    /// Quantises the first `rows` by `cols` weights of the tensor, or its first `len` as one vector, and lays codes and
-    /// scales over the seeded ones.
-    fn lay_tensor(&self, inputs: &mut Inputs, weights: &Weights, name: &str) -> Result<(), MaterializeError> {
+    /// Quantises `rows` by `cols` weights of the tensor, or `len` as one vector, and lays codes and scales over the seeded
+    /// ones.
+    fn lay_tensor(
+        &self,
+        inputs: &mut Inputs,
+        weights: &Weights,
+        tensor: &TensorRows,
+    ) -> Result<(), MaterializeError> {
         let quantized = match self.operation.is_matrix() {
-            true => weights.quantized_matrix(name, self.rows, self.cols)?,
-            false => weights.quantized_vector(name, self.cols)?,
+            true => weights.quantized_matrix(tensor, self.rows, self.cols)?,
+            false => weights.quantized_vector(tensor, self.cols)?,
         };
         let row_bytes = self.shape().row_bytes();
         if self.operation == Operation::Lut {

@@ -1,4 +1,7 @@
 //! A shrinker that knows the domain: shapes first, then everything that a smaller shape may have made idle.
+//!
+//! Columns are tried at their remainders by vector widths and block lengths: bugs live in tails, and a step that keeps the
+//! tail keeps the bug.
 
 use super::{Case, Codes, Regime};
 use crate::operation::{Buffer, PerBuffer};
@@ -38,7 +41,8 @@ fn candidates(case: &Case) -> Vec<Case> {
     for rows in smaller(case.rows as u64).filter(|_| case.operation.is_matrix()) {
         with(&|c| c.rows = rows as usize);
     }
-    for cols in smaller(case.cols as u64) {
+    let residues = [8, 16, 32, 64, 128, 256].map(|width| case.cols as u64 % width);
+    for cols in residues.into_iter().chain(smaller(case.cols as u64)) {
         with(&|c| c.cols = cols as usize);
     }
     with(&|c| c.scaled = c.scaled && !c.operation.is_matrix());
@@ -68,6 +72,9 @@ fn candidates(case: &Case) -> Vec<Case> {
         }
     }
     with(&|c| c.tensor = None);
+    for row in smaller(case.tensor.as_ref().map_or(0, |tensor| tensor.first_row) as u64) {
+        with(&|c| c.tensor.iter_mut().for_each(|tensor| tensor.first_row = row as usize));
+    }
     simpler_than(case.codes, &Codes::ALL).for_each(|codes| with(&|c| c.codes = codes));
     simpler_than(case.regime, &SIMPLEST_FIRST).for_each(|regime| with(&|c| c.regime = regime));
     for seed in 0..case.seed.min(4) {

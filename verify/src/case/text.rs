@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Case, Codes, Patch, Regime};
+use super::{Case, Codes, Patch, Regime, TensorRows};
 use crate::operation::{Buffer, Operation, UnknownOperation};
 
 impl fmt::Display for Case {
@@ -34,7 +34,7 @@ impl fmt::Display for Case {
             }
         }
         if let Some(tensor) = &self.tensor {
-            write!(f, " tensor={tensor}")?;
+            write!(f, " tensor={} row={}", tensor.name, tensor.first_row)?;
         }
         if self.codes != plain.codes {
             write!(f, " codes={}", self.codes.name())?;
@@ -84,7 +84,8 @@ impl FromStr for Case {
     fn from_str(line: &str) -> Result<Self, ParseError> {
         let mut words = line.split_whitespace();
         let operation: Operation = words.next().ok_or(ParseError::Empty)?.parse()?;
-        let mut parser = Parser { case: Self::new(operation, 1, 0), rows: None, cols: None };
+        let mut parser =
+            Parser { case: Self::new(operation, 1, 0), rows: None, cols: None, tensor: None, first_row: 0 };
         words.try_for_each(|word| parser.word(word))?;
         parser.finish()
     }
@@ -94,6 +95,8 @@ struct Parser {
     case: Case,
     rows: Option<usize>,
     cols: Option<usize>,
+    tensor: Option<String>,
+    first_row: usize,
 }
 
 impl Parser {
@@ -120,7 +123,8 @@ impl Parser {
             "regime" => self.case.regime = named(word, value, &Regime::ALL, Regime::name, REGIMES)?,
             "seed" => self.case.seed = number(word, value, "seed is a 64-bit number")?,
             "threads" => self.case.threads = number(word, value, "threads is a number from 1 to 8")?,
-            "tensor" if !value.is_empty() => self.case.tensor = Some(value.to_owned()),
+            "tensor" if !value.is_empty() => self.tensor = Some(value.to_owned()),
+            "row" => self.first_row = number(word, value, "row is the first row of the tensor")?,
             _ => self.dotted(key, value, word).ok_or_else(unknown)??,
         }
         if !(1..=8).contains(&self.case.threads) {
@@ -172,7 +176,9 @@ impl Parser {
 
     fn finish(self) -> Result<Case, ParseError> {
         let operation = self.case.operation;
+        let first_row = self.first_row;
         let mut case = self.case;
+        case.tensor = self.tensor.map(|name| TensorRows { name, first_row });
         if operation.is_matrix() {
             case.rows = self.rows.ok_or(ParseError::Missing(operation, "rows"))?;
             case.cols = self.cols.ok_or(ParseError::Missing(operation, "cols"))?;

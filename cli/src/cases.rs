@@ -1,0 +1,58 @@
+//! Cases as they come on a command line: words, files, or standard input.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use qk256_verify::case::{Case, parse_file};
+use qk256_verify::{Harness, Operation, Weights};
+
+/// A case, or files of cases, and the weights that it may need.
+#[derive(Args, Debug)]
+pub(crate) struct CaseArgs {
+    /// Only the kernel of this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kernel: Option<String>,
+
+    /// Safetensors file of the tensor that the case names
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+
+    /// The words of a case (`gemv rows=3 cols=300 ...`), or .case files, or `-` for a case on standard input
+    #[arg(required = true, value_name = "CASE", allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+impl CaseArgs {
+    /// Every case given, with the file that it comes from.
+    ///
+    /// # Errors
+    /// If a file cannot be read or a text is not a case.
+    pub(crate) fn cases(&self) -> Result<Vec<(Option<PathBuf>, Case)>> {
+        let first = self.words[0].split_whitespace().next().unwrap_or("");
+        let is_file = first.contains(['/', '.']) || Path::new(&self.words[0]).exists();
+        if self.words == ["-"] {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("cannot read a case from standard input")?;
+            return Ok(vec![(None, parse_file(&text).context("standard input")?)]);
+        }
+        if first.parse::<Operation>().is_ok() || !is_file {
+            return Ok(vec![(None, self.words.join(" ").parse().context("not a case, and not a file")?)]);
+        }
+        self.words.iter().map(|path| Ok((Some(path.into()), read(Path::new(path))?))).collect()
+    }
+
+    /// A harness with the weights given.
+    ///
+    /// # Errors
+    /// If the weights cannot be opened.
+    pub(crate) fn harness(&self) -> Result<Harness> {
+        Ok(Harness::new(self.weights.as_deref().map(Weights::open).transpose()?))
+    }
+}
+
+fn read(path: &Path) -> Result<Case> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse_file(&text).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,182 @@
+//! `qk256 check`: every kernel, every rung, then its speed beside the scalar ones.
+
+mod json;
+mod junit;
+mod speed;
+mod table;
+
+use std::io::{Write, stderr, stdout};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use qk256_verify::check::{self, Budget, KernelReport, Progress, Report};
+use qk256_verify::{Harness, Weights, registry};
+
+use crate::output::OutputFile;
+use crate::select::Selection;
+use crate::{Verdict, check::speed::Speed};
+
+/// Check kernels against exact oracles, then time them beside scalar code.
+///
+/// Without options: every kernel that this CPU can run, for about ten seconds.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// How long to go on with seeded cases: 30s, 5m, 8h. The tensors of --weights are checked whole and come before, the
+    /// timing comes after
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "7s")]
+    time: Duration,
+
+    /// Make this many seeded cases for each operation, whatever time it takes
+    #[arg(long, value_name = "NUMBER", conflicts_with = "time", value_parser = clap::value_parser!(u64).range(1..))]
+    cases: Option<u64>,
+
+    /// The seed of the run; a fresh one is drawn, and shown, if there is none
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// Quantise every 2-D f32, f16 or bf16 tensor of this safetensors file and check each kernel on it
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+
+    /// Write the report to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Write the report to this file as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+
+    /// Fail if a kernel that needs this CPU feature is skipped. May be given several times
+    #[arg(long, value_name = "FEATURE")]
+    require: Vec<String>,
+}
+
+/// What the run comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Pass,
+    Finding,
+    /// Nothing was found, but something was not checked that had to be.
+    Invalid(String),
+}
+
+pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    let all = registry::kernels();
+    let kernels = args.selection.of(&all)?;
+    for feature in &args.require {
+        if kernels.iter().all(|kernel| !kernel.required_features().contains(&feature.as_str())) {
+            bail!(
+                "--require {feature}: no chosen kernel needs this feature; `qk256 list` shows what each needs"
+            );
+        }
+    }
+    let json = args.json.as_deref().map(OutputFile::create).transpose()?;
+    let junit = args.junit.as_deref().map(OutputFile::create).transpose()?;
+    let weights = args.weights.as_deref().map(open).transpose()?;
+    let seed = args.seed.unwrap_or_else(fresh_seed);
+    let budget = args.cases.map_or(Budget::Time(args.time), Budget::Cases);
+
+    let mut harness = Harness::new(weights);
+    let bar = progress_bar();
+    let mut report =
+        check::check(&mut harness, &kernels, seed, budget, &mut |progress| show(&bar, progress))?;
+    bar.set_message("timing");
+    let speed = speed::measure(&mut harness, &all, &mut report)?;
+    bar.finish_and_clear();
+
+    let outcome = outcome(&report, &args.require);
+    for finding in &report.findings {
+        writeln!(stderr(), "{finding}\n")?;
+    }
+    write!(stdout(), "{}", table::render(&report, &speed, harness.weights()))?;
+    if let Some(file) = json {
+        file.write(json::render(&report, &speed, &outcome)?.as_bytes())?;
+    }
+    if let Some(file) = junit {
+        file.write(junit::render(&report)?.as_bytes())?;
+    }
+    if let Outcome::Invalid(why) = &outcome {
+        writeln!(stderr(), "qk256: {why}")?;
+    }
+    Ok(if outcome == Outcome::Pass { Verdict::Pass } else { Verdict::Finding })
+}
+
+fn open(path: &std::path::Path) -> Result<Weights> {
+    let weights = Weights::open(path)?;
+    if weights.tensors().is_empty() {
+        bail!("{} has no 2-D f32, f16 or bf16 tensor to check on", path.display());
+    }
+    Ok(weights)
+}
+
+/// A seed that people can type.
+fn fresh_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_nanos() as u64 % 1_000_000_007)
+}
+
+fn progress_bar() -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}").expect("the template is well-formed");
+    ProgressBar::new(1000).with_style(style)
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    bar.set_position((progress.fraction * 1000.0) as u64);
+    bar.set_message(format!("{} cases, {} findings", progress.cases, progress.findings));
+}
+
+fn outcome(report: &Report<'_>, required: &[String]) -> Outcome {
+    if !report.findings.is_empty() {
+        return Outcome::Finding;
+    }
+    let name = |kernel: &KernelReport<'_>| format!("{} {}", kernel.kernel.name(), kernel.kernel.operation());
+    let needs = |kernel: &KernelReport<'_>, feature: &String| {
+        kernel.kernel.required_features().contains(&feature.as_str())
+    };
+    for kernel in &report.kernels {
+        if let Some(feature) = required.iter().find(|feature| kernel.is_skipped() && needs(kernel, feature)) {
+            let missing = kernel.missing.join(", ");
+            return Outcome::Invalid(format!(
+                "{} was skipped, since this CPU lacks {missing}, and --require {feature} forbids that",
+                name(kernel)
+            ));
+        }
+        if !kernel.is_skipped() && !kernel.was_judged() {
+            return Outcome::Invalid(format!(
+                "{} was held against no oracle: give the run more time",
+                name(kernel)
+            ));
+        }
+    }
+    if report.kernels.iter().all(KernelReport::is_skipped) {
+        return Outcome::Invalid(
+            "nothing was checked: this CPU can run none of the chosen kernels".to_owned(),
+        );
+    }
+    Outcome::Pass
+}
+
+impl Outcome {
+    /// The word in the JSON report.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Finding => "finding",
+            Self::Invalid(_) => "invalid",
+        }
+    }
+}
+
+/// A speed for each kernel of the report, in its order.
+type Speeds = Vec<Option<Speed>>;
+
+/// Turns a formatting error, which strings never give, into the error type of commands.
+fn text(bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).context("the report is not UTF-8")
+}

@@ -1,0 +1,113 @@
+//! The report as JSON: DESIGN's `verdict`, `seed`, `cases`, `kernels` and `findings`.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use qk256_verify::check::{KernelReport, Report};
+use qk256_verify::finding::FindingJson;
+use qk256_verify::timing::Ratio;
+use serde::Serialize;
+
+use super::speed::Speed;
+use super::{Outcome, Speeds};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_invalid: Option<&'a str>,
+    seed: u64,
+    cases: u64,
+    kernels: Vec<KernelJson<'a>>,
+    findings: Vec<FindingJson>,
+}
+
+#[derive(Serialize)]
+struct KernelJson<'a> {
+    kernel: &'a str,
+    operation: &'static str,
+    required_features: &'a [&'a str],
+    missing_features: &'a [String],
+    skipped: bool,
+    cases: u64,
+    wrong_size_cases: u64,
+    unsupported_cases: u64,
+    failed_cases: u64,
+    /// Applications of each rung.
+    rungs: BTreeMap<&'static str, u64>,
+    /// On data of the flat bound.
+    worst_error: Option<WorstJson>,
+    timing: Option<TimingJson>,
+}
+
+#[derive(Serialize)]
+struct WorstJson {
+    absolute: f64,
+    ulps: f64,
+    case: String,
+}
+
+#[derive(Serialize)]
+struct TimingJson {
+    rows: usize,
+    cols: usize,
+    nanoseconds: f64,
+    speedup_over_scalar: Option<RatioJson>,
+    speedup_over_fast_scalar: Option<RatioJson>,
+}
+
+#[derive(Serialize)]
+struct RatioJson {
+    median: f64,
+    low: f64,
+    high: f64,
+}
+
+pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome) -> Result<String> {
+    let document = Document {
+        verdict: outcome.word(),
+        why_invalid: if let Outcome::Invalid(why) = outcome { Some(why) } else { None },
+        seed: report.seed,
+        cases: report.cases,
+        kernels: report
+            .kernels
+            .iter()
+            .zip(speeds)
+            .map(|(kernel, speed)| kernel_json(kernel, speed.as_ref()))
+            .collect(),
+        findings: report.findings.iter().map(qk256_verify::Finding::to_json).collect(),
+    };
+    Ok(serde_json::to_string_pretty(&document)? + "\n")
+}
+
+fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> KernelJson<'a> {
+    let worst = report.worst.as_ref();
+    KernelJson {
+        kernel: report.kernel.name(),
+        operation: report.kernel.operation().name(),
+        required_features: report.kernel.required_features(),
+        missing_features: &report.missing,
+        skipped: report.is_skipped(),
+        cases: report.cases,
+        wrong_size_cases: report.wrong_sizes,
+        unsupported_cases: report.unsupported,
+        failed_cases: report.failed,
+        rungs: report.rungs.applied().map(|rung| (rung.name(), report.rungs.of(rung))).collect(),
+        worst_error: worst.map(|(worst, case)| WorstJson {
+            absolute: worst.absolute,
+            ulps: worst.ulps,
+            case: case.to_string(),
+        }),
+        timing: speed.map(|speed| TimingJson {
+            rows: speed.shape.0,
+            cols: speed.shape.1,
+            nanoseconds: speed.nanoseconds,
+            speedup_over_scalar: speed.over_scalar.map(ratio_json),
+            speedup_over_fast_scalar: speed.over_fast_scalar.map(ratio_json),
+        }),
+    }
+}
+
+fn ratio_json(ratio: Ratio) -> RatioJson {
+    RatioJson { median: ratio.median, low: ratio.low, high: ratio.high }
+}

@@ -1,0 +1,53 @@
+//! The report as JUnit XML: a suite for each operation, a test case for each kernel and rung.
+
+use anyhow::{Context, Result};
+use qk256_verify::Operation;
+use qk256_verify::Rung;
+use qk256_verify::check::{KernelReport, Report};
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+
+use super::text;
+
+pub(super) fn render(report: &Report<'_>) -> Result<String> {
+    let mut document = quick_junit::Report::new("qk256 check");
+    for operation in Operation::ALL {
+        let mut suite = TestSuite::new(operation.name());
+        for kernel in report.kernels.iter().filter(|kernel| kernel.kernel.operation() == operation) {
+            suite.add_test_cases(test_cases(report, kernel));
+        }
+        if suite.tests > 0 {
+            suite.add_property(("seed", report.seed.to_string().as_str()));
+            document.add_test_suite(suite);
+        }
+    }
+    let mut bytes = Vec::new();
+    document.serialize(&mut bytes).context("cannot write the report as JUnit XML")?;
+    text(bytes)
+}
+
+fn test_cases(report: &Report<'_>, kernel: &KernelReport<'_>) -> Vec<TestCase> {
+    let name = kernel.kernel.name();
+    if kernel.is_skipped() {
+        let mut skipped = TestCaseStatus::skipped();
+        skipped.set_message(format!("this CPU lacks {}", kernel.missing.join(", ")));
+        return vec![TestCase::new(name, skipped)];
+    }
+    let own = |rung: Rung| {
+        report.findings.iter().find(move |finding| {
+            finding.rung == rung && finding.kernel == name && finding.operation() == kernel.kernel.operation()
+        })
+    };
+    let rungs = Rung::ALL.into_iter().filter(|&rung| kernel.rungs.of(rung) > 0 || own(rung).is_some());
+    rungs
+        .map(|rung| {
+            let status = own(rung).map_or(TestCaseStatus::success(), |finding| {
+                let mut failure = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                failure.set_message(finding.detail.clone()).set_description(finding.to_string());
+                failure
+            });
+            let mut case = TestCase::new(format!("{name} {rung}"), status);
+            case.set_classname(kernel.kernel.operation().name());
+            case
+        })
+        .collect()
+}

@@ -1,0 +1,102 @@
+//! How fast the kernels of a run are, beside the scalar ones.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use qk256_verify::check::Report;
+use qk256_verify::kernel::{Kernel, missing_features};
+use qk256_verify::timing::{Ratio, Workload, race};
+use qk256_verify::{Harness, Operation, registry};
+
+use super::Speeds;
+
+/// One kernel's speed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Speed {
+    /// What was timed.
+    pub(crate) shape: (usize, usize),
+    /// Median time of a call, in nanoseconds.
+    pub(crate) nanoseconds: f64,
+    /// Over the in-order scalar kernel, if it could be timed.
+    pub(crate) over_scalar: Option<Ratio>,
+    /// Over the fastest of the honest scalar kernels, if one could be timed.
+    pub(crate) over_fast_scalar: Option<Ratio>,
+}
+
+/// Rows and columns that an operation is timed at.
+const fn shape(operation: Operation) -> (usize, usize) {
+    if operation.is_matrix() { (2560, 2560) } else { (1, 1024) }
+}
+
+const fn budget(operation: Operation) -> Duration {
+    Duration::from_millis(if operation.is_matrix() { 1200 } else { 300 })
+}
+
+/// Times the kernels of the report, each against the scalar ones of its operation in turn. A kernel with a finding, before
+/// or on the very input that is timed, is not timed; such findings are added to the report.
+pub(crate) fn measure(
+    harness: &mut Harness,
+    all: &[Box<dyn Kernel>],
+    report: &mut Report<'_>,
+) -> Result<Speeds> {
+    let mut speeds = vec![None; report.kernels.len()];
+    for operation in Operation::ALL {
+        let places: Vec<usize> = (0..speeds.len())
+            .filter(|&place| report.kernels[place].kernel.operation() == operation)
+            .collect();
+        if places.is_empty() {
+            continue;
+        }
+        let (rows, cols) = shape(operation);
+        let mut workload = Workload::new(operation, rows, cols, operation == Operation::Dequantize);
+        let racers = racers(harness, all, report, &workload)?;
+        if racers.is_empty() {
+            continue;
+        }
+        let race = race(&racers, &mut workload, budget(operation));
+        let over = |racer: usize, base: Option<usize>| base.map(|base| race.speedup(racer, base));
+        let scalar = racers.iter().position(|racer| racer.name() == registry::SCALAR);
+        let fast_scalar = (0..racers.len())
+            .filter(|&racer| racers[racer].name().starts_with(registry::FAST_SCALAR))
+            .min_by(|&a, &b| race.nanoseconds(a).total_cmp(&race.nanoseconds(b)));
+        for place in places {
+            let name = report.kernels[place].kernel.name();
+            speeds[place] = racers.iter().position(|racer| racer.name() == name).map(|racer| Speed {
+                shape: (rows, cols),
+                nanoseconds: race.nanoseconds(racer),
+                over_scalar: over(racer, scalar),
+                over_fast_scalar: over(racer, fast_scalar),
+            });
+        }
+    }
+    Ok(speeds)
+}
+
+/// The kernels of the workload's operation that may be timed: those of the report and the scalar ones, if they are right.
+fn racers<'a>(
+    harness: &mut Harness,
+    all: &'a [Box<dyn Kernel>],
+    report: &mut Report<'_>,
+    workload: &Workload,
+) -> Result<Vec<&'a dyn Kernel>> {
+    let case = workload.case();
+    let mut racers = Vec::new();
+    for kernel in all.iter().map(Box::as_ref).filter(|kernel| kernel.operation() == case.operation) {
+        let name = kernel.name();
+        let chosen = report.kernels.iter().any(|row| row.kernel.name() == name);
+        let is_base = name == registry::SCALAR || name.starts_with(registry::FAST_SCALAR);
+        let wrong = report
+            .findings
+            .iter()
+            .any(|finding| finding.kernel == name && finding.operation() == case.operation);
+        if wrong || !(chosen || is_base) || !missing_features(kernel.required_features()).is_empty() {
+            continue;
+        }
+        let findings = harness.findings(kernel, case)?;
+        if findings.is_empty() {
+            racers.push(kernel);
+        }
+        report.findings.extend(findings);
+    }
+    Ok(racers)
+}

@@ -1,0 +1,120 @@
+//! The table that a check ends in.
+
+use std::fmt::Write;
+
+use comfy_table::CellAlignment;
+use qk256_verify::check::{KernelReport, Report};
+use qk256_verify::timing::Ratio;
+use qk256_verify::{Rung, Weights};
+
+use super::Speeds;
+use super::speed::Speed;
+use crate::list::needs;
+use crate::output;
+
+const HEADER: [&str; 9] =
+    ["operation", "kernel", "needs", "cases", "rungs", "worst error", "time", "x scalar", "x fast_scalar"];
+
+/// Operation, kernel, features, cases, rungs, worst error, time and speed-ups, and what the columns mean.
+pub(crate) fn render(report: &Report<'_>, speeds: &Speeds, weights: Option<&Weights>) -> String {
+    let mut table = output::table(HEADER);
+    for column in [3, 6, 7, 8] {
+        table
+            .column_mut(column)
+            .expect("the header has nine columns")
+            .set_cell_alignment(CellAlignment::Right);
+    }
+    for (kernel, speed) in report.kernels.iter().zip(speeds) {
+        table.add_row(row(kernel, speed.as_ref()));
+    }
+    let mut text = format!("{table}\n");
+    describe(&mut text, report, speeds, weights).expect("writing to a string does not fail");
+    text
+}
+
+fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> [String; 9] {
+    let kernel = report.kernel;
+    let state = |text: String| if report.is_skipped() { "-".to_owned() } else { text };
+    [
+        kernel.operation().to_string(),
+        kernel.name().to_owned(),
+        needs(kernel.required_features()),
+        if report.is_skipped() { "skipped".to_owned() } else { report.cases.to_string() },
+        state(rungs(report)),
+        state(worst(report)),
+        speed.map_or("-".to_owned(), time),
+        ratio(speed.and_then(|speed| speed.over_scalar)),
+        ratio(speed.and_then(|speed| speed.over_fast_scalar)),
+    ]
+}
+
+/// The numbered rungs, and how many parts of the contract.
+fn rungs(report: &KernelReport<'_>) -> String {
+    let numbers: Vec<String> =
+        report.rungs.applied().filter_map(Rung::number).map(|n| n.to_string()).collect();
+    let others = report.rungs.applied().filter(|rung| rung.number().is_none()).count();
+    format!("{} +{others}", numbers.join(" "))
+}
+
+fn worst(report: &KernelReport<'_>) -> String {
+    match &report.worst {
+        _ if report.failed > 0 => format!("WRONG in {}", report.failed),
+        Some((worst, _)) => format!("{:.1e} ({:.1} ulp)", worst.absolute, worst.ulps),
+        None => "0".to_owned(),
+    }
+}
+
+fn time(speed: &Speed) -> String {
+    match speed.nanoseconds {
+        ns if ns < 10_000.0 => format!("{ns:.0} ns"),
+        ns => format!("{:.0} us", ns / 1000.0),
+    }
+}
+
+fn ratio(ratio: Option<Ratio>) -> String {
+    ratio.map_or("-".to_owned(), |ratio| format!("{:.2}", ratio.median))
+}
+
+fn describe(
+    text: &mut String,
+    report: &Report<'_>,
+    speeds: &Speeds,
+    weights: Option<&Weights>,
+) -> std::fmt::Result {
+    for kernel in &report.kernels {
+        if let Some((worst, case)) = kernel.worst.as_ref().filter(|(worst, _)| worst.absolute > 0.0) {
+            let (name, operation) = (kernel.kernel.name(), kernel.kernel.operation());
+            writeln!(text, "worst error of {name} {operation}, {:.1e}: {case}", worst.absolute)?;
+        }
+    }
+    if let Some(weights) = weights {
+        let (tensors, skipped) = (weights.tensors().len(), weights.skipped());
+        let path = weights.path().display();
+        writeln!(
+            text,
+            "weights: {tensors} tensors of {path}; {skipped} that are not 2-D f32, f16 or bf16 left out"
+        )?;
+    }
+    let skipped = report.kernels.iter().filter(|kernel| kernel.is_skipped()).count();
+    let missing: Vec<&str> =
+        report.kernels.iter().flat_map(|kernel| kernel.missing.iter().map(String::as_str)).collect();
+    if let Some(first) = missing.first() {
+        writeln!(text, "{skipped} kernels skipped: this CPU lacks what they need ({first})")?;
+    }
+    if speeds.iter().any(Option::is_some) {
+        writeln!(
+            text,
+            "times: vector operations at 1024 elements, gemv at 2560x2560 without scales; timed in turn, medians"
+        )?;
+    }
+    writeln!(
+        text,
+        "rungs: numbers as in docs/verification.md, + parts of the contract and relations; error: on 1e-4 data"
+    )?;
+    let verdict = match report.findings.len() {
+        0 => "no findings".to_owned(),
+        1 => "1 finding".to_owned(),
+        more => format!("{more} findings"),
+    };
+    writeln!(text, "{} cases, seed {}: {verdict}", report.cases, report.seed)
+}

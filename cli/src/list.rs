@@ -1,0 +1,65 @@
+//! `qk256 list`: the kernels that there are.
+
+use std::io::{Write, stdout};
+
+use anyhow::Result;
+use qk256_verify::kernel::{Kernel, missing_features};
+use qk256_verify::registry;
+use serde::Serialize;
+
+use crate::select::Selection;
+use crate::{Verdict, output};
+
+/// List the kernels, what they need, and whether this CPU has it.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    operation: &'static str,
+    kernel: &'a str,
+    required_features: &'a [&'a str],
+    missing_features: Vec<&'a str>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    let all = registry::kernels();
+    let rows: Vec<Row<'_>> = args.selection.of(&all)?.into_iter().map(row).collect();
+    if args.json {
+        writeln!(stdout(), "{}", serde_json::to_string_pretty(&rows)?)?;
+        return Ok(Verdict::Pass);
+    }
+    let mut table = output::table(["operation", "kernel", "needs", "this CPU"]);
+    for row in rows {
+        let state = match &row.missing_features[..] {
+            [] => "can run it".to_owned(),
+            missing => format!("lacks {}", missing.join(", ")),
+        };
+        let needs = needs(row.required_features);
+        table.add_row([row.operation, row.kernel, &needs, &state]);
+    }
+    writeln!(stdout(), "{table}")?;
+    Ok(Verdict::Pass)
+}
+
+/// Required features as tables show them.
+pub(crate) fn needs(features: &[&str]) -> String {
+    if features.is_empty() { "-".to_owned() } else { features.join(" ") }
+}
+
+fn row(kernel: &dyn Kernel) -> Row<'_> {
+    let required_features = kernel.required_features();
+    Row {
+        operation: kernel.operation().name(),
+        kernel: kernel.name(),
+        required_features,
+        missing_features: missing_features(required_features),
+    }
+}

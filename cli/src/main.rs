@@ -1,0 +1,68 @@
+//! `qk256`: checks 2-bit quantised kernels against exact oracles and times them beside scalar code.
+
+mod cases;
+mod check;
+mod list;
+mod minimize;
+mod output;
+mod replay;
+mod select;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The proving ground for 2-bit quantised kernels.
+///
+/// Exit code 0: all is well. 1: a finding, or a check that could not be made although it was required. 2: bad usage or
+/// bad input.
+#[derive(Parser)]
+#[command(name = "qk256", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Check(check::Args),
+    List(list::Args),
+    Replay(replay::Args),
+    Minimize(minimize::Args),
+}
+
+/// How a command that ran ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing is wrong.
+    Pass,
+    /// Something is violated, or was required and could not be checked.
+    Finding,
+}
+
+/// The exit code of a finding.
+const FINDING: u8 = 1;
+
+/// The exit code of bad usage or bad input.
+const BAD_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    qk256_verify::memory::fault::exit_after_crash(FINDING.into());
+    let result = match cli.command {
+        Command::Check(args) => check::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Minimize(args) => minimize::run(&args),
+    };
+    match result {
+        Ok(Verdict::Pass) => ExitCode::SUCCESS,
+        Ok(Verdict::Finding) => ExitCode::from(FINDING),
+        Err(error) => {
+            // Nothing more can be done if standard error is gone as well.
+            let _ = writeln!(io::stderr(), "qk256: {error:#}");
+            ExitCode::from(BAD_USAGE)
+        }
+    }
+}

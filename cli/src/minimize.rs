@@ -1,0 +1,61 @@
+//! `qk256 minimize`: the smallest case that still shows a finding.
+
+use std::io::{Write, stderr, stdout};
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use qk256_verify::Finding;
+
+use crate::Verdict;
+use crate::cases::CaseArgs;
+use crate::output::OutputFile;
+use crate::select;
+
+/// Shrink a case for as long as the same kernel violates the same rung.
+///
+/// The smallest case goes to standard output, its finding to standard error.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    case: CaseArgs,
+
+    /// Write the case to this .case file as well
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    let cases = args.case.cases()?;
+    let [(_, case)] = &cases[..] else { bail!("minimize takes one case, not {} files", cases.len()) };
+    let output = args.output.as_deref().map(OutputFile::create).transpose()?;
+    let mut harness = args.case.harness()?;
+    let (kernels, _) = select::for_case(case.operation, args.case.kernel.as_deref())?;
+    if kernels.is_empty() {
+        bail!("no kernel of this case can run on this CPU");
+    }
+    for kernel in &kernels {
+        let found = harness.findings(kernel.as_ref(), case)?;
+        if let Some(finding) = found.first() {
+            let smallest = harness.minimize(kernel.as_ref(), finding);
+            writeln!(stdout(), "{}", smallest.case)?;
+            writeln!(stderr(), "{smallest}")?;
+            if let Some(output) = output {
+                output.write(file_text(&smallest).as_bytes())?;
+            }
+            return Ok(Verdict::Finding);
+        }
+    }
+    writeln!(stderr(), "no kernel violates anything on this case: there is nothing to minimise")?;
+    Ok(Verdict::Pass)
+}
+
+fn file_text(finding: &Finding) -> String {
+    format!(
+        "# {} {} violates `{}`\n# {}\n{}\n",
+        finding.kernel,
+        finding.operation(),
+        finding.rung,
+        finding.detail,
+        finding.case
+    )
+}

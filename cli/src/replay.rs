@@ -1,0 +1,64 @@
+//! `qk256 replay`: one case, or files of cases, once more.
+
+use std::io::{Write, stderr, stdout};
+
+use anyhow::{Result, bail};
+use qk256_verify::kernel::missing_features;
+use qk256_verify::{Case, Finding, Harness};
+
+use crate::Verdict;
+use crate::cases::CaseArgs;
+use crate::select;
+
+/// Run a case again: the line that a finding ends in, or a .case file.
+///
+/// The same case gives the same verdict every time, on every machine with the same CPU features.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    case: CaseArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    let mut harness = args.case.harness()?;
+    let mut verdict = Verdict::Pass;
+    for (file, case) in args.case.cases()? {
+        if let Some(file) = file {
+            writeln!(stdout(), "{}:", file.display())?;
+        }
+        if replay(&mut harness, args.case.kernel.as_deref(), &case)? == Verdict::Finding {
+            verdict = Verdict::Finding;
+        }
+    }
+    Ok(verdict)
+}
+
+fn replay(harness: &mut Harness, name: Option<&str>, case: &Case) -> Result<Verdict> {
+    let (kernels, skipped) = select::for_case(case.operation, name)?;
+    for kernel in &skipped {
+        let missing = missing_features(kernel.required_features()).join(", ");
+        writeln!(stdout(), "skip     {} {}: this CPU lacks {missing}", kernel.name(), case.operation)?;
+    }
+    if kernels.is_empty() {
+        bail!("no kernel of this case can run on this CPU");
+    }
+    let prepared = harness.prepare(case)?;
+    let mut verdict = Verdict::Pass;
+    for kernel in &kernels {
+        let trial = harness.examine(kernel.as_ref(), &prepared);
+        let state = match (trial.skipped, trial.passed()) {
+            (Some(why), _) => format!("skip     {} {}: {why}", kernel.name(), case.operation),
+            (None, true) => {
+                let rungs: Vec<&str> = trial.rungs.applied().map(|rung| rung.name()).collect();
+                format!("pass     {} {}: {}", kernel.name(), case.operation, rungs.join(", "))
+            }
+            (None, false) => format!("finding  {} {}", kernel.name(), case.operation),
+        };
+        writeln!(stdout(), "{state}")?;
+        for failure in trial.failures {
+            verdict = Verdict::Finding;
+            writeln!(stderr(), "{}\n", Finding::new(kernel.as_ref(), case, harness.weights(), failure))?;
+        }
+    }
+    Ok(verdict)
+}

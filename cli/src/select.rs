@@ -1,0 +1,70 @@
+//! Which kernels a command is about.
+
+use anyhow::{Result, bail};
+use clap::Args;
+use qk256_verify::kernel::{Kernel, missing_features};
+use qk256_verify::{Operation, registry};
+
+/// Options that choose kernels.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Selection {
+    /// Only this operation: unpack, lut, dequantize or gemv. May be given several times
+    #[arg(long = "op", value_name = "OPERATION")]
+    operations: Vec<Operation>,
+
+    /// Only kernels of this name, as `qk256 list` shows them. May be given several times
+    #[arg(long = "kernel", value_name = "NAME")]
+    kernels: Vec<String>,
+}
+
+impl Selection {
+    /// The kernels of `all` that are meant.
+    ///
+    /// # Errors
+    /// If a name is not that of a kernel, or nothing is left.
+    pub(crate) fn of<'a>(&self, all: &'a [Box<dyn Kernel>]) -> Result<Vec<&'a dyn Kernel>> {
+        for name in &self.kernels {
+            if all.iter().all(|kernel| kernel.name() != name) {
+                bail!("there is no kernel `{name}`; there are {}", names(all).join(", "));
+            }
+        }
+        let wanted = |kernel: &&dyn Kernel| {
+            (self.operations.is_empty() || self.operations.contains(&kernel.operation()))
+                && (self.kernels.is_empty() || self.kernels.iter().any(|name| name == kernel.name()))
+        };
+        let chosen: Vec<&dyn Kernel> = all.iter().map(Box::as_ref).filter(wanted).collect();
+        if chosen.is_empty() {
+            bail!("no kernel has that name and that operation; `qk256 list` shows those that there are");
+        }
+        Ok(chosen)
+    }
+}
+
+fn names(all: &[Box<dyn Kernel>]) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for kernel in all {
+        if !names.contains(&kernel.name()) {
+            names.push(kernel.name());
+        }
+    }
+    names
+}
+
+/// Kernels of `operation` named `name`, or all of the operation, split into those that this CPU can run and those that it
+/// cannot.
+///
+/// # Errors
+/// If there are none.
+pub(crate) fn for_case(
+    operation: Operation,
+    name: Option<&str>,
+) -> Result<(Vec<Box<dyn Kernel>>, Vec<Box<dyn Kernel>>)> {
+    let wanted =
+        Selection { operations: vec![operation], kernels: name.map(str::to_owned).into_iter().collect() };
+    let all = registry::kernels();
+    wanted.of(&all)?;
+    let chosen = all
+        .into_iter()
+        .filter(|kernel| kernel.operation() == operation && name.is_none_or(|name| name == kernel.name()));
+    Ok(chosen.partition(|kernel| missing_features(kernel.required_features()).is_empty()))
+}

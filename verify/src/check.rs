@@ -1,0 +1,224 @@
+//! A run of many cases over many kernels: what `qk256 check` does before it times anything.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use crate::case::{self, Case, MaterializeError, Regime, TensorRows};
+use crate::finding::Finding;
+use crate::judge::WorstError;
+use crate::kernel::{Kernel, missing_features};
+use crate::operation::Operation;
+use crate::rung::{Rung, RungCounts};
+use crate::trial::Harness;
+use crate::weights::{Tensor, Weights};
+
+/// Elements of a tensor that one case takes: larger tensors are checked in bands of rows.
+const BAND_ELEMENTS: usize = 1 << 21;
+
+/// How long a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// Until this much time has passed. Tensors are checked whole, whatever they take.
+    Time(Duration),
+    /// This many seeded cases for each operation.
+    Cases(u64),
+}
+
+/// What became of one kernel.
+#[derive(Debug)]
+pub struct KernelReport<'a> {
+    /// The kernel.
+    pub kernel: &'a dyn Kernel,
+    /// Features that this CPU lacks: with any, the kernel was not called.
+    pub missing: Vec<String>,
+    /// Cases that the kernel was called with.
+    pub cases: u64,
+    /// Those of them with wrong sizes.
+    pub wrong_sizes: u64,
+    /// Cases that the kernel says it does not support.
+    pub unsupported: u64,
+    /// How often each rung was applied.
+    pub rungs: RungCounts,
+    /// The largest error on the data of rung 4, with its case.
+    pub worst: Option<(WorstError, Case)>,
+    /// Cases that violated something.
+    pub failed: u64,
+}
+
+impl KernelReport<'_> {
+    /// Whether the CPU lacks something that the kernel needs.
+    pub fn is_skipped(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Whether the kernel was held against an oracle at all.
+    pub fn was_judged(&self) -> bool {
+        self.rungs.applied().any(|rung| rung.number().is_some())
+    }
+}
+
+/// What a run found.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// The seed of the run.
+    pub seed: u64,
+    /// Cases made.
+    pub cases: u64,
+    /// One for each kernel of the run, in its order.
+    pub kernels: Vec<KernelReport<'a>>,
+    /// The first violation of each rung by each kernel, minimised.
+    pub findings: Vec<Finding>,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// From 0 to 1.
+    pub fraction: f64,
+    /// Cases made.
+    pub cases: u64,
+    /// Findings so far.
+    pub findings: usize,
+}
+
+/// Examines `kernels` by every tensor of the harness's weights, then by seeded cases until the budget is used up.
+///
+/// # Errors
+/// If a tensor cannot be read or quantised. Seeded cases always have data.
+pub fn check<'a>(
+    harness: &mut Harness,
+    kernels: &[&'a dyn Kernel],
+    seed: u64,
+    budget: Budget,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report<'a>, MaterializeError> {
+    let report = Report {
+        seed,
+        cases: 0,
+        kernels: kernels.iter().map(|&kernel| blank(kernel)).collect(),
+        findings: Vec::new(),
+    };
+    let mut run = Run { harness, report, seen: HashSet::new() };
+    let operations: Vec<Operation> = Operation::ALL
+        .into_iter()
+        .filter(|&op| kernels.iter().any(|kernel| kernel.operation() == op))
+        .collect();
+    let tensor_cases =
+        run.harness.weights().map_or(Vec::new(), |weights| tensor_cases(weights, &operations, seed));
+    for case in &tensor_cases {
+        run.case(case)?;
+        progress(run.progress(0.0));
+    }
+    let start = Instant::now();
+    for index in 0.. {
+        let fraction = match budget {
+            Budget::Time(limit) => start.elapsed().as_secs_f64() / limit.as_secs_f64().max(1e-9),
+            Budget::Cases(cases) => index as f64 / cases.max(1) as f64,
+        };
+        // A budget too small for anything still gets a case of each operation.
+        if fraction >= 1.0 && index > 0 {
+            break;
+        }
+        progress(run.progress(fraction));
+        for &operation in &operations {
+            run.case(&case::from_seed(operation, seed, index))?;
+        }
+    }
+    progress(run.progress(1.0));
+    Ok(run.report)
+}
+
+fn blank(kernel: &dyn Kernel) -> KernelReport<'_> {
+    KernelReport {
+        kernel,
+        missing: missing_features(kernel.required_features()).into_iter().map(str::to_owned).collect(),
+        cases: 0,
+        wrong_sizes: 0,
+        unsupported: 0,
+        rungs: RungCounts::default(),
+        worst: None,
+        failed: 0,
+    }
+}
+
+/// A run under way.
+struct Run<'h, 'a> {
+    harness: &'h mut Harness,
+    report: Report<'a>,
+    /// Kernels (by place) and rungs of which a finding is known.
+    seen: HashSet<(usize, Rung)>,
+}
+
+impl Run<'_, '_> {
+    fn progress(&self, fraction: f64) -> Progress {
+        Progress { fraction, cases: self.report.cases, findings: self.report.findings.len() }
+    }
+
+    /// Examines every kernel of the case's operation that this CPU can run.
+    fn case(&mut self, case: &Case) -> Result<(), MaterializeError> {
+        let prepared = self.harness.prepare(case)?;
+        self.report.cases += 1;
+        for (place, report) in self.report.kernels.iter_mut().enumerate() {
+            if report.is_skipped() || report.kernel.operation() != case.operation {
+                continue;
+            }
+            let trial = self.harness.examine(report.kernel, &prepared);
+            if trial.skipped.is_some() {
+                report.unsupported += 1;
+                continue;
+            }
+            report.cases += 1;
+            report.wrong_sizes += u64::from(!prepared.is_legal());
+            report.rungs.merge(&trial.rungs);
+            report.failed += u64::from(!trial.passed());
+            let measured = trial.rungs.of(Rung::Flat) > 0;
+            if measured
+                && report.worst.as_ref().is_none_or(|(worst, _)| trial.worst.absolute > worst.absolute)
+            {
+                report.worst = Some((trial.worst, case.clone()));
+            }
+            for failure in trial.failures {
+                if self.seen.insert((place, failure.rung)) {
+                    let finding = Finding::new(report.kernel, case, self.harness.weights(), failure);
+                    self.report.findings.push(self.harness.minimize(report.kernel, &finding));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every element of every tensor, for every operation; gemv with real scales and integer x, and without scales.
+fn tensor_cases(weights: &Weights, operations: &[Operation], seed: u64) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for tensor in weights.tensors() {
+        for (first_row, rows) in bands(&tensor) {
+            for &operation in operations {
+                let part = TensorRows { name: tensor.name.clone(), first_row };
+                cases.extend(band_cases(operation, rows, tensor.cols, part, seed));
+            }
+        }
+    }
+    cases
+}
+
+/// Pairs of first row and row count that cover a tensor.
+fn bands(tensor: &Tensor) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let step = (BAND_ELEMENTS / tensor.cols.max(1)).max(1);
+    let rows = tensor.rows;
+    (0..rows).step_by(step).map(move |first| (first, step.min(rows - first)))
+}
+
+fn band_cases(operation: Operation, rows: usize, cols: usize, part: TensorRows, seed: u64) -> Vec<Case> {
+    let base = Case { seed, tensor: Some(part), ..Case::new(operation, 1, rows * cols) };
+    if !operation.is_matrix() {
+        return vec![base];
+    }
+    let gemv = |scaled, regime| Case { rows, cols, scaled, regime, ..base.clone() };
+    vec![
+        gemv(true, Regime::Ten),
+        gemv(true, Regime::Integer),
+        gemv(false, Regime::Ten),
+        gemv(false, Regime::Integer),
+    ]
+}

@@ -1,0 +1,143 @@
+//! The fuzz targets: from any bytes to a case, and from the case to every kernel. A file in `fuzz/` is one call of [`run`].
+
+use std::cell::RefCell;
+
+use arbitrary::Unstructured;
+
+use crate::case::{Case, parse_file};
+use crate::finding::Finding;
+use crate::kernel::{Kernel, missing_features};
+use crate::operation::{Buffer, Operation};
+use crate::registry;
+use crate::trial::Harness;
+
+/// What bytes are turned into. Each target has seeds in `corpus/<name>/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Legal cases of `unpack`.
+    Unpack,
+    /// Legal cases of `lut`.
+    Lut,
+    /// Legal cases of `dequantize`.
+    Dequantize,
+    /// Legal cases of `gemv` without scales.
+    Gemv,
+    /// Legal cases of `gemv` with scales.
+    GemvScaled,
+    /// Wrong sizes of every operation: each must be refused before memory is touched.
+    Arguments,
+    /// Text that may be a case.
+    CaseText,
+}
+
+impl Target {
+    /// Every target.
+    pub const ALL: [Self; 7] = [
+        Self::Unpack,
+        Self::Lut,
+        Self::Dequantize,
+        Self::Gemv,
+        Self::GemvScaled,
+        Self::Arguments,
+        Self::CaseText,
+    ];
+
+    /// The name on the command line and in `corpus/`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unpack => "unpack",
+            Self::Lut => "lut",
+            Self::Dequantize => "dequantize",
+            Self::Gemv => "gemv",
+            Self::GemvScaled => "gemv_scaled",
+            Self::Arguments => "arguments",
+            Self::CaseText => "case_text",
+        }
+    }
+}
+
+/// Feeds `data` to `target`. The guarded memory stays for the next call on this thread.
+///
+/// # Panics
+/// With every finding, shrunk; each ends in its `qk256 replay` line.
+pub fn run(target: Target, data: &[u8]) {
+    let mut u = Unstructured::new(data);
+    let case = match target {
+        Target::Unpack => Case::draw(Operation::Unpack, false, &mut u),
+        Target::Lut => Case::draw(Operation::Lut, false, &mut u),
+        Target::Dequantize => Case::draw(Operation::Dequantize, true, &mut u),
+        Target::Gemv => Case::draw(Operation::Gemv, false, &mut u),
+        Target::GemvScaled => Case::draw(Operation::Gemv, true, &mut u),
+        Target::Arguments => wrong_sizes(&mut u),
+        Target::CaseText => return check_text(data),
+    };
+    BENCH.with_borrow_mut(|bench| bench.check(&case.expect("bytes that have run out read as zero")));
+}
+
+fn wrong_sizes(u: &mut Unstructured<'_>) -> arbitrary::Result<Case> {
+    let operation = *u.choose(&Operation::ALL)?;
+    let scaled = operation == Operation::Dequantize || (operation == Operation::Gemv && u.arbitrary()?);
+    Case::draw_wrong_sizes(operation, scaled, u)
+}
+
+thread_local! {
+    static BENCH: RefCell<Bench> = RefCell::new(Bench::new());
+}
+
+/// What is kept from one input to the next.
+struct Bench {
+    harness: Harness,
+    kernels: Vec<Box<dyn Kernel>>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut kernels = registry::kernels();
+        kernels.retain(|kernel| {
+            let missing = missing_features(kernel.required_features());
+            if !missing.is_empty() {
+                eprintln!("skipped: {kernel:?}; this CPU lacks {}", missing.join(", "));
+            }
+            missing.is_empty()
+        });
+        Self { harness: Harness::new(None), kernels }
+    }
+
+    /// Examines every kernel of the case's operation.
+    fn check(&mut self, case: &Case) {
+        let Self { harness, kernels } = self;
+        let prepared = match harness.prepare(case) {
+            Ok(prepared) => prepared,
+            Err(error) => panic!("a drawn case has no data: {error}\n  case:    {case}"),
+        };
+        let mut findings = Vec::new();
+        for kernel in kernels.iter().filter(|kernel| kernel.operation() == case.operation) {
+            for failure in harness.examine(kernel.as_ref(), &prepared).failures {
+                let finding = Finding::new(kernel.as_ref(), case, None, failure);
+                findings.push(harness.minimize(kernel.as_ref(), &finding).to_string());
+            }
+        }
+        assert!(findings.is_empty(), "drawn: {case}\n{}", findings.join("\n"));
+    }
+}
+
+/// Buffers of a parsed case that are made to see that it can be done.
+const MAX_TEXT_ELEMENTS: u128 = 1 << 16;
+
+/// No text makes the parsers panic. What parses prints, parses back to the same case, and has data or a reason why not.
+fn check_text(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let parsed = [
+        text.parse().map_err(|error| format!("{error}")),
+        parse_file(text).map_err(|error| format!("{error}")),
+    ];
+    for case in parsed.into_iter().filter_map(Result::<Case, String>::ok) {
+        let line = case.to_string();
+        assert_eq!(line.parse().as_ref(), Ok(&case), "`{line}` parses back to another case");
+        let needed = |buffer: Buffer| case.shape().needed(case.operation, buffer);
+        let spare = |buffer: Buffer| u128::from(case.spare[buffer].unsigned_abs());
+        if case.buffers().all(|buffer| needed(buffer) + spare(buffer) <= MAX_TEXT_ELEMENTS) {
+            let _ = case.materialize(None).map_err(|error| format!("{error}"));
+        }
+    }
+}

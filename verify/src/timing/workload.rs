@@ -1,0 +1,216 @@
+//! The data of a timed call, in plain memory.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use super::clock::cpu_time;
+use crate::case::Case;
+use crate::kernel::{Arguments, Kernel, Outcome};
+use crate::operation::Operation;
+
+/// Bytes to which every buffer is aligned: a cache line.
+const ALIGNMENT: usize = 64;
+
+/// Data and plain (not guarded) memory for repeated calls of kernels of one operation.
+#[derive(Debug)]
+pub struct Workload {
+    case: Case,
+    packed: Aligned<u8>,
+    codes_in: Aligned<u8>,
+    scales: Option<Aligned<f32>>,
+    x: Aligned<f32>,
+    codes_out: Aligned<u8>,
+    floats_out: Aligned<f32>,
+}
+
+impl Workload {
+    /// The plainest case of a shape ([`Case::new`]), laid out. A vector operation has one row, whatever `rows` says;
+    /// `scaled` matters to gemv only.
+    ///
+    /// # Panics
+    /// If a buffer would be larger than [`MAX_BUFFER_BYTES`](crate::case::MAX_BUFFER_BYTES).
+    pub fn new(operation: Operation, rows: usize, cols: usize, scaled: bool) -> Self {
+        let mut case = Case::new(operation, if operation.is_matrix() { rows } else { 1 }, cols);
+        case.scaled |= scaled && operation == Operation::Gemv;
+        let inputs = case.materialize(None).unwrap_or_else(|error| panic!("{case}: {error}"));
+        let out_len = |byte_codes| if byte_codes { inputs.out_len } else { 0 };
+        let writes_codes = operation == Operation::Unpack;
+        Self {
+            packed: Aligned::new(&inputs.packed),
+            codes_in: Aligned::new(&inputs.codes),
+            scales: inputs.scales.as_deref().map(Aligned::new),
+            x: Aligned::new(&inputs.x),
+            codes_out: Aligned::new(&vec![u8::MAX; out_len(writes_codes)]),
+            floats_out: Aligned::new(&vec![f32::NAN; out_len(!writes_codes)]),
+            case,
+        }
+    }
+
+    /// The case of the calls: examine a kernel by it before it is timed.
+    pub fn case(&self) -> &Case {
+        &self.case
+    }
+
+    /// Weights that a call works on.
+    pub fn elements(&self) -> usize {
+        self.case.rows * self.case.cols
+    }
+
+    /// Bytes that a call has to move: every buffer once, inputs read and output written.
+    pub fn bytes(&self) -> usize {
+        let bytes = |buffer| {
+            let operation = self.case.operation;
+            self.case.shape().needed(operation, buffer) as usize * operation.width(buffer)
+        };
+        self.case.buffers().map(bytes).sum()
+    }
+
+    /// CPU time of `calls` calls of `kernel`, one after the other. Where they are many, another one goes before them, so
+    /// that what ran earlier matters less.
+    ///
+    /// # Panics
+    /// If the kernel does not answer [`Outcome::Done`]: it was not checked on this case.
+    pub fn time(&mut self, kernel: &dyn Kernel, calls: u64) -> Duration {
+        let mut done = calls == 1 || self.call(kernel) == Outcome::Done;
+        let time = cpu_time(|| {
+            for _ in 0..calls {
+                done &= self.call(kernel) == Outcome::Done;
+            }
+        });
+        assert!(done, "{kernel:?} does not do `{}`: check it before it is timed", self.case);
+        time
+    }
+
+    /// One call, of which the compiler knows neither the kernel nor the data.
+    #[inline]
+    fn call(&mut self, kernel: &dyn Kernel) -> Outcome {
+        let packed = self.packed.get();
+        let codes = self.codes_out.get_mut();
+        let floats = self.floats_out.get_mut();
+        let scales = self.scales.as_ref().map(Aligned::get);
+        let shape = self.case.shape();
+        let arguments = match self.case.operation {
+            Operation::Unpack => Arguments::Unpack { packed, codes },
+            Operation::Lut => Arguments::Lut { codes: self.codes_in.get(), weights: floats },
+            Operation::Dequantize => {
+                Arguments::Dequantize { packed, scales: scales.unwrap_or_default(), out: floats }
+            }
+            Operation::Gemv => Arguments::Gemv {
+                packed,
+                scales,
+                x: self.x.get(),
+                y: floats,
+                rows: shape.rows,
+                cols: shape.cols,
+                row_stride: shape.row_stride,
+            },
+        };
+        black_box(black_box(kernel).call(black_box(arguments)))
+    }
+}
+
+/// Elements that start at a cache line.
+#[derive(Debug)]
+struct Aligned<T> {
+    /// Never grows, so never moves.
+    memory: Vec<T>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Copy + Default> Aligned<T> {
+    fn new(elements: &[T]) -> Self {
+        let memory = vec![T::default(); elements.len() + ALIGNMENT / size_of::<T>()];
+        let start = memory.as_ptr().align_offset(ALIGNMENT);
+        let mut aligned = Self { memory, start, len: elements.len() };
+        aligned.get_mut().copy_from_slice(elements);
+        aligned
+    }
+
+    fn get(&self) -> &[T] {
+        &self.memory[self.start..self.start + self.len]
+    }
+
+    fn get_mut(&mut self) -> &mut [T] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry;
+
+    /// Checks addresses and sizes and leaves a mark in the output.
+    struct Inspector(Operation);
+
+    impl Kernel for Inspector {
+        fn name(&self) -> &str {
+            "inspector"
+        }
+
+        fn operation(&self) -> Operation {
+            self.0
+        }
+
+        fn call(&self, arguments: Arguments<'_>) -> Outcome {
+            let aligned = |address: usize| assert_eq!(address % ALIGNMENT, 0);
+            match arguments {
+                Arguments::Unpack { packed, codes } => {
+                    aligned(packed.as_ptr() as usize);
+                    aligned(codes.as_ptr() as usize);
+                    assert_eq!((packed.len(), codes.len()), (128, 300));
+                }
+                Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
+                    aligned(packed.as_ptr() as usize);
+                    aligned(x.as_ptr() as usize);
+                    aligned(y.as_ptr() as usize);
+                    assert_eq!((packed.len(), x.len(), y.len()), (3 * 128, 300, 3));
+                    assert_eq!((rows, cols, row_stride), (3, 300, 128));
+                    assert_eq!(scales.map(<[f32]>::len), Some(6));
+                }
+                _ => return Outcome::Unsupported,
+            }
+            Outcome::Done
+        }
+    }
+
+    #[test]
+    fn buffers_start_at_cache_lines_and_are_as_long_as_the_shape_says() {
+        for operation in [Operation::Unpack, Operation::Gemv] {
+            Workload::new(operation, 3, 300, true).time(&Inspector(operation), 2);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "inspector lut does not do `lut len=300")]
+    fn a_kernel_that_does_not_do_the_work_has_no_time() {
+        Workload::new(Operation::Lut, 1, 300, false).time(&Inspector(Operation::Lut), 2);
+    }
+
+    #[test]
+    fn bytes_are_those_of_each_buffer_once() {
+        for (operation, rows, cols, scaled, bytes) in [
+            (Operation::Unpack, 1, 1024, false, 256 + 1024),
+            (Operation::Lut, 1, 1024, false, 1024 + 4096),
+            (Operation::Dequantize, 1, 1024, false, 256 + 16 + 4096),
+            (Operation::Gemv, 2, 512, false, 256 + 2048 + 8),
+            (Operation::Gemv, 2, 512, true, 256 + 16 + 2048 + 8),
+        ] {
+            let workload = Workload::new(operation, rows, cols, scaled);
+            assert_eq!(workload.bytes(), bytes, "{}", workload.case());
+            assert_eq!(workload.elements(), rows * cols, "{}", workload.case());
+        }
+    }
+
+    #[test]
+    fn kernels_of_the_registry_write_the_output_of_the_workload() {
+        for kernel in registry::kernels().iter().filter(|kernel| kernel.name() == registry::SCALAR) {
+            let mut workload = Workload::new(kernel.operation(), 2, 300, true);
+            workload.time(kernel.as_ref(), 1);
+            let unwritten = workload.floats_out.get().iter().filter(|value| value.is_nan()).count()
+                + workload.codes_out.get().iter().filter(|&&code| code == u8::MAX).count();
+            assert_eq!(unwritten, 0, "{kernel:?}");
+        }
+    }
+}
