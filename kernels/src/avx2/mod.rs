@@ -1,0 +1,108 @@
+//! The AVX2 kernels: one idea a file, and the token that lets a program call them.
+//!
+//! | file | idea |
+//! | --- | --- |
+//! | `unpack` | 2-bit codes to bytes by shuffles |
+//! | `lut` | codes to weights by a table that lives in a register |
+//! | `dequantize` | the same table with the scale multiplied in, and two stores for each dword of codes |
+//! | `tile` | FMA over several rows at once, which share the loads of `x` |
+//! | `prefetch` | asking for the codes of later rows in time |
+//!
+//! Everything in these files is safe code but for the loads and stores of `lanes` and the prefetch.
+
+mod dequantize;
+mod lanes;
+mod lut;
+mod prefetch;
+mod tile;
+mod unpack;
+
+use std::arch::is_x86_feature_detected;
+
+pub use prefetch::prefetch;
+
+use crate::format::{Packed, blocks};
+use crate::matrix::Matrix;
+use crate::size::{Buffer, SizeError, at_least};
+
+/// Proof that this CPU has AVX2 and FMA, and the way to the kernels that need them.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// The height of the tiles of [`gemv`](Self::gemv). The partial sums of three rows do not fit into the
+    /// registers.
+    pub const TILE_ROWS: usize = 2;
+
+    /// A token, if the CPU has both AVX2 and FMA.
+    pub fn new() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+
+    /// As [`scalar::unpack`](crate::scalar::unpack).
+    ///
+    /// # Errors
+    /// The same.
+    pub fn unpack(self, packed: &[u8], codes: &mut [u8]) -> Result<(), SizeError> {
+        let packed = Packed::new(packed, codes.len())?;
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { unpack::unpack(packed.blocks(), codes) };
+        Ok(())
+    }
+
+    /// As [`scalar::lut`](crate::scalar::lut).
+    ///
+    /// # Errors
+    /// The same.
+    #[inline]
+    pub fn lut(self, codes: &[u8], weights: &mut [f32]) -> Result<(), SizeError> {
+        at_least(Buffer::Codes, weights.len(), codes.len())?;
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { lut::lut(&codes[..weights.len()], weights) };
+        Ok(())
+    }
+
+    /// As [`scalar::dequantize`](crate::scalar::dequantize), bit for bit.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn dequantize(self, packed: &[u8], scales: &[f32], out: &mut [f32]) -> Result<(), SizeError> {
+        let packed = Packed::new(packed, out.len())?;
+        at_least(Buffer::Scales, blocks(out.len()), scales.len())?;
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { dequantize::dequantize(packed.blocks(), scales, out) };
+        Ok(())
+    }
+
+    /// As [`scalar::gemv`](crate::scalar::gemv), in another order of summation, which is that of
+    /// [`gemv_tiled`](Self::gemv_tiled).
+    ///
+    /// # Errors
+    /// The same.
+    #[inline]
+    pub fn gemv(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
+        self.gemv_tiled::<{ Self::TILE_ROWS }>(matrix, x, y)
+    }
+
+    /// `gemv` in tiles of `ROWS` rows, the rows left over one at a time. Its bits do not depend on `ROWS`.
+    ///
+    /// The column `c` goes to the partial sum `c % 32`, from left to right and from `+0.0` on; product and
+    /// sum are rounded once. At the end of the row the partial sums 8 apart are added, then those 16, 4, 2
+    /// and 1 apart.
+    ///
+    /// # Errors
+    /// Those of [`scalar::gemv`](crate::scalar::gemv).
+    #[inline]
+    pub fn gemv_tiled<const ROWS: usize>(
+        self,
+        matrix: &Matrix<'_>,
+        x: &[f32],
+        y: &mut [f32],
+    ) -> Result<(), SizeError> {
+        const { assert!(ROWS > 0, "a tile has rows") };
+        let (x, y) = matrix.fit(x, y)?;
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { tile::gemv::<ROWS>(matrix, x, y) };
+        Ok(())
+    }
+}

@@ -1,0 +1,18 @@
+//! Asking for bytes before they are needed.
+
+use std::arch::x86_64::*;
+
+/// Bytes between the codes that a tile works on and those that it asks for.
+///
+/// Tiles of several rows defeat the hardware's own prefetcher; 8 KB are far enough ahead of it to hide the
+/// way to DRAM.
+pub(super) const AHEAD: usize = 8 * 1024;
+
+/// Asks for the cache line of `bytes[index]`, to all levels of cache. Does nothing past the end of `bytes`.
+#[inline]
+pub fn prefetch(bytes: &[u8], index: usize) {
+    if let Some(byte) = bytes.get(index) {
+        // SAFETY: a prefetch never faults, and this one names a byte within a slice.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast()) }
+    }
+}
