@@ -20,7 +20,7 @@ pub(crate) struct CaseArgs {
     weights: Option<PathBuf>,
 
     /// The words of a case (`gemv rows=3 cols=300 ...`), or .case files, or `-` for a case on standard input
-    #[arg(required = true, value_name = "CASE", allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "CASE")]
     words: Vec<String>,
 }
 

@@ -180,3 +180,102 @@ type Speeds = Vec<Option<Speed>>;
 fn text(bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).context("the report is not UTF-8")
 }
+
+#[cfg(test)]
+mod tests {
+    use qk256_verify::{Arguments, Kernel, Operation, Outcome as CallOutcome};
+
+    use super::*;
+
+    /// Codes of zero, whatever the bytes.
+    struct Zeros;
+
+    impl Kernel for Zeros {
+        fn name(&self) -> &str {
+            "zeros"
+        }
+
+        fn operation(&self) -> Operation {
+            Operation::Unpack
+        }
+
+        fn refuses_wrong_sizes(&self) -> bool {
+            false
+        }
+
+        fn call(&self, arguments: Arguments<'_>) -> CallOutcome {
+            if let Arguments::Unpack { codes, .. } = arguments {
+                codes.fill(0);
+            }
+            CallOutcome::Done
+        }
+    }
+
+    /// Needs what no CPU has.
+    struct Unreachable;
+
+    impl Kernel for Unreachable {
+        fn name(&self) -> &str {
+            "unreachable"
+        }
+
+        fn operation(&self) -> Operation {
+            Operation::Unpack
+        }
+
+        fn required_features(&self) -> &[&str] {
+            &["avx9"]
+        }
+
+        fn call(&self, _arguments: Arguments<'_>) -> CallOutcome {
+            panic!("a kernel is not called without its features")
+        }
+    }
+
+    fn checked<'a>(kernels: &[&'a dyn Kernel]) -> Report<'a> {
+        check::check(&mut Harness::new(None), kernels, 1, Budget::Cases(20), &mut |_| ())
+            .expect("cases have data")
+    }
+
+    #[test]
+    fn a_wrong_kernel_is_a_finding_in_every_report_and_is_not_timed() {
+        let mut report = checked(&[&Zeros]);
+        let speed =
+            speed::measure(&mut Harness::new(None), &[Box::new(Zeros)], &mut report).expect("it has data");
+        assert!(speed[0].is_none(), "a wrong kernel has no speed");
+        let outcome = outcome(&report, &[]);
+        assert_eq!(outcome, Outcome::Finding);
+        let json: serde_json::Value =
+            serde_json::from_str(&json::render(&report, &speed, &outcome).expect("it renders"))
+                .expect("it is JSON");
+        assert_eq!(json["verdict"], "finding");
+        let finding = &json["findings"][0];
+        assert_eq!((&finding["kernel"], &finding["operation"]), (&"zeros".into(), &"unpack".into()));
+        assert_eq!(
+            (&finding["rung"], &finding["case"]),
+            (&"bit-exact".into(), &"unpack len=1 regime=unit seed=2".into())
+        );
+        assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 regime=unit seed=2");
+        let junit = junit::render(&report).expect("it renders");
+        assert!(junit.contains(r#"failures="1""#) && junit.contains("outputs are wrong"), "{junit}");
+        assert!(table::render(&report, &speed, None).contains("WRONG"));
+    }
+
+    #[test]
+    fn a_skip_is_counted_and_fails_only_where_the_feature_is_required() {
+        let all = registry::kernels();
+        let scalar = all[0].as_ref();
+        let report = checked(&[scalar, &Unreachable]);
+        assert_eq!(outcome(&report, &[]), Outcome::Pass);
+        assert!(
+            matches!(outcome(&report, &["avx9".to_owned()]), Outcome::Invalid(why) if why.contains("avx9"))
+        );
+        assert!(table::render(&report, &vec![None, None], None).contains("1 kernels skipped"));
+        assert!(junit::render(&report).expect("it renders").contains(r#"skipped="1""#));
+    }
+
+    #[test]
+    fn a_run_that_can_check_nothing_is_invalid() {
+        assert!(matches!(outcome(&checked(&[&Unreachable]), &[]), Outcome::Invalid(_)));
+    }
+}

@@ -9,7 +9,7 @@ use qk256_verify::Finding;
 use crate::Verdict;
 use crate::cases::CaseArgs;
 use crate::output::OutputFile;
-use crate::select;
+use crate::select::CaseKernels;
 
 /// Shrink a case for as long as the same kernel violates the same rung.
 ///
@@ -29,11 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let [(_, case)] = &cases[..] else { bail!("minimize takes one case, not {} files", cases.len()) };
     let output = args.output.as_deref().map(OutputFile::create).transpose()?;
     let mut harness = args.case.harness()?;
-    let (kernels, _) = select::for_case(case.operation, args.case.kernel.as_deref())?;
-    if kernels.is_empty() {
-        bail!("no kernel of this case can run on this CPU");
-    }
-    for kernel in &kernels {
+    for kernel in &CaseKernels::of(case.operation, args.case.kernel.as_deref())?.runnable {
         let found = harness.findings(kernel.as_ref(), case)?;
         if let Some(finding) = found.first() {
             let smallest = harness.minimize(kernel.as_ref(), finding);

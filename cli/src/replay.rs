@@ -2,13 +2,13 @@
 
 use std::io::{Write, stderr, stdout};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use qk256_verify::kernel::missing_features;
 use qk256_verify::{Case, Finding, Harness};
 
 use crate::Verdict;
 use crate::cases::CaseArgs;
-use crate::select;
+use crate::select::CaseKernels;
 
 /// Run a case again: the line that a finding ends in, or a .case file.
 ///
@@ -34,17 +34,14 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
 }
 
 fn replay(harness: &mut Harness, name: Option<&str>, case: &Case) -> Result<Verdict> {
-    let (kernels, skipped) = select::for_case(case.operation, name)?;
-    for kernel in &skipped {
+    let kernels = CaseKernels::of(case.operation, name)?;
+    for kernel in &kernels.skipped {
         let missing = missing_features(kernel.required_features()).join(", ");
         writeln!(stdout(), "skip     {} {}: this CPU lacks {missing}", kernel.name(), case.operation)?;
     }
-    if kernels.is_empty() {
-        bail!("no kernel of this case can run on this CPU");
-    }
     let prepared = harness.prepare(case)?;
     let mut verdict = Verdict::Pass;
-    for kernel in &kernels {
+    for kernel in &kernels.runnable {
         let trial = harness.examine(kernel.as_ref(), &prepared);
         let state = match (trial.skipped, trial.passed()) {
             (Some(why), _) => format!("skip     {} {}: {why}", kernel.name(), case.operation),

@@ -50,21 +50,31 @@ fn names(all: &[Box<dyn Kernel>]) -> Vec<&str> {
     names
 }
 
-/// Kernels of `operation` named `name`, or all of the operation, split into those that this CPU can run and those that it
-/// cannot.
-///
-/// # Errors
-/// If there are none.
-pub(crate) fn for_case(
-    operation: Operation,
-    name: Option<&str>,
-) -> Result<(Vec<Box<dyn Kernel>>, Vec<Box<dyn Kernel>>)> {
-    let wanted =
-        Selection { operations: vec![operation], kernels: name.map(str::to_owned).into_iter().collect() };
-    let all = registry::kernels();
-    wanted.of(&all)?;
-    let chosen = all
-        .into_iter()
-        .filter(|kernel| kernel.operation() == operation && name.is_none_or(|name| name == kernel.name()));
-    Ok(chosen.partition(|kernel| missing_features(kernel.required_features()).is_empty()))
+/// The kernels that a case is for.
+pub(crate) struct CaseKernels {
+    /// Those that this CPU can run.
+    pub(crate) runnable: Vec<Box<dyn Kernel>>,
+    /// Those that it cannot.
+    pub(crate) skipped: Vec<Box<dyn Kernel>>,
+}
+
+impl CaseKernels {
+    /// The kernels of `operation`, or the one of them named `name`.
+    ///
+    /// # Errors
+    /// If there are none, or this CPU can run none of them.
+    pub(crate) fn of(operation: Operation, name: Option<&str>) -> Result<Self> {
+        let selection =
+            Selection { operations: vec![operation], kernels: name.map(str::to_owned).into_iter().collect() };
+        let all = registry::kernels();
+        selection.of(&all)?;
+        let (runnable, skipped): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .filter(|kernel| kernel.operation() == operation && name.is_none_or(|name| name == kernel.name()))
+            .partition(|kernel| missing_features(kernel.required_features()).is_empty());
+        if runnable.is_empty() {
+            bail!("this CPU can run no kernel of this case; `qk256 list` shows what each needs");
+        }
+        Ok(Self { runnable, skipped })
+    }
 }

@@ -56,6 +56,10 @@ pub(crate) fn show(operation: Operation, bits: u32) -> String {
 
 fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut Judgement) {
     judgement.rungs.add(Rung::BitExact, expected.len() as u64);
+    // Comparing slices first is what makes this cheap.
+    if expected == output {
+        return;
+    }
     let wrong: Vec<usize> = (0..expected.len()).filter(|&at| !same_bits(expected[at], output[at])).collect();
     if let Some(&first) = wrong.first() {
         let (got, want) = (show(inputs.operation, output[first]), show(inputs.operation, expected[first]));

@@ -83,6 +83,10 @@ impl Trial {
     /// Demands the same bits as in the first call.
     fn same(&mut self, rung: Rung, operation: Operation, first: &[u32], now: &[u32], when: &str) {
         self.rungs.add(rung, 1);
+        // Comparing slices first is what makes this cheap.
+        if first == now {
+            return;
+        }
         if let Some(at) = (0..first.len()).find(|&at| !same_bits(first[at], now[at])) {
             let (now, first) = (show(operation, now[at]), show(operation, first[at]));
             self.fail(Failure { rung, detail: format!("{when}, out[{at}] is {now}; it was {first}") });

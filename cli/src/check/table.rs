@@ -1,5 +1,6 @@
 //! The table that a check ends in.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use comfy_table::CellAlignment;
@@ -60,7 +61,8 @@ fn worst(report: &KernelReport<'_>) -> String {
     match &report.worst {
         _ if report.failed > 0 => format!("WRONG in {}", report.failed),
         Some((worst, _)) => format!("{:.1e} ({:.1} ulp)", worst.absolute, worst.ulps),
-        None => "0".to_owned(),
+        None if report.rungs.of(Rung::BitExact) > 0 => "0".to_owned(),
+        None => "-".to_owned(),
     }
 }
 
@@ -96,10 +98,11 @@ fn describe(
         )?;
     }
     let skipped = report.kernels.iter().filter(|kernel| kernel.is_skipped()).count();
-    let missing: Vec<&str> =
-        report.kernels.iter().flat_map(|kernel| kernel.missing.iter().map(String::as_str)).collect();
-    if let Some(first) = missing.first() {
-        writeln!(text, "{skipped} kernels skipped: this CPU lacks what they need ({first})")?;
+    if skipped > 0 {
+        let missing: BTreeSet<&str> =
+            report.kernels.iter().flat_map(|kernel| kernel.missing.iter().map(String::as_str)).collect();
+        let missing = Vec::from_iter(missing).join(", ");
+        writeln!(text, "{skipped} kernels skipped: this CPU lacks {missing}")?;
     }
     if speeds.iter().any(Option::is_some) {
         writeln!(

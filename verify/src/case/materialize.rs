@@ -255,7 +255,8 @@ impl Regime {
             Self::Unit => 1.0,
             Self::Ten | Self::Special => f32::from_bits(0x3c00_0000 + (draw as u32 & 0x01ff_ffff)),
             Self::Integer => {
-                f32::from_bits(0x3f80_0000 + ((draw as u32 & 3) << 23) | draw as u32 & 0x8000_0000)
+                let (exponent, sign) = ((draw as u32 & 3) << 23, draw as u32 & 0x8000_0000);
+                f32::from_bits((0x3f80_0000 + exponent) | sign)
             }
             Self::OneHot | Self::Wide => wide(draw, 20),
             Self::Subnormal => {

@@ -44,6 +44,7 @@ fn candidates(case: &Case) -> Vec<Case> {
     let residues = [8, 16, 32, 64, 128, 256].map(|width| case.cols as u64 % width);
     for cols in residues.into_iter().chain(smaller(case.cols as u64)) {
         with(&|c| c.cols = cols as usize);
+        with(&|c| c.cut_front(cols as usize));
     }
     with(&|c| c.scaled = c.scaled && !c.operation.is_matrix());
     with(&|c| c.threads = 1);
@@ -62,6 +63,9 @@ fn candidates(case: &Case) -> Vec<Case> {
     }
     for at in 0..case.patches.len() {
         with(&|c| drop(c.patches.remove(at)));
+        for index in smaller(case.patches[at].index as u64) {
+            with(&|c| c.patches[at].index = index as usize);
+        }
         for len in smaller(case.patches[at].bits.len() as u64).filter(|&len| len > 0) {
             with(&|c| c.patches[at].bits.truncate(len as usize));
             with(&|c| {
@@ -113,6 +117,16 @@ fn smaller(now: u64) -> impl Iterator<Item = u64> {
 }
 
 impl Case {
+    /// Takes columns away in front, so that patches of x keep their distance to the last column.
+    fn cut_front(&mut self, cols: usize) {
+        let cut = self.cols.saturating_sub(cols);
+        for patch in self.patches.iter_mut().filter(|patch| matches!(patch.buffer, Buffer::X | Buffer::Codes))
+        {
+            patch.index = patch.index.saturating_sub(cut);
+        }
+        self.cols = cols;
+    }
+
     /// Drops what patches have past the end of their buffer.
     fn fit_patches(&mut self) {
         let (shape, operation) = (self.shape(), self.operation);

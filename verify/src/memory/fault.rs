@@ -164,7 +164,9 @@ fn install() {
 
 extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the system passes a live siginfo to a handler installed with SA_SIGINFO.
-    let address = unsafe { (*info).si_addr() } as usize;
+    let info = unsafe { &*info };
+    // SAFETY: each of the signals that this handler is installed for comes with an address.
+    let address = unsafe { info.si_addr() } as usize;
     let is_access = signal == libc::SIGSEGV || signal == libc::SIGBUS;
     if is_access && open_guard(address, is_write(context)) {
         return;

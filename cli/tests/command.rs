@@ -1,0 +1,184 @@
+//! The command as its users meet it: exit codes, reports, and one clear line for everything that is wrong.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+const WEIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../corpus/weights/all-MiniLM-L6-v2.safetensors");
+
+fn qk256(words: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("qk256").expect("the binary is built with its tests");
+    command.args(words);
+    command
+}
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder can be made")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are UTF-8")
+}
+
+/// Standard output and standard error of a run that must end with `code`.
+fn run(words: &[&str], code: i32) -> (String, String) {
+    let output = qk256(words).output().expect("the command starts");
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert_eq!(output.status.code(), Some(code), "qk256 {words:?}\n{out}\n{err}");
+    (out, err)
+}
+
+fn json(path: &Path) -> Value {
+    let bytes = std::fs::read(path).expect("the report was written");
+    serde_json::from_slice(&bytes).expect("the report is JSON")
+}
+
+#[test]
+fn a_check_of_every_kernel_passes_and_reports_what_it_did() {
+    let folder = scratch();
+    let (report, junit) = (folder.path().join("r.json"), folder.path().join("r.xml"));
+    let (table, _) =
+        run(&["check", "--cases", "60", "--seed", "1", "--json", text(&report), "--junit", text(&junit)], 0);
+    let report = json(&report);
+    assert_eq!(
+        (&report["verdict"], &report["seed"], &report["cases"]),
+        (&"pass".into(), &1.into(), &240.into())
+    );
+    let kernels = report["kernels"].as_array().expect("kernels is a list");
+    for kernel in kernels.iter().filter(|kernel| kernel["skipped"] == false) {
+        assert_eq!(kernel["cases"], 60, "{kernel}");
+        assert!(kernel["timing"]["nanoseconds"].as_f64() > Some(0.0), "{kernel}");
+        assert!(kernel["rungs"]["memory"].as_u64() > Some(60), "{kernel}");
+        let oracle = if kernel["operation"] == "gemv" { "exact-regime" } else { "bit-exact" };
+        assert!(kernel["rungs"][oracle].as_u64() > Some(0), "{kernel}");
+        assert!(table.contains(kernel["kernel"].as_str().expect("a name")), "{table}");
+    }
+    let junit = std::fs::read_to_string(&junit).expect("the JUnit report was written");
+    assert!(junit.contains(r#"failures="0""#) && junit.contains("scalar exact-regime"), "{junit}");
+}
+
+#[test]
+fn every_tensor_of_the_real_weights_is_checked() {
+    let folder = scratch();
+    let report = folder.path().join("r.json");
+    run(&["check", "--op", "gemv", "--cases", "40", "--weights", WEIGHTS, "--json", text(&report)], 0);
+    // Two tensors, with and without scales, real-valued and integer x.
+    assert_eq!(json(&report)["cases"], 2 * 4 + 40);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_cases() {
+    let folder = scratch();
+    let counts = |seed| {
+        let report = folder.path().join("r.json");
+        run(&["check", "--op", "dequantize", "--cases", "50", "--seed", seed, "--json", text(&report)], 0);
+        json(&report)["kernels"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|k| k["rungs"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(counts("5"), counts("5"));
+    assert_ne!(counts("5"), counts("6"));
+}
+
+#[test]
+fn a_replay_names_the_rungs_that_a_case_ran_on() {
+    let (out, _) =
+        run(&["replay", "--kernel", "scalar", "gemv", "rows=2", "cols=300", "regime=integer", "seed=9"], 0);
+    assert!(out.starts_with("pass     scalar gemv: exact-regime, memory"), "{out}");
+    assert!(out.contains("row-order"), "{out}");
+    let (out, _) = run(&["replay", "--kernel", "scalar", "gemv", "rows=2", "cols=300", "spare.x=-1"], 0);
+    assert!(out.contains("sizes"), "{out}");
+}
+
+#[test]
+fn a_case_on_a_tensor_replays_with_its_weights_only() {
+    let case =
+        "gemv rows=3 cols=300 scaled tensor=encoder.layer.0.output.dense.weight row=7 regime=ten seed=1";
+    run(&["replay", "--weights", WEIGHTS, case], 0);
+    let (_, said) = run(&["replay", case], 2);
+    assert!(said.contains("--weights"), "{said}");
+}
+
+#[test]
+fn replay_takes_case_files_and_minimize_says_when_there_is_nothing_to_do() {
+    let folder = scratch();
+    let file = folder.path().join("a.case");
+    std::fs::write(&file, "# why\n\nunpack len=9 regime=unit seed=1\n")
+        .expect("a scratch file can be written");
+    let (out, _) = run(&["replay", text(&file)], 0);
+    assert!(out.contains("pass     scalar unpack"), "{out}");
+    let (_, said) = run(&["minimize", text(&file)], 0);
+    assert!(said.contains("nothing to minimise"), "{said}");
+}
+
+#[test]
+fn an_existing_report_is_replaced_and_nothing_else_is_left_in_its_folder() {
+    let folder = scratch();
+    let report = folder.path().join("r.json");
+    std::fs::write(&report, "old").expect("a scratch file can be written");
+    run(&["check", "--op", "unpack", "--cases", "20", "--json", text(&report)], 0);
+    assert_eq!(json(&report)["verdict"], "pass");
+    let names: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder is there").collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[test]
+fn bad_usage_and_bad_input_end_in_one_clear_line_and_exit_code_2() {
+    let folder = scratch();
+    let truncated = folder.path().join("truncated.safetensors");
+    let whole = std::fs::read(WEIGHTS).expect("the weights are in the repository");
+    std::fs::write(&truncated, &whole[..whole.len() - 1]).expect("a scratch file can be written");
+    let empty = folder.path().join("empty.safetensors");
+    std::fs::write(&empty, "").expect("a scratch file can be written");
+    let no_tensor = folder.path().join("none.safetensors");
+    std::fs::write(&no_tensor, b"\x02\0\0\0\0\0\0\0{}").expect("a scratch file can be written");
+    let nowhere = folder.path().join("no/such/folder/r.json");
+    let absent = folder.path().join("absent.case");
+    let here = text(folder.path());
+    for (words, part) in [
+        (&["check", "--weights", text(&truncated)][..], "not a whole safetensors file"),
+        (&["check", "--weights", text(&empty)], "not a whole safetensors file"),
+        (&["check", "--weights", text(&no_tensor)], "no 2-D f32, f16 or bf16 tensor"),
+        (&["check", "--weights", here], "is a directory"),
+        (&["check", "--weights", text(&absent)], "No such file"),
+        (&["check", "--json", text(&nowhere)], "cannot write"),
+        (&["check", "--junit", here], "is a directory"),
+        (&["check", "--kernel", "avx1024"], "there is no kernel `avx1024`"),
+        (&["check", "--require", "avx9"], "no chosen kernel needs this feature"),
+        (&["check", "--op", "gemm"], "not an operation"),
+        (&["check", "--for", "soon"], "--for"),
+        (&["check", "--cases", "0"], "--cases"),
+        (&["check", "--cases", "1", "--for", "1s"], "cannot be used with"),
+        (&["check", "--bogus"], "--bogus"),
+        (&["replay"], "required"),
+        (&["replay", "gemm", "rows=1"], "`gemm` is not an operation"),
+        (&["replay", "gemv", "rows=1"], "needs `cols=`"),
+        (&["replay", "gemv", "rows=1", "cols=-1"], "cols is a count"),
+        (&["replay", "unpack", "len=1", "patch.packed.64=00"], "past the end"),
+        (&["replay", "unpack", "len=9999999999"], "the most is"),
+        (&["replay", text(&absent)], "cannot read"),
+        (&["replay", "--kernel", "nosuch", "unpack", "len=1"], "there is no kernel `nosuch`"),
+        (&["minimize", "unpack", "len=1", "--output", here], "is a directory"),
+    ] {
+        let (_, said) = run(words, 2);
+        assert!(said.contains(part), "{words:?} must say `{part}`: {said}");
+        assert!(!said.contains("panicked"), "{words:?}: {said}");
+        let line_by_us = said.strip_prefix("qk256: ");
+        assert!(line_by_us.is_none_or(|line| line.trim_end().lines().count() == 1), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn a_closed_standard_output_is_no_panic() {
+    let program = assert_cmd::cargo::cargo_bin("qk256");
+    let shell = format!("'{}' list | true; exit \"${{PIPESTATUS[0]}}\"", program.display());
+    for _ in 0..5 {
+        let output = std::process::Command::new("bash").args(["-c", &shell]).output().expect("bash is there");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
