@@ -6,15 +6,12 @@ use super::lanes::{LANES, store, store4, take};
 use super::lut::{look_up, scaled_table, spread16};
 use crate::format::{BLOCK_BYTES, BLOCK_LEN, WEIGHTS};
 
-/// Below so many elements the way through the registers costs more than it saves.
-const FEW: usize = 4;
+/// Below so many elements [`few`] is faster than the way through the registers.
+pub(super) const FEW: usize = 4;
 
 /// Writes weight times scale of each element. `out` ends in the last of `blocks`; each has its scale.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn dequantize(blocks: &[[u8; BLOCK_BYTES]], scales: &[f32], out: &mut [f32]) {
-    if let ([block, ..], [scale, ..], 0..FEW) = (blocks, scales, out.len()) {
-        return dequantize_few(block[0], *scale, out);
-    }
     let (whole, rest) = out.as_chunks_mut::<BLOCK_LEN>();
     for ((block, scale), out) in blocks.iter().zip(scales).zip(&mut *whole) {
         dequantize_front(block, *scale, out);
@@ -77,7 +74,9 @@ fn look_up16(table: __m256, codes: [u8; 4]) -> [__m256; 2] {
 
 /// Dequantizes the front of a byte, `out.len()` elements less than [`FEW`].
 #[inline]
-fn dequantize_few(mut byte: u8, scale: f32, out: &mut [f32]) {
+pub(super) fn few(block: &[u8], scales: &[f32], out: &mut [f32]) {
+    let ([byte, ..], [scale, ..]) = (block, scales) else { return };
+    let mut byte = *byte;
     for out in out {
         *out = WEIGHTS[usize::from(byte & 3)] * scale;
         byte >>= 2;

@@ -8,6 +8,9 @@ use std::arch::x86_64::*;
 use super::lanes::{LANES, store};
 use crate::format::WEIGHTS;
 
+/// Below so many codes [`few`] is faster than the way through the registers.
+pub(super) const FEW: usize = LANES;
+
 /// Writes the weight of `codes[i]` to `weights[i]`. The slices are of one length.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn lut(codes: &[u8], weights: &mut [f32]) {
@@ -17,7 +20,13 @@ pub(super) fn lut(codes: &[u8], weights: &mut [f32]) {
         let codes = _mm_cvtsi64_si128(i64::from_le_bytes(*codes));
         store(weights, look_up(table(), _mm256_cvtepu8_epi32(codes)));
     }
-    for (weight, code) in weights_rest.iter_mut().zip(codes_rest) {
+    few(codes_rest, weights_rest);
+}
+
+/// The same for less than [`FEW`] codes; `codes` may be longer.
+#[inline]
+pub(super) fn few(codes: &[u8], weights: &mut [f32]) {
+    for (weight, code) in weights.iter_mut().zip(codes) {
         *weight = WEIGHTS[usize::from(code & 3)];
     }
 }

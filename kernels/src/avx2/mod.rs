@@ -8,6 +8,8 @@
 //! | `tile` | FMA over several rows at once, which share the loads of `x` |
 //! | `prefetch` | asking for the codes of later rows in time |
 //!
+//! Each has a plain loop for fewer elements than pay for the call into the feature: there AVX2 has nothing to win.
+//!
 //! Everything in these files is safe code but for the loads and stores of `lanes` and the prefetch.
 
 mod dequantize;
@@ -45,8 +47,12 @@ impl Avx2 {
     /// The same.
     pub fn unpack(self, packed: &[u8], codes: &mut [u8]) -> Result<(), SizeError> {
         let packed = Packed::new(packed, codes.len())?;
-        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { unpack::unpack(packed.blocks(), codes) };
+        if codes.len() < unpack::FEW {
+            unpack::few(packed.bytes(), codes);
+        } else {
+            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+            unsafe { unpack::unpack(packed.blocks(), codes) };
+        }
         Ok(())
     }
 
@@ -57,8 +63,12 @@ impl Avx2 {
     #[inline]
     pub fn lut(self, codes: &[u8], weights: &mut [f32]) -> Result<(), SizeError> {
         at_least(Buffer::Codes, weights.len(), codes.len())?;
-        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { lut::lut(&codes[..weights.len()], weights) };
+        if weights.len() < lut::FEW {
+            lut::few(codes, weights);
+        } else {
+            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+            unsafe { lut::lut(&codes[..weights.len()], weights) };
+        }
         Ok(())
     }
 
@@ -69,8 +79,12 @@ impl Avx2 {
     pub fn dequantize(self, packed: &[u8], scales: &[f32], out: &mut [f32]) -> Result<(), SizeError> {
         let packed = Packed::new(packed, out.len())?;
         at_least(Buffer::Scales, blocks(out.len()), scales.len())?;
-        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { dequantize::dequantize(packed.blocks(), scales, out) };
+        if out.len() < dequantize::FEW {
+            dequantize::few(packed.bytes(), scales, out);
+        } else {
+            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+            unsafe { dequantize::dequantize(packed.blocks(), scales, out) };
+        }
         Ok(())
     }
 
@@ -101,8 +115,12 @@ impl Avx2 {
     ) -> Result<(), SizeError> {
         const { assert!(ROWS > 0, "a tile has rows") };
         let (x, y) = matrix.fit(x, y)?;
-        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { tile::gemv::<ROWS>(matrix, x, y) };
+        if x.len() < tile::FEW {
+            tile::few(matrix, x, y);
+        } else {
+            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+            unsafe { tile::gemv::<ROWS>(matrix, x, y) };
+        }
         Ok(())
     }
 }

@@ -16,6 +16,9 @@ use crate::matrix::Matrix;
 /// Columns that four bytes of codes cover, in two registers.
 const HALF: usize = 2 * LANES;
 
+/// Below so many columns [`few`] is faster than filling registers.
+pub(super) const FEW: usize = LANES;
+
 /// Columns of a step: enough additions in flight to hide their latency.
 const STEP: usize = 2 * HALF;
 
@@ -28,9 +31,6 @@ type Partials = [[__m256; 2]; 2];
 /// Writes the product of row `r` and `x` to `y[r]`: `x` has all columns, `y` all rows.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn gemv<const ROWS: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
-    if (1..LANES).contains(&x.len()) {
-        return few(matrix, x, y);
-    }
     let (tiles, rest) = y.as_chunks_mut::<ROWS>();
     let tiled = ROWS * tiles.len();
     for (first, y) in (0..).step_by(ROWS).zip(tiles) {
@@ -172,18 +172,20 @@ fn look_up16(table: __m256, codes: [u8; 4]) -> [__m256; 2] {
     [look_up(table, codes), look_up(table, _mm256_srli_epi32::<16>(codes))]
 }
 
-/// `gemv` of one to seven columns, where filling registers costs more than it saves. Its bits are a tile's.
+/// `gemv` of less than [`FEW`] columns. Its bits are a tile's: a partial sum of one product is the product, rounded once,
+/// added to `+0.0`.
 #[inline]
-#[target_feature(enable = "avx2,fma")]
-fn few(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
+pub(super) fn few(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
+    if x.is_empty() {
+        return y.fill(0.0);
+    }
     for (r, y) in y.iter_mut().enumerate() {
         let [low, high, ..] = matrix.block(r, 0);
         let codes = u16::from_le_bytes([*low, *high]);
         let scale = matrix.scale(r, 0);
         let mut partials = [0.0; LANES];
         for (k, (partial, x)) in partials.iter_mut().zip(x).enumerate() {
-            let weight = WEIGHTS[usize::from(codes >> (2 * k) & 3)];
-            *partial = (weight * scale).mul_add(*x, 0.0);
+            *partial += WEIGHTS[usize::from(codes >> (2 * k) & 3)] * scale * x;
         }
         let [a, b, c, d]: [f32; 4] = array::from_fn(|k| partials[k] + partials[k + 4]);
         *y = (a + c) + (b + d);

@@ -13,15 +13,12 @@ use crate::format::{BLOCK_BYTES, BLOCK_LEN};
 const STEP_BYTES: usize = 8;
 const STEP: usize = 32;
 
-/// Below so many codes the way through the registers costs more than it saves.
-const FEW: usize = 8;
+/// Below so many codes [`few`] is faster than the way through the registers.
+pub(super) const FEW: usize = 8;
 
 /// Writes the code of element `i` to `codes[i]`, which ends in the last of `blocks`.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn unpack(blocks: &[[u8; BLOCK_BYTES]], codes: &mut [u8]) {
-    if let ([block, ..], 0..FEW) = (blocks, codes.len()) {
-        return unpack_few(block, codes);
-    }
     let (whole, rest) = codes.as_chunks_mut::<BLOCK_LEN>();
     for (codes, block) in whole.iter_mut().zip(blocks) {
         unpack_front(block, codes);
@@ -91,8 +88,9 @@ fn unpack_rest(bytes: [u8; STEP_BYTES], mut codes: &mut [u8]) {
 
 /// Unpacks the front of a block, `codes.len()` codes less than [`FEW`].
 #[inline]
-fn unpack_few(block: &[u8; BLOCK_BYTES], codes: &mut [u8]) {
-    let mut pair = u16::from_le_bytes([block[0], block[1]]);
+pub(super) fn few(block: &[u8], codes: &mut [u8]) {
+    let Some(bytes) = block.first_chunk() else { return };
+    let mut pair = u16::from_le_bytes(*bytes);
     for code in codes {
         *code = pair as u8 & 3;
         pair >>= 2;
