@@ -183,54 +183,30 @@ fn text(bytes: Vec<u8>) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use qk256_verify::{Arguments, Kernel, Operation, Outcome as CallOutcome};
+    use qk256_verify::{Arguments, Kernel, KernelFn, Operation, Outcome as CallOutcome};
 
     use super::*;
 
     /// Codes of zero, whatever the bytes.
-    struct Zeros;
-
-    impl Kernel for Zeros {
-        fn name(&self) -> &str {
-            "zeros"
-        }
-
-        fn operation(&self) -> Operation {
-            Operation::Unpack
-        }
-
-        fn refuses_wrong_sizes(&self) -> bool {
-            false
-        }
-
-        fn call(&self, arguments: Arguments<'_>) -> CallOutcome {
-            if let Arguments::Unpack { codes, .. } = arguments {
-                codes.fill(0);
-            }
+    const ZEROS: KernelFn = KernelFn {
+        name: "zeros",
+        operation: Operation::Unpack,
+        required_features: &[],
+        refuses_wrong_sizes: false,
+        call: |arguments| {
+            let Arguments::Unpack { codes, .. } = arguments else { return CallOutcome::Unsupported };
+            codes.fill(0);
             CallOutcome::Done
-        }
-    }
+        },
+    };
 
     /// Needs what no CPU has.
-    struct Unreachable;
-
-    impl Kernel for Unreachable {
-        fn name(&self) -> &str {
-            "unreachable"
-        }
-
-        fn operation(&self) -> Operation {
-            Operation::Unpack
-        }
-
-        fn required_features(&self) -> &[&str] {
-            &["avx9"]
-        }
-
-        fn call(&self, _arguments: Arguments<'_>) -> CallOutcome {
-            panic!("a kernel is not called without its features")
-        }
-    }
+    const UNREACHABLE: KernelFn = KernelFn {
+        name: "unreachable",
+        required_features: &["avx9"],
+        call: |_| panic!("a kernel is not called without its features"),
+        ..ZEROS
+    };
 
     fn checked<'a>(kernels: &[&'a dyn Kernel]) -> Report<'a> {
         check::check(&mut Harness::new(None), kernels, 1, Budget::Cases(20), &mut |_| ())
@@ -239,9 +215,9 @@ mod tests {
 
     #[test]
     fn a_wrong_kernel_is_a_finding_in_every_report_and_is_not_timed() {
-        let mut report = checked(&[&Zeros]);
+        let mut report = checked(&[&ZEROS]);
         let speed =
-            speed::measure(&mut Harness::new(None), &[Box::new(Zeros)], &mut report).expect("it has data");
+            speed::measure(&mut Harness::new(None), &[Box::new(ZEROS)], &mut report).expect("it has data");
         assert!(speed[0].is_none(), "a wrong kernel has no speed");
         let outcome = outcome(&report, &[]);
         assert_eq!(outcome, Outcome::Finding);
@@ -265,7 +241,7 @@ mod tests {
     fn a_skip_is_counted_and_fails_only_where_the_feature_is_required() {
         let all = registry::kernels();
         let scalar = all[0].as_ref();
-        let report = checked(&[scalar, &Unreachable]);
+        let report = checked(&[scalar, &UNREACHABLE]);
         assert_eq!(outcome(&report, &[]), Outcome::Pass);
         assert!(
             matches!(outcome(&report, &["avx9".to_owned()]), Outcome::Invalid(why) if why.contains("avx9"))
@@ -276,6 +252,6 @@ mod tests {
 
     #[test]
     fn a_run_that_can_check_nothing_is_invalid() {
-        assert!(matches!(outcome(&checked(&[&Unreachable]), &[]), Outcome::Invalid(_)));
+        assert!(matches!(outcome(&checked(&[&UNREACHABLE]), &[]), Outcome::Invalid(_)));
     }
 }

@@ -47,6 +47,9 @@ const FINDING: u8 = 1;
 /// The exit code of bad usage or bad input.
 const BAD_USAGE: u8 = 2;
 
+/// The exit code when the reader of standard output has gone, as of a program that died of SIGPIPE.
+const CLOSED_PIPE: u8 = 141;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     qk256_verify::memory::fault::exit_after_crash(FINDING.into());
@@ -59,10 +62,15 @@ fn main() -> ExitCode {
     match result {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(Verdict::Finding) => ExitCode::from(FINDING),
+        Err(error) if is_closed_pipe(&error) => ExitCode::from(CLOSED_PIPE),
         Err(error) => {
             // Nothing more can be done if standard error is gone as well.
             let _ = writeln!(io::stderr(), "qk256: {error:#}");
             ExitCode::from(BAD_USAGE)
         }
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -21,15 +21,8 @@ pub(crate) fn table(header: impl Into<Row>) -> Table {
 #[derive(Debug)]
 pub(crate) struct OutputFile {
     path: PathBuf,
-    target: Target,
-}
-
-#[derive(Debug)]
-enum Target {
-    /// A file beside the one that it will replace.
-    Beside(NamedTempFile),
-    /// A pipe or a device, which cannot be replaced.
-    Direct(File),
+    /// An open pipe or device, which cannot be replaced.
+    stream: Option<File>,
 }
 
 impl OutputFile {
@@ -39,24 +32,18 @@ impl OutputFile {
     /// If it is a directory, or the system refuses.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let cannot = || format!("cannot write {}", path.display());
-        let target = match path.metadata() {
+        let stream = match path.metadata() {
             Ok(status) if status.is_dir() => bail!("{}: it is a directory; give a file", cannot()),
             Ok(status) if !status.is_file() => {
-                Target::Direct(OpenOptions::new().write(true).open(path).with_context(cannot)?)
+                Some(OpenOptions::new().write(true).open(path).with_context(cannot)?)
             }
             _ => {
-                let folder =
-                    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let refused = |error: io::Error| io::Error::from(error.kind());
-                let in_folder =
-                    || format!("cannot write {} into the folder {}", path.display(), folder.display());
-                let mut builder = tempfile::Builder::new();
-                // As any new file: the umask takes away from this.
-                builder.prefix(".qk256-").permissions(PermissionsExt::from_mode(0o666));
-                Target::Beside(builder.tempfile_in(folder).map_err(refused).with_context(in_folder)?)
+                // Gone again at once: should a kernel end the process, nothing is left behind.
+                drop(beside(path)?);
+                None
             }
         };
-        Ok(Self { path: path.to_owned(), target })
+        Ok(Self { path: path.to_owned(), stream })
     }
 
     /// Writes the whole file. On an error an older file of that name is as it was.
@@ -65,14 +52,23 @@ impl OutputFile {
     /// If the system refuses, as when the disk is full.
     pub(crate) fn write(self, bytes: &[u8]) -> Result<()> {
         let cannot = || format!("cannot write {}", self.path.display());
-        match self.target {
-            Target::Direct(mut file) => file.write_all(bytes).with_context(cannot),
-            Target::Beside(mut file) => {
-                file.write_all(bytes).with_context(cannot)?;
-                file.as_file().sync_all().with_context(cannot)?;
-                file.persist(&self.path).with_context(cannot)?;
-                Ok(())
-            }
+        if let Some(mut stream) = self.stream {
+            return stream.write_all(bytes).with_context(cannot);
         }
+        let mut file = beside(&self.path)?;
+        file.write_all(bytes).with_context(cannot)?;
+        file.as_file().sync_all().with_context(cannot)?;
+        file.persist(&self.path).with_context(cannot)?;
+        Ok(())
     }
+}
+
+/// A temporary file in the folder of `path`, which a rename can put in its place.
+fn beside(path: &Path) -> Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // As any new file: the umask takes away from this.
+    let permissions = PermissionsExt::from_mode(0o666);
+    let file = tempfile::Builder::new().prefix(".qk256-").permissions(permissions).tempfile_in(folder);
+    file.map_err(|error| io::Error::from(error.kind()))
+        .with_context(|| format!("cannot write {} into the folder {}", path.display(), folder.display()))
 }

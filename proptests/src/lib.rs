@@ -1,1 +1,179 @@
-//! Stub.
+//! Seeded properties: proptest draws the cases, the harness judges every kernel, and its shrinker shrinks what fails.
+//!
+//! `QK256_SEED` seeds a run; the name of each property is mixed in, so that no two see the same cases. A property counts how
+//! often its rungs were applied to each kernel and fails if that was too seldom: none holds for want of cases.
+
+mod draw;
+mod seed;
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Once;
+
+use proptest::prelude::any;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+use qk256_verify::kernel::missing_features;
+use qk256_verify::rung::RungCounts;
+use qk256_verify::{Case, Finding, Harness, Kernel, Rung, registry};
+
+pub use draw::{drawn, in_regime, wrong_sizes};
+
+/// What must be true of every kernel of the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Property {
+    /// The name of the test.
+    pub name: &'static str,
+    /// Seeds drawn.
+    pub rounds: u32,
+    /// What is held: findings of other rungs belong to other properties, but for panics and refusals, which leave nothing to
+    /// judge.
+    pub rungs: &'static [Rung],
+    /// How often each of `rungs` must have been applied to each kernel that was called at all.
+    pub at_least: u64,
+}
+
+/// Declares a test of a [`Property`]: name, rounds, rungs, how often each must be applied, and cases by seed.
+#[macro_export]
+macro_rules! property {
+    ($name:ident, $rounds:expr, $rungs:expr, $at_least:expr, $draw:expr) => {
+        #[test]
+        fn $name() {
+            let property = $crate::Property {
+                name: stringify!($name),
+                rounds: $rounds,
+                rungs: &$rungs,
+                at_least: $at_least,
+            };
+            property.hold(qk256_verify::Harness::new(None), $draw);
+        }
+    };
+}
+
+impl Property {
+    /// Examines every kernel that this CPU has by the cases that `draw` makes of each seed.
+    ///
+    /// # Panics
+    /// With every violation, shrunk, and every rung that was applied too seldom.
+    pub fn hold(&self, harness: Harness, draw: impl Fn(u64) -> Vec<Case>) {
+        let seed = seed::of_run();
+        let config = Config {
+            cases: self.rounds,
+            rng_seed: RngSeed::Fixed(seed::mixed(seed, self.name)),
+            failure_persistence: None,
+            max_shrink_iters: 0,
+            ..Config::default()
+        };
+        let run = RefCell::new(Run::new(self, harness));
+        let outcome = TestRunner::new(config).run(&any::<u64>(), |seed| {
+            draw(seed).iter().for_each(|case| run.borrow_mut().case(case));
+            Ok(())
+        });
+        let mut complaints = run.into_inner().complaints();
+        complaints.extend(outcome.err().map(|error| error.to_string()));
+        assert!(
+            complaints.is_empty(),
+            "{}\n\nagain: QK256_SEED={seed} cargo test -p qk256-proptests {}",
+            complaints.join("\n"),
+            self.name
+        );
+    }
+
+    fn is_about(&self, rung: Rung) -> bool {
+        self.rungs.contains(&rung) || matches!(rung, Rung::Panic | Rung::Sizes)
+    }
+}
+
+/// A property under way.
+struct Run<'a> {
+    property: &'a Property,
+    harness: Harness,
+    tallies: Vec<Tally>,
+}
+
+/// What became of one kernel.
+struct Tally {
+    kernel: Box<dyn Kernel>,
+    cases: u64,
+    rungs: RungCounts,
+    /// The first violation of each rung.
+    findings: Vec<Finding>,
+}
+
+impl<'a> Run<'a> {
+    fn new(property: &'a Property, harness: Harness) -> Self {
+        let blank = |kernel| Tally { kernel, cases: 0, rungs: RungCounts::default(), findings: Vec::new() };
+        Self { property, harness, tallies: kernels().into_iter().map(blank).collect() }
+    }
+
+    fn case(&mut self, case: &Case) {
+        let prepared = match self.harness.prepare(case) {
+            Ok(prepared) => prepared,
+            Err(error) => panic!("a drawn case has no data: {error}\n  case:    {case}"),
+        };
+        for tally in self.tallies.iter_mut().filter(|tally| tally.kernel.operation() == case.operation) {
+            let trial = self.harness.examine(tally.kernel.as_ref(), &prepared);
+            tally.cases += 1;
+            tally.rungs.merge(&trial.rungs);
+            for failure in trial.failures {
+                let known = tally.findings.iter().any(|finding| finding.rung == failure.rung);
+                if !known && self.property.is_about(failure.rung) {
+                    let weights = self.harness.weights();
+                    tally.findings.push(Finding::new(tally.kernel.as_ref(), case, weights, failure));
+                }
+            }
+        }
+    }
+
+    fn complaints(mut self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        for Tally { kernel, cases, rungs, findings } in &self.tallies {
+            for finding in findings {
+                complaints.push(self.harness.minimize(kernel.as_ref(), finding).to_string());
+            }
+            for &rung in self.property.rungs.iter().filter(|_| *cases > 0) {
+                let (times, needed) = (rungs.of(rung), self.property.at_least);
+                if times < needed {
+                    complaints.push(format!(
+                        "vacuous: `{rung}` was applied to {kernel:?} {times} times in {cases} cases, {needed} are needed"
+                    ));
+                }
+            }
+        }
+        if self.tallies.iter().all(|tally| tally.cases == 0) {
+            complaints.push("vacuous: no kernel was called".to_owned());
+        }
+        complaints
+    }
+}
+
+/// The kernels of the registry that this CPU can run. The others are counted on standard error, once.
+pub fn kernels() -> Vec<Box<dyn Kernel>> {
+    static SAID: Once = Once::new();
+    let all = registry::kernels();
+    let total = all.len();
+    let (present, absent): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|kernel| missing_features(kernel.required_features()).is_empty());
+    if !absent.is_empty() {
+        // Written to the stream itself: what a passing test prints is thrown away.
+        let said = || {
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: {} of {total} kernels, whose features this CPU lacks: {absent:?}",
+                absent.len()
+            );
+        };
+        SAID.call_once(said);
+    }
+    present
+}
+
+/// The directory of seeds, regressions and real weights.
+pub fn corpus() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../corpus")
+}
+
+/// The real weights of the repository.
+pub fn weights_file() -> PathBuf {
+    corpus().join("weights/all-MiniLM-L6-v2.safetensors")
+}

@@ -135,7 +135,7 @@ impl Codes {
 /// Where x and scales come from. Each regime serves one or more rungs of the ladder (docs/verification.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Regime {
-    /// x uniform on [-a, a], a = min(1, 256 / cols) rounded down to a power of two; scales 1. Rung 4.
+    /// x uniform on [-a, a], where a is 1 up to 256 columns, then 1/2, 1/4 from 513 and 1/8 from 1025 on; scales 1. Rung 4.
     Unit,
     /// x uniform on [-10, 10]; scales positive with full mantissas, 2^-7 to 2^-3. Rung 5.
     Ten,
@@ -145,7 +145,7 @@ pub enum Regime {
     OneHot,
     /// Exponents from 2^-60 to 2^60 with full mantissas; scales 2^-20 to 2^20. Rung 5.
     Wide,
-    /// Subnormal x, and scales 1, 2 or subnormal. Rungs 2 and 5.
+    /// Subnormal x; scales 1, 2, subnormal, or around 1 with full mantissas. Rungs 2 and 5.
     Subnormal,
     /// As `Ten` with a few NaN, infinities, -0.0, subnormals and the largest finite values. Rung 6.
     Special,

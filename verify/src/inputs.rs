@@ -23,8 +23,8 @@ pub struct Inputs {
     pub offset: PerBuffer<u8>,
     /// Concurrent callers, at least 1.
     pub threads: u8,
-    /// Data are independent draws with unit scales, |x| <= 1 and an amplitude that keeps any f32 order of summation
-    /// within the flat bound.
+    /// Data are independent draws with unit scales, |x| <= 1 and an amplitude at which even in-order sums keep the flat
+    /// bound.
     pub flat: bool,
 }
 

@@ -30,6 +30,61 @@ pub trait Kernel: Sync {
     fn call(&self, arguments: Arguments<'_>) -> Outcome;
 }
 
+/// A kernel that is a function: the shortest way to declare one.
+///
+/// ```
+/// use qk256_verify::{Arguments, KernelFn, Operation, Outcome};
+///
+/// /// Codes of zero, whatever the bytes: a kernel that no check will pass.
+/// const ZEROS: KernelFn = KernelFn {
+///     name: "zeros",
+///     operation: Operation::Unpack,
+///     required_features: &[],
+///     refuses_wrong_sizes: false,
+///     call: |arguments| {
+///         let Arguments::Unpack { codes, .. } = arguments else { return Outcome::Unsupported };
+///         codes.fill(0);
+///         Outcome::Done
+///     },
+/// };
+/// # let _ = ZEROS;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct KernelFn {
+    /// See [`Kernel::name`].
+    pub name: &'static str,
+    /// See [`Kernel::operation`].
+    pub operation: Operation,
+    /// See [`Kernel::required_features`].
+    pub required_features: &'static [&'static str],
+    /// See [`Kernel::refuses_wrong_sizes`].
+    pub refuses_wrong_sizes: bool,
+    /// See [`Kernel::call`].
+    pub call: fn(Arguments<'_>) -> Outcome,
+}
+
+impl Kernel for KernelFn {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    fn required_features(&self) -> &[&str] {
+        self.required_features
+    }
+
+    fn refuses_wrong_sizes(&self) -> bool {
+        self.refuses_wrong_sizes
+    }
+
+    fn call(&self, arguments: Arguments<'_>) -> Outcome {
+        (self.call)(arguments)
+    }
+}
+
 impl fmt::Debug for dyn Kernel + '_ {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name(), self.operation())

@@ -23,7 +23,7 @@ pub mod weights;
 
 pub use case::Case;
 pub use finding::Finding;
-pub use kernel::{Arguments, Kernel, Outcome};
+pub use kernel::{Arguments, Kernel, KernelFn, Outcome};
 pub use operation::Operation;
 pub use rung::Rung;
 pub use trial::Harness;

@@ -252,7 +252,10 @@ impl Terms {
         let underflow = if scaled { columns as f64 * power_of_two(-149) } else { 0.0 };
         // The sum of absolute terms is itself a rounded f64 sum.
         let slack = 1.0 + 1e-6;
-        if nu < 1.0 { (nu / (1.0 - nu) * self.absolute + underflow) * slack } else { f64::INFINITY }
+        if nu >= 1.0 {
+            return f64::INFINITY;
+        }
+        (nu / (1.0 - nu) * (self.absolute + underflow) + underflow) * slack
     }
 }
 

@@ -10,11 +10,15 @@ use crate::operation::Operation;
 struct Own {
     level: Level,
     operation: Operation,
+    /// `None` where this CPU cannot run the level.
+    kernels: Option<Kernels>,
 }
 
 /// The kernels of `qk256-kernels`: every level for every operation, whether this CPU has it or not.
 pub fn kernels() -> Vec<Box<dyn Kernel>> {
-    let levels = |operation| Level::ALL.iter().map(move |&level| Own { level, operation });
+    let levels = |operation| {
+        Level::ALL.iter().map(move |&level| Own { level, operation, kernels: Kernels::new(level).ok() })
+    };
     Operation::ALL.into_iter().flat_map(levels).map(|own| Box::new(own) as Box<dyn Kernel>).collect()
 }
 
@@ -38,7 +42,7 @@ impl Kernel for Own {
     }
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
-        let Ok(kernels) = Kernels::new(self.level) else { return Outcome::Unsupported };
+        let Some(kernels) = self.kernels else { return Outcome::Unsupported };
         outcome(match arguments {
             Arguments::Unpack { packed, codes } => kernels.unpack(packed, codes),
             Arguments::Lut { codes, weights } => kernels.lut(codes, weights),

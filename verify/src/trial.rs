@@ -58,6 +58,8 @@ pub struct Trial {
     pub failures: Vec<Failure>,
     /// Why the kernel was not called or said that it does not do this, if so.
     pub skipped: Option<&'static str>,
+    /// The outputs of the first call, if there are any.
+    first: Option<Vec<u32>>,
 }
 
 impl Trial {
@@ -124,10 +126,15 @@ impl Harness {
         let finding = |failure| Finding::new(kernel, &prepared.case, self.weights.as_ref(), failure);
         let crash = Failure { rung: Rung::Memory, detail: String::new() };
         let record = finding(crash).last_words();
-        fault::on_record(&record, || match &prepared.expected {
-            Some(expected) => self.examine_legal(kernel, &prepared.inputs, expected),
-            None => self.examine_wrong_sizes(kernel, &prepared.inputs),
-        })
+        let inputs = &prepared.inputs;
+        let mut trial = fault::on_record(&record, || match &prepared.expected {
+            Some(expected) => self.examine_legal(kernel, inputs, expected),
+            None => self.examine_wrong_sizes(kernel, inputs),
+        });
+        if let Some(first) = trial.first.take().filter(|_| inputs.threads > 1) {
+            self.examine_threads(kernel, inputs, &first, &record, &mut trial);
+        }
+        trial
     }
 
     /// Prepares and examines, and turns failures into findings.
@@ -179,11 +186,13 @@ impl Harness {
         trial.rungs.merge(&judged.rungs);
         trial.worst = judged.worst;
         judged.failures.into_iter().for_each(|failure| trial.fail(failure));
-        self.examine_again(kernel, inputs, &first.output[..inputs.outputs()], &mut trial);
+        let outputs = &first.output[..inputs.outputs()];
+        self.examine_again(kernel, inputs, outputs, &mut trial);
+        trial.first = Some(outputs.to_vec());
         trial
     }
 
-    /// Whatever needs more calls: other addresses, old contents, repetition, relations, threads.
+    /// Whatever needs more calls on this thread: other addresses, old contents, repetition, relations.
     fn examine_again(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
         let outputs = inputs.outputs();
         let moved = self.arena.call(kernel, inputs, Flush::Start, OldContents::Large);
@@ -199,12 +208,16 @@ impl Harness {
             trial.rungs.add(relation.rung, 1);
             relation.check(first, &changed.output).into_iter().for_each(|failure| trial.fail(failure));
         }
-        if inputs.threads > 1 {
-            self.examine_threads(kernel, inputs, first, trial);
-        }
     }
 
-    fn examine_threads(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
+    fn examine_threads(
+        &mut self,
+        kernel: &dyn Kernel,
+        inputs: &Inputs,
+        first: &[u32],
+        record: &str,
+        trial: &mut Trial,
+    ) {
         self.peers.resize_with(usize::from(inputs.threads), Arena::new);
         let results: Vec<CallResult> = std::thread::scope(|scope| {
             let callers: Vec<_> = self
@@ -213,7 +226,7 @@ impl Harness {
                 .map(|arena| {
                     scope.spawn(|| {
                         let call = |_| arena.call(kernel, inputs, Flush::Start, OldContents::Poison);
-                        (0..CALLS_PER_THREAD).map(call).collect::<Vec<_>>()
+                        fault::on_record(record, || (0..CALLS_PER_THREAD).map(call).collect::<Vec<_>>())
                     })
                 })
                 .collect();

@@ -1,39 +1,42 @@
 //! A kernel that takes the process down leaves its case on standard error, and the exit code that was asked for.
 
 use std::process::Command;
+use std::sync::OnceLock;
+use std::thread::ThreadId;
 
 use qk256_verify::memory::fault;
 use qk256_verify::operation::Operation;
-use qk256_verify::{Arguments, Case, Harness, Kernel, Outcome};
+use qk256_verify::{Arguments, Case, Harness, KernelFn, Outcome};
 
 /// Set in the process that crashes.
 const CHILD: &str = "QK256_CRASH_TEST_CHILD";
 
-struct Wild;
-
-impl Kernel for Wild {
-    fn name(&self) -> &str {
-        "wild"
-    }
-
-    fn operation(&self) -> Operation {
-        Operation::Unpack
-    }
-
-    fn call(&self, _arguments: Arguments<'_>) -> Outcome {
-        let nowhere = std::hint::black_box(std::ptr::without_provenance_mut::<u8>(4096));
-        // SAFETY: deliberately not: page one is never mapped, and the crash is what the test is about.
-        unsafe { nowhere.write_volatile(1) };
+/// Crashes on every thread but the first.
+const WILD: KernelFn = KernelFn {
+    name: "wild",
+    operation: Operation::Unpack,
+    required_features: &[],
+    refuses_wrong_sizes: false,
+    call: |arguments| {
+        static FIRST: OnceLock<ThreadId> = OnceLock::new();
+        let here = std::thread::current().id();
+        let Arguments::Unpack { packed, codes } = arguments else { return Outcome::Unsupported };
+        (0..codes.len()).for_each(|at| codes[at] = packed[at / 4] >> (2 * (at % 4)) & 3);
+        if *FIRST.get_or_init(|| here) != here || codes.len() == 300 {
+            let nowhere = std::hint::black_box(std::ptr::without_provenance_mut::<u8>(4096));
+            // SAFETY: deliberately not: page one is never mapped, and the crash is what the test is about.
+            unsafe { nowhere.write_volatile(1) };
+        }
         Outcome::Done
-    }
-}
+    },
+};
 
-#[test]
-fn a_crash_far_from_any_buffer_leaves_the_case_and_the_exit_code() {
-    let name = "a_crash_far_from_any_buffer_leaves_the_case_and_the_exit_code";
+/// Runs the test `name` again in a process of its own, which is to crash on `case`.
+fn crash(name: &str, case: &str) {
     if std::env::var_os(CHILD).is_some() {
         fault::exit_after_crash(1);
-        let _ = Harness::new(None).findings(&Wild, &Case::new(Operation::Unpack, 1, 300));
+        let case: Case = case.parse().expect("the test's own case parses");
+        let _ = Harness::new(None).findings(&WILD, &case);
         unreachable!("the kernel crashes");
     }
     let itself = std::env::current_exe().expect("a test knows its own path");
@@ -41,7 +44,20 @@ fn a_crash_far_from_any_buffer_leaves_the_case_and_the_exit_code() {
     let child = child.expect("a test can start itself");
     let said = String::from_utf8_lossy(&child.stderr);
     assert_eq!(child.status.code(), Some(1), "{said}");
-    for part in ["SIGSEGV", "qk256 replay --kernel wild unpack len=300 regime=unit seed=0"] {
+    for part in ["SIGSEGV", &format!("qk256 replay --kernel wild {case}")] {
         assert!(said.contains(part), "`{part}` is not in: {said}");
     }
+}
+
+#[test]
+fn a_crash_far_from_any_buffer_leaves_the_case_and_the_exit_code() {
+    crash(
+        "a_crash_far_from_any_buffer_leaves_the_case_and_the_exit_code",
+        "unpack len=300 regime=unit seed=0",
+    );
+}
+
+#[test]
+fn so_does_a_crash_on_another_thread() {
+    crash("so_does_a_crash_on_another_thread", "unpack len=301 regime=unit seed=0 threads=2");
 }

@@ -5,30 +5,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::ThreadId;
 
 use qk256_verify::operation::Operation;
-use qk256_verify::{Arguments, Finding, Harness, Kernel, Outcome, Rung, case};
+use qk256_verify::{Arguments, Finding, Harness, KernelFn, Outcome, Rung, case};
 
 /// Seeded cases in which a mutant must be caught, or a right kernel left alone.
 const CASES: u64 = 1500;
 
-/// A kernel that is wrong in one way, or right in an unusual one.
-struct Mutant {
-    name: &'static str,
-    operation: Operation,
-    call: fn(Arguments<'_>) -> Outcome,
-}
-
-impl Kernel for Mutant {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn operation(&self) -> Operation {
-        self.operation
-    }
-
-    fn call(&self, arguments: Arguments<'_>) -> Outcome {
-        (self.call)(arguments)
-    }
+/// The kernel of a row of the tables below.
+fn kernel(&(_, name, operation, call): &Row) -> KernelFn {
+    KernelFn { name, operation, required_features: &[], refuses_wrong_sizes: true, call }
 }
 
 /// The arguments of a legal gemv.
@@ -247,7 +231,7 @@ fn dequantize(arguments: Arguments<'_>, scale: impl Fn(&[f32], usize) -> f32) ->
 }
 
 /// The first finding of `rung` (of any rung, if `None`) within the budget.
-fn first_finding(harness: &mut Harness, kernel: &Mutant, rung: Option<Rung>) -> Option<Finding> {
+fn first_finding(harness: &mut Harness, kernel: &KernelFn, rung: Option<Rung>) -> Option<Finding> {
     (0..CASES).find_map(|index| {
         let case = case::from_seed(kernel.operation, 7, index);
         let found = harness.findings(kernel, &case).expect("seeded cases have data");
@@ -260,9 +244,7 @@ fn every_rung_catches_the_kernel_that_violates_it() {
     let mut harness = Harness::new(None);
     let survivors: Vec<String> = WRONG
         .iter()
-        .filter(|&&(rung, name, operation, call)| {
-            first_finding(&mut harness, &Mutant { name, operation, call }, Some(rung)).is_none()
-        })
+        .filter(|row| first_finding(&mut harness, &kernel(row), Some(row.0)).is_none())
         .map(|(rung, name, ..)| format!("{rung} does not see: {name}"))
         .collect();
     assert!(survivors.is_empty(), "{survivors:#?}");
@@ -278,27 +260,21 @@ fn every_rung_has_a_mutant() {
 #[test]
 fn right_kernels_that_are_different_are_left_alone() {
     let mut harness = Harness::new(None);
-    for &(_, name, operation, call) in RIGHT {
-        let finding = first_finding(&mut harness, &Mutant { name, operation, call }, None);
-        assert_eq!(finding, None, "{name}");
+    for row in RIGHT {
+        assert_eq!(first_finding(&mut harness, &kernel(row), None), None, "{}", row.1);
     }
 }
 
 #[test]
 fn a_minimised_finding_is_at_its_smallest_shape_and_replays() {
     let mut harness = Harness::new(None);
-    let (_, name, operation, call) = WRONG[2];
-    let kernel = Mutant { name, operation, call };
-    let found = first_finding(&mut harness, &kernel, Some(Rung::ExactRegime)).expect("the mutant is caught");
-    let smallest = harness.minimize(&kernel, &found);
+    let dropper = WRONG.iter().map(kernel).find(|kernel| kernel.name.starts_with("last element dropped"));
+    let dropper = dropper.expect("the mutant is in the table");
+    let found = first_finding(&mut harness, &dropper, Some(Rung::ExactRegime)).expect("the mutant is caught");
+    let smallest = harness.minimize(&dropper, &found);
     assert_eq!((smallest.case.rows, smallest.case.cols), (1, 7), "{smallest}");
     let line = smallest.replay.split_once(" gemv ").expect("a replay line has the case").1;
     let again = format!("gemv {line}").parse().expect("a replay line parses");
-    let rungs: Vec<Rung> = harness
-        .findings(&kernel, &again)
-        .expect("the case has data")
-        .iter()
-        .map(|finding| finding.rung)
-        .collect();
-    assert!(rungs.contains(&Rung::ExactRegime), "{rungs:?}");
+    let found = harness.findings(&dropper, &again).expect("the case has data");
+    assert!(found.iter().any(|finding| finding.rung == Rung::ExactRegime), "{found:?}");
 }

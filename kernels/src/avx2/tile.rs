@@ -16,8 +16,8 @@ use crate::matrix::Matrix;
 /// Columns that four bytes of codes cover, in two registers.
 const HALF: usize = 2 * LANES;
 
-/// Below so many columns [`few`] is faster than filling registers.
-pub(super) const FEW: usize = LANES;
+/// Below so many columns, at most one a lane, [`few`] is faster than filling registers.
+pub(super) const FEW: usize = LANES + 1;
 
 /// Columns of a step: enough additions in flight to hide their latency.
 const STEP: usize = 2 * HALF;

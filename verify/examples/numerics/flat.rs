@@ -1,14 +1,16 @@
 //! How far f32 sums stray from the exact sum, and from each other, held against the flat bound.
 
 use qk256_kernels::{Kernels, Level, Matrix};
-use qk256_verify::oracle::{ExactSum, FLAT_BOUND};
+use qk256_verify::oracle::{ExactSum, FLAT_BOUND, Wide};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
 use super::{percent, signed_unit, stream};
 
-/// Vectors x of a data set, and rows for each.
+/// Vectors x of a data set.
 const VECTORS: usize = 500;
+
+/// Rows that each vector is multiplied by.
 const ROWS: usize = 32;
 
 /// Independent activations; the codes are uniform.
@@ -36,16 +38,18 @@ fn normal(rng: &mut ChaCha8Rng) -> f32 {
     (radius * angle.cos()) as f32
 }
 
-pub(super) fn print() {
-    println!("\nErrors of f32 gemv over {} rows; a miss is an error above {FLAT_BOUND:e}.", VECTORS * ROWS);
+/// Prints the table, over `factor` times as many vectors.
+pub(super) fn print(factor: usize) {
+    let vectors = VECTORS * factor;
+    println!("\nErrors of f32 gemv over {} rows; a miss is an error above {FLAT_BOUND:e}.", vectors * ROWS);
     println!("An alarm is a result further than that from scalar's, a false one if it is no miss.");
     println!("\nx           cols  kernel             misses      worst   alarms  false alarms");
     let levels = Level::ALL.iter().filter_map(|&level| Kernels::new(level).ok());
     let kernels: Vec<Kernels> = levels.collect();
     for (seed, data) in (2..).zip(&DATA) {
-        let tallies = measure(data, &kernels, seed);
+        let tallies = measure(data, &kernels, seed, vectors);
         for (kernel, tally) in kernels.iter().zip(tallies) {
-            let of_rows = |count| percent(count, (VECTORS * ROWS) as u64);
+            let of_rows = |count| percent(count, (vectors * ROWS) as u64);
             println!(
                 "{:10} {:5}  {:16} {:6.2} %   {:8.1e} {:6.2} %      {:6.2} %",
                 data.name,
@@ -70,13 +74,13 @@ struct Tally {
 }
 
 /// A tally for each kernel; the first is the one that alarms compare with.
-fn measure(data: &Data, kernels: &[Kernels], seed: u64) -> Vec<Tally> {
+fn measure(data: &Data, kernels: &[Kernels], seed: u64, vectors: usize) -> Vec<Tally> {
     let mut rng = stream(seed);
     let mut tallies = vec![Tally::default(); kernels.len()];
     let stride = data.cols / 4;
     let mut packed = vec![0; ROWS * stride];
     let mut results = vec![vec![0.0; ROWS]; kernels.len()];
-    for _ in 0..VECTORS {
+    for _ in 0..vectors {
         rng.fill_bytes(&mut packed);
         let x: Vec<f32> = (0..data.cols).map(|_| (data.draw)(&mut rng)).collect();
         let matrix = Matrix::new(&packed, ROWS, data.cols, stride).expect("whole blocks, dense");
@@ -94,7 +98,7 @@ fn measure(data: &Data, kernels: &[Kernels], seed: u64) -> Vec<Tally> {
 }
 
 /// The exact sum of a row.
-fn exact(row: &[u8], x: &[f32]) -> qk256_verify::oracle::Wide {
+fn exact(row: &[u8], x: &[f32]) -> Wide {
     let mut sum = ExactSum::default();
     for (c, &x) in x.iter().enumerate() {
         let code = row[c / 4] >> (2 * (c % 4)) & 3;

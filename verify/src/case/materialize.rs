@@ -260,7 +260,8 @@ impl Regime {
             }
             Self::OneHot | Self::Wide => wide(draw, 20),
             Self::Subnormal => {
-                [1.0, 2.0, f32::from_bits((draw >> 2) as u32 & 0x007f_ffff)][(draw % 3) as usize]
+                let subnormal = f32::from_bits((draw >> 2) as u32 & 0x007f_ffff);
+                [1.0, 2.0, subnormal, wide(draw >> 2, 3)][(draw % 4) as usize]
             }
             Self::Raw => 0.0,
         }

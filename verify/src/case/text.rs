@@ -5,8 +5,11 @@
 //! ```
 //! Whatever has its plain value is left out. docs/cases.md lists the words.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::{Case, Codes, Patch, Regime, TensorRows};
 use crate::operation::{Buffer, Operation, UnknownOperation};
@@ -34,7 +37,7 @@ impl fmt::Display for Case {
             }
         }
         if let Some(tensor) = &self.tensor {
-            write!(f, " tensor={} row={}", tensor.name, tensor.first_row)?;
+            write!(f, " tensor={} row={}", utf8_percent_encode(&tensor.name, ESCAPED), tensor.first_row)?;
         }
         if self.codes != plain.codes {
             write!(f, " codes={}", self.codes.name())?;
@@ -73,7 +76,12 @@ pub enum ParseError {
         /// What the key takes.
         expected: &'static str,
     },
-    /// A shape word is absent.
+    /// An offset, spare or patch of a buffer that cannot have one.
+    #[error(
+        "`{1}` of a {0} case has no such offset, spare or patch: the operation does not use it, or it states the length"
+    )]
+    Buffer(Operation, &'static str),
+    /// A word that others need is absent.
     #[error("a {0} case needs `{1}=`")]
     Missing(Operation, &'static str),
 }
@@ -84,8 +92,13 @@ impl FromStr for Case {
     fn from_str(line: &str) -> Result<Self, ParseError> {
         let mut words = line.split_whitespace();
         let operation: Operation = words.next().ok_or(ParseError::Empty)?.parse()?;
-        let mut parser =
-            Parser { case: Self::new(operation, 1, 0), rows: None, cols: None, tensor: None, first_row: 0 };
+        let mut parser = Parser {
+            case: Self::new(operation, 1, 0),
+            rows: None,
+            cols: None,
+            tensor: None,
+            first_row: None,
+        };
         words.try_for_each(|word| parser.word(word))?;
         parser.finish()
     }
@@ -96,7 +109,7 @@ struct Parser {
     rows: Option<usize>,
     cols: Option<usize>,
     tensor: Option<String>,
-    first_row: usize,
+    first_row: Option<usize>,
 }
 
 impl Parser {
@@ -123,8 +136,8 @@ impl Parser {
             "regime" => self.case.regime = named(word, value, &Regime::ALL, Regime::name, REGIMES)?,
             "seed" => self.case.seed = number(word, value, "seed is a 64-bit number")?,
             "threads" => self.case.threads = number(word, value, "threads is a number from 1 to 8")?,
-            "tensor" if !value.is_empty() => self.tensor = Some(value.to_owned()),
-            "row" => self.first_row = number(word, value, "row is the first row of the tensor")?,
+            "tensor" if !value.is_empty() => self.tensor = Some(unescaped(word, value)?),
+            "row" => self.first_row = Some(number(word, value, "row is the first row of the tensor")?),
             _ => self.dotted(key, value, word).ok_or_else(unknown)??,
         }
         if !(1..=8).contains(&self.case.threads) {
@@ -163,7 +176,8 @@ impl Parser {
         let expected = "a patch is whole elements in hexadecimal, two digits for a byte and eight for an f32";
         let digits = 2 * self.case.operation.width(buffer);
         let index = number(word, index, "the index of a patch is a count of elements")?;
-        let whole = value.is_ascii() && !value.is_empty() && value.len().is_multiple_of(digits);
+        let hexadecimal = value.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let whole = hexadecimal && !value.is_empty() && value.len().is_multiple_of(digits);
         if buffer == Buffer::Out || !whole {
             return Err(value_error(word, expected));
         }
@@ -178,7 +192,10 @@ impl Parser {
         let operation = self.case.operation;
         let first_row = self.first_row;
         let mut case = self.case;
-        case.tensor = self.tensor.map(|name| TensorRows { name, first_row });
+        case.tensor = match (self.tensor, first_row) {
+            (None, Some(_)) => return Err(ParseError::Missing(operation, "tensor")),
+            (name, row) => name.map(|name| TensorRows { name, first_row: row.unwrap_or(0) }),
+        };
         if operation.is_matrix() {
             case.rows = self.rows.ok_or(ParseError::Missing(operation, "rows"))?;
             case.cols = self.cols.ok_or(ParseError::Missing(operation, "cols"))?;
@@ -192,7 +209,7 @@ impl Parser {
                 || (!resizable && case.spare[buffer] != 0)
         });
         match foreign {
-            Some(buffer) => Err(ParseError::Word(format!("...{}...", buffer.name()), operation)),
+            Some(buffer) => Err(ParseError::Buffer(operation, buffer.name())),
             None => Ok(case),
         }
     }
@@ -206,7 +223,9 @@ fn value_error(word: &str, expected: &'static str) -> ParseError {
 }
 
 fn number<T: FromStr>(word: &str, value: &str, expected: &'static str) -> Result<T, ParseError> {
-    value.parse().map_err(|_| value_error(word, expected))
+    // Rust takes a plus sign; here a number has one spelling.
+    let digits = if value.starts_with('+') { "" } else { value };
+    digits.parse().map_err(|_| value_error(word, expected))
 }
 
 fn named<T: Copy>(
@@ -217,4 +236,61 @@ fn named<T: Copy>(
     expected: &'static str,
 ) -> Result<T, ParseError> {
     all.iter().copied().find(|&each| name(each) == value).ok_or_else(|| value_error(word, expected))
+}
+
+/// What is written as `%` and two digits in a tensor's name: all that a shell or a reader of words may give a meaning.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'-')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b',')
+    .remove(b'@');
+
+fn unescaped(word: &str, name: &str) -> Result<String, ParseError> {
+    let name = percent_decode_str(name).decode_utf8();
+    name.map(Cow::into_owned).map_err(|_| value_error(word, "the bytes of a tensor's name are UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_parses_back_to_the_same_case() {
+        for line in [
+            "unpack len=300 regime=unit seed=0",
+            "lut len=1 offset.codes=31 spare.codes=-1 codes=all3 regime=raw seed=1 patch.codes.0=ff",
+            "dequantize len=257 offset.out=7 regime=special seed=18446744073709551615 patch.scales.1=7fc00001ff800000",
+            "gemv rows=3 cols=300 scaled stride=-64 spare.out=2 tensor=a%20b%25%F0%9F%98%80 row=7 regime=ten seed=2 threads=8",
+        ] {
+            let case: Case = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(case.to_string(), line);
+        }
+    }
+
+    #[test]
+    fn a_word_that_means_nothing_is_named() {
+        for (line, part) in [
+            ("", "empty"),
+            ("gemm rows=1", "`gemm`"),
+            ("gemv cols=1", "needs `rows=`"),
+            ("gemv rows=1 cols=1 row=2", "needs `tensor=`"),
+            ("unpack rows=1", "`rows=1`"),
+            ("unpack len=1 scaled", "`scaled`"),
+            ("unpack len=+1", "`len=+1`"),
+            ("unpack len=1 spare.out=1", "`out` of a unpack case"),
+            ("unpack len=1 offset.x=1", "`x` of a unpack case"),
+            ("unpack len=1 patch.packed.0=+f", "`patch.packed.0=+f`"),
+            ("unpack len=1 patch.packed.0=abc", "two digits for a byte"),
+            ("lut len=1 tensor=%ff", "UTF-8"),
+            ("gemv rows=1 cols=1 threads=9", "from 1 to 8"),
+            ("gemv rows=1 cols=1 offset.x=8", "0 to 7 for f32"),
+            ("gemv rows=1 cols=1 regime=odd", "unit, ten"),
+        ] {
+            let error = line.parse::<Case>().expect_err(line).to_string();
+            assert!(error.contains(part), "`{line}` must name {part}: {error}");
+        }
+    }
 }

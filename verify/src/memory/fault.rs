@@ -102,8 +102,10 @@ struct Running {
     len: usize,
 }
 
+const IDLE: Running = Running { text: std::ptr::null(), len: 0 };
+
 thread_local! {
-    static RUNNING: Cell<Running> = const { Cell::new(Running { text: std::ptr::null(), len: 0 }) };
+    static RUNNING: Cell<Running> = const { Cell::new(IDLE) };
 }
 
 /// Exit code after a crash that is not a touch of a guard; negative: die of the signal itself.
@@ -119,7 +121,7 @@ pub fn on_record<T>(on_record: &str, call: impl FnOnce() -> T) -> T {
     struct Clear;
     impl Drop for Clear {
         fn drop(&mut self) {
-            RUNNING.set(Running { text: std::ptr::null(), len: 0 });
+            RUNNING.set(IDLE);
         }
     }
     RUNNING.set(Running { text: on_record.as_ptr(), len: on_record.len() });
@@ -210,27 +212,40 @@ fn is_write(_context: *mut c_void) -> bool {
     false
 }
 
-/// Writes the record of the running call, by means that a signal handler may use.
+/// Writes the record of the running call and, where a code was set, ends the process.
 fn last_words(signal: c_int) {
-    let running = RUNNING.get();
-    if running.text.is_null() {
-        return;
-    }
     let name = match signal {
         libc::SIGSEGV => "SIGSEGV",
         libc::SIGBUS => "SIGBUS",
         libc::SIGILL => "SIGILL",
         _ => "SIGFPE",
     };
-    let head = "\nfinding: crash\n  the kernel died of ";
-    for (text, len) in [(head.as_ptr(), head.len()), (name.as_ptr(), name.len()), (running.text, running.len)]
-    {
-        // SAFETY: each pair is a live string: two literals, and the text that `on_record` borrows until its call returns.
-        unsafe { libc::write(libc::STDERR_FILENO, text.cast(), len) };
-    }
     let code = EXIT_CODE.load(Ordering::Acquire);
-    if code >= 0 {
+    if write_record(name) && code >= 0 {
         // SAFETY: _exit may be called from a handler and does not return.
         unsafe { libc::_exit(code) };
     }
+}
+
+/// Writes the record of the call that runs on this thread, once, by means that a signal handler may use; false if none runs.
+fn write_record(cause: &str) -> bool {
+    let running = RUNNING.replace(IDLE);
+    if running.text.is_null() {
+        return false;
+    }
+    let head = "\nfinding: crash\n  the kernel died of ";
+    let parts = [(head.as_ptr(), head.len()), (cause.as_ptr(), cause.len()), (running.text, running.len)];
+    for (text, len) in parts {
+        // SAFETY: each pair is a live string: two borrowed ones, and the text that `on_record` borrows until its call returns.
+        unsafe { libc::write(libc::STDERR_FILENO, text.cast(), len) };
+    }
+    true
+}
+
+/// What AddressSanitizer, with which `cargo fuzz` builds, calls before it reports an error and ends the process: the case is
+/// told as after any other crash.
+#[cfg(fuzzing)]
+#[unsafe(no_mangle)]
+extern "C" fn __asan_on_error() {
+    write_record("what AddressSanitizer reports below");
 }

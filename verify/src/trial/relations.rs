@@ -81,8 +81,8 @@ fn padding(inputs: &Inputs) -> Option<Relation> {
     let scales = shape.rows * cols.div_ceil(BLOCK_ELEMENTS);
     let spare_scales = changed.scales.iter_mut().flat_map(|all| all.iter_mut().skip(scales));
     spare_scales.chain(changed.x.iter_mut().skip(cols)).for_each(|spare| *spare = 1e38);
-    let spare = inputs.len(crate::operation::Buffer::X) > cols || inputs.codes.len() > cols;
-    let differs = changed.packed != inputs.packed || spare;
+    let spare = |buffer| inputs.len(buffer) as u128 > shape.needed(inputs.operation, buffer);
+    let differs = changed.packed != inputs.packed || inputs.buffers().iter().copied().any(spare);
     differs.then_some(Relation { rung: Rung::Padding, inputs: changed, expect: Expect::Same })
 }
 

@@ -1,0 +1,8 @@
+//! Every kernel turns any codes into weights as the oracle does.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use qk256_verify::fuzz::{Target, run};
+
+fuzz_target!(|data: &[u8]| run(Target::Lut, data));

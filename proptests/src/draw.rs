@@ -1,0 +1,47 @@
+//! Cases of a seed that meet what a property is about.
+
+use arbitrary::Unstructured;
+use qk256_verify::case::Regime;
+use qk256_verify::{Case, Operation};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+/// Bytes that a seed is stretched to. The raw regime fills buffers with those that the shape leaves.
+const BYTES: usize = 4096;
+
+/// The legal case that `seed` draws. A gemv has scales for every odd seed.
+pub fn drawn(operation: Operation, seed: u64) -> Case {
+    let bytes = stretched(seed);
+    Case::draw(operation, seed % 2 == 1, &mut Unstructured::new(&bytes))
+        .expect("bytes that have run out read as zero")
+}
+
+/// The case that `seed` draws, with data of `regime` and nothing else, and with at least one output that sums at least two
+/// terms.
+pub fn in_regime(operation: Operation, seed: u64, regime: Regime) -> Case {
+    let mut case = drawn(operation, seed);
+    case.patches.clear();
+    case.regime = regime;
+    case.rows = case.rows.max(1);
+    case.cols = case.cols.max(2);
+    case
+}
+
+/// The case with wrong sizes that `seed` draws.
+///
+/// # Panics
+/// If its sizes are legal.
+pub fn wrong_sizes(operation: Operation, seed: u64) -> Case {
+    let bytes = stretched(seed);
+    let case = Case::draw_wrong_sizes(operation, seed % 2 == 1, &mut Unstructured::new(&bytes))
+        .expect("bytes that have run out read as zero");
+    let inputs = case.materialize(None).expect("a drawn case has data");
+    assert!(!inputs.is_legal(), "the sizes are legal: {case}");
+    case
+}
+
+fn stretched(seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; BYTES];
+    ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}

@@ -1,0 +1,60 @@
+//! The plain correctness cases: twelve that anyone would think of first, then ten thousand that nobody has to.
+//!
+//! Each shape is held to 1e-4 of the exact sum on unit data, where that is a fair demand (docs/numerics.md), and to the very
+//! bits on integer data, with scales and without.
+
+use qk256_proptests::{drawn, property, wrong_sizes};
+use qk256_verify::case::{Codes, Regime};
+use qk256_verify::{Case, Operation, Rung};
+
+/// What a gemv of at most 2048 columns is held to.
+const FLAT_AND_EXACT: [Rung; 2] = [Rung::Flat, Rung::ExactRegime];
+
+/// What a gemv of any columns and any codes is held to.
+const BOUND_AND_EXACT: [Rung; 2] = [Rung::Bound, Rung::ExactRegime];
+
+/// A gemv of this shape in each of two regimes, with scales and without.
+fn gemv(rows: usize, cols: usize, regimes: [Regime; 2], seed: u64) -> Vec<Case> {
+    let choices = regimes.into_iter().flat_map(|regime| [(regime, false), (regime, true)]);
+    choices
+        .map(|(regime, scaled)| Case { regime, scaled, seed, ..Case::new(Operation::Gemv, rows, cols) })
+        .collect()
+}
+
+/// Unit data for the flat bound, integers for the exact bits.
+const FLAT: [Regime; 2] = [Regime::Unit, Regime::Integer];
+
+/// Data that no flat bound can be asked of.
+const WIDER: [Regime; 2] = [Regime::Ten, Regime::Integer];
+
+property!(columns_256, 8, FLAT_AND_EXACT, 8 * 2 * 3, |seed| gemv(3, 256, FLAT, seed));
+property!(columns_512, 8, FLAT_AND_EXACT, 8 * 2 * 3, |seed| gemv(3, 512, FLAT, seed));
+property!(columns_1024, 8, FLAT_AND_EXACT, 8 * 2 * 3, |seed| gemv(3, 1024, FLAT, seed));
+property!(columns_4096, 8, BOUND_AND_EXACT, 8 * 2 * 3, |seed| gemv(3, 4096, WIDER, seed));
+property!(columns_300, 8, FLAT_AND_EXACT, 8 * 2 * 3, |seed| gemv(3, 300, FLAT, seed));
+property!(columns_513, 8, FLAT_AND_EXACT, 8 * 2 * 3, |seed| gemv(3, 513, FLAT, seed));
+property!(rows_16_of_300_columns, 8, FLAT_AND_EXACT, 8 * 2 * 16, |seed| gemv(16, 300, FLAT, seed));
+property!(rows_64_of_1000_columns, 8, FLAT_AND_EXACT, 8 * 2 * 64, |seed| gemv(64, 1000, FLAT, seed));
+property!(seven_seeds, 7, FLAT_AND_EXACT, 7 * 2 * 5, |seed| gemv(5, 777, FLAT, seed));
+
+property!(uniform_codes, 4, BOUND_AND_EXACT, 4 * 4 * 2 * 3, |seed| {
+    let all = |code| {
+        gemv(3, 300, WIDER, seed).into_iter().map(move |case| Case { codes: Codes::Uniform(code), ..case })
+    };
+    (0..4).flat_map(all).collect()
+});
+
+property!(all_four_codes_of_the_lut, 4, [Rung::BitExact], 4 * 260, |seed| {
+    let ramp = |operation| Case { codes: Codes::Ramp, seed, ..Case::new(operation, 1, 260) };
+    [Operation::Unpack, Operation::Lut, Operation::Dequantize].map(ramp).to_vec()
+});
+
+property!(tiles_of_8_to_64_rows, 2, FLAT_AND_EXACT, 2 * 2 * (8 + 64) * 57 / 2, |seed| {
+    (8..=64).flat_map(|rows| gemv(rows, 300, FLAT, seed)).collect()
+});
+
+property!(ten_thousand_seeded_rounds, 10_000, Rung::ALL, 0, |seed| {
+    let operation = Operation::ALL[(seed >> 1) as usize % Operation::ALL.len()];
+    let wrong = (seed >> 3).is_multiple_of(8);
+    vec![if wrong { wrong_sizes(operation, seed) } else { drawn(operation, seed) }]
+});

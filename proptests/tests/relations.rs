@@ -1,0 +1,64 @@
+//! The metamorphic relations: changes of the call whose effect on the output is known without an oracle.
+
+use qk256_proptests::{drawn, in_regime, property};
+use qk256_verify::case::Regime;
+use qk256_verify::operation::Buffer;
+use qk256_verify::{Case, Operation, Rung};
+
+/// A drawn case of every operation.
+fn of_each_operation(seed: u64) -> Vec<Case> {
+    Operation::ALL.map(|operation| drawn(operation, seed)).to_vec()
+}
+
+property!(
+    no_address_and_no_old_contents_of_the_output_matter,
+    256,
+    [Rung::Placement],
+    256,
+    of_each_operation
+);
+
+property!(a_second_call_gives_the_same_bits, 256, [Rung::Repeat], 256, of_each_operation);
+
+property!(concurrent_calls_give_the_same_bits, 64, [Rung::Threads], 512, |seed| {
+    let two_to_four = |case: Case| Case { threads: 2 + (seed % 3) as u8, ..case };
+    of_each_operation(seed).into_iter().map(two_to_four).collect()
+});
+
+property!(
+    codes_past_the_last_column_gaps_and_spare_elements_do_not_matter,
+    256,
+    [Rung::Padding],
+    256,
+    |seed| {
+        let padded = |mut case: Case| {
+            if case.operation == Operation::Lut {
+                case.spare[Buffer::Codes] = 1 + (seed % 40) as i64;
+            } else if case.cols.is_multiple_of(256) {
+                case.cols += 1 + (seed % 255) as usize;
+            }
+            case.rows = case.rows.max(1);
+            case.patches.clear();
+            case
+        };
+        of_each_operation(seed).into_iter().map(padded).collect()
+    }
+);
+
+property!(gemv_negates_exactly_where_codes_are_complemented, 256, [Rung::Complement], 256, |seed| {
+    vec![drawn(Operation::Gemv, seed)]
+});
+
+property!(gemv_scales_exactly_with_a_power_of_two, 256, [Rung::PowerOfTwo], 512, |seed| {
+    [Regime::Unit, Regime::Ten, Regime::Wide].map(|regime| in_regime(Operation::Gemv, seed, regime)).to_vec()
+});
+
+property!(gemv_gives_a_row_the_same_bits_wherever_it_stands, 256, [Rung::RowOrder], 256, |seed| {
+    let mut case = drawn(Operation::Gemv, seed);
+    if case.rows < 2 {
+        case.rows = 2 + (seed % 7) as usize;
+        case.stride = 0;
+        case.patches.clear();
+    }
+    vec![case]
+});

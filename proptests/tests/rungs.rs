@@ -1,0 +1,79 @@
+//! The oracle ladder (docs/verification.md): each rung holds for every kernel on the data that it is about.
+
+use qk256_proptests::{drawn, in_regime, property};
+use qk256_verify::case::{Codes, Patch, Regime};
+use qk256_verify::operation::Buffer;
+use qk256_verify::oracle::FLAT_COLUMNS;
+use qk256_verify::{Case, Operation, Rung};
+
+/// Rung 1.
+const BIT_EXACT: [Rung; 1] = [Rung::BitExact];
+
+property!(unpack_gives_the_very_codes, 512, BIT_EXACT, 50_000, |seed| vec![drawn(Operation::Unpack, seed)]);
+
+property!(lut_gives_the_very_weights_of_the_low_two_bits, 512, BIT_EXACT, 50_000, |seed| {
+    // Any byte at all: six bits of a code say nothing.
+    let mut case = drawn(Operation::Lut, seed);
+    case.patches.push(Patch {
+        buffer: Buffer::Codes,
+        index: 0,
+        bits: (0..256.min(case.cols as u32)).collect(),
+    });
+    vec![case]
+});
+
+property!(dequantize_gives_the_very_bits, 512, BIT_EXACT, 50_000, |seed| vec![drawn(
+    Operation::Dequantize,
+    seed
+)]);
+
+property!(dequantize_keeps_nan_infinities_zeros_and_subnormals, 512, BIT_EXACT, 50_000, |seed| {
+    [Regime::Special, Regime::Subnormal].map(|regime| in_regime(Operation::Dequantize, seed, regime)).to_vec()
+});
+
+property!(gemv_is_exact_where_no_order_of_summation_rounds, 512, [Rung::ExactRegime], 512, |seed| {
+    vec![in_regime(Operation::Gemv, seed, Regime::Integer)]
+});
+
+property!(gemv_is_exact_for_a_single_activation, 512, [Rung::ExactRegime], 512, |seed| {
+    vec![in_regime(Operation::Gemv, seed, Regime::OneHot)]
+});
+
+property!(gemv_stays_within_1e_4_of_the_exact_sum_on_unit_data, 512, [Rung::Flat], 512, |seed| {
+    let mut case = in_regime(Operation::Gemv, seed, Regime::Unit);
+    case.cols = case.cols.min(FLAT_COLUMNS);
+    case.codes = Codes::Random;
+    vec![case]
+});
+
+property!(gemv_stays_within_the_bound_of_any_order_of_summation, 256, [Rung::Bound], 512, |seed| {
+    [Regime::Ten, Regime::Wide, Regime::Subnormal]
+        .map(|regime| in_regime(Operation::Gemv, seed, regime))
+        .to_vec()
+});
+
+property!(gemv_gives_the_nan_or_infinity_of_an_activation, 512, [Rung::Special], 512, |seed| {
+    let case = in_regime(Operation::Gemv, seed, Regime::Ten);
+    let len = case.cols;
+    vec![with_special(case, Buffer::X, len, seed)]
+});
+
+property!(gemv_gives_the_nan_or_infinity_of_a_scale, 512, [Rung::Special], 512, |seed| {
+    let mut case = in_regime(Operation::Gemv, seed, Regime::Ten);
+    case.scaled = true;
+    let len = case.rows * case.shape().blocks();
+    vec![with_special(case, Buffer::Scales, len, seed)]
+});
+
+property!(gemv_survives_sprinkled_special_values, 512, [Rung::Special], 100, |seed| {
+    vec![in_regime(Operation::Gemv, seed, Regime::Special)]
+});
+
+/// Replaces one of the first `len` elements of `buffer` by NaN or an infinity.
+fn with_special(mut case: Case, buffer: Buffer, len: usize, seed: u64) -> Case {
+    let specials = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+    let special = specials[(seed >> 1) as usize % specials.len()];
+    let index = (seed >> 8) as usize % len;
+    case.patches.push(Patch { buffer, index, bits: vec![special.to_bits()] });
+    case
+}

@@ -1,0 +1,51 @@
+//! Real weights: every kernel on every tensor of the repository's model.
+
+use qk256_proptests::{Property, weights_file};
+use qk256_verify::case::{Regime, TensorRows};
+use qk256_verify::weights::Tensor;
+use qk256_verify::{Case, Harness, Operation, Rung, Weights};
+
+/// Holds a property of cases that take codes and scales from each tensor.
+fn hold(property: Property, cases: impl Fn(&Tensor, &Case) -> Vec<Case>) {
+    let path = weights_file();
+    let weights = Weights::open(&path).unwrap_or_else(|error| panic!("{error}"));
+    let tensors = weights.tensors();
+    assert!(!tensors.is_empty(), "{} has no tensor that can be quantised", path.display());
+    property.hold(Harness::new(Some(weights)), |seed| {
+        let of = |tensor: &Tensor| {
+            let part = TensorRows { name: tensor.name.clone(), first_row: 0 };
+            let base =
+                Case { seed, tensor: Some(part), ..Case::new(Operation::Gemv, tensor.rows, tensor.cols) };
+            cases(tensor, &base)
+        };
+        tensors.iter().flat_map(of).collect()
+    });
+}
+
+#[test]
+fn vector_operations_give_the_very_bits_on_real_weights() {
+    let name = "vector_operations_give_the_very_bits_on_real_weights";
+    let property = Property { name, rounds: 1, rungs: &[Rung::BitExact], at_least: 300_000 };
+    hold(property, |tensor, base| {
+        let whole = |operation| Case {
+            seed: base.seed,
+            tensor: base.tensor.clone(),
+            ..Case::new(operation, 1, tensor.rows * tensor.cols)
+        };
+        [Operation::Unpack, Operation::Lut, Operation::Dequantize].map(whole).to_vec()
+    });
+}
+
+#[test]
+fn gemv_stays_within_the_bound_on_real_weights_and_scales() {
+    let name = "gemv_stays_within_the_bound_on_real_weights_and_scales";
+    let property = Property { name, rounds: 2, rungs: &[Rung::Bound], at_least: 1000 };
+    hold(property, |_, base| vec![Case { scaled: true, regime: Regime::Ten, ..base.clone() }]);
+}
+
+#[test]
+fn gemv_is_exact_on_real_weights_and_integer_activations() {
+    let name = "gemv_is_exact_on_real_weights_and_integer_activations";
+    let property = Property { name, rounds: 2, rungs: &[Rung::ExactRegime], at_least: 1000 };
+    hold(property, |_, base| vec![Case { regime: Regime::Integer, ..base.clone() }]);
+}

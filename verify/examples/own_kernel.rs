@@ -1,0 +1,68 @@
+//! A kernel of one's own, declared and checked. With the word `broken` it has a bug, and the harness finds it.
+
+use std::process::ExitCode;
+
+use qk256_kernels::{BLOCK_LEN, Matrix, WEIGHTS};
+use qk256_verify::check::{Budget, check};
+use qk256_verify::{Arguments, Harness, Kernel, Operation, Outcome};
+
+/// Cases that the kernel is checked by.
+const CASES: u64 = 2000;
+
+/// The code under test: one f64 sum a row.
+fn gemv(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
+    for (r, y) in y.iter_mut().enumerate() {
+        let (row, scales) = (matrix.row(r), matrix.row_scales(r));
+        let term = |(c, x): (usize, &f32)| {
+            let weight = WEIGHTS[usize::from(row[c / 4] >> (2 * (c % 4)) & 3)];
+            let scale = scales.map_or(1.0, |scales| scales[c / BLOCK_LEN]);
+            f64::from(weight) * f64::from(scale) * f64::from(*x)
+        };
+        *y = x.iter().enumerate().map(term).fold(0.0, |sum, term| sum + term) as f32;
+    }
+}
+
+/// Its declaration.
+struct F64Sum {
+    /// Drops the last column where seven are left over from eights.
+    broken: bool,
+}
+
+impl Kernel for F64Sum {
+    fn name(&self) -> &str {
+        "f64_sum"
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::Gemv
+    }
+
+    fn call(&self, arguments: Arguments<'_>) -> Outcome {
+        let Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } = arguments else {
+            return Outcome::Unsupported;
+        };
+        let matrix = Matrix::new(packed, rows, cols, row_stride).and_then(|matrix| match scales {
+            Some(scales) => matrix.with_scales(scales),
+            None => Ok(matrix),
+        });
+        let (Ok(matrix), Some(x), Some(y)) = (matrix, x.get(..cols), y.get_mut(..rows)) else {
+            return Outcome::Refused;
+        };
+        let cols = if self.broken && cols % 8 == 7 { cols - 1 } else { cols };
+        gemv(&matrix, &x[..cols], y);
+        Outcome::Done
+    }
+}
+
+fn main() -> ExitCode {
+    let kernel = F64Sum { broken: std::env::args().nth(1).as_deref() == Some("broken") };
+    let mut harness = Harness::new(None);
+    let report = check(&mut harness, &[&kernel], 1, Budget::Cases(CASES), &mut |_| {})
+        .expect("seeded cases always have data");
+    for finding in &report.findings {
+        eprintln!("{finding}\n");
+    }
+    let rungs: Vec<&str> = report.kernels[0].rungs.applied().map(|rung| rung.name()).collect();
+    println!("{} cases, {} findings; checked: {}", report.cases, report.findings.len(), rungs.join(", "));
+    if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
