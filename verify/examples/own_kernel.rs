@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use qk256_kernels::{BLOCK_LEN, Matrix, WEIGHTS};
 use qk256_verify::check::{Budget, check};
-use qk256_verify::{Arguments, Harness, Kernel, Operation, Outcome};
+use qk256_verify::{Arguments, Harness, KernelFn, Operation, Outcome};
 
 /// Cases that the kernel is checked by.
 const CASES: u64 = 2000;
@@ -22,40 +22,47 @@ fn gemv(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
     }
 }
 
+/// The same from plain arguments: wrong sizes are refused, by `Matrix` and here.
+fn f64_sum(arguments: Arguments<'_>) -> Outcome {
+    let Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } = arguments else {
+        return Outcome::Unsupported;
+    };
+    let matrix = Matrix::new(packed, rows, cols, row_stride).and_then(|matrix| match scales {
+        Some(scales) => matrix.with_scales(scales),
+        None => Ok(matrix),
+    });
+    let (Ok(matrix), Some(x), Some(y)) = (matrix, x.get(..cols), y.get_mut(..rows)) else {
+        return Outcome::Refused;
+    };
+    gemv(&matrix, x, y);
+    Outcome::Done
+}
+
 /// Its declaration.
-struct F64Sum {
-    /// Drops the last column where seven are left over from eights.
-    broken: bool,
-}
+const F64_SUM: KernelFn = KernelFn {
+    name: "f64_sum",
+    operation: Operation::Gemv,
+    required_features: &[],
+    refuses_wrong_sizes: true,
+    call: f64_sum,
+};
 
-impl Kernel for F64Sum {
-    fn name(&self) -> &str {
-        "f64_sum"
-    }
-
-    fn operation(&self) -> Operation {
-        Operation::Gemv
-    }
-
-    fn call(&self, arguments: Arguments<'_>) -> Outcome {
-        let Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } = arguments else {
-            return Outcome::Unsupported;
-        };
-        let matrix = Matrix::new(packed, rows, cols, row_stride).and_then(|matrix| match scales {
-            Some(scales) => matrix.with_scales(scales),
-            None => Ok(matrix),
-        });
-        let (Ok(matrix), Some(x), Some(y)) = (matrix, x.get(..cols), y.get_mut(..rows)) else {
-            return Outcome::Refused;
-        };
-        let cols = if self.broken && cols % 8 == 7 { cols - 1 } else { cols };
-        gemv(&matrix, &x[..cols], y);
-        Outcome::Done
-    }
-}
+/// The same with a bug: the last column is dropped where seven are left over from eights.
+const BROKEN: KernelFn = KernelFn {
+    call: |arguments| match arguments {
+        Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride }
+            if cols % 8 == 7 && x.len() >= cols =>
+        {
+            let x = &[&x[..cols - 1], &[0.0]].concat();
+            f64_sum(Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride })
+        }
+        right => f64_sum(right),
+    },
+    ..F64_SUM
+};
 
 fn main() -> ExitCode {
-    let kernel = F64Sum { broken: std::env::args().nth(1).as_deref() == Some("broken") };
+    let kernel = if std::env::args().nth(1).as_deref() == Some("broken") { BROKEN } else { F64_SUM };
     let mut harness = Harness::new(None);
     let report = check(&mut harness, &[&kernel], 1, Budget::Cases(CASES), &mut |_| {})
         .expect("seeded cases always have data");

@@ -25,17 +25,14 @@ const AVX2: &str = "avx2";
 /// The honest bases: the definition, and the best that the compiler makes of scalar code.
 const BOTH: &[&str] = &[SCALAR, FAST_SCALAR];
 
-/// Below a register, where setting anything up costs more than it gains.
-const TINY: &[(usize, usize)] = &[(1, 1), (1, 4), (1, 7), (1, 8)];
+/// Below a register, where setting anything up costs more than it gains, and around the widths of a packed dword and of an
+/// unrolled step.
+const SMALL: &[(usize, usize)] =
+    &[(1, 1), (1, 4), (1, 7), (1, 8), (1, 15), (1, 16), (1, 31), (1, 33), (1, 64)];
 
-/// Around the widths of a packed dword and of an unrolled step.
-const SMALL: &[(usize, usize)] = &[(1, 15), (1, 16), (1, 31), (1, 33), (1, 64)];
-
-/// What "not slower" is when a call takes 20 ns: two of them are what the same code differs by at another address.
+/// What "not slower" is when a call takes 10 to 20 ns: one or two of them are what the same code differs by at another
+/// address.
 const NOT_SLOWER: f64 = 0.9;
-
-/// The same two nanoseconds when a call takes 10 ns, half of which is the call itself.
-const NOT_SLOWER_TINY: f64 = 0.8;
 
 const DEMANDS: &[Demand] = &[
     Demand {
@@ -70,23 +67,19 @@ const DEMANDS: &[Demand] = &[
         at_least: 3.0,
         why: "one row, and the shapes of a model of 2 billion weights",
     },
-    small(Operation::Unpack, TINY, NOT_SLOWER_TINY),
-    small(Operation::Unpack, SMALL, NOT_SLOWER),
-    small(Operation::Lut, TINY, NOT_SLOWER_TINY),
-    small(Operation::Lut, SMALL, NOT_SLOWER),
-    small(Operation::Dequantize, TINY, NOT_SLOWER_TINY),
-    small(Operation::Dequantize, SMALL, NOT_SLOWER),
-    small(Operation::Gemv, TINY, NOT_SLOWER),
-    small(Operation::Gemv, SMALL, NOT_SLOWER),
+    small(Operation::Unpack),
+    small(Operation::Lut),
+    small(Operation::Dequantize),
+    small(Operation::Gemv),
 ];
 
-const fn small(operation: Operation, shapes: &'static [(usize, usize)], at_least: f64) -> Demand {
+const fn small(operation: Operation) -> Demand {
     Demand {
         operation,
-        shapes,
+        shapes: SMALL,
         candidate: AVX2,
         bases: &[SCALAR],
-        at_least,
+        at_least: NOT_SLOWER,
         why: "a caller must not have to choose a kernel by length",
     }
 }

@@ -100,7 +100,7 @@ impl Avx2 {
 
     /// `gemv` in tiles of `ROWS` rows, the rows left over one at a time. Its bits do not depend on `ROWS`.
     ///
-    /// The column `c` goes to the partial sum `c % 32`, from left to right and from `+0.0` on; product and
+    /// Fewer than 17 columns are summed from left to right. Of more, the column `c` goes to the partial sum `c % 32`, from left to right and from `+0.0` on; product and
     /// sum are rounded once. At the end of the row the partial sums 8 apart are added, then those 16, 4, 2
     /// and 1 apart.
     ///

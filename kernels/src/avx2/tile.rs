@@ -1,6 +1,6 @@
 //! FMA over several rows at once, which share the loads of `x`.
 //!
-//! The order of summation is the same for every height of a tile: the column `c` goes to the partial sum `c %
+//! Fewer than 17 columns are summed from left to right. The order of more is the same for every height of a tile: the column `c` goes to the partial sum `c %
 //! 32`, from left to right and from `+0.0` on, its product and the sum rounded once; at the end of the row
 //! the partial sums 8 apart are added, then those 16, 4, 2 and 1 apart.
 
@@ -16,8 +16,8 @@ use crate::matrix::Matrix;
 /// Columns that four bytes of codes cover, in two registers.
 const HALF: usize = 2 * LANES;
 
-/// Below so many columns, at most one a lane, [`few`] is faster than filling registers.
-pub(super) const FEW: usize = LANES + 1;
+/// Below so many columns [`few`] is faster than filling registers. Four bytes have the codes of all of them.
+pub(super) const FEW: usize = HALF + 1;
 
 /// Columns of a step: enough additions in flight to hide their latency.
 const STEP: usize = 2 * HALF;
@@ -172,22 +172,20 @@ fn look_up16(table: __m256, codes: [u8; 4]) -> [__m256; 2] {
     [look_up(table, codes), look_up(table, _mm256_srli_epi32::<16>(codes))]
 }
 
-/// `gemv` of less than [`FEW`] columns. Its bits are a tile's: a partial sum of one product is the product, rounded once,
-/// added to `+0.0`.
+/// `gemv` of less than [`FEW`] columns, from left to right.
 #[inline]
 pub(super) fn few(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
     if x.is_empty() {
         return y.fill(0.0);
     }
     for (r, y) in y.iter_mut().enumerate() {
-        let [low, high, ..] = matrix.block(r, 0);
-        let codes = u16::from_le_bytes([*low, *high]);
+        let [a, b, c, d, ..] = *matrix.block(r, 0);
+        let mut codes = u32::from_le_bytes([a, b, c, d]);
         let scale = matrix.scale(r, 0);
-        let mut partials = [0.0; LANES];
-        for (k, (partial, x)) in partials.iter_mut().zip(x).enumerate() {
-            *partial += WEIGHTS[usize::from(codes >> (2 * k) & 3)] * scale * x;
+        *y = 0.0;
+        for x in x {
+            *y += WEIGHTS[(codes & 3) as usize] * scale * x;
+            codes >>= 2;
         }
-        let [a, b, c, d]: [f32; 4] = array::from_fn(|k| partials[k] + partials[k + 4]);
-        *y = (a + c) + (b + d);
     }
 }

@@ -14,7 +14,7 @@ const STEP_BYTES: usize = 8;
 const STEP: usize = 32;
 
 /// Below so many codes [`few`] is faster than the way through the registers.
-pub(super) const FEW: usize = 8;
+pub(super) const FEW: usize = 9;
 
 /// Writes the code of element `i` to `codes[i]`, which ends in the last of `blocks`.
 #[target_feature(enable = "avx2,fma")]
