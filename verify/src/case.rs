@@ -141,7 +141,8 @@ pub enum Regime {
     Ten,
     /// Integer x, scales powers of two, so that every order of summation is exact. Rung 2.
     Integer,
-    /// x is zero but for one column, which has arbitrary bits; scales have full mantissas. Rungs 2 and 6.
+    /// x is zero but for one column, which has arbitrary bits, special values among them; scales have full mantissas. Rungs 2
+    /// and 6.
     OneHot,
     /// Exponents from 2^-60 to 2^60 with full mantissas; scales 2^-20 to 2^20. Rung 5.
     Wide,

@@ -294,8 +294,12 @@ fn one_hot(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut x = vec![0.0; len];
     let (place, bits) = (rng.next_u64() as usize, rng.next_u64());
     if len > 0 {
-        // Half are plain numbers; the other half any bits at all.
-        x[place % len] = if bits >> 63 == 0 { wide(bits, 30) } else { f32::from_bits(bits as u32) };
+        // Half are plain numbers, a quarter any bits at all, a quarter values that ordinary data never hold.
+        x[place % len] = match bits >> 62 {
+            0 | 1 => wide(bits, 30),
+            2 => f32::from_bits(bits as u32),
+            _ => SPECIALS[bits as usize % SPECIALS.len()],
+        };
     }
     x
 }
@@ -320,5 +324,42 @@ fn sprinkle(values: &mut [f32], rng: &mut ChaCha8Rng) {
             let place = place % values.len();
             values[place] = SPECIALS[which % SPECIALS.len()];
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of 400 seeds make data of `regime` for which `holds`.
+    fn share(regime: Regime, holds: impl Fn(&Inputs) -> bool) -> usize {
+        let case = |seed| Case { seed, regime, scaled: true, ..Case::new(Operation::Gemv, 1, 300) };
+        (0..400).filter(|&seed| holds(&case(seed).materialize(None).expect("the case has data"))).count()
+    }
+
+    #[test]
+    fn each_regime_makes_the_values_that_it_is_there_for() {
+        let scales = |inputs: &Inputs| inputs.scales.clone().expect("the case is scaled");
+        assert_eq!(share(Regime::Unit, |i| i.flat && i.x.iter().all(|x| x.abs() <= 0.5)), 400);
+        assert_eq!(share(Regime::Integer, |i| i.x.iter().chain(&scales(i)).all(|v| v.fract() == 0.0)), 400);
+        assert_eq!(share(Regime::OneHot, |i| i.x.iter().filter(|x| x.to_bits() != 0).count() <= 1), 400);
+        assert_eq!(share(Regime::Subnormal, |i| i.x.iter().all(|x| x.abs() < f32::MIN_POSITIVE)), 400);
+        for (regime, least) in [(Regime::Special, 100), (Regime::OneHot, 20)] {
+            let odd = share(regime, |i| i.x.iter().any(|x| !x.is_finite()));
+            assert!(
+                (least..400).contains(&odd),
+                "{odd} of 400 cases of `{}` hold NaN or an infinity",
+                regime.name()
+            );
+        }
+    }
+
+    #[test]
+    fn a_product_that_wraps_gets_the_wrapped_buffer() {
+        // Two steps of 2^63 bytes: 64 bytes after wrapping, of 2^64 + 64 needed.
+        let case = Case { stride: i64::MAX - 63, ..Case::new(Operation::Gemv, 3, 10) };
+        assert_eq!(case.shape().row_stride, 1 << 63);
+        let inputs = case.materialize(None).expect("the case has data");
+        assert_eq!((inputs.packed.len(), inputs.is_legal()), (64, false));
     }
 }

@@ -3,7 +3,7 @@
 //! Columns are tried at their remainders by vector widths and block lengths: bugs live in tails, and a step that keeps the
 //! tail keeps the bug.
 
-use super::{Case, Codes, Regime};
+use super::{Case, Codes, Patch, Regime};
 use crate::operation::{Buffer, PerBuffer};
 
 /// Calls of the predicate that a shrink may take.
@@ -38,6 +38,7 @@ fn candidates(case: &Case) -> Vec<Case> {
         }
     };
     with(&|c| c.patches.clear());
+    with(&|c| c.sprinkle_by_patches());
     for rows in smaller(case.rows as u64).filter(|_| case.operation.is_matrix()) {
         with(&|c| c.rows = rows as usize);
     }
@@ -136,6 +137,28 @@ impl Case {
         }
     }
 
+    /// Says the special values of the regime `special` in patches, which keep their place when the shape changes. The data
+    /// stay as they are.
+    fn sprinkle_by_patches(&mut self) {
+        let plain = Self { regime: Regime::Ten, ..self.clone() };
+        let (Regime::Special, Ok(special), Ok(ordinary)) =
+            (self.regime, self.materialize(None), plain.materialize(None))
+        else {
+            return;
+        };
+        let scales = special.scales.iter().flatten().zip(ordinary.scales.iter().flatten());
+        let x = special.x.iter().zip(&ordinary.x);
+        let values = scales.enumerate().map(|(at, pair)| (Buffer::Scales, at, pair));
+        let values = values.chain(x.enumerate().map(|(at, pair)| (Buffer::X, at, pair)));
+        let sprinkled = values.filter(|(_, _, (special, ordinary))| special.to_bits() != ordinary.to_bits());
+        let patches = sprinkled.map(|(buffer, index, (special, _))| Patch {
+            buffer,
+            index,
+            bits: vec![special.to_bits()],
+        });
+        *self = Self { patches: patches.chain(plain.patches.iter().cloned()).collect(), ..plain };
+    }
+
     /// Drops what patches have past the end of their buffer.
     fn fit_patches(&mut self) {
         let (shape, operation) = (self.shape(), self.operation);
@@ -153,5 +176,47 @@ impl Case {
                 self.spare[buffer] = 0;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::Operation;
+
+    /// The smallest case, as words, on which `fails` holds, from a large one.
+    fn smallest(start: &str, fails: impl Fn(&Case) -> bool) -> String {
+        let start = start.parse().expect("the test's own case parses");
+        assert!(fails(&start), "the shrink starts at a failure");
+        shrink(&start, fails).to_string()
+    }
+
+    #[test]
+    fn conditions_on_rows_columns_and_layout_end_at_their_smallest_case() {
+        let start =
+            "gemv rows=33 cols=2047 scaled stride=64 offset.x=5 spare.out=9 regime=wide seed=99 threads=2";
+        assert_eq!(smallest(start, |case| case.cols % 8 == 7), "gemv rows=0 cols=7 regime=unit seed=0");
+        assert_eq!(
+            smallest(start, |case| case.cols % 64 == 63 && case.rows % 3 == 0 && case.rows > 0),
+            "gemv rows=3 cols=63 regime=unit seed=0"
+        );
+        assert_eq!(
+            smallest(start, |case| case.cols > 256 && case.scaled && case.offset[Buffer::X] > 2),
+            "gemv rows=0 cols=257 scaled offset.x=3 regime=unit seed=0"
+        );
+    }
+
+    #[test]
+    fn a_special_value_keeps_its_bits_while_the_shape_shrinks() {
+        let start: Case = "gemv rows=9 cols=2049 regime=special seed=3".parse().expect("the case parses");
+        let has_nan = |case: &Case| {
+            let inputs = case.materialize(None).expect("the case has data");
+            inputs.x[..case.cols].iter().any(|x| x.is_nan())
+        };
+        let seed =
+            (0..100).find(|&seed| has_nan(&Case { seed, ..start.clone() })).expect("some seed draws a NaN");
+        let shrunk = shrink(&Case { seed, ..start }, has_nan);
+        assert_eq!((shrunk.rows, shrunk.cols, shrunk.patches.len()), (0, 1, 1), "{shrunk}");
+        assert_eq!(shrunk.operation, Operation::Gemv);
     }
 }
