@@ -1,8 +1,8 @@
 //! Real weights: every kernel on every tensor of the repository's model.
 
 use qk256_proptests::{Property, weights_file};
-use qk256_verify::case::{Regime, TensorRows};
-use qk256_verify::weights::Tensor;
+use qk256_verify::case::Regime;
+use qk256_verify::weights::{Tensor, TensorRows};
 use qk256_verify::{Case, Harness, Operation, Rung, Weights};
 
 /// Holds a property of cases that take codes and scales from each tensor.

@@ -13,6 +13,7 @@ pub use shrink::shrink;
 pub use text::ParseError;
 
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation, PerBuffer, Shape};
+use crate::weights::TensorRows;
 
 /// One call, described. Bulk data come from ChaCha by `seed`; `patches` are laid over them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,15 +86,6 @@ impl Case {
         let fixed_output = !self.operation.is_matrix();
         self.buffers().filter(move |&buffer| !(fixed_output && buffer == Buffer::Out))
     }
-}
-
-/// Rows of a tensor of a weights file, from `first_row` on: as many as the case has, or as its vector needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorRows {
-    /// The tensor's name.
-    pub name: String,
-    /// The first row taken.
-    pub first_row: usize,
 }
 
 /// Where codes come from.

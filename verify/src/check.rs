@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use crate::case::{self, Case, MaterializeError, Regime, TensorRows};
+use crate::case::{self, Case, MaterializeError, Regime};
 use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
 use crate::operation::Operation;
 use crate::rung::{Rung, RungCounts};
 use crate::trial::Harness;
-use crate::weights::{Tensor, Weights};
+use crate::weights::{Tensor, TensorRows, Weights};
 
 /// Elements of a tensor that one case takes: larger tensors are checked in bands of rows.
 const BAND_ELEMENTS: usize = 1 << 21;

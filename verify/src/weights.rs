@@ -9,8 +9,6 @@ use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use crate::case::TensorRows;
-
 /// An open safetensors file, mapped into memory: its tensors are read when they are asked for.
 #[derive(Debug)]
 pub struct Weights {
@@ -30,6 +28,15 @@ pub struct Tensor {
     pub rows: usize,
     /// Second dimension.
     pub cols: usize,
+}
+
+/// Rows of a tensor of a weights file, from `first_row` on: as many as the case has, or as its vector needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorRows {
+    /// The tensor's name.
+    pub name: String,
+    /// The first row taken.
+    pub first_row: usize,
 }
 
 /// A matrix in QK256: rows dense, `64 * ceil(cols / 256)` bytes each.

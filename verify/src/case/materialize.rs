@@ -3,10 +3,10 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{Case, Codes, Regime, TensorRows};
+use super::{Case, Codes, Regime};
 use crate::inputs::Inputs;
 use crate::operation::{BLOCK_BYTES, Buffer, Operation};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::{TensorRows, Weights, WeightsError};
 
 /// The largest buffer that a case may ask for.
 pub const MAX_BUFFER_BYTES: usize = 1 << 30;

@@ -11,8 +11,9 @@ use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::{Case, Codes, Patch, Regime, TensorRows};
+use super::{Case, Codes, Patch, Regime};
 use crate::operation::{Buffer, Operation, UnknownOperation};
+use crate::weights::TensorRows;
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
