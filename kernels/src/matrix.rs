@@ -28,6 +28,7 @@ impl<'a> Matrix<'a> {
     /// [`SizeError::SmallStride`] if there is more than one row and rows would overlap,
     /// [`SizeError::Overflow`] if the needed length overflows, [`SizeError::TooShort`] if `packed` is
     /// shorter.
+    #[inline]
     pub fn new(packed: &'a [u8], rows: usize, cols: usize, row_stride: usize) -> Result<Self, SizeError> {
         let needed = matrix_bytes(rows, cols, row_stride)?;
         at_least(Buffer::Packed, needed, packed.len())?;
@@ -38,6 +39,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Errors
     /// [`SizeError::Overflow`] if their number overflows, [`SizeError::TooShort`] if `scales` holds fewer.
+    #[inline]
     pub fn with_scales(self, scales: &'a [f32]) -> Result<Self, SizeError> {
         let needed = product(Buffer::Scales, self.rows, self.blocks_per_row())?;
         at_least(Buffer::Scales, needed, scales.len())?;
@@ -122,6 +124,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// The bytes that a matrix of this shape reaches over.
+#[inline]
 fn matrix_bytes(rows: usize, cols: usize, row_stride: usize) -> Result<usize, SizeError> {
     let row = packed_bytes(cols);
     if rows > 1 && row_stride < row {

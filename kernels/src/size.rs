@@ -49,11 +49,13 @@ pub enum Buffer {
 }
 
 /// Refuses a `buffer` of `actual` items where `needed` are needed.
+#[inline]
 pub(crate) fn at_least(buffer: Buffer, needed: usize, actual: usize) -> Result<(), SizeError> {
     if actual < needed { Err(SizeError::TooShort { buffer, needed, actual }) } else { Ok(()) }
 }
 
 /// The product of `a` and `b`, refused where it overflows; `buffer` is the one whose length it would be.
+#[inline]
 pub(crate) fn product(buffer: Buffer, a: usize, b: usize) -> Result<usize, SizeError> {
     a.checked_mul(b).ok_or(SizeError::Overflow { buffer })
 }
