@@ -6,8 +6,8 @@ use super::lanes::{LANES, store, store4, take};
 use super::lut::{look_up, scaled_table, spread16};
 use crate::format::{BLOCK_BYTES, BLOCK_LEN, WEIGHTS};
 
-/// Below so many elements [`few`] is faster than the way through the registers.
-pub(super) const FEW: usize = 4;
+/// Below so many elements, those of one byte, [`few`] is faster than the way through the registers.
+pub(super) const FEW: usize = 5;
 
 /// Writes weight times scale of each element. `out` ends in the last of `blocks`; each has its scale.
 #[target_feature(enable = "avx2,fma")]

@@ -6,8 +6,8 @@
 //! compiler to use as it sees fit. The faster of the two is the base of an honest ratio.
 //!
 //! What it leaves out on purpose is a table of the four weights of each of the 256 bytes. That moves whole
-//! vectors, so it is faster (`dequantize` between two and three times in a trial on Zen 5), but it is scalar code in
-//! its source only.
+//! vectors, so it is faster (`dequantize` between two and three times, in a trial on Zen 5 that is not in the
+//! repository), but it is scalar code in its source only.
 
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
