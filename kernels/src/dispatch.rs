@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::activations::Activations;
+#[cfg(target_arch = "x86_64")]
+use crate::avx_vnni::AvxVnni;
 #[cfg(target_arch = "x86_64")]
 use crate::avx2::Avx2;
 use crate::matrix::Matrix;
@@ -21,19 +24,23 @@ pub enum Level {
     FastScalarAvx2,
     /// `avx2`: written with AVX2 and FMA intrinsics.
     Avx2,
+    /// `avx_vnni`: `gemv_fixed` written with AVX-VNNI intrinsics, all else that of `avx2`.
+    AvxVnni,
 }
 
 impl Level {
     /// Every level, from the plainest to the fastest.
-    pub const ALL: &[Level] = &[Level::Scalar, Level::FastScalar, Level::FastScalarAvx2, Level::Avx2];
+    pub const ALL: &[Level] =
+        &[Level::Scalar, Level::FastScalar, Level::FastScalarAvx2, Level::Avx2, Level::AvxVnni];
 
-    /// `scalar`, `fast_scalar`, `fast_scalar_avx2` or `avx2`.
+    /// `scalar`, `fast_scalar`, `fast_scalar_avx2`, `avx2` or `avx_vnni`.
     pub fn name(self) -> &'static str {
         match self {
             Level::Scalar => "scalar",
             Level::FastScalar => "fast_scalar",
             Level::FastScalarAvx2 => "fast_scalar_avx2",
             Level::Avx2 => "avx2",
+            Level::AvxVnni => "avx_vnni",
         }
     }
 
@@ -42,6 +49,7 @@ impl Level {
         match self {
             Level::Scalar | Level::FastScalar => &[],
             Level::FastScalarAvx2 | Level::Avx2 => &["avx2", "fma"],
+            Level::AvxVnni => &["avx2", "fma", "avxvnni"],
         }
     }
 
@@ -80,16 +88,14 @@ enum Implementation {
     FastScalarAvx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
 }
 
 impl Kernels {
     /// The fastest kernels that this CPU supports.
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = Avx2::new() {
-            return Self(Implementation::Avx2(avx2));
-        }
-        Self(Implementation::FastScalar)
+        Level::ALL.iter().rev().find_map(|&level| Self::new(level).ok()).expect("scalar code runs everywhere")
     }
 
     /// The kernels of `level`.
@@ -104,8 +110,10 @@ impl Kernels {
             Level::FastScalarAvx2 => Avx2::new().map(Implementation::FastScalarAvx2),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => Avx2::new().map(Implementation::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Level::AvxVnni => AvxVnni::new().map(Implementation::AvxVnni),
             #[cfg(not(target_arch = "x86_64"))]
-            Level::FastScalarAvx2 | Level::Avx2 => None,
+            Level::FastScalarAvx2 | Level::Avx2 | Level::AvxVnni => None,
         };
         implementation.map(Self).ok_or_else(|| Unsupported::new(level))
     }
@@ -119,6 +127,8 @@ impl Kernels {
             Implementation::FastScalarAvx2(_) => Level::FastScalarAvx2,
             #[cfg(target_arch = "x86_64")]
             Implementation::Avx2(_) => Level::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Implementation::AvxVnni(_) => Level::AvxVnni,
         }
     }
 
@@ -135,6 +145,8 @@ impl Kernels {
             Implementation::FastScalarAvx2(avx2) => fast_scalar::avx2::unpack(avx2, packed, codes),
             #[cfg(target_arch = "x86_64")]
             Implementation::Avx2(avx2) => avx2.unpack(packed, codes),
+            #[cfg(target_arch = "x86_64")]
+            Implementation::AvxVnni(vnni) => vnni.avx2().unpack(packed, codes),
         }
     }
 
@@ -151,6 +163,8 @@ impl Kernels {
             Implementation::FastScalarAvx2(avx2) => fast_scalar::avx2::lut(avx2, codes, weights),
             #[cfg(target_arch = "x86_64")]
             Implementation::Avx2(avx2) => avx2.lut(codes, weights),
+            #[cfg(target_arch = "x86_64")]
+            Implementation::AvxVnni(vnni) => vnni.avx2().lut(codes, weights),
         }
     }
 
@@ -167,6 +181,8 @@ impl Kernels {
             Implementation::FastScalarAvx2(avx2) => fast_scalar::avx2::dequantize(avx2, packed, scales, out),
             #[cfg(target_arch = "x86_64")]
             Implementation::Avx2(avx2) => avx2.dequantize(packed, scales, out),
+            #[cfg(target_arch = "x86_64")]
+            Implementation::AvxVnni(vnni) => vnni.avx2().dequantize(packed, scales, out),
         }
     }
 
@@ -183,6 +199,26 @@ impl Kernels {
             Implementation::FastScalarAvx2(avx2) => fast_scalar::avx2::gemv(avx2, matrix, x, y),
             #[cfg(target_arch = "x86_64")]
             Implementation::Avx2(avx2) => avx2.gemv(matrix, x, y),
+            #[cfg(target_arch = "x86_64")]
+            Implementation::AvxVnni(vnni) => vnni.avx2().gemv(matrix, x, y),
+        }
+    }
+
+    /// As [`scalar::gemv_fixed`], bit for bit.
+    ///
+    /// # Errors
+    /// The same.
+    #[inline]
+    pub fn gemv_fixed(self, matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) -> Result<(), SizeError> {
+        match self.0 {
+            Implementation::Scalar => scalar::gemv_fixed(matrix, x, y),
+            Implementation::FastScalar => fast_scalar::gemv_fixed(matrix, x, y),
+            #[cfg(target_arch = "x86_64")]
+            Implementation::FastScalarAvx2(avx2) => fast_scalar::avx2::gemv_fixed(avx2, matrix, x, y),
+            #[cfg(target_arch = "x86_64")]
+            Implementation::Avx2(avx2) => avx2.gemv_fixed(matrix, x, y),
+            #[cfg(target_arch = "x86_64")]
+            Implementation::AvxVnni(vnni) => vnni.gemv_fixed(matrix, x, y),
         }
     }
 }
@@ -225,6 +261,7 @@ fn is_detected(feature: &str) -> bool {
     match feature {
         "avx2" => std::arch::is_x86_feature_detected!("avx2"),
         "fma" => std::arch::is_x86_feature_detected!("fma"),
+        "avxvnni" => std::arch::is_x86_feature_detected!("avxvnni"),
         _ => unreachable!("no level needs {feature}"),
     }
 }

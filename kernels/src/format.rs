@@ -14,6 +14,9 @@ pub const CODES_PER_BYTE: usize = 4;
 /// The weight of each code.
 pub const WEIGHTS: [f32; 4] = [-2.0, -1.0, 1.0, 2.0];
 
+/// The same as integers.
+pub(crate) const INTEGER_WEIGHTS: [i8; 4] = [-2, -1, 1, 2];
+
 /// The blocks that `len` elements occupy: `ceil(len / 256)`.
 pub const fn blocks(len: usize) -> usize {
     len.div_ceil(BLOCK_LEN)

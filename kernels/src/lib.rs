@@ -44,8 +44,11 @@
 //! # Ok::<(), qk256_kernels::SizeError>(())
 //! ```
 
+pub mod activations;
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub mod avx_vnni;
 mod dispatch;
 pub mod fast_scalar;
 pub mod format;
@@ -54,6 +57,7 @@ pub mod quantize;
 pub mod scalar;
 mod size;
 
+pub use activations::{Activations, ActivationsError, Digits};
 pub use dispatch::{Kernels, Level, Unsupported};
 pub use format::{BLOCK_BYTES, BLOCK_LEN, CODES_PER_BYTE, Packed, WEIGHTS, blocks};
 pub use matrix::Matrix;

@@ -1,5 +1,6 @@
 //! A view of a packed matrix whose sizes have been checked once and for all.
 
+use crate::activations::Activations;
 use crate::format::{BLOCK_BYTES, blocks, packed_bytes};
 use crate::size::{Buffer, SizeError, at_least, product};
 
@@ -92,6 +93,23 @@ impl<'a> Matrix<'a> {
         at_least(Buffer::X, self.cols, x.len())?;
         at_least(Buffer::Y, self.rows, y.len())?;
         Ok((&x[..self.cols], &mut y[..self.rows]))
+    }
+
+    /// Cuts `y` to the rows, or refuses it, `x`, or scales.
+    #[inline]
+    pub(crate) fn fit_fixed<'y>(
+        &self,
+        x: &Activations,
+        y: &'y mut [f32],
+    ) -> Result<&'y mut [f32], SizeError> {
+        if self.scales.is_some() {
+            return Err(SizeError::Scaled);
+        }
+        if x.cols() != self.cols {
+            return Err(SizeError::OtherColumns { needed: self.cols, actual: x.cols() });
+        }
+        at_least(Buffer::Y, self.rows, y.len())?;
+        Ok(&mut y[..self.rows])
     }
 }
 

@@ -1,6 +1,7 @@
 //! The definition of every operation, in order and without haste.
 
-use crate::format::{BLOCK_LEN, CODES_PER_BYTE, Packed, WEIGHTS, blocks};
+use crate::activations::Activations;
+use crate::format::{BLOCK_LEN, CODES_PER_BYTE, INTEGER_WEIGHTS, Packed, WEIGHTS, blocks};
 use crate::matrix::Matrix;
 use crate::size::{Buffer, SizeError, at_least};
 
@@ -52,6 +53,21 @@ pub fn gemv(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeErr
     let (x, y) = matrix.fit(x, y)?;
     for (r, y) in y.iter_mut().enumerate() {
         *y = dot(matrix.row(r), matrix.row_scales(r), x);
+    }
+    Ok(())
+}
+
+/// Writes the product of row `r` and the fixed-point `x` to `y[r]`: an exact integer sum, rounded once.
+///
+/// # Errors
+/// [`SizeError::OtherColumns`] if `x` has not as many columns as the matrix, [`SizeError::Scaled`] if the matrix has
+/// scales, [`SizeError::TooShort`] if `y` is shorter than the rows.
+pub fn gemv_fixed(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) -> Result<(), SizeError> {
+    let y = matrix.fit_fixed(x, y)?;
+    for (r, y) in y.iter_mut().enumerate() {
+        let row = matrix.row(r);
+        let term = |c| i64::from(INTEGER_WEIGHTS[usize::from(code(row, c))]) * x.integer(c);
+        *y = x.round((0..x.cols()).map(term).sum());
     }
     Ok(())
 }

@@ -28,6 +28,15 @@ pub enum SizeError {
         /// The buffer in question.
         buffer: Buffer,
     },
+    /// A matrix has scales where an operation takes none.
+    Scaled,
+    /// Activations in fixed point are of another number of columns than the matrix.
+    OtherColumns {
+        /// The columns of the matrix.
+        needed: usize,
+        /// The columns of the activations.
+        actual: usize,
+    },
 }
 
 /// The argument that a [`SizeError`] is about.
@@ -91,6 +100,10 @@ impl fmt::Display for SizeError {
             }
             SizeError::Overflow { buffer } => {
                 write!(f, "the length that `{buffer}` would need does not fit in a usize")
+            }
+            SizeError::Scaled => f.write_str("the matrix has scales, and the operation takes none"),
+            SizeError::OtherColumns { needed, actual } => {
+                write!(f, "the activations have {actual} columns, the matrix has {needed}")
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::arch::x86_64::*;
 
+use crate::activations::Plane;
+
 /// f32 lanes of a register.
 pub(super) const LANES: usize = 8;
 
@@ -11,6 +13,22 @@ pub(super) const LANES: usize = 8;
 pub(super) fn load(source: &[f32; LANES]) -> __m256 {
     // SAFETY: `source` is eight readable floats; the instruction asks for no alignment.
     unsafe { _mm256_loadu_ps(source.as_ptr()) }
+}
+
+/// Loads 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn load_32_bytes(source: &[u8; 32]) -> __m256i {
+    // SAFETY: `source` is 32 readable bytes; the instruction asks for no alignment.
+    unsafe { _mm256_loadu_si256(source.as_ptr().cast()) }
+}
+
+/// Loads 32 digits.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn load_plane(source: &Plane) -> __m256i {
+    // SAFETY: `source` is 32 readable bytes at a multiple of 32, as its type demands.
+    unsafe { _mm256_load_si256(source.0.as_ptr().cast()) }
 }
 
 /// Loads up to eight floats. The lanes past the end are `+0.0`, and nothing past the end is read.
@@ -82,4 +100,13 @@ pub(super) fn add_lanes(lanes: __m256) -> f32 {
     let four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+/// The sum of the lanes, which must not overflow.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn add_integer_lanes(lanes: __m256i) -> i32 {
+    let four = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
+    let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
 }

@@ -13,9 +13,10 @@
 //! Everything in these files is safe code but for the loads and stores of `lanes` and the prefetch.
 
 mod dequantize;
-mod lanes;
+pub(crate) mod fixed;
+pub(crate) mod lanes;
 mod lut;
-mod prefetch;
+pub(crate) mod prefetch;
 mod tile;
 mod unpack;
 
@@ -23,6 +24,7 @@ use std::arch::is_x86_feature_detected;
 
 pub use prefetch::prefetch;
 
+use crate::activations::Activations;
 use crate::format::{Packed, blocks};
 use crate::matrix::Matrix;
 use crate::size::{Buffer, SizeError, at_least};
@@ -121,6 +123,17 @@ impl Avx2 {
             // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
             unsafe { tile::gemv::<ROWS>(matrix, x, y) };
         }
+        Ok(())
+    }
+
+    /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn gemv_fixed(self, matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) -> Result<(), SizeError> {
+        let y = matrix.fit_fixed(x, y)?;
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { fixed::gemv(matrix, x, y) };
         Ok(())
     }
 }

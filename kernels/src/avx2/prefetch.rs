@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 ///
 /// Tiles of several rows defeat the hardware's own prefetcher; 8 KB are far enough ahead of it to hide the
 /// way to DRAM.
-pub(super) const AHEAD: usize = 8 * 1024;
+pub(crate) const AHEAD: usize = 8 * 1024;
 
 /// Asks for the cache line of `bytes[index]`, to all levels of cache. Does nothing past the end of `bytes`.
 #[inline]

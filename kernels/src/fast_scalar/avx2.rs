@@ -4,6 +4,7 @@
 //! fuses a multiplication with an addition or reorders a sum of its own accord.
 
 use super::body;
+use crate::activations::Activations;
 use crate::avx2::Avx2;
 use crate::matrix::Matrix;
 use crate::size::SizeError;
@@ -55,6 +56,19 @@ pub fn gemv(_: Avx2, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<()
     #[target_feature(enable = "avx2,fma")]
     fn entered(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
         body::gemv(matrix, x, y)
+    }
+    // SAFETY: an `Avx2` exists only where AVX2 and FMA were detected (`Avx2::new`).
+    unsafe { entered(matrix, x, y) }
+}
+
+/// As [`fast_scalar::gemv_fixed`](super::gemv_fixed).
+///
+/// # Errors
+/// The same.
+pub fn gemv_fixed(_: Avx2, matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) -> Result<(), SizeError> {
+    #[target_feature(enable = "avx2,fma")]
+    fn entered(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) -> Result<(), SizeError> {
+        body::gemv_fixed(matrix, x, y)
     }
     // SAFETY: an `Avx2` exists only where AVX2 and FMA were detected (`Avx2::new`).
     unsafe { entered(matrix, x, y) }

@@ -4,6 +4,7 @@
 
 use std::array;
 
+use crate::activations::{Activations, Digits, Group, PLANE, join};
 use crate::format::{BLOCK_BYTES, BLOCK_LEN, CODES_PER_BYTE, Packed, WEIGHTS, blocks};
 use crate::matrix::Matrix;
 use crate::size::{Buffer, SizeError, at_least};
@@ -52,6 +53,42 @@ pub(super) fn gemv(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), 
         *y = dot(matrix.row(r), matrix.row_scales(r), x);
     }
     Ok(())
+}
+
+#[inline(always)]
+pub(super) fn gemv_fixed(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) -> Result<(), SizeError> {
+    let y = matrix.fit_fixed(x, y)?;
+    match x.digits() {
+        Digits::One => gemv_digits::<1>(matrix, x, y),
+        Digits::Two => gemv_digits::<2>(matrix, x, y),
+        Digits::Three => gemv_digits::<3>(matrix, x, y),
+        Digits::Four => gemv_digits::<4>(matrix, x, y),
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn gemv_digits<const L: usize>(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
+    for (r, y) in y.iter_mut().enumerate() {
+        let mut sums = [0; L];
+        for (codes, x) in matrix.row(r).as_chunks().0.iter().zip(x.groups()) {
+            add_group(codes, x, &mut sums);
+        }
+        *y = x.round(join(sums, x.sum()));
+    }
+}
+
+/// Adds to each digit's sum the weights plus two of a group, times the digits.
+#[inline(always)]
+fn add_group<const L: usize>(codes: &[u8; PLANE], x: &Group<L>, sums: &mut [i32; L]) {
+    for (k, x) in x.iter().enumerate() {
+        for (sum, plane) in sums.iter_mut().zip(x) {
+            for (byte, digit) in codes.iter().zip(plane.0) {
+                let code = (byte >> (2 * k)) & 3;
+                *sum += i32::from(i16::from(code + (code >> 1)) * i16::from(digit));
+            }
+        }
+    }
 }
 
 /// Dequantizes the front of a block, `out.len()` elements at most [`BLOCK_LEN`].

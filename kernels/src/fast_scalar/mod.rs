@@ -13,6 +13,7 @@
 pub mod avx2;
 mod body;
 
+use crate::activations::Activations;
 use crate::matrix::Matrix;
 use crate::size::SizeError;
 
@@ -50,4 +51,12 @@ pub fn dequantize(packed: &[u8], scales: &[f32], out: &mut [f32]) -> Result<(), 
 /// The same.
 pub fn gemv(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
     body::gemv(matrix, x, y)
+}
+
+/// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit.
+///
+/// # Errors
+/// The same.
+pub fn gemv_fixed(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) -> Result<(), SizeError> {
+    body::gemv_fixed(matrix, x, y)
 }
