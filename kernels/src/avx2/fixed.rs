@@ -5,120 +5,112 @@
 //! 4096` to a 16-bit sum, so eight groups fit before the sums must move on to 32 bits.
 
 use std::arch::x86_64::*;
-use std::array;
 
 use super::lanes::{add_integer_lanes, load_32_bytes, load_plane};
 use super::prefetch::{AHEAD, prefetch};
 use crate::activations::{Activations, Digits, Group, PLANE, join};
-use crate::format::CODES_PER_BYTE;
 use crate::matrix::Matrix;
 
-/// Groups whose sums fit into 16 bits.
-const NARROW: usize = 8;
+/// Blocks whose sums fit into 16 bits, each of two groups.
+const NARROW: usize = 4;
 
-/// A sum for each digit of each row.
-type Sums<const L: usize, const ROWS: usize> = [[__m256i; L]; ROWS];
+/// Sums of a row, for each digit.
+type Sums<const L: usize, const CHAINS: usize> = [[__m256i; L]; CHAINS];
 
 /// Writes the product of row `r` and `x` to `y[r]`: `x` has all columns, `y` all rows.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn gemv(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
     match x.digits() {
-        Digits::One => tiles::<1, 2>(matrix, x, y),
-        Digits::Two => tiles::<2, 2>(matrix, x, y),
-        Digits::Three => tiles::<3, 2>(matrix, x, y),
-        Digits::Four => tiles::<4, 2>(matrix, x, y),
+        Digits::One => rows::<1, 2>(matrix, x, y),
+        Digits::Two => rows::<2, 2>(matrix, x, y),
+        Digits::Three => rows::<3, 1>(matrix, x, y),
+        Digits::Four => rows::<4, 1>(matrix, x, y),
     }
 }
 
-/// The same for `L` digits, in tiles of `ROWS` rows.
-#[target_feature(enable = "avx2,fma")]
-fn tiles<const L: usize, const ROWS: usize>(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
-    let (tiles, rest) = y.as_chunks_mut::<ROWS>();
-    let tiled = ROWS * tiles.len();
-    for (first, y) in (0..).step_by(ROWS).zip(tiles) {
-        *y = tile::<L, ROWS>(matrix, first, x);
-    }
-    for (r, y) in (tiled..).zip(rest) {
-        [*y] = tile::<L, 1>(matrix, r, x);
-    }
-}
-
-/// The products of the `ROWS` rows from `first` on and `x`.
+/// The same for `L` digits, each with so many sums a row.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn tile<const L: usize, const ROWS: usize>(
-    matrix: &Matrix<'_>,
-    first: usize,
-    x: &Activations,
-) -> [f32; ROWS] {
-    let rows: [&[[u8; PLANE]]; ROWS] = array::from_fn(|row| matrix.row(first + row).as_chunks().0);
-    let mut wide = [[_mm256_setzero_si256(); L]; ROWS];
-    for (chunk, groups) in x.groups::<L>().chunks(NARROW).enumerate() {
-        let codes = rows.map(|row| &row[chunk * NARROW..][..groups.len()]);
-        let start = chunk * NARROW * PLANE;
-        for row in 0..ROWS {
-            for line in (0..NARROW * PLANE).step_by(64) {
-                prefetch(matrix.packed(), matrix.block_start(first + row, 0) + start + line + AHEAD);
+fn rows<const L: usize, const CHAINS: usize>(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
+    for (r, y) in y.iter_mut().enumerate() {
+        let (blocks, rest) = x.groups::<L>().as_chunks::<2>();
+        let mut wide = [_mm256_setzero_si256(); L];
+        for (chunk, blocks) in blocks.chunks(NARROW).enumerate() {
+            let mut sums = [[_mm256_setzero_si256(); L]; CHAINS];
+            for (block, [first, second]) in (NARROW * chunk..).zip(blocks) {
+                prefetch(matrix.packed(), matrix.block_start(r, block) + AHEAD);
+                let [low, high] = halves(matrix, r, block);
+                add_group::<L, CHAINS>(&mut sums, low, first);
+                add_group::<L, CHAINS>(&mut sums, high, second);
             }
+            widen(&mut wide, sums);
         }
-        let narrow = add_groups(codes, groups);
-        for (wide, narrow) in wide.as_flattened_mut().iter_mut().zip(narrow.as_flattened()) {
-            let pairs = _mm256_madd_epi16(*narrow, _mm256_set1_epi16(1));
-            *wide = _mm256_add_epi32(*wide, pairs);
+        if let [last] = rest {
+            let [low, _] = halves(matrix, r, blocks.len());
+            let mut sums = [[_mm256_setzero_si256(); L]; CHAINS];
+            add_group::<L, CHAINS>(&mut sums, low, last);
+            widen(&mut wide, sums);
         }
+        let mut digits = [0; L];
+        for (digit, wide) in digits.iter_mut().zip(wide) {
+            *digit = add_integer_lanes(wide);
+        }
+        *y = x.round(join(digits, x.sum()));
     }
-    let mut products = [0.0; ROWS];
-    for (product, wide) in products.iter_mut().zip(wide) {
-        let mut sums = [0; L];
-        for (sum, wide) in sums.iter_mut().zip(wide) {
-            *sum = add_integer_lanes(wide);
-        }
-        *product = x.round(join(sums, x.sum()));
-    }
-    products
 }
 
-/// The 16-bit sums of up to [`NARROW`] groups.
+/// Adds 16-bit sums to 32-bit ones.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn add_groups<const L: usize, const ROWS: usize>(
-    codes: [&[[u8; PLANE]]; ROWS],
-    x: &[Group<L>],
-) -> Sums<L, ROWS> {
-    let mut sums = [[_mm256_setzero_si256(); L]; ROWS];
-    for (group, x) in x.iter().enumerate() {
-        let mut weights = [[_mm256_setzero_si256(); CODES_PER_BYTE]; ROWS];
-        for row in 0..ROWS {
-            weights[row] = raised_weights(&codes[row][group]);
+fn widen<const L: usize, const CHAINS: usize>(wide: &mut [__m256i; L], sums: Sums<L, CHAINS>) {
+    for sums in sums {
+        for (wide, sum) in wide.iter_mut().zip(sums) {
+            *wide = _mm256_add_epi32(*wide, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
         }
-        for (k, x) in x.iter().enumerate() {
-            for (l, x) in x.iter().enumerate() {
-                let x = load_plane(x);
-                for row in 0..ROWS {
-                    let pairs = _mm256_maddubs_epi16(weights[row][k], x);
-                    sums[row][l] = _mm256_add_epi16(sums[row][l], pairs);
-                }
+    }
+}
+
+/// The codes of the two groups of a block.
+#[inline(always)]
+pub(crate) fn halves<'a>(matrix: &Matrix<'a>, r: usize, block: usize) -> &'a [[u8; PLANE]; 2] {
+    matrix.block(r, block).as_chunks().0.try_into().expect("a block is two groups")
+}
+
+/// Adds the products of a group.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_group<const L: usize, const CHAINS: usize>(
+    sums: &mut Sums<L, CHAINS>,
+    codes: &[u8; PLANE],
+    x: &Group<L>,
+) {
+    let halves = [nibbles::<0>(codes), nibbles::<1>(codes)];
+    for (h, half) in halves.into_iter().enumerate() {
+        for (k, table) in raised_weights().into_iter().enumerate() {
+            let weights = _mm256_shuffle_epi8(table, half);
+            let code = 2 * h + k;
+            for (sum, x) in sums[code % CHAINS].iter_mut().zip(&x[code]) {
+                *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(weights, load_plane(x)));
             }
         }
     }
-    sums
 }
 
-/// Two more than the weight of each code of 32 bytes: by code of a byte, then by byte.
+/// Nibble `H` of each byte: two codes.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(crate) fn raised_weights(codes: &[u8; PLANE]) -> [__m256i; CODES_PER_BYTE] {
-    // The weights of the low and of the high code of each nibble.
-    let low = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 3, 4, 0, 1, 3, 4, 0, 1, 3, 4, 0, 1, 3, 4));
-    let high = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3, 4, 4, 4, 4));
-    let nibble = _mm256_set1_epi8(0xf);
+pub(crate) fn nibbles<const H: usize>(codes: &[u8; PLANE]) -> __m256i {
     let codes = load_32_bytes(codes);
-    let first = _mm256_and_si256(codes, nibble);
-    let second = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibble);
+    let codes = if H == 0 { codes } else { _mm256_srli_epi16::<4>(codes) };
+    _mm256_and_si256(codes, _mm256_set1_epi8(0xf))
+}
+
+/// Two more than the weights of the low and of the high code of each nibble.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn raised_weights() -> [__m256i; 2] {
     [
-        _mm256_shuffle_epi8(low, first),
-        _mm256_shuffle_epi8(high, first),
-        _mm256_shuffle_epi8(low, second),
-        _mm256_shuffle_epi8(high, second),
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 3, 4, 0, 1, 3, 4, 0, 1, 3, 4, 0, 1, 3, 4)),
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, 3, 3, 3, 3, 4, 4, 4, 4)),
     ]
 }

@@ -1,91 +1,82 @@
 //! Integer sums by `vpdpbusd`, which multiplies bytes by digits and adds four products into 32 bits at once.
+//!
+//! One row at a time: the digits are read from memory by the instruction itself, so that a second row would save nothing,
+//! and its sums would not fit into the registers.
 
 use std::arch::x86_64::*;
-use std::array;
 
 use crate::activations::{Activations, Digits, Group, PLANE, join};
-use crate::avx2::fixed::raised_weights;
+use crate::avx2::fixed::{nibbles, raised_weights};
 use crate::avx2::lanes::{add_integer_lanes, load_plane};
 use crate::avx2::prefetch::{AHEAD, prefetch};
-use crate::format::CODES_PER_BYTE;
 use crate::matrix::Matrix;
 
-/// A sum for each digit of each code of a byte of each row: enough of them to hide the latency of adding to one.
-type Sums<const L: usize, const ROWS: usize> = [[[__m256i; L]; CODES_PER_BYTE]; ROWS];
+/// Sums of a row, for each digit: enough of them to hide the latency of adding to one, as many as fit.
+type Sums<const L: usize, const CHAINS: usize> = [[__m256i; L]; CHAINS];
 
 /// Writes the product of row `r` and `x` to `y[r]`: `x` has all columns, `y` all rows.
 #[target_feature(enable = "avx2,fma,avxvnni")]
 pub(super) fn gemv(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
     match x.digits() {
-        Digits::One => tiles::<1, 2>(matrix, x, y),
-        Digits::Two => tiles::<2, 2>(matrix, x, y),
-        Digits::Three => tiles::<3, 2>(matrix, x, y),
-        Digits::Four => tiles::<4, 2>(matrix, x, y),
+        Digits::One => rows::<1, 8>(matrix, x, y),
+        Digits::Two => rows::<2, 4>(matrix, x, y),
+        Digits::Three => rows::<3, 2>(matrix, x, y),
+        Digits::Four => rows::<4, 2>(matrix, x, y),
     }
 }
 
-/// The same for `L` digits, in tiles of `ROWS` rows.
-#[target_feature(enable = "avx2,fma,avxvnni")]
-fn tiles<const L: usize, const ROWS: usize>(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
-    let (tiles, rest) = y.as_chunks_mut::<ROWS>();
-    let tiled = ROWS * tiles.len();
-    for (first, y) in (0..).step_by(ROWS).zip(tiles) {
-        *y = tile::<L, ROWS>(matrix, first, x);
-    }
-    for (r, y) in (tiled..).zip(rest) {
-        [*y] = tile::<L, 1>(matrix, r, x);
-    }
-}
-
-/// The products of the `ROWS` rows from `first` on and `x`.
+/// The same for `L` digits, each with so many sums a row.
 #[inline]
 #[target_feature(enable = "avx2,fma,avxvnni")]
-fn tile<const L: usize, const ROWS: usize>(
-    matrix: &Matrix<'_>,
-    first: usize,
-    x: &Activations,
-) -> [f32; ROWS] {
-    let groups = x.groups::<L>();
-    let rows: [&[[u8; PLANE]]; ROWS] =
-        array::from_fn(|row| &matrix.row(first + row).as_chunks().0[..groups.len()]);
-    let mut sums = [[[_mm256_setzero_si256(); L]; CODES_PER_BYTE]; ROWS];
-    for (g, x) in groups.iter().enumerate() {
-        if g % 2 == 0 {
-            for row in 0..ROWS {
-                prefetch(matrix.packed(), matrix.block_start(first + row, g / 2) + AHEAD);
-            }
+fn rows<const L: usize, const CHAINS: usize>(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
+    for (r, y) in y.iter_mut().enumerate() {
+        let (blocks, rest) = x.groups::<L>().as_chunks();
+        let mut sums = [[_mm256_setzero_si256(); L]; CHAINS];
+        for (block, [first, second]) in blocks.iter().enumerate() {
+            prefetch(matrix.packed(), matrix.block_start(r, block) + AHEAD);
+            let [low, high] = halves(matrix, r, block);
+            add_group::<L, CHAINS, 0>(&mut sums, low, first);
+            add_group::<L, CHAINS, 1>(&mut sums, high, second);
         }
-        add_group(&mut sums, rows.map(|row| &row[g]), x);
-    }
-    let mut products = [0.0; ROWS];
-    for (product, sums) in products.iter_mut().zip(sums) {
+        if let [last] = rest {
+            let [low, _] = halves(matrix, r, blocks.len());
+            add_group::<L, CHAINS, 0>(&mut sums, low, last);
+        }
         let mut digits = [0; L];
         for (l, digit) in digits.iter_mut().enumerate() {
-            let [a, b, c, d] = sums.map(|sums| sums[l]);
-            *digit = add_integer_lanes(_mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d)));
+            let mut sum = _mm256_setzero_si256();
+            for chain in &sums {
+                sum = _mm256_add_epi32(sum, chain[l]);
+            }
+            *digit = add_integer_lanes(sum);
         }
-        *product = x.round(join(digits, x.sum()));
+        *y = x.round(join(digits, x.sum()));
     }
-    products
 }
 
-/// Adds the products of a group.
+/// The codes of the two groups of a block.
+#[inline(always)]
+fn halves<'a>(matrix: &Matrix<'a>, r: usize, block: usize) -> &'a [[u8; PLANE]; 2] {
+    matrix.block(r, block).as_chunks().0.try_into().expect("a block is two groups")
+}
+
+/// Adds the products of a group; those of the first and of the second group of a block go to sums of their own, as far as
+/// there are enough.
 #[inline]
 #[target_feature(enable = "avx2,fma,avxvnni")]
-fn add_group<const L: usize, const ROWS: usize>(
-    sums: &mut Sums<L, ROWS>,
-    codes: [&[u8; PLANE]; ROWS],
+fn add_group<const L: usize, const CHAINS: usize, const G: usize>(
+    sums: &mut Sums<L, CHAINS>,
+    codes: &[u8; PLANE],
     x: &Group<L>,
 ) {
-    let mut weights = [[_mm256_setzero_si256(); CODES_PER_BYTE]; ROWS];
-    for row in 0..ROWS {
-        weights[row] = raised_weights(codes[row]);
-    }
-    for (k, x) in x.iter().enumerate() {
-        for (l, x) in x.iter().enumerate() {
-            let x = load_plane(x);
-            for row in 0..ROWS {
-                sums[row][k][l] = _mm256_dpbusd_avx_epi32(sums[row][k][l], weights[row][k], x);
+    let halves = [nibbles::<0>(codes), nibbles::<1>(codes)];
+    for (h, half) in halves.into_iter().enumerate() {
+        for (k, table) in raised_weights().into_iter().enumerate() {
+            let weights = _mm256_shuffle_epi8(table, half);
+            let code = 2 * h + k;
+            let sums = &mut sums[(4 * G + code) % CHAINS];
+            for (sum, x) in sums.iter_mut().zip(&x[code]) {
+                *sum = _mm256_dpbusd_avx_epi32(*sum, weights, load_plane(x));
             }
         }
     }
