@@ -134,6 +134,12 @@ impl<'a> Matrix<'a> {
         self.packed[self.block_start(r, block)..].first_chunk().expect("a row is whole blocks")
     }
 
+    /// Whether there are scales.
+    #[inline]
+    pub(crate) fn is_scaled(&self) -> bool {
+        self.scales.is_some()
+    }
+
     /// The scale of a block of row `r`; 1 where there are no scales.
     #[inline]
     pub(crate) fn scale(&self, r: usize, block: usize) -> f32 {

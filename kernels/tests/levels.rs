@@ -169,19 +169,35 @@ fn a_rows_bits_do_not_depend_on_where_it_stands() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn a_tiles_height_does_not_change_a_bit() {
+fn the_layout_of_x_and_the_number_of_rows_do_not_change_a_bit() {
     let Some(avx2) = qk256_kernels::avx2::Avx2::new() else { return eprintln!("skipped: no AVX2 and FMA") };
     let mut random = Random(7);
-    for cols in lengths() {
+    for cols in lengths().chain([1000, 1024, 1100]) {
         let stride = blocks(cols) * BLOCK_BYTES;
-        let (packed, x) = (random.bytes(9 * stride), random.floats(cols));
-        let matrix = Matrix::new(&packed, 9, cols, stride).unwrap();
-        let mut y = [[f32::NAN; 9]; 4];
-        avx2.gemv_tiled::<1>(&matrix, &x, &mut y[0]).unwrap();
-        avx2.gemv_tiled::<2>(&matrix, &x, &mut y[1]).unwrap();
-        avx2.gemv_tiled::<3>(&matrix, &x, &mut y[2]).unwrap();
-        avx2.gemv_tiled::<4>(&matrix, &x, &mut y[3]).unwrap();
-        assert!(y[1..].iter().all(|other| bits(other) == bits(&y[0])), "{cols} columns: {y:?}");
+        let (packed, x) = (random.bytes(40 * stride), random.floats(cols));
+        let scales: Vec<f32> = random.floats(40 * blocks(cols));
+        let mut expected = [f32::NAN; 40];
+        for scaled in [false, true] {
+            let matrix = |rows| {
+                let matrix = Matrix::new(&packed, rows, cols, stride).unwrap();
+                if scaled { matrix.with_scales(&scales).unwrap() } else { matrix }
+            };
+            avx2.gemv_natural(&matrix(40), &x, &mut expected).unwrap();
+            for rows in (0..6).chain([31, 32, 33, 40]) {
+                let mut y = [[f32::NAN; 40]; 3];
+                avx2.gemv(&matrix(rows), &x, &mut y[0]).unwrap();
+                avx2.gemv_natural(&matrix(rows), &x, &mut y[1]).unwrap();
+                avx2.gemv_laid_out(&matrix(rows), &x, &mut y[2]).unwrap();
+                for y in y {
+                    assert_eq!(
+                        bits(&y[..rows]),
+                        bits(&expected[..rows]),
+                        "{rows} x {cols}, scaled: {scaled}"
+                    );
+                    assert!(y[rows..].iter().all(|y| y.is_nan()), "{rows} x {cols}, scaled: {scaled}");
+                }
+            }
+        }
     }
 }
 

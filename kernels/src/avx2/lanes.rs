@@ -31,15 +31,6 @@ pub(crate) fn load_plane(source: &Plane) -> __m256i {
     unsafe { _mm256_load_si256(source.0.as_ptr().cast()) }
 }
 
-/// Loads up to eight floats. The lanes past the end are `+0.0`, and nothing past the end is read.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn load_partial(source: &[f32]) -> __m256 {
-    let mask = mask(source.len());
-    // SAFETY: the mask selects lanes below `source.len()` only, and a masked load reads no other.
-    unsafe { _mm256_maskload_ps(source.as_ptr(), mask) }
-}
-
 /// All ones in the first `len` lanes, zeros in the others.
 #[inline]
 #[target_feature(enable = "avx2,fma")]

@@ -5,24 +5,30 @@
 //! | `unpack` | 2-bit codes to bytes by shuffles |
 //! | `lut` | codes to weights by a table that lives in a register |
 //! | `dequantize` | the same table with the scale multiplied in, and two stores for each dword of codes |
-//! | `tile` | FMA over several rows at once, which share the loads of `x` |
+//! | `gemv` | FMA into 64 partial sums, and the choice between the next two |
+//! | `natural` | one row at a time, `x` as it is |
+//! | `laid_out` | two rows at a time, `x` copied in the order of shifted codes |
+//! | `fixed` | integer sums of byte products |
 //! | `prefetch` | asking for the codes of later rows in time |
 //!
 //! Each has a plain loop for fewer elements than pay for the call into the feature: there AVX2 has nothing to win.
 //!
 //! Everything in these files is safe code but for the loads and stores of `lanes` and the prefetch.
 
+mod cursor;
 mod dequantize;
 pub(crate) mod fixed;
+mod gemv;
+mod laid_out;
 pub(crate) mod lanes;
 mod lut;
+mod natural;
 pub(crate) mod prefetch;
-mod tile;
 mod unpack;
 
 use std::arch::is_x86_feature_detected;
 
-pub use prefetch::prefetch;
+pub use prefetch::{AHEAD, prefetch};
 
 use crate::activations::Activations;
 use crate::format::{Packed, blocks};
@@ -34,10 +40,6 @@ use crate::size::{Buffer, SizeError, at_least};
 pub struct Avx2(());
 
 impl Avx2 {
-    /// The height of the tiles of [`gemv`](Self::gemv). The partial sums of three rows do not fit into the
-    /// registers.
-    pub const TILE_ROWS: usize = 2;
-
     /// A token, if the CPU has both AVX2 and FMA.
     pub fn new() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
@@ -90,38 +92,68 @@ impl Avx2 {
         Ok(())
     }
 
-    /// As [`scalar::gemv`](crate::scalar::gemv), in another order of summation, which is that of
-    /// [`gemv_tiled`](Self::gemv_tiled).
+    /// As [`scalar::gemv`](crate::scalar::gemv), in another order of summation.
+    ///
+    /// Fewer than 17 columns are summed from left to right. Of more, the column `c` goes to the partial sum `(c / 16 % 8, c
+    /// % 8)`, from left to right and from `+0.0` on; product and sum are rounded once. At the end of the row those are
+    /// added whose first number differs by 4, then by 2 and 1, then those whose second number differs by 4, 2 and 1.
+    ///
+    /// From 32 rows on, `x` is copied to memory that this allocates.
     ///
     /// # Errors
     /// The same.
     #[inline]
     pub fn gemv(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
-        self.gemv_tiled::<{ Self::TILE_ROWS }>(matrix, x, y)
+        self.gemv_ahead::<AHEAD>(matrix, x, y)
     }
 
-    /// `gemv` in tiles of `ROWS` rows, the rows left over one at a time. Its bits do not depend on `ROWS`.
-    ///
-    /// Fewer than 17 columns are summed from left to right. Of more, the column `c` goes to the partial sum `c % 32`, from left to right and from `+0.0` on; product and
-    /// sum are rounded once. At the end of the row the partial sums 8 apart are added, then those 16, 4, 2
-    /// and 1 apart.
+    /// As [`gemv`](Self::gemv), bit for bit, with prefetches so many bytes ahead, or none if that is 0.
     ///
     /// # Errors
-    /// Those of [`scalar::gemv`](crate::scalar::gemv).
+    /// The same.
     #[inline]
-    pub fn gemv_tiled<const ROWS: usize>(
+    pub fn gemv_ahead<const AHEAD: usize>(
         self,
         matrix: &Matrix<'_>,
         x: &[f32],
         y: &mut [f32],
     ) -> Result<(), SizeError> {
-        const { assert!(ROWS > 0, "a tile has rows") };
         let (x, y) = matrix.fit(x, y)?;
-        if x.len() < tile::FEW {
-            tile::few(matrix, x, y);
+        if x.len() < gemv::FEW {
+            gemv::few(matrix, x, y);
         } else {
             // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-            unsafe { tile::gemv::<ROWS>(matrix, x, y) };
+            unsafe { gemv::gemv::<AHEAD>(matrix, x, y) };
+        }
+        Ok(())
+    }
+
+    /// As [`gemv`](Self::gemv), bit for bit, with `x` as it is, whatever the number of rows.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn gemv_natural(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
+        let (x, y) = matrix.fit(x, y)?;
+        if x.len() < gemv::FEW {
+            gemv::few(matrix, x, y);
+        } else {
+            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+            unsafe { gemv::natural::<AHEAD>(matrix, x, y) };
+        }
+        Ok(())
+    }
+
+    /// As [`gemv`](Self::gemv), bit for bit, with a copy of `x`, whatever the number of rows.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn gemv_laid_out(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
+        let (x, y) = matrix.fit(x, y)?;
+        if x.len() < gemv::FEW {
+            gemv::few(matrix, x, y);
+        } else {
+            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+            unsafe { gemv::laid_out::<AHEAD>(matrix, x, y) };
         }
         Ok(())
     }

@@ -2,11 +2,11 @@
 
 use std::arch::x86_64::*;
 
-/// Bytes between the codes that a tile works on and those that it asks for.
+/// Bytes between the codes that a kernel works on and those that it asks for.
 ///
-/// Tiles of several rows defeat the hardware's own prefetcher; 8 KB are far enough ahead of it to hide the
-/// way to DRAM.
-pub(crate) const AHEAD: usize = 8 * 1024;
+/// Two rows at a time defeat the hardware's own prefetcher, and 8 KB are far enough ahead to hide the way to DRAM: measured,
+/// in docs/kernels.md.
+pub const AHEAD: usize = 8 * 1024;
 
 /// Asks for the cache line of `bytes[index]`, or of the last byte if `index` is past it, to all levels of cache.
 #[inline]

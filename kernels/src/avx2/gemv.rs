@@ -1,0 +1,88 @@
+//! FMA into 64 partial sums, in one of two ways that give the same bits.
+//!
+//! [`natural`] reads `x` as it is and works on one row at a time. [`laid_out`] copies `x` once, in the order in which codes
+//! come out of a register, which saves one instruction in twelve, and works on two rows, which share the loads of `x`. The
+//! copy pays from [`LAY_OUT`] rows on.
+//!
+//! # Order of summation
+//! Fewer than 17 columns are summed from left to right. Of more, the column `c` goes to the partial sum `(c / 16 % 8, c %
+//! 8)`, from left to right and from `+0.0` on; product and sum are rounded once. At the end of the row those are added whose
+//! first number differs by 4, then by 2 and 1, then those whose second number differs by 4, 2 and 1.
+//!
+//! A partial sum that starts from `+0.0` never becomes `-0.0`, so adding a product of zero changes nothing: the last columns
+//! are filled up to 128 with zeros of `x`. That is enough as long as no weight is infinite; with scales, the weights of what
+//! is padding are zeros too.
+
+use super::laid_out::{self, LaidOut};
+use super::natural;
+use crate::format::{BLOCK_LEN, CODES_PER_BYTE, WEIGHTS};
+use crate::matrix::Matrix;
+
+/// Columns of a group: each of the 64 partial sums gets two of them.
+pub(super) const GROUP: usize = 128;
+
+/// Bytes of codes of a group: eight dwords, one for each first number of a partial sum.
+pub(super) const GROUP_BYTES: usize = GROUP / CODES_PER_BYTE;
+
+/// Below so many columns [`few`] is faster than filling registers. Four bytes have the codes of all of them.
+pub(super) const FEW: usize = 17;
+
+/// Rows from which laying out `x` pays: measured at 256 to 6912 columns (docs/kernels.md).
+pub(super) const LAY_OUT: usize = 32;
+
+/// Writes the product of row `r` and `x` to `y[r]`, with prefetches `AHEAD` bytes ahead, or none if that is 0: `x` has all
+/// columns, [`FEW`] at least, and `y` all rows.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn gemv<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
+    // The padding of a copy must not meet an infinite weight.
+    let whole = x.len().is_multiple_of(BLOCK_LEN);
+    if y.len() < LAY_OUT || (matrix.is_scaled() && !whole) {
+        natural::<AHEAD>(matrix, x, y);
+    } else {
+        laid_out::<AHEAD>(matrix, x, y);
+    }
+}
+
+/// The same, one row at a time.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn natural<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
+    if matrix.is_scaled() {
+        natural::rows::<true, AHEAD>(matrix, 0, x, y);
+    } else {
+        natural::rows::<false, AHEAD>(matrix, 0, x, y);
+    }
+}
+
+/// The same, with a copy of `x`, two rows at a time as far as there are more.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn laid_out<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
+    // The last row, or the last two: there must be bytes behind the others.
+    let (y, last) = y.split_at_mut(y.len().saturating_sub(1) / 2 * 2);
+    let (first, (pairs, _)) = (y.len(), y.as_chunks_mut());
+    let copy = LaidOut::new(x);
+    if matrix.is_scaled() {
+        laid_out::pairs::<true, AHEAD>(matrix, &copy, pairs);
+        natural::rows::<true, AHEAD>(matrix, first, x, last);
+    } else {
+        laid_out::pairs::<false, AHEAD>(matrix, &copy, pairs);
+        natural::rows::<false, AHEAD>(matrix, first, x, last);
+    }
+}
+
+/// `gemv` of less than [`FEW`] columns, from left to right.
+#[inline]
+pub(super) fn few(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
+    if x.is_empty() {
+        return y.fill(0.0);
+    }
+    for (r, y) in y.iter_mut().enumerate() {
+        let [a, b, c, d, ..] = *matrix.block(r, 0);
+        let mut codes = u32::from_le_bytes([a, b, c, d]);
+        let scale = matrix.scale(r, 0);
+        *y = 0.0;
+        for x in x {
+            *y += WEIGHTS[(codes & 3) as usize] * scale * x;
+            codes >>= 2;
+        }
+    }
+}
