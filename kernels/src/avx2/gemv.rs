@@ -34,16 +34,14 @@ pub(super) const LAY_OUT: usize = 32;
 /// columns, [`FEW`] at least, and `y` all rows.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn gemv<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
-    // The padding of a copy must not meet an infinite weight.
-    let whole = x.len().is_multiple_of(BLOCK_LEN);
-    if y.len() < LAY_OUT || (matrix.is_scaled() && !whole) {
+    if y.len() < LAY_OUT {
         natural::<AHEAD>(matrix, x, y);
     } else {
         laid_out::<AHEAD>(matrix, x, y);
     }
 }
 
-/// The same, one row at a time.
+/// The same, with `x` as it is.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn natural<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
     if matrix.is_scaled() {
@@ -53,10 +51,14 @@ pub(super) fn natural<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mu
     }
 }
 
-/// The same, with a copy of `x`, two rows at a time as far as there are more.
+/// The same, with a copy of `x` as far as it can be used.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn laid_out<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
-    // The last row, or the last two: there must be bytes behind the others.
+    if matrix.is_scaled() && !x.len().is_multiple_of(BLOCK_LEN) {
+        // The zeros behind the copy would meet weights of padding, which a scale may have made infinite.
+        return natural::<AHEAD>(matrix, x, y);
+    }
+    // The last row, or the last two, as they are: there must be bytes behind the others.
     let (y, last) = y.split_at_mut(y.len().saturating_sub(1) / 2 * 2);
     let (first, (pairs, _)) = (y.len(), y.as_chunks_mut());
     let copy = LaidOut::new(x);

@@ -1,8 +1,8 @@
 //! `gemv` two rows at a time, with a copy of `x` in the order of shifted codes.
 //!
-//! A load of 32 bytes has a dword of 16 codes in each lane: lane `j` those of the columns `16 * j` and on. Shifted right by `2
-//! * m` bits, each lane has the code of column `16 * j + m` at its low end, where the look-up wants it. So the vector `m` of
-//! the copy of a group has `x[16 * j + m]` in lane `j`. Loads that start one, two and three bytes later take the place of the
+//! A load of 32 bytes has a dword of 16 codes in each lane: lane `j` those of the columns `16 * j` and on. Shifted right by
+//! `2 * m` bits, each lane has the code of column `16 * j + m` at its low end, where the look-up wants it. So the vector `m`
+//! of the copy of a group has `x[16 * j + m]` in lane `j`. Loads that start one, two and three bytes later take the place of the
 //! shifts by 8, 16 and 24 bits: of 16 vectors only 12 are shifted.
 //!
 //! Register `a` has the partial sums `(0, a)` to `(7, a)`. Those of two rows would fill all registers, so there are two
@@ -40,7 +40,7 @@ impl LaidOut {
         let mut blocks = vec![[Group([[0.0; LANES]; VECTORS]); 2]; blocks(x.len())];
         let (whole, rest) = x.as_chunks::<GROUP>();
         let mut groups = blocks.as_flattened_mut().iter_mut();
-        for (group, x) in groups.by_ref().zip(whole) {
+        for (x, group) in whole.iter().zip(groups.by_ref()) {
             group.fill(x);
         }
         if let Some(group) = groups.next() {
@@ -157,9 +157,9 @@ fn add_group<const P: usize>(
         }
         for code in 0..4 {
             let x_vector = load(&x.0[4 * byte + code]);
-            for row in 0..2 {
+            for (row, partials) in partials.iter_mut().enumerate() {
                 let weights = look_up(tables[row], shift_codes(codes[row], code));
-                partials[row][code] = _mm256_fmadd_ps(weights, x_vector, partials[row][code]);
+                partials[code] = _mm256_fmadd_ps(weights, x_vector, partials[code]);
             }
         }
     }
