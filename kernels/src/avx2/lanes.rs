@@ -23,6 +23,14 @@ pub(crate) fn load_32_bytes(source: &[u8; 32]) -> __m256i {
     unsafe { _mm256_loadu_si256(source.as_ptr().cast()) }
 }
 
+/// Loads two times four words, `low` below `high`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn load_two_halves(low: &[u32; 4], high: &[u32; 4]) -> __m256i {
+    // SAFETY: both are 16 readable bytes; the instruction asks for no alignment.
+    unsafe { _mm256_loadu2_m128i(high.as_ptr().cast(), low.as_ptr().cast()) }
+}
+
 /// Loads 32 digits.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
@@ -68,6 +76,14 @@ pub(super) fn store4(target: &mut [f32; 4], value: __m128) {
 pub(super) fn store_32_bytes(target: &mut [u8; 32], value: __m256i) {
     // SAFETY: `target` is 32 writable bytes; the instruction asks for no alignment.
     unsafe { _mm256_storeu_si256(target.as_mut_ptr().cast(), value) }
+}
+
+/// Stores 32 digits.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn store_plane(target: &mut Plane, value: __m256i) {
+    // SAFETY: `target` is 32 writable bytes at a multiple of 32, as its type demands.
+    unsafe { _mm256_store_si256(target.0.as_mut_ptr().cast(), value) }
 }
 
 /// Stores 16 bytes.

@@ -8,6 +8,7 @@
 //! | `gemv` | FMA into 64 partial sums, and the choice between the next two |
 //! | `natural` | one row at a time, `x` as it is |
 //! | `laid_out` | two rows at a time, `x` copied in the order of shifted codes |
+//! | `digits` | the layout of fixed-point activations |
 //! | `fixed` | integer sums of byte products |
 //! | `prefetch` | asking for the codes of later rows in time |
 //!
@@ -17,6 +18,7 @@
 
 mod cursor;
 mod dequantize;
+mod digits;
 pub(crate) mod fixed;
 mod gemv;
 mod laid_out;
@@ -30,7 +32,7 @@ use std::arch::is_x86_feature_detected;
 
 pub use prefetch::{AHEAD, prefetch};
 
-use crate::activations::Activations;
+use crate::activations::{Activations, Digits, Plane, compare_magnitudes};
 use crate::format::{Packed, blocks};
 use crate::matrix::Matrix;
 use crate::size::{Buffer, SizeError, at_least};
@@ -167,5 +169,30 @@ impl Avx2 {
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
         unsafe { fixed::gemv(matrix, x, y) };
         Ok(())
+    }
+
+    /// Writes the digits of `x * scale` and returns the sum of the integers.
+    pub(crate) fn lay_out_digits(self, x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64 {
+        #[target_feature(enable = "avx2,fma")]
+        fn entered(x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64 {
+            match digits {
+                Digits::One => digits::lay_out_digits::<1>(x, scale, planes),
+                Digits::Two => digits::lay_out_digits::<2>(x, scale, planes),
+                Digits::Three => digits::lay_out_digits::<3>(x, scale, planes),
+                Digits::Four => digits::lay_out_digits::<4>(x, scale, planes),
+            }
+        }
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { entered(x, scale, digits, planes) }
+    }
+
+    /// [`compare_magnitudes`], compiled with AVX2.
+    pub(crate) fn max_magnitude(self, x: &[f32]) -> f32 {
+        #[target_feature(enable = "avx2,fma")]
+        fn entered(x: &[f32]) -> f32 {
+            compare_magnitudes(x)
+        }
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { entered(x) }
     }
 }
