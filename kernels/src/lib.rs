@@ -53,6 +53,8 @@ mod dispatch;
 pub mod fast_scalar;
 pub mod format;
 mod matrix;
+#[cfg(feature = "rayon")]
+mod parallel;
 pub mod quantize;
 pub mod scalar;
 mod size;

@@ -62,6 +62,25 @@ impl<'a> Matrix<'a> {
         blocks(self.cols)
     }
 
+    /// The `rows` rows from `first` on, with their scales.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn band(&self, first: usize, rows: usize) -> Matrix<'a> {
+        let end = first.checked_add(rows).filter(|&end| end <= self.rows);
+        assert!(end.is_some(), "{rows} rows from row {first} on, of {}", self.rows);
+        let blocks = self.blocks_per_row();
+        let packed = match rows {
+            0 => &[],
+            _ => {
+                &self.packed[self.block_start(first, 0)..]
+                    [..(rows - 1) * self.row_stride + packed_bytes(self.cols)]
+            }
+        };
+        let scales = self.scales.map(|scales| &scales[first * blocks..][..rows * blocks]);
+        Matrix { packed, scales, rows, ..*self }
+    }
+
     /// The packed bytes of row `r`: exactly its blocks.
     ///
     /// # Panics
@@ -236,6 +255,23 @@ mod tests {
         }
         assert_eq!(matrix.packed().len(), 2 * 70 + 64);
         assert_eq!(Matrix::new(&bytes, 3, 9, 70).unwrap().row_scales(0), None);
+    }
+
+    #[test]
+    fn a_band_is_its_rows_and_their_scales() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let scales = [1.0, 2.0, 3.0];
+        let matrix = Matrix::new(&bytes, 3, 9, 70).unwrap().with_scales(&scales).unwrap();
+        let band = matrix.band(1, 2);
+        assert_eq!((band.rows(), band.cols(), band.packed().len()), (2, 9, 70 + 64));
+        assert_eq!((band.row(1), band.row_scales(1)), (matrix.row(2), matrix.row_scales(2)));
+        assert_eq!(matrix.band(3, 0).packed(), &[0; 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 rows from row 2 on, of 3")]
+    fn a_band_ends_with_the_matrix() {
+        Matrix::new(&[0; 300], 3, 9, 70).unwrap().band(2, 2);
     }
 
     #[test]
