@@ -12,7 +12,7 @@ pub use materialize::{MAX_BUFFER_BYTES, MaterializeError};
 pub use shrink::shrink;
 pub use text::ParseError;
 
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation, PerBuffer, Shape};
+use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, DIGITS, Operation, PerBuffer, Shape};
 use crate::weights::TensorRows;
 
 /// One call, described. Bulk data come from ChaCha by `seed`; `patches` are laid over them.
@@ -28,6 +28,8 @@ pub struct Case {
     pub stride: i64,
     /// Whether a gemv has block scales. `dequantize` always has, the others never.
     pub scaled: bool,
+    /// Digits that x of a `gemv_fixed` is rounded to, one of [`DIGITS`]; the most for the others.
+    pub digits: u8,
     /// Elements by which each buffer starts past a 32-byte boundary in the aligned placement.
     pub offset: PerBuffer<u8>,
     /// Elements by which each buffer is longer than needed; negative is a buffer too short.
@@ -55,6 +57,7 @@ impl Case {
             cols,
             stride: 0,
             scaled: operation == Operation::Dequantize,
+            digits: *DIGITS.end(),
             offset: PerBuffer::default(),
             spare: PerBuffer::default(),
             codes: Codes::Random,
@@ -144,10 +147,13 @@ pub enum Regime {
     Special,
     /// x and scales zero: all that matters is in the patches.
     Raw,
+    /// Nearly every digit of x 127 or -128 and of one sign, at any exponent; scales 1. Where sums of digits overflow, if
+    /// anywhere.
+    Extreme,
 }
 
 impl Regime {
-    const ALL: [Self; 8] = [
+    const ALL: &[Self] = &[
         Self::Unit,
         Self::Ten,
         Self::Integer,
@@ -156,7 +162,14 @@ impl Regime {
         Self::Subnormal,
         Self::Special,
         Self::Raw,
+        Self::Extreme,
     ];
+
+    /// The regimes that the generator draws from: the last of them is about digits.
+    fn drawn(operation: Operation) -> &'static [Self] {
+        let count = Self::ALL.len() - usize::from(!operation.has_digits());
+        &Self::ALL[..count]
+    }
 
     /// The name in cases.
     pub const fn name(self) -> &'static str {
@@ -169,6 +182,7 @@ impl Regime {
             Self::Subnormal => "subnormal",
             Self::Special => "special",
             Self::Raw => "raw",
+            Self::Extreme => "extreme",
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::case::{self, Case, MaterializeError, Regime};
 use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
-use crate::operation::Operation;
+use crate::operation::{DIGITS, Operation};
 use crate::rung::{Rung, RungCounts};
 use crate::trial::Harness;
 use crate::weights::{Tensor, TensorRows, Weights};
@@ -33,7 +33,7 @@ pub struct KernelReport<'a> {
     pub missing: Vec<String>,
     /// Cases that the kernel was called with.
     pub cases: u64,
-    /// Those of them with wrong sizes.
+    /// Those of them that had to be refused.
     pub wrong_sizes: u64,
     /// Cases that the kernel says it does not support.
     pub unsupported: u64,
@@ -188,7 +188,8 @@ impl Run<'_, '_> {
     }
 }
 
-/// Every element of every tensor, for every operation; gemv with real scales and integer x, and without scales.
+/// Every element of every tensor, for every operation; gemv with real scales and integer x, and without scales; gemv_fixed
+/// with the fewest and the most digits.
 fn tensor_cases(weights: &Weights, operations: &[Operation], seed: u64) -> Vec<Case> {
     let mut cases = Vec::new();
     for tensor in weights.tensors() {
@@ -213,6 +214,10 @@ fn band_cases(operation: Operation, rows: usize, cols: usize, part: TensorRows, 
     let base = Case { seed, tensor: Some(part), ..Case::new(operation, 1, rows * cols) };
     if !operation.is_matrix() {
         return vec![base];
+    }
+    if operation.has_digits() {
+        let fixed = |digits| Case { rows, cols, digits, regime: Regime::Ten, ..base.clone() };
+        return vec![fixed(*DIGITS.start()), fixed(*DIGITS.end())];
     }
     let gemv = |scaled, regime| Case { rows, cols, scaled, regime, ..base.clone() };
     vec![

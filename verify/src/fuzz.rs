@@ -24,6 +24,8 @@ pub enum Target {
     Gemv,
     /// Legal cases of `gemv` with scales.
     GemvScaled,
+    /// Legal cases of `gemv_fixed`, but for those whose x is not finite, which must be refused.
+    GemvFixed,
     /// Wrong sizes of every operation: each must be refused before memory is touched.
     Arguments,
     /// Text that may be a case.
@@ -32,12 +34,13 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Unpack,
         Self::Lut,
         Self::Dequantize,
         Self::Gemv,
         Self::GemvScaled,
+        Self::GemvFixed,
         Self::Arguments,
         Self::CaseText,
     ];
@@ -50,6 +53,7 @@ impl Target {
             Self::Dequantize => "dequantize",
             Self::Gemv => "gemv",
             Self::GemvScaled => "gemv_scaled",
+            Self::GemvFixed => "gemv_fixed",
             Self::Arguments => "arguments",
             Self::CaseText => "case_text",
         }
@@ -72,6 +76,7 @@ pub fn run(target: Target, data: &[u8]) {
         Target::Dequantize => Case::draw(Operation::Dequantize, true, &mut u),
         Target::Gemv => Case::draw(Operation::Gemv, false, &mut u),
         Target::GemvScaled => Case::draw(Operation::Gemv, true, &mut u),
+        Target::GemvFixed => Case::draw(Operation::GemvFixed, false, &mut u),
         Target::Arguments => wrong_sizes(&mut u),
         Target::CaseText => return check_text(data),
     };
@@ -83,7 +88,7 @@ pub fn run(target: Target, data: &[u8]) {
 
 fn wrong_sizes(u: &mut Unstructured<'_>) -> arbitrary::Result<Case> {
     let operation = *u.choose(&Operation::ALL)?;
-    let scaled = operation == Operation::Dequantize || (operation == Operation::Gemv && u.arbitrary()?);
+    let scaled = operation == Operation::Dequantize || (operation.may_be_scaled() && u.arbitrary()?);
     Case::draw_wrong_sizes(operation, scaled, u)
 }
 

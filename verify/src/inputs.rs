@@ -1,6 +1,8 @@
 //! The data of one call, before it is laid out in guarded memory: what cases make and oracles judge.
 
-use crate::operation::{Buffer, Operation, PerBuffer, Shape};
+use std::fmt;
+
+use crate::operation::{Buffer, DIGITS, MAX_FIXED_COLUMNS, Operation, PerBuffer, Shape};
 
 /// Everything that a call needs but for its addresses and its output.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub struct Inputs {
     pub offset: PerBuffer<u8>,
     /// Concurrent callers, at least 1.
     pub threads: u8,
+    /// Digits of `gemv_fixed`.
+    pub digits: u8,
     /// Data are independent draws with unit scales, |x| <= 1 and an amplitude at which even in-order sums keep the flat
     /// bound.
     pub flat: bool,
@@ -45,17 +49,71 @@ impl Inputs {
         self.operation.inputs(self.scales.is_some())
     }
 
-    /// Whether every size is as the operation demands. Otherwise the call must be refused.
+    /// Whether everything is as the operation demands. Otherwise the call must be refused.
     pub fn is_legal(&self) -> bool {
+        self.fault().is_none()
+    }
+
+    /// Why the call must be refused, if it must.
+    pub fn fault(&self) -> Option<Fault> {
         let long_enough =
             |buffer: Buffer| self.len(buffer) as u128 >= self.shape.needed(self.operation, buffer);
-        self.shape.stride_is_legal()
+        let sizes_are_legal = self.shape.stride_is_legal()
             && self.buffers().iter().copied().all(long_enough)
-            && long_enough(Buffer::Out)
+            && long_enough(Buffer::Out);
+        match self.operation {
+            _ if !sizes_are_legal => Some(Fault::Sizes),
+            Operation::GemvFixed => self.fault_of_fixed(),
+            _ => None,
+        }
+    }
+
+    /// What fixed point has no room for, where all sizes are legal.
+    fn fault_of_fixed(&self) -> Option<Fault> {
+        let cols = self.shape.cols;
+        if cols > MAX_FIXED_COLUMNS {
+            return Some(Fault::Columns(cols));
+        }
+        if !DIGITS.contains(&self.digits) {
+            return Some(Fault::Digits(self.digits));
+        }
+        let index = self.x[..cols].iter().position(|x| !x.is_finite())?;
+        Some(Fault::NotFinite { index, value: self.x[index] })
     }
 
     /// Outputs that the call must write: the first so many elements of the output buffer.
     pub fn outputs(&self) -> usize {
         if self.operation.is_matrix() { self.shape.rows } else { self.out_len }
+    }
+}
+
+/// Why a call must be refused.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// A buffer is too short, the stride too small, or a product overflows.
+    Sizes,
+    /// More columns than [`MAX_FIXED_COLUMNS`].
+    Columns(usize),
+    /// Another number of digits than those of [`DIGITS`].
+    Digits(u8),
+    /// An activation that no fixed point has.
+    NotFinite {
+        /// The first such element of x.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sizes => f.write_str("wrong sizes"),
+            Self::Columns(columns) => write!(f, "{columns} columns, where {MAX_FIXED_COLUMNS} are the most,"),
+            Self::Digits(digits) => write!(f, "{digits} digits"),
+            Self::NotFinite { index, value } => {
+                write!(f, "activations that are not finite (x[{index}] is {value})")
+            }
+        }
     }
 }

@@ -84,8 +84,8 @@ struct Miss {
 }
 
 fn judge_rows(rows: &[RowTruth], output: &[u32], judgement: &mut Judgement) {
-    let mut misses: [(Rung, Vec<Miss>); 4] =
-        [Rung::ExactRegime, Rung::Flat, Rung::Bound, Rung::Special].map(|rung| (rung, Vec::new()));
+    let mut misses = [Rung::BitExact, Rung::ExactRegime, Rung::Flat, Rung::Bound, Rung::Special]
+        .map(|rung| (rung, Vec::<Miss>::new()));
     for (row, (truth, &bits)) in rows.iter().zip(output).enumerate() {
         let got = f32::from_bits(bits);
         for demand in demands(truth, got) {
@@ -122,7 +122,8 @@ impl Demand<'_> {
             RowTruth::Nan => "NaN".to_owned(),
             RowTruth::Infinite(infinity) => format!("{infinity}"),
             RowTruth::NotFinite => "NaN or infinite".to_owned(),
-            RowTruth::Near { exact, .. } => {
+            RowTruth::Fixed { bits, .. } if self.rung == Rung::BitExact => show(Operation::Gemv, *bits),
+            RowTruth::Near { exact, .. } | RowTruth::Fixed { exact, .. } => {
                 let nearest = show(Operation::Gemv, exact.to_f32().to_bits());
                 format!(
                     "within {:e} of {nearest}; error {:e}, {:.1} ulp",
@@ -144,17 +145,25 @@ fn demands(truth: &RowTruth, got: f32) -> Vec<Demand<'_>> {
         RowTruth::Infinite(infinity) => vec![plain(Rung::Special, got == infinity)],
         RowTruth::NotFinite => vec![plain(Rung::Special, !got.is_finite())],
         RowTruth::MayOverflow => Vec::new(),
-        RowTruth::Near { exact, bound, flat } => {
-            let error = if got.is_finite() { exact.distance(got) } else { f64::INFINITY };
-            let ulp = ulp(exact);
-            let within = |rung, bound| Demand { rung, truth, met: error <= bound, error, bound, ulp };
-            let mut demands = vec![within(Rung::Bound, bound)];
-            if flat {
-                demands.push(within(Rung::Flat, FLAT_BOUND));
-            }
+        RowTruth::Near { exact, bound, flat } => near(truth, got, exact, bound, flat),
+        RowTruth::Fixed { bits, exact, bound, flat } => {
+            let mut demands = near(truth, got, exact, bound, flat);
+            demands.push(plain(Rung::BitExact, got.to_bits() == bits));
             demands
         }
     }
+}
+
+/// Rung 5, and rung 4 where it applies.
+fn near(truth: &RowTruth, got: f32, exact: Wide, bound: f64, flat: bool) -> Vec<Demand<'_>> {
+    let error = if got.is_finite() { exact.distance(got) } else { f64::INFINITY };
+    let ulp = ulp(exact);
+    let within = |rung, bound| Demand { rung, truth, met: error <= bound, error, bound, ulp };
+    let mut demands = vec![within(Rung::Bound, bound)];
+    if flat {
+        demands.push(within(Rung::Flat, FLAT_BOUND));
+    }
+    demands
 }
 
 /// The distance of f32 neighbours at the magnitude of `exact`.

@@ -20,7 +20,7 @@ pub trait Kernel: Sync {
         &[]
     }
 
-    /// Whether wrong sizes are refused with [`Outcome::Refused`]. A kernel that leaves this to its caller says `false`
+    /// Whether wrong sizes, and an x that `gemv_fixed` cannot round, are refused with [`Outcome::Refused`]. A kernel that leaves this to its caller says `false`
     /// and is sent legal sizes only.
     fn refuses_wrong_sizes(&self) -> bool {
         true
@@ -134,6 +134,24 @@ pub enum Arguments<'a> {
         /// Bytes from one row to the next.
         row_stride: usize,
     },
+    /// `y[r]` = sum of `weight[r, c] * x[c]`, with x rounded to fixed point: docs/format.md. A kernel rounds x for itself, so that
+    /// the rounding is checked too, and refuses what it cannot round: elements that are not finite.
+    GemvFixed {
+        /// Rows of whole blocks, `row_stride` bytes apart.
+        packed: &'a [u8],
+        /// `cols` activations.
+        x: &'a [f32],
+        /// Base-256 digits that each activation is rounded to, 1 to 4.
+        digits: usize,
+        /// `rows` results.
+        y: &'a mut [f32],
+        /// Rows.
+        rows: usize,
+        /// Columns, 2^22 at most.
+        cols: usize,
+        /// Bytes from one row to the next.
+        row_stride: usize,
+    },
 }
 
 /// What a kernel says of a call. The values are those of the C ABI.
@@ -143,7 +161,7 @@ pub enum Outcome {
     Done = 0,
     /// This kernel does not do that operation, or not with scales.
     Unsupported = 1,
-    /// The sizes are wrong; no memory was touched.
+    /// The sizes are wrong, or x is not finite where it must be; nothing was written.
     Refused = 2,
 }
 

@@ -1,7 +1,7 @@
 //! The words that cases, kernels and oracles share: operations, buffers and shapes.
 
 use std::fmt;
-use std::ops::{Index, IndexMut};
+use std::ops::{Index, IndexMut, RangeInclusive};
 use std::str::FromStr;
 
 /// What a kernel computes. docs/format.md defines each.
@@ -15,11 +15,13 @@ pub enum Operation {
     Dequantize,
     /// Matrix-vector product in f32, with or without scales.
     Gemv,
+    /// Matrix-vector product in fixed point: x rounded to digits, integer sums, one rounding at the end.
+    GemvFixed,
 }
 
 impl Operation {
     /// Every operation, in the order of reports.
-    pub const ALL: [Self; 4] = [Self::Unpack, Self::Lut, Self::Dequantize, Self::Gemv];
+    pub const ALL: [Self; 5] = [Self::Unpack, Self::Lut, Self::Dequantize, Self::Gemv, Self::GemvFixed];
 
     /// The name in cases, options and reports.
     pub const fn name(self) -> &'static str {
@@ -28,12 +30,23 @@ impl Operation {
             Self::Lut => "lut",
             Self::Dequantize => "dequantize",
             Self::Gemv => "gemv",
+            Self::GemvFixed => "gemv_fixed",
         }
     }
 
     /// Whether the operation has rows and a stride; the others work on one vector.
     pub const fn is_matrix(self) -> bool {
+        matches!(self, Self::Gemv | Self::GemvFixed)
+    }
+
+    /// Whether a case may choose between scales and none.
+    pub const fn may_be_scaled(self) -> bool {
         matches!(self, Self::Gemv)
+    }
+
+    /// Whether x is rounded to a number of digits that the case states.
+    pub const fn has_digits(self) -> bool {
+        matches!(self, Self::GemvFixed)
     }
 
     /// The buffers that the operation reads.
@@ -42,7 +55,7 @@ impl Operation {
             (Self::Unpack, _) => &[Buffer::Packed],
             (Self::Lut, _) => &[Buffer::Codes],
             (Self::Dequantize, _) => &[Buffer::Packed, Buffer::Scales],
-            (Self::Gemv, false) => &[Buffer::Packed, Buffer::X],
+            (Self::Gemv, false) | (Self::GemvFixed, _) => &[Buffer::Packed, Buffer::X],
             (Self::Gemv, true) => &[Buffer::Packed, Buffer::Scales, Buffer::X],
         }
     }
@@ -64,7 +77,7 @@ impl fmt::Display for Operation {
 
 /// A word that names no operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an operation; the operations are unpack, lut, dequantize and gemv")]
+#[error("`{0}` is not an operation; the operations are unpack, lut, dequantize, gemv and gemv_fixed")]
 pub struct UnknownOperation(String);
 
 impl FromStr for Operation {
@@ -86,7 +99,7 @@ pub enum Buffer {
     Scales,
     /// Activations, f32.
     X,
-    /// Whatever the operation writes: codes (`unpack`), weights (`lut`, `dequantize`) or y (`gemv`).
+    /// Whatever the operation writes: codes (`unpack`), weights (`lut`, `dequantize`) or y (`gemv`, `gemv_fixed`).
     Out,
 }
 
@@ -135,6 +148,12 @@ pub const BLOCK_ELEMENTS: usize = 256;
 
 /// Packed bytes of a block.
 pub const BLOCK_BYTES: usize = 64;
+
+/// The digits that x of a `gemv_fixed` may be rounded to.
+pub const DIGITS: RangeInclusive<u8> = 1..=4;
+
+/// The most columns of a `gemv_fixed`.
+pub const MAX_FIXED_COLUMNS: usize = 1 << 22;
 
 /// The dimensions of a call. A vector operation is a single row of `cols` elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,18 +3,24 @@
 //! The oracle decodes the format for itself, from docs/format.md, and calls nothing of `qk256-kernels`.
 
 mod exact;
+mod fixed;
 
 pub use exact::{ExactSum, Wide};
+pub use fixed::{FLAT_FIXED_COLUMNS, FLAT_FIXED_X, FLAT_FIXED_Y};
 
 use crate::inputs::Inputs;
 use crate::operation::{BLOCK_ELEMENTS, Operation};
 use exact::{power_of_two, split};
+use fixed::FixedPoint;
 
 /// Bytes of a row element in a packed row: four codes a byte, least significant bits first.
 const CODES_PER_BYTE: usize = 4;
 
 /// The unit roundoff of f32.
 const UNIT_ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
+
+/// What bounds are raised by: they are computed in f64, which rounds them.
+const SLACK: f64 = 1.0 + 1e-6;
 
 /// Sums of absolute terms above this may overflow in some order of operations.
 const OVERFLOW_GUARD: f64 = f32::MAX as f64 / 4.0;
@@ -30,11 +36,11 @@ pub const FLAT_COLUMNS: usize = 2048;
 pub enum Expected {
     /// The very bits, any NaN for a NaN: codes (widened) or f32 bits.
     Bits(Vec<u32>),
-    /// One demand for each row of a gemv.
+    /// One demand for each row of a product.
     Rows(Vec<RowTruth>),
 }
 
-/// What is demanded of one row of a gemv, by the strictest rung that applies.
+/// What is demanded of one row of a product, by the strictest rung that applies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RowTruth {
     /// Rung 2: no order of summation rounds, so the result is this, zeros of either sign alike.
@@ -57,6 +63,18 @@ pub enum RowTruth {
     },
     /// Some order of operations may overflow: nothing is demanded of the value.
     MayOverflow,
+    /// Rung 1: the very bits. Whoever has them is within the bounds as well: these are theorems, held beside the bits so
+    /// that a wrong definition cannot pass for a right one.
+    Fixed {
+        /// The bits of the sum in fixed point.
+        bits: u32,
+        /// The exact sum, of x as it was before it was rounded.
+        exact: Wide,
+        /// Rung 5: what rounding x and y may come to; infinite where y overflows.
+        bound: f64,
+        /// Whether rung 4 applies too.
+        flat: bool,
+    },
 }
 
 /// Computes what a call with these legal inputs must give.
@@ -83,6 +101,11 @@ pub fn expected(inputs: &Inputs) -> Expected {
         }
         Operation::Gemv => {
             Expected::Rows((0..inputs.shape.rows).map(|row| Row::of(inputs, row).truth()).collect())
+        }
+        Operation::GemvFixed => {
+            let x = FixedPoint::of(&inputs.x[..inputs.shape.cols], inputs.digits);
+            let truth = |row| x.truth(Row::of(inputs, row).packed);
+            Expected::Rows((0..inputs.shape.rows).map(truth).collect())
         }
     }
 }
@@ -250,12 +273,10 @@ impl Terms {
         let roundings = columns as f64 + if scaled { 2.0 } else { 0.0 };
         let nu = roundings * UNIT_ROUNDOFF;
         let underflow = if scaled { columns as f64 * power_of_two(-149) } else { 0.0 };
-        // The sum of absolute terms is itself a rounded f64 sum.
-        let slack = 1.0 + 1e-6;
         if nu >= 1.0 {
             return f64::INFINITY;
         }
-        (nu / (1.0 - nu) * (self.absolute + underflow) + underflow) * slack
+        (nu / (1.0 - nu) * (self.absolute + underflow) + underflow) * SLACK
     }
 }
 

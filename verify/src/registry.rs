@@ -1,6 +1,6 @@
 //! Every kernel of this project, declared once: checks, properties, fuzz targets and benchmarks derive from this table.
 
-use qk256_kernels::{Kernels, Level, Matrix, SizeError};
+use qk256_kernels::{Activations, Digits, Kernels, Level, Matrix, SizeError};
 
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
@@ -14,12 +14,20 @@ struct Own {
     kernels: Option<Kernels>,
 }
 
-/// The kernels of `qk256-kernels`: every level for every operation, whether this CPU has it or not.
+/// The kernels of `qk256-kernels`: every level for every operation that it has code of its own for, whether this CPU can
+/// run it or not.
 pub fn kernels() -> Vec<Box<dyn Kernel>> {
     let levels = |operation| {
-        Level::ALL.iter().map(move |&level| Own { level, operation, kernels: Kernels::new(level).ok() })
+        let levels = Level::ALL.iter().filter(move |&&level| has_own_code(level, operation));
+        levels.map(move |&level| Own { level, operation, kernels: Kernels::new(level).ok() })
     };
     Operation::ALL.into_iter().flat_map(levels).map(|own| Box::new(own) as Box<dyn Kernel>).collect()
+}
+
+/// Whether a level does an operation with code of its own. AVX-VNNI has an instruction for sums of integers; all else is
+/// done by the kernels of `avx2`, which need no second check.
+pub fn has_own_code(level: Level, operation: Operation) -> bool {
+    level != Level::AvxVnni || operation == Operation::GemvFixed
 }
 
 /// The name of the normative kernels.
@@ -53,6 +61,14 @@ impl Kernel for Own {
                     None => Ok(matrix),
                 });
                 matrix.and_then(|matrix| kernels.gemv(&matrix, x, y))
+            }
+            Arguments::GemvFixed { packed, x, digits, y, rows, cols, row_stride } => {
+                let matrix = Matrix::new(packed, rows, cols, row_stride);
+                let (Ok(matrix), Some(x), Some(digits)) = (matrix, x.get(..cols), Digits::new(digits)) else {
+                    return Outcome::Refused;
+                };
+                let Ok(x) = Activations::new(x, digits) else { return Outcome::Refused };
+                kernels.gemv_fixed(&matrix, &x, y)
             }
         })
     }

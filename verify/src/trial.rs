@@ -36,12 +36,12 @@ pub struct Harness {
 pub struct Prepared {
     case: Case,
     inputs: Inputs,
-    /// `None` for wrong sizes, which must be refused.
+    /// `None` for wrong sizes, and for whatever else must be refused.
     expected: Option<Expected>,
 }
 
 impl Prepared {
-    /// Whether the sizes are legal. Otherwise the only right answer is a refusal.
+    /// Whether the call is legal. Otherwise the only right answer is a refusal.
     pub fn is_legal(&self) -> bool {
         self.expected.is_some()
     }
@@ -129,7 +129,7 @@ impl Harness {
         let inputs = &prepared.inputs;
         let mut trial = fault::on_record(&record, || match &prepared.expected {
             Some(expected) => self.examine_legal(kernel, inputs, expected),
-            None => self.examine_wrong_sizes(kernel, inputs),
+            None => self.examine_illegal(kernel, inputs),
         });
         if let Some(first) = trial.first.take().filter(|_| inputs.threads > 1) {
             self.examine_threads(kernel, inputs, &first, &record, &mut trial);
@@ -177,7 +177,7 @@ impl Harness {
                 return trial;
             }
             Some(Outcome::Refused) => {
-                trial.fail(Failure { rung: Rung::Sizes, detail: "legal sizes are refused".to_owned() });
+                trial.fail(Failure { rung: Rung::Sizes, detail: "a legal call is refused".to_owned() });
                 return trial;
             }
             None => return trial,
@@ -242,8 +242,9 @@ impl Harness {
         }
     }
 
-    fn examine_wrong_sizes(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> Trial {
+    fn examine_illegal(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> Trial {
         let mut trial = Trial::default();
+        let fault = inputs.fault().expect("what is legal has a result");
         if !kernel.refuses_wrong_sizes() {
             trial.skipped = Some("the kernel leaves sizes to its caller");
             return trial;
@@ -253,7 +254,7 @@ impl Harness {
             trial.take_call(&call);
             trial.rungs.add(Rung::Sizes, 1);
             if call.outcome == Some(Outcome::Done) {
-                trial.fail(Failure { rung: Rung::Sizes, detail: "wrong sizes are accepted".to_owned() });
+                trial.fail(Failure { rung: Rung::Sizes, detail: format!("{fault} are accepted") });
             }
         }
         trial

@@ -3,6 +3,7 @@
 //! Facts that must hold are asserted; the others are shown as they come out. A number on the command line multiplies the
 //! rows of the table of the flat bound.
 
+mod fixed;
 mod flat;
 mod orders;
 
@@ -19,6 +20,7 @@ fn main() {
     spacing();
     either_or();
     flat::print(factor);
+    fixed::print();
     orders::print();
 }
 

@@ -5,7 +5,7 @@
 
 use qk256_verify::case::{Case, Regime};
 use qk256_verify::inputs::Inputs;
-use qk256_verify::operation::{BLOCK_ELEMENTS, Operation, PerBuffer, Shape};
+use qk256_verify::operation::{BLOCK_ELEMENTS, DIGITS, Operation, PerBuffer, Shape};
 use qk256_verify::oracle::{self, Expected, RowTruth};
 use rand_core::Rng;
 
@@ -146,6 +146,7 @@ impl Tally {
                 RowTruth::Near { .. } => self.near += 1,
                 RowTruth::MayOverflow => self.free += 1,
                 RowTruth::Nan | RowTruth::Infinite(_) | RowTruth::NotFinite => self.special += 1,
+                RowTruth::Fixed { .. } => unreachable!("a gemv is in f32"),
             }
             let row = Row::of(inputs, at);
             for scaling in SCALINGS {
@@ -163,7 +164,7 @@ impl Tally {
             RowTruth::Nan => got.is_nan(),
             RowTruth::Infinite(infinity) => got == infinity,
             RowTruth::NotFinite => !got.is_finite(),
-            RowTruth::MayOverflow => true,
+            RowTruth::MayOverflow | RowTruth::Fixed { .. } => true,
             RowTruth::Near { exact, bound, .. } => {
                 let share = exact.distance(got) / bound;
                 if share > self.worst {
@@ -284,6 +285,7 @@ fn one_row(x: Vec<f32>, code: u8, scales: Option<Vec<f32>>) -> Inputs {
         out_len: 1,
         offset: PerBuffer::default(),
         threads: 1,
+        digits: *DIGITS.end(),
         flat: false,
     }
 }

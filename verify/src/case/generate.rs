@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::{Case, Codes, Patch, Regime};
-use crate::operation::{Buffer, Operation};
+use crate::operation::{Buffer, DIGITS, Operation};
 
 /// Rows times columns of a drawn case stay below this, so that a case takes well under a millisecond.
 const MAX_ELEMENTS: usize = 1 << 17;
@@ -34,14 +34,19 @@ pub fn from_seed(operation: Operation, seed: u64, index: u64) -> Case {
 }
 
 impl Case {
-    /// A case with legal sizes. `scaled` matters to gemv only.
+    /// A case with legal sizes. `scaled` matters to gemv only. The x of a few cases of `gemv_fixed` is not finite, which
+    /// makes them cases that must be refused.
     ///
     /// # Errors
     /// None in practice: bytes that have run out read as zero.
     pub fn draw(operation: Operation, scaled: bool, u: &mut Unstructured<'_>) -> Result<Self> {
         let mut case = Self::shaped(operation, scaled, u)?;
         case.codes = if once_in(4, u)? { *u.choose(&Codes::ALL)? } else { Codes::Random };
-        case.regime = *u.choose(&Regime::ALL)?;
+        case.regime = *u.choose(Regime::drawn(operation))?;
+        if case.regime == Regime::Extreme && once_in(2, u)? {
+            // The code that kernels raise the most: only with it do narrow sums overflow.
+            case.codes = Codes::Uniform(3);
+        }
         case.seed = u64::from(u.arbitrary::<u32>()?);
         if once_in(32, u)? {
             case.threads = 2;
@@ -66,7 +71,8 @@ impl Case {
         Ok(case)
     }
 
-    /// A case with at least one wrong size: a short buffer, a small stride or a product that wraps.
+    /// A case with at least one wrong size: a short buffer, a small stride or a product that wraps; or, of `gemv_fixed`, with
+    /// an x that is not finite.
     ///
     /// # Errors
     /// As [`draw`](Self::draw).
@@ -74,7 +80,11 @@ impl Case {
         let mut case = Self::shaped(operation, scaled, u)?;
         case.cols = case.cols.max(1);
         case.rows = case.rows.max(1);
-        let faults = if operation.is_matrix() { 4 } else { 0 };
+        let faults = match operation {
+            Operation::GemvFixed => 5,
+            Operation::Gemv => 4,
+            _ => 0,
+        };
         match u.int_in_range(0..=faults)? {
             0 | 1 => case.shorten_one(u)?,
             2 => {
@@ -91,10 +101,14 @@ impl Case {
                     case.stride = -(1 + u.int_in_range(row_bytes as i64..=2 * row_bytes as i64)?);
                 }
             }
-            _ => {
+            4 => {
                 let huge = [usize::MAX, usize::MAX - 255, 1 << 63, 1 << 62, (1 << 62) + 1, 1 << 58];
                 let huge = *u.choose(&huge)?;
                 if u.ratio(1, 2)? { case.rows = huge } else { case.cols = huge }
+            }
+            _ => {
+                let index = u.int_in_range(0..=case.cols - 1)?;
+                case.patches.push(Patch { buffer: Buffer::X, index, bits: vec![*u.choose(&NOT_FINITE)?] });
             }
         }
         Ok(case)
@@ -104,10 +118,13 @@ impl Case {
         let cols = edge_length(u)?;
         let mut case = Self::new(operation, 1, cols);
         if operation.is_matrix() {
-            case.scaled = scaled;
+            case.scaled = scaled && operation.may_be_scaled();
             let rows = edge_rows(u)?;
             case.rows = rows.min((MAX_ELEMENTS / cols.max(1)).max(1));
             case.stride = edge_stride(case.rows, case.shape().row_bytes(), u)?;
+        }
+        if operation.has_digits() {
+            case.digits -= u.int_in_range(0..=DIGITS.end() - DIGITS.start())?;
         }
         Ok(case)
     }
@@ -177,6 +194,9 @@ const EDGE_BITS: [u32; 14] = [
     0x7fc0_0000,
     0x7f80_0001,
 ];
+
+/// Infinities and NaN, quiet and signalling, of either sign.
+const NOT_FINITE: [u32; 6] = [0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xffff_ffff];
 
 /// Whether an event that comes about once in `n` draws does. Never where the bytes have run out, so that few bytes make a
 /// plain case.

@@ -63,6 +63,7 @@ impl Case {
             out_len: len(Buffer::Out)?,
             offset: self.offset,
             threads: self.threads,
+            digits: self.digits,
             flat: self.is_flat(),
         };
         for &buffer in self.operation.inputs(self.scaled) {
@@ -167,10 +168,10 @@ impl Case {
     fn x(&self, len: usize) -> Vec<f32> {
         let mut rng = self.stream(Buffer::X);
         let needed = self.cols.min(len);
-        let mut x: Vec<f32> = if self.regime == Regime::OneHot {
-            one_hot(needed, &mut rng)
-        } else {
-            (0..needed).map(|_| self.regime.activation(self.cols, rng.next_u64())).collect()
+        let mut x: Vec<f32> = match self.regime {
+            Regime::OneHot => one_hot(needed, &mut rng),
+            Regime::Extreme => extreme(needed, self.digits, &mut rng),
+            regime => (0..needed).map(|_| regime.activation(self.cols, rng.next_u64())).collect(),
         };
         if self.regime == Regime::Special {
             sprinkle(&mut x, &mut rng);
@@ -246,13 +247,13 @@ impl Regime {
             }
             Self::Wide => wide(draw, 60),
             Self::Subnormal => f32::from_bits(draw as u32 & 0x807f_ffff),
-            Self::OneHot | Self::Raw => 0.0,
+            Self::OneHot | Self::Extreme | Self::Raw => 0.0,
         }
     }
 
     fn scale(self, draw: u64) -> f32 {
         match self {
-            Self::Unit => 1.0,
+            Self::Unit | Self::Extreme => 1.0,
             Self::Ten | Self::Special => f32::from_bits(0x3c00_0000 + (draw as u32 & 0x01ff_ffff)),
             Self::Integer => {
                 let (exponent, sign) = ((draw as u32 & 3) << 23, draw as u32 & 0x8000_0000);
@@ -304,6 +305,29 @@ fn one_hot(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     x
 }
 
+/// Integers whose digits are as large as they get, times one power of two. One in sixteen has the other sign, one the other
+/// digits.
+fn extreme(len: usize, digits: u8, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let bits = 8 * i32::from(digits);
+    let ones = |digits: u8| (0..digits).fold(0, |all, _| all << 8 | 1_i64);
+    let high = 127 << (bits - 8);
+    // 127 everywhere, and -128 everywhere but on top. An f32 has 24 bits: of four digits the lowest cannot be 127 as well.
+    let room = !0 << (bits - f32::MANTISSA_DIGITS as i32).max(0);
+    let integers = [(127 * ones(digits)) & room, high - 128 * ones(digits - 1)];
+    // From that of the smallest f32 to that at which the largest integer is still below 2^128.
+    let (choice, exponents) = (rng.next_u64(), (129 - bits + 149 + 1) as u64);
+    let exponent = ((choice >> 32) % exponents) as i32 - 149;
+    let (first, negated) = ((choice & 1) as usize, choice & 2 != 0);
+    let integer = |draw: u64| match draw % 16 {
+        0 => -integers[first],
+        1 => integers[1 - first],
+        _ => integers[first],
+    };
+    let value =
+        |draw| (integer(draw) as f64 * 2_f64.powi(exponent)) as f32 * if negated { -1.0 } else { 1.0 };
+    (0..len).map(|_| value(rng.next_u64())).collect()
+}
+
 /// Values that ordinary data never hold.
 const SPECIALS: [f32; 8] = [
     f32::NAN,
@@ -343,6 +367,8 @@ mod tests {
         assert_eq!(share(Regime::Unit, |i| i.flat && i.x.iter().all(|x| x.abs() <= 0.5)), 400);
         assert_eq!(share(Regime::Integer, |i| i.x.iter().chain(&scales(i)).all(|v| v.fract() == 0.0)), 400);
         assert_eq!(share(Regime::OneHot, |i| i.x.iter().filter(|x| x.to_bits() != 0).count() <= 1), 400);
+        let extremes = |i: &Inputs| i.x.iter().all(|x| x.is_finite() && *x != 0.0);
+        assert_eq!(share(Regime::Extreme, extremes), 400);
         assert_eq!(share(Regime::Subnormal, |i| i.x.iter().all(|x| x.abs() < f32::MIN_POSITIVE)), 400);
         for (regime, least) in [(Regime::Special, 100), (Regime::OneHot, 20)] {
             let odd = share(regime, |i| i.x.iter().any(|x| !x.is_finite()));

@@ -4,7 +4,7 @@
 //! tail keeps the bug.
 
 use super::{Case, Codes, Patch, Regime};
-use crate::operation::{Buffer, PerBuffer};
+use crate::operation::{Buffer, DIGITS, PerBuffer};
 
 /// Calls of the predicate that a shrink may take.
 const MAX_EVALUATIONS: usize = 2_000;
@@ -49,7 +49,8 @@ fn candidates(case: &Case) -> Vec<Case> {
         with(&|c| c.cols = cols as usize);
         with(&|c| c.cut_front(cols as usize));
     }
-    with(&|c| c.scaled = c.scaled && !c.operation.is_matrix());
+    with(&|c| c.scaled = c.scaled && !c.operation.may_be_scaled());
+    with(&|c| c.digits -= u8::from(c.operation.has_digits() && c.digits > *DIGITS.start()));
     with(&|c| c.threads = 1);
     with(&|c| c.offset = PerBuffer::default());
     with(&|c| c.spare = PerBuffer::default());
@@ -91,7 +92,7 @@ fn candidates(case: &Case) -> Vec<Case> {
 }
 
 /// Regimes in the order in which a reader takes them in.
-const SIMPLEST_FIRST: [Regime; 8] = [
+const SIMPLEST_FIRST: [Regime; 9] = [
     Regime::Unit,
     Regime::Integer,
     Regime::Raw,
@@ -100,6 +101,7 @@ const SIMPLEST_FIRST: [Regime; 8] = [
     Regime::Wide,
     Regime::Subnormal,
     Regime::Special,
+    Regime::Extreme,
 ];
 
 fn simpler_than<T: Copy + PartialEq>(now: T, order: &[T]) -> impl Iterator<Item = T> {
@@ -204,6 +206,15 @@ mod tests {
             smallest(start, |case| case.cols > 256 && case.scaled && case.offset[Buffer::X] > 2),
             "gemv rows=0 cols=257 scaled offset.x=3 regime=unit seed=0"
         );
+    }
+
+    #[test]
+    fn digits_go_one_by_one_as_far_as_the_failure_stays() {
+        let start = "gemv_fixed rows=9 cols=700 digits=4 regime=ten seed=5";
+        for (least, end) in [(1, "digits=1"), (3, "digits=3")] {
+            let smallest = smallest(start, |case| case.digits >= least && case.cols > 2);
+            assert_eq!(smallest, format!("gemv_fixed rows=0 cols=3 {end} regime=unit seed=0"));
+        }
     }
 
     #[test]

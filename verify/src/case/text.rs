@@ -12,7 +12,7 @@ use std::str::FromStr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::{Case, Codes, Patch, Regime};
-use crate::operation::{Buffer, Operation, UnknownOperation};
+use crate::operation::{Buffer, DIGITS, Operation, UnknownOperation};
 use crate::weights::TensorRows;
 
 impl fmt::Display for Case {
@@ -22,6 +22,9 @@ impl fmt::Display for Case {
             write!(f, "{} rows={} cols={}", self.operation, self.rows, self.cols)?;
         } else {
             write!(f, "{} len={}", self.operation, self.cols)?;
+        }
+        if self.operation.has_digits() {
+            write!(f, " digits={}", self.digits)?;
         }
         if self.scaled && !plain.scaled {
             f.write_str(" scaled")?;
@@ -120,7 +123,7 @@ impl Parser {
         let unknown = || ParseError::Word(word.to_owned(), operation);
         let (key, value) = match word.split_once('=') {
             Some(pair) => pair,
-            None if word == "scaled" && matrix => {
+            None if word == "scaled" && operation.may_be_scaled() => {
                 self.case.scaled = true;
                 return Ok(());
             }
@@ -133,8 +136,9 @@ impl Parser {
             "stride" if matrix => {
                 self.case.stride = number(word, value, "stride is a signed number of bytes")?
             }
+            "digits" if operation.has_digits() => self.case.digits = digits(word, value)?,
             "codes" => self.case.codes = named(word, value, &Codes::ALL, Codes::name, CODES)?,
-            "regime" => self.case.regime = named(word, value, &Regime::ALL, Regime::name, REGIMES)?,
+            "regime" => self.case.regime = named(word, value, Regime::ALL, Regime::name, REGIMES)?,
             "seed" => self.case.seed = number(word, value, "seed is a 64-bit number")?,
             "threads" => self.case.threads = number(word, value, "threads is a number from 1 to 8")?,
             "tensor" if !value.is_empty() => self.tensor = Some(unescaped(word, value)?),
@@ -217,7 +221,7 @@ impl Parser {
 }
 
 const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp";
-const REGIMES: &str = "regime is one of unit, ten, integer, onehot, wide, subnormal, special, raw";
+const REGIMES: &str = "regime is one of unit, ten, integer, onehot, wide, subnormal, special, raw, extreme";
 
 fn value_error(word: &str, expected: &'static str) -> ParseError {
     ParseError::Value { word: word.to_owned(), expected }
@@ -227,6 +231,13 @@ fn number<T: FromStr>(word: &str, value: &str, expected: &'static str) -> Result
     // Rust takes a plus sign; here a number has one spelling.
     let digits = if value.starts_with('+') { "" } else { value };
     digits.parse().map_err(|_| value_error(word, expected))
+}
+
+fn digits(word: &str, value: &str) -> Result<u8, ParseError> {
+    let expected = "digits is a number from 1 to 4";
+    number(word, value, expected).and_then(|digits| {
+        if DIGITS.contains(&digits) { Ok(digits) } else { Err(value_error(word, expected)) }
+    })
 }
 
 fn named<T: Copy>(
@@ -265,10 +276,17 @@ mod tests {
             "lut len=1 offset.codes=31 spare.codes=-1 codes=all3 regime=raw seed=1 patch.codes.0=ff",
             "dequantize len=257 offset.out=7 regime=special seed=18446744073709551615 patch.scales.1=7fc00001ff800000",
             "gemv rows=3 cols=300 scaled stride=-64 spare.out=2 tensor=a%20b%25%F0%9F%98%80 row=7 regime=ten seed=2 threads=8",
+            "gemv_fixed rows=3 cols=300 digits=2 stride=7 offset.x=1 regime=extreme seed=9 patch.x.0=00000001",
         ] {
             let case: Case = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
             assert_eq!(case.to_string(), line);
         }
+    }
+
+    #[test]
+    fn digits_left_out_are_four_and_are_written_all_the_same() {
+        let case: Case = "gemv_fixed rows=1 cols=2".parse().expect("the case parses");
+        assert_eq!(case.to_string(), "gemv_fixed rows=1 cols=2 digits=4 regime=unit seed=0");
     }
 
     #[test]
@@ -289,6 +307,11 @@ mod tests {
             ("gemv rows=1 cols=1 threads=9", "from 1 to 8"),
             ("gemv rows=1 cols=1 offset.x=8", "0 to 7 for f32"),
             ("gemv rows=1 cols=1 regime=odd", "unit, ten"),
+            ("gemv rows=1 cols=1 digits=4", "`digits=4` is not a word of a gemv case"),
+            ("gemv_fixed rows=1 cols=1 scaled", "`scaled` is not a word of a gemv_fixed case"),
+            ("gemv_fixed rows=1 cols=1 digits=0", "from 1 to 4"),
+            ("gemv_fixed rows=1 cols=1 digits=5", "from 1 to 4"),
+            ("gemv_fixed rows=1 cols=1 patch.scales.0=00000000", "`scales` of a gemv_fixed case"),
         ] {
             let error = line.parse::<Case>().expect_err(line).to_string();
             assert!(error.contains(part), "`{line}` must name {part}: {error}");

@@ -11,7 +11,8 @@ use crate::operation::{Operation, Shape};
 /// Bytes to which every buffer is aligned: a cache line.
 const ALIGNMENT: usize = 64;
 
-/// Data and plain (not guarded) memory for repeated calls of kernels of one operation.
+/// Data and plain (not guarded) memory for repeated calls of kernels of one operation. That of `gemv_fixed` can time kernels of
+/// `gemv` too: the same product of the same data.
 #[derive(Debug)]
 pub struct Workload {
     case: Case,
@@ -32,10 +33,19 @@ impl Workload {
     /// If a buffer would be larger than [`MAX_BUFFER_BYTES`](crate::case::MAX_BUFFER_BYTES).
     pub fn new(operation: Operation, rows: usize, cols: usize, scaled: bool) -> Self {
         let mut case = Case::new(operation, if operation.is_matrix() { rows } else { 1 }, cols);
-        case.scaled |= scaled && operation == Operation::Gemv;
+        case.scaled |= scaled && operation.may_be_scaled();
+        Self::of(case)
+    }
+
+    /// A case, laid out; its offsets and threads do not matter.
+    ///
+    /// # Panics
+    /// If the case has no data without weights, or none that is legal.
+    pub fn of(case: Case) -> Self {
         let inputs = case.materialize(None).unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert!(inputs.is_legal(), "{case}: {} must be refused", inputs.fault().expect("it is not legal"));
         let out_len = |byte_codes| if byte_codes { inputs.out_len } else { 0 };
-        let writes_codes = operation == Operation::Unpack;
+        let writes_codes = case.operation == Operation::Unpack;
         Self {
             shape: inputs.shape,
             packed: Aligned::new(&inputs.packed),
@@ -48,9 +58,27 @@ impl Workload {
         }
     }
 
-    /// The case of the calls: examine a kernel by it before it is timed.
+    /// The case of the calls: examine a kernel of its operation by it before it is timed.
     pub fn case(&self) -> &Case {
         &self.case
+    }
+
+    /// The case of the calls of `kernel`, which may be one of `gemv` where the workload's is of `gemv_fixed`: the same data.
+    ///
+    /// # Panics
+    /// If the workload is of another operation still.
+    pub fn case_for(&self, kernel: &dyn Kernel) -> Case {
+        let operation = self.operation_of(kernel);
+        let digits =
+            if operation.has_digits() { self.case.digits } else { Case::new(operation, 1, 1).digits };
+        Case { operation, digits, ..self.case.clone() }
+    }
+
+    fn operation_of(&self, kernel: &dyn Kernel) -> Operation {
+        let (own, other) = (self.case.operation, kernel.operation());
+        let same_product = (own, other) == (Operation::GemvFixed, Operation::Gemv);
+        assert!(own == other || same_product, "{kernel:?} is timed on another operation: `{}`", self.case);
+        other
     }
 
     /// Weights that a call works on.
@@ -71,12 +99,14 @@ impl Workload {
     /// that what ran earlier matters less.
     ///
     /// # Panics
-    /// If the kernel does not answer [`Outcome::Done`]: it was not checked on this case.
+    /// If the kernel does not answer [`Outcome::Done`]: it was not checked on this case. If it is of an operation that the
+    /// workload has no arguments for.
     pub fn time(&mut self, kernel: &dyn Kernel, calls: u64) -> Duration {
-        let mut done = calls == 1 || self.call(kernel) == Outcome::Done;
+        let operation = self.operation_of(kernel);
+        let mut done = calls == 1 || self.call(kernel, operation) == Outcome::Done;
         let time = cpu_time(|| {
             for _ in 0..calls {
-                done &= self.call(kernel) == Outcome::Done;
+                done &= self.call(kernel, operation) == Outcome::Done;
             }
         });
         assert!(done, "{kernel:?} does not do `{}`: check it before it is timed", self.case);
@@ -85,13 +115,13 @@ impl Workload {
 
     /// One call. The compiler does not know of which kernel, so it can neither drop nor move any of it.
     #[inline]
-    fn call(&mut self, kernel: &dyn Kernel) -> Outcome {
+    fn call(&mut self, kernel: &dyn Kernel, operation: Operation) -> Outcome {
         let packed = self.packed.get();
         let codes = self.codes_out.get_mut();
         let floats = self.floats_out.get_mut();
         let scales = self.scales.as_ref().map(Aligned::get);
         let shape = self.shape;
-        let arguments = match self.case.operation {
+        let arguments = match operation {
             Operation::Unpack => Arguments::Unpack { packed, codes },
             Operation::Lut => Arguments::Lut { codes: self.codes_in.get(), weights: floats },
             Operation::Dequantize => {
@@ -101,6 +131,15 @@ impl Workload {
                 packed,
                 scales,
                 x: self.x.get(),
+                y: floats,
+                rows: shape.rows,
+                cols: shape.cols,
+                row_stride: shape.row_stride,
+            },
+            Operation::GemvFixed => Arguments::GemvFixed {
+                packed,
+                x: self.x.get(),
+                digits: self.case.digits.into(),
                 y: floats,
                 rows: shape.rows,
                 cols: shape.cols,
@@ -171,6 +210,13 @@ mod tests {
                     assert_eq!((rows, cols, row_stride), (3, 300, 128));
                     assert_eq!(scales.map(<[f32]>::len), Some(6));
                 }
+                Arguments::GemvFixed { packed, x, digits, y, rows, cols, row_stride } => {
+                    aligned(packed.as_ptr() as usize);
+                    aligned(x.as_ptr() as usize);
+                    aligned(y.as_ptr() as usize);
+                    assert_eq!((packed.len(), x.len(), y.len()), (3 * 128, 300, 3));
+                    assert_eq!((digits, rows, cols, row_stride), (4, 3, 300, 128));
+                }
                 _ => return Outcome::Unsupported,
             }
             Outcome::Done
@@ -179,7 +225,7 @@ mod tests {
 
     #[test]
     fn buffers_start_at_cache_lines_and_are_as_long_as_the_shape_says() {
-        for operation in [Operation::Unpack, Operation::Gemv] {
+        for operation in [Operation::Unpack, Operation::Gemv, Operation::GemvFixed] {
             Workload::new(operation, 3, 300, true).time(&Inspector(operation), 2);
         }
     }
@@ -198,6 +244,7 @@ mod tests {
             (Operation::Dequantize, 1, 1024, false, 256 + 16 + 4096),
             (Operation::Gemv, 2, 512, false, 256 + 2048 + 8),
             (Operation::Gemv, 2, 512, true, 256 + 16 + 2048 + 8),
+            (Operation::GemvFixed, 2, 512, false, 256 + 2048 + 8),
         ] {
             let workload = Workload::new(operation, rows, cols, scaled);
             assert_eq!(workload.bytes(), bytes, "{}", workload.case());
@@ -214,5 +261,35 @@ mod tests {
                 + workload.codes_out.get().iter().filter(|&&code| code == u8::MAX).count();
             assert_eq!(unwritten, 0, "{kernel:?}");
         }
+    }
+
+    fn registered(operation: Operation) -> Box<dyn Kernel> {
+        let mut kernels = registry::kernels().into_iter();
+        let found = kernels.find(|own| own.name() == registry::SCALAR && own.operation() == operation);
+        found.expect("scalar kernels do everything")
+    }
+
+    #[test]
+    fn a_workload_of_gemv_fixed_times_gemv_on_the_same_data() {
+        let [fixed, gemv] = [Operation::GemvFixed, Operation::Gemv].map(registered);
+        let mut workload =
+            Workload::of("gemv_fixed rows=2 cols=300 digits=1 seed=7".parse().expect("a case"));
+        workload.time(fixed.as_ref(), 1);
+        let rounded = workload.floats_out.get().to_vec();
+        workload.time(gemv.as_ref(), 1);
+        for (fixed, float) in rounded.iter().zip(workload.floats_out.get()) {
+            assert!(fixed != float && (fixed - float).abs() < 2.0, "{fixed} and {float}");
+        }
+        let case = workload.case_for(gemv.as_ref());
+        assert_eq!(case.to_string(), "gemv rows=2 cols=300 regime=unit seed=7");
+        let [own, other] = [workload.case(), &case].map(|case| case.materialize(None).expect("it has data"));
+        assert_eq!((own.packed, own.x), (other.packed, other.x));
+    }
+
+    #[test]
+    #[should_panic(expected = "scalar gemv_fixed is timed on another operation: `gemv rows=2 cols=8")]
+    fn a_workload_of_gemv_has_no_digits_for_gemv_fixed() {
+        let fixed = registered(Operation::GemvFixed);
+        Workload::new(Operation::Gemv, 2, 8, false).time(fixed.as_ref(), 1);
     }
 }

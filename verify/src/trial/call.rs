@@ -151,6 +151,15 @@ impl Arena {
                 cols: inputs.shape.cols,
                 row_stride: inputs.shape.row_stride,
             },
+            Operation::GemvFixed => Arguments::GemvFixed {
+                packed: packed.bytes(),
+                x: x.floats(),
+                digits: inputs.digits.into(),
+                y: out.floats_mut(),
+                rows: inputs.shape.rows,
+                cols: inputs.shape.cols,
+                row_stride: inputs.shape.row_stride,
+            },
         }
     }
 

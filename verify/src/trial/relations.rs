@@ -1,8 +1,8 @@
-//! Metamorphic relations of gemv: inputs changed in a way whose effect on y is known exactly.
+//! Metamorphic relations of matrix-vector products: inputs changed in a way whose effect on y is known exactly.
 
 use crate::inputs::Inputs;
 use crate::judge::{same_bits, same_sum, show};
-use crate::operation::{BLOCK_ELEMENTS, Operation};
+use crate::operation::BLOCK_ELEMENTS;
 use crate::rung::{Failure, Rung};
 
 /// Changed inputs, and what the output must then be.
@@ -24,7 +24,7 @@ impl Relation {
     /// The relations that apply to these inputs.
     pub(super) fn of(inputs: &Inputs) -> Vec<Self> {
         let padding = padding(inputs);
-        if inputs.operation != Operation::Gemv {
+        if !inputs.operation.is_matrix() {
             return padding.into_iter().collect();
         }
         [padding, Some(complement(inputs)), power_of_two(inputs), row_order(inputs)]
@@ -93,7 +93,8 @@ fn complement(inputs: &Inputs) -> Relation {
     Relation { rung: Rung::Complement, inputs: changed, expect: Expect::Negated }
 }
 
-/// x times 2^k. Exact in every order of operations as long as nothing leaves the range of normal numbers.
+/// x times 2^k. Exact in every order of operations as long as nothing leaves the range of normal numbers. In fixed point the
+/// exponent then moves by k, since numbers whose last bit is normal are far above those of its smallest exponent.
 fn power_of_two(inputs: &Inputs) -> Option<Relation> {
     let factor = if inputs.x.iter().any(|x| x.abs() > 1e6) { 0.125 } else { 16.0 };
     let x = &inputs.x[..inputs.shape.cols];
