@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use qk256_verify::timing::Workload;
-use qk256_verify::{Harness, Operation};
+use qk256_verify::{Case, Harness, Operation};
 
 use crate::{Verified, kernels_here};
 
@@ -44,6 +44,18 @@ pub fn gemv(criterion: &mut Criterion) {
         (format!("{rows}x{cols}{scales}"), Workload::new(Operation::Gemv, rows, cols, scaled))
     });
     bench(criterion, Operation::Gemv, workloads);
+}
+
+/// Matrix-vector products in fixed point, at the shapes without scales. Rounding x is part of the call.
+pub fn gemv_fixed(criterion: &mut Criterion) {
+    let shapes = MATRICES.into_iter().filter(|&(_, _, scaled)| !scaled);
+    let workloads = shapes.flat_map(|(rows, cols, _)| {
+        [1, 4].map(|digits| {
+            let case = Case { digits, ..Case::new(Operation::GemvFixed, rows, cols) };
+            (format!("{rows}x{cols}-{digits}"), Workload::of(case))
+        })
+    });
+    bench(criterion, Operation::GemvFixed, workloads);
 }
 
 /// One group: `operation/kernel/workload`, where the kernels of a workload run one after the other. Bytes of the

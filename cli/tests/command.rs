@@ -43,7 +43,7 @@ fn a_check_of_every_kernel_passes_and_reports_what_it_did() {
     let report = json(&report);
     assert_eq!(
         (&report["verdict"], &report["seed"], &report["cases"]),
-        (&"pass".into(), &1.into(), &240.into())
+        (&"pass".into(), &1.into(), &300.into())
     );
     let kernels = report["kernels"].as_array().expect("kernels is a list");
     for kernel in kernels.iter().filter(|kernel| kernel["skipped"] == false) {
@@ -65,6 +65,16 @@ fn every_tensor_of_the_real_weights_is_checked() {
     run(&["check", "--op", "gemv", "--cases", "40", "--weights", WEIGHTS, "--json", text(&report)], 0);
     // Two tensors, with and without scales, real-valued and integer x.
     assert_eq!(json(&report)["cases"], 2 * 4 + 40);
+    run(&["check", "--op", "gemv_fixed", "--cases", "40", "--weights", WEIGHTS, "--json", text(&report)], 0);
+    // Two tensors, with one digit and with four.
+    assert_eq!(json(&report)["cases"], 2 * 2 + 40);
+}
+
+#[test]
+fn avx_vnni_is_listed_where_it_has_code_of_its_own() {
+    let (list, _) = run(&["list", "--kernel", "avx_vnni"], 0);
+    assert!(list.contains("avx2 fma avxvnni") && list.lines().count() == 3, "{list}");
+    assert!(list.contains("gemv_fixed"), "{list}");
 }
 
 #[test]
@@ -92,6 +102,9 @@ fn a_replay_names_the_rungs_that_a_case_ran_on() {
     assert!(out.contains("row-order"), "{out}");
     let (out, _) = run(&["replay", "--kernel", "scalar", "gemv", "rows=2", "cols=300", "spare.x=-1"], 0);
     assert!(out.contains("sizes"), "{out}");
+    let (out, _) =
+        run(&["replay", "--kernel", "scalar", "gemv_fixed", "rows=2", "cols=300", "regime=ten", "seed=9"], 0);
+    assert!(out.starts_with("pass     scalar gemv_fixed: bit-exact, flat-1e-4, bound, memory"), "{out}");
 }
 
 #[test]
@@ -158,6 +171,7 @@ fn bad_usage_and_bad_input_end_in_one_clear_line_and_exit_code_2() {
         (&["replay", "gemm", "rows=1"], "`gemm` is not an operation"),
         (&["replay", "gemv", "rows=1"], "needs `cols=`"),
         (&["replay", "gemv", "rows=1", "cols=-1"], "cols is a count"),
+        (&["replay", "gemv_fixed", "rows=1", "cols=1", "digits=5"], "digits is a number from 1 to 4"),
         (&["replay", "unpack", "len=1", "patch.packed.64=00"], "past the end"),
         (&["replay", "unpack", "len=9999999999"], "the most is"),
         (&["replay", text(&absent)], "cannot read"),

@@ -12,8 +12,16 @@ const BYTES: usize = 4096;
 /// The legal case that `seed` draws. A gemv has scales for every odd seed.
 pub fn drawn(operation: Operation, seed: u64) -> Case {
     let bytes = stretched(seed);
-    Case::draw(operation, seed % 2 == 1, &mut Unstructured::new(&bytes))
-        .expect("bytes that have run out read as zero")
+    let case = Case::draw(operation, seed % 2 == 1, &mut Unstructured::new(&bytes));
+    finite(case.expect("bytes that have run out read as zero"))
+}
+
+/// The case, with finite data where fixed point has no room for its own.
+pub fn finite(case: Case) -> Case {
+    if !case.operation.has_digits() || is_legal(&case) {
+        return case;
+    }
+    Case { regime: Regime::Ten, patches: Vec::new(), ..case }
 }
 
 /// The case that `seed` draws, with data of `regime` and nothing else, and with at least one output that sums at least two
@@ -27,7 +35,7 @@ pub fn in_regime(operation: Operation, seed: u64, regime: Regime) -> Case {
     case
 }
 
-/// The case with wrong sizes that `seed` draws.
+/// The case with wrong sizes, or an x that cannot be rounded, that `seed` draws.
 ///
 /// # Panics
 /// If its sizes are legal.
@@ -35,9 +43,12 @@ pub fn wrong_sizes(operation: Operation, seed: u64) -> Case {
     let bytes = stretched(seed);
     let case = Case::draw_wrong_sizes(operation, seed % 2 == 1, &mut Unstructured::new(&bytes))
         .expect("bytes that have run out read as zero");
-    let inputs = case.materialize(None).expect("a drawn case has data");
-    assert!(!inputs.is_legal(), "the sizes are legal: {case}");
+    assert!(!is_legal(&case), "the sizes are legal: {case}");
     case
+}
+
+fn is_legal(case: &Case) -> bool {
+    case.materialize(None).expect("a drawn case has data").is_legal()
 }
 
 fn stretched(seed: u64) -> Vec<u8> {

@@ -5,6 +5,7 @@
 
 use qk256_proptests::{drawn, property, wrong_sizes};
 use qk256_verify::case::{Codes, Regime};
+use qk256_verify::operation::{DIGITS, MAX_FIXED_COLUMNS};
 use qk256_verify::{Case, Operation, Rung};
 
 /// What a gemv of at most 2048 columns is held to.
@@ -19,6 +20,13 @@ fn gemv(rows: usize, cols: usize, regimes: [Regime; 2], seed: u64) -> Vec<Case> 
     choices
         .map(|(regime, scaled)| Case { regime, scaled, seed, ..Case::new(Operation::Gemv, rows, cols) })
         .collect()
+}
+
+/// A `gemv_fixed` of this shape with each number of digits, and data of up to 10.
+fn fixed(rows: usize, cols: usize, seed: u64) -> Vec<Case> {
+    let of =
+        |digits| Case { digits, regime: Regime::Ten, seed, ..Case::new(Operation::GemvFixed, rows, cols) };
+    DIGITS.map(of).collect()
 }
 
 /// Unit data for the flat bound, integers for the exact bits.
@@ -47,6 +55,26 @@ property!(uniform_codes, 4, BOUND_AND_EXACT, 4 * 4 * 2 * 3, |seed| {
 property!(all_four_codes_of_the_lut, 4, [Rung::BitExact], 4 * 260, |seed| {
     let ramp = |operation| Case { codes: Codes::Ramp, seed, ..Case::new(operation, 1, 260) };
     [Operation::Unpack, Operation::Lut, Operation::Dequantize].map(ramp).to_vec()
+});
+
+/// What a `gemv_fixed` of few columns is held to.
+const FIXED: [Rung; 3] = [Rung::BitExact, Rung::Bound, Rung::Flat];
+
+property!(fixed_point_at_all_these_columns, 4, FIXED, 4 * 3 * 6, |seed| {
+    [256, 300, 512, 513, 1000, 1024, 4096].into_iter().flat_map(|cols| fixed(3, cols, seed)).collect()
+});
+
+property!(fixed_point_in_tiles_of_1_to_64_rows, 2, FIXED, 64, |seed| {
+    (1..=64).flat_map(|rows| fixed(rows, 300, seed)).collect()
+});
+
+property!(fixed_point_takes_as_many_columns_as_it_says, 1, [Rung::BitExact, Rung::Bound], 4, |seed| {
+    let widest = |case| Case { regime: Regime::Extreme, codes: Codes::Uniform(3), threads: 1, ..case };
+    fixed(1, MAX_FIXED_COLUMNS, seed).into_iter().map(widest).collect()
+});
+
+property!(fixed_point_refuses_more_columns, 1, [Rung::Sizes], 8, |seed| {
+    fixed(1, MAX_FIXED_COLUMNS + 1, seed)
 });
 
 property!(tiles_of_8_to_64_rows, 2, FLAT_AND_EXACT, 2 * 2 * (8 + 64) * 57 / 2, |seed| {

@@ -1,6 +1,6 @@
 //! The metamorphic relations: changes of the call whose effect on the output is known without an oracle.
 
-use qk256_proptests::{drawn, in_regime, property};
+use qk256_proptests::{drawn, finite, in_regime, property};
 use qk256_verify::case::Regime;
 use qk256_verify::operation::Buffer;
 use qk256_verify::{Case, Operation, Rung};
@@ -39,26 +39,34 @@ property!(
             }
             case.rows = case.rows.max(1);
             case.patches.clear();
-            case
+            finite(case)
         };
         of_each_operation(seed).into_iter().map(padded).collect()
     }
 );
 
+/// The products of a matrix and a vector.
+const PRODUCTS: [Operation; 2] = [Operation::Gemv, Operation::GemvFixed];
+
 property!(gemv_negates_exactly_where_codes_are_complemented, 256, [Rung::Complement], 256, |seed| {
-    vec![drawn(Operation::Gemv, seed)]
+    PRODUCTS.map(|operation| drawn(operation, seed)).to_vec()
 });
 
 property!(gemv_scales_exactly_with_a_power_of_two, 256, [Rung::PowerOfTwo], 512, |seed| {
-    [Regime::Unit, Regime::Ten, Regime::Wide].map(|regime| in_regime(Operation::Gemv, seed, regime)).to_vec()
+    let regimes = [Regime::Unit, Regime::Ten, Regime::Wide];
+    let all = |operation| regimes.map(|regime| in_regime(operation, seed, regime));
+    PRODUCTS.into_iter().flat_map(all).collect()
 });
 
 property!(gemv_gives_a_row_the_same_bits_wherever_it_stands, 256, [Rung::RowOrder], 256, |seed| {
-    let mut case = drawn(Operation::Gemv, seed);
-    if case.rows < 2 {
-        case.rows = 2 + (seed % 7) as usize;
-        case.stride = 0;
-        case.patches.clear();
-    }
-    vec![case]
+    let with_rows = |operation| {
+        let mut case = drawn(operation, seed);
+        if case.rows < 2 {
+            case.rows = 2 + (seed % 7) as usize;
+            case.stride = 0;
+            case.patches.clear();
+        }
+        finite(case)
+    };
+    PRODUCTS.map(with_rows).to_vec()
 });

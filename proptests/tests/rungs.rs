@@ -3,7 +3,7 @@
 use qk256_proptests::{drawn, in_regime, property};
 use qk256_verify::case::{Codes, Patch, Regime};
 use qk256_verify::operation::Buffer;
-use qk256_verify::oracle::FLAT_COLUMNS;
+use qk256_verify::oracle::{FLAT_COLUMNS, FLAT_FIXED_COLUMNS};
 use qk256_verify::{Case, Operation, Rung};
 
 /// Rung 1.
@@ -67,6 +67,45 @@ property!(gemv_gives_the_nan_or_infinity_of_a_scale, 512, [Rung::Special], 512, 
 
 property!(gemv_survives_sprinkled_special_values, 512, [Rung::Special], 100, |seed| {
     vec![in_regime(Operation::Gemv, seed, Regime::Special)]
+});
+
+/// Every regime without NaN and infinities.
+const FINITE: [Regime; 6] =
+    [Regime::Unit, Regime::Ten, Regime::Integer, Regime::Wide, Regime::Subnormal, Regime::Extreme];
+
+/// A `gemv_fixed` in each finite regime.
+fn fixed_in_each_regime(seed: u64) -> Vec<Case> {
+    FINITE.map(|regime| in_regime(Operation::GemvFixed, seed, regime)).to_vec()
+}
+
+property!(gemv_fixed_gives_the_very_bits, 256, BIT_EXACT, 5_000, fixed_in_each_regime);
+
+property!(gemv_fixed_stays_within_its_bound, 256, [Rung::Bound], 5_000, fixed_in_each_regime);
+
+property!(gemv_fixed_stays_within_1e_4, 256, [Rung::Flat], 2_000, |seed| {
+    let flat = |regime| {
+        let mut case = in_regime(Operation::GemvFixed, seed, regime);
+        case.digits = 4;
+        case.cols = case.cols.min(FLAT_FIXED_COLUMNS);
+        case
+    };
+    [Regime::Unit, Regime::Ten, Regime::Subnormal].map(flat).to_vec()
+});
+
+property!(gemv_fixed_is_right_where_narrow_sums_would_overflow, 128, BIT_EXACT, 128, |seed| {
+    // One sign, and the weight that kernels make the largest unsigned one.
+    let mut case = in_regime(Operation::GemvFixed, seed, Regime::Extreme);
+    case.codes = Codes::Uniform(3);
+    case.cols = 1024 + (seed >> 32) as usize % 4096;
+    case.rows = 1 + (seed >> 16) as usize % 3;
+    case.stride = 0;
+    vec![case]
+});
+
+property!(gemv_fixed_refuses_what_is_not_finite, 512, [Rung::Sizes], 1024, |seed| {
+    let case = in_regime(Operation::GemvFixed, seed, Regime::Ten);
+    let len = case.cols;
+    vec![with_special(case, Buffer::X, len, seed)]
 });
 
 /// Replaces one of the first `len` elements of `buffer` by NaN or an infinity.
