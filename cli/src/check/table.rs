@@ -78,18 +78,31 @@ fn ratio(ratio: Option<Ratio>) -> String {
     ratio.map_or("-".to_owned(), |ratio| format!("{:.2}", ratio.median))
 }
 
+/// The cases of the largest errors. Kernels that give the same bits share a line.
+fn worst_cases(text: &mut String, report: &Report<'_>) -> std::fmt::Result {
+    for (at, row) in report.kernels.iter().enumerate() {
+        let Some((worst, case)) = row.worst.as_ref().filter(|(worst, _)| worst.absolute > 0.0) else {
+            continue;
+        };
+        let operation = row.kernel.operation();
+        let same =
+            |other: &&KernelReport<'_>| other.kernel.operation() == operation && other.worst == row.worst;
+        if report.kernels[..at].iter().any(|other| same(&other)) {
+            continue;
+        }
+        let names: Vec<&str> = report.kernels.iter().filter(same).map(|other| other.kernel.name()).collect();
+        writeln!(text, "worst error of {operation}, {}, {:.1e}: {case}", names.join(", "), worst.absolute)?;
+    }
+    Ok(())
+}
+
 fn describe(
     text: &mut String,
     report: &Report<'_>,
     speeds: &Speeds,
     weights: Option<&Weights>,
 ) -> std::fmt::Result {
-    for kernel in &report.kernels {
-        if let Some((worst, case)) = kernel.worst.as_ref().filter(|(worst, _)| worst.absolute > 0.0) {
-            let (name, operation) = (kernel.kernel.name(), kernel.kernel.operation());
-            writeln!(text, "worst error of {name} {operation}, {:.1e}: {case}", worst.absolute)?;
-        }
-    }
+    worst_cases(text, report)?;
     if let Some(weights) = weights {
         let (tensors, skipped) = (weights.tensors().len(), weights.skipped());
         let path = weights.path().display();
@@ -108,7 +121,11 @@ fn describe(
     if speeds.iter().any(Option::is_some) {
         writeln!(
             text,
-            "times: vector operations at 1024 elements, gemv at 2560x2560 without scales, gemv_fixed with 4 digits and the rounding of x; timed in turn, medians"
+            "times: vector operations at 1024 elements, gemv at 2560x2560 without scales; timed in turn, medians"
+        )?;
+        writeln!(
+            text,
+            "gemv_fixed: the same 2560x2560 with 4 digits, the rounding of x and its memory included"
         )?;
     }
     writeln!(
