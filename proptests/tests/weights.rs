@@ -2,6 +2,7 @@
 
 use qk256_proptests::{Property, weights_file};
 use qk256_verify::case::Regime;
+use qk256_verify::operation::DIGITS;
 use qk256_verify::weights::{Tensor, TensorRows};
 use qk256_verify::{Case, Harness, Operation, Rung, Weights};
 
@@ -41,6 +42,22 @@ fn gemv_stays_within_the_bound_on_real_weights_and_scales() {
     let name = "gemv_stays_within_the_bound_on_real_weights_and_scales";
     let property = Property { name, rounds: 2, rungs: &[Rung::Bound], at_least: 1000 };
     hold(property, |_, base| vec![Case { scaled: true, regime: Regime::Ten, ..base.clone() }]);
+}
+
+#[test]
+fn gemv_fixed_gives_the_very_bits_within_its_bound_on_real_weights() {
+    let name = "gemv_fixed_gives_the_very_bits_within_its_bound_on_real_weights";
+    let property = Property { name, rounds: 1, rungs: &[Rung::BitExact, Rung::Bound], at_least: 2000 };
+    hold(property, |tensor, base| {
+        let fixed = |digits| Case {
+            seed: base.seed,
+            tensor: base.tensor.clone(),
+            digits,
+            regime: Regime::Ten,
+            ..Case::new(Operation::GemvFixed, tensor.rows, tensor.cols)
+        };
+        DIGITS.map(fixed).collect()
+    });
 }
 
 #[test]
