@@ -147,7 +147,9 @@ fn demands(truth: &RowTruth, got: f32) -> Vec<Demand<'_>> {
         RowTruth::MayOverflow => Vec::new(),
         RowTruth::Near { exact, bound, flat } => near(truth, got, exact, bound, flat),
         RowTruth::Fixed { bits, exact, bound, flat } => {
-            let mut demands = near(truth, got, exact, bound, flat);
+            // Where y overflows there is no bound to hold.
+            let mut demands =
+                if bound.is_finite() { near(truth, got, exact, bound, flat) } else { Vec::new() };
             demands.push(plain(Rung::BitExact, got.to_bits() == bits));
             demands
         }

@@ -20,8 +20,8 @@ pub trait Kernel: Sync {
         &[]
     }
 
-    /// Whether wrong sizes, and an x that `gemv_fixed` cannot round, are refused with [`Outcome::Refused`]. A kernel that leaves this to its caller says `false`
-    /// and is sent legal sizes only.
+    /// Whether wrong sizes, and an x that `gemv_fixed` cannot round, are refused with [`Outcome::Refused`]. A kernel that
+    /// leaves this to its caller says `false` and is sent legal calls only.
     fn refuses_wrong_sizes(&self) -> bool {
         true
     }

@@ -12,7 +12,7 @@ pub enum Rung {
     ExactRegime,
     /// Rung 4: 1e-4, flat.
     Flat,
-    /// Rung 5: gamma_n times the sum of absolute terms.
+    /// Rung 5: gamma_n times the sum of absolute terms; in fixed point, what rounding x and y may come to.
     Bound,
     /// Rung 6: NaN, infinities.
     Special,
@@ -24,7 +24,7 @@ pub enum Rung {
     Mxcsr,
     /// No panic.
     Panic,
-    /// Wrong sizes are refused, legal ones are not.
+    /// Wrong sizes are refused, and an x that cannot be rounded; legal calls are not.
     Sizes,
     /// The same bits at other addresses and over other old contents of the output.
     Placement,

@@ -44,7 +44,7 @@ impl Case {
         case.codes = if once_in(4, u)? { *u.choose(&Codes::ALL)? } else { Codes::Random };
         case.regime = *u.choose(Regime::drawn(operation))?;
         if case.regime == Regime::Extreme && once_in(2, u)? {
-            // The code that kernels raise the most: only with it do narrow sums overflow.
+            // The code that kernels raise the most: with it narrow sums overflow soonest.
             case.codes = Codes::Uniform(3);
         }
         case.seed = u64::from(u.arbitrary::<u32>()?);
