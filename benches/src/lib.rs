@@ -10,7 +10,7 @@ use qk256_verify::kernel::missing_features;
 use qk256_verify::timing::{self, Race, Workload};
 use qk256_verify::{Finding, Harness, Kernel, Operation, registry};
 
-/// The kernels of the registry for `operation` that this CPU has. Says on standard error which it has not.
+/// The kernels of the registry for `operation` that can be timed on this CPU. Says on standard error what it lacks.
 pub fn kernels_here(operation: Operation) -> Vec<Box<dyn Kernel>> {
     let mut kernels = registry::kernels();
     kernels.retain(|kernel| {
@@ -18,7 +18,7 @@ pub fn kernels_here(operation: Operation) -> Vec<Box<dyn Kernel>> {
         if kernel.operation() == operation && !missing.is_empty() {
             eprintln!("skipped: {kernel:?} needs what this CPU lacks: {}", missing.join(", "));
         }
-        kernel.operation() == operation && missing.is_empty()
+        kernel.operation() == operation && missing.is_empty() && !kernel.shares_work()
     });
     kernels
 }

@@ -132,6 +132,16 @@ impl Kernels {
         }
     }
 
+    /// The token of the AVX2 kernels, if they are among those of the level.
+    #[cfg(target_arch = "x86_64")]
+    pub fn avx2(self) -> Option<Avx2> {
+        match self.0 {
+            Implementation::Avx2(avx2) => Some(avx2),
+            Implementation::AvxVnni(vnni) => Some(vnni.avx2()),
+            _ => None,
+        }
+    }
+
     /// As [`scalar::unpack`].
     ///
     /// # Errors

@@ -26,6 +26,12 @@ pub trait Kernel: Sync {
         true
     }
 
+    /// Whether other threads do part of the work. The clock of a race is that of the caller's thread, so that such a kernel
+    /// is checked and not timed.
+    fn shares_work(&self) -> bool {
+        false
+    }
+
     /// Performs the operation. The harness calls it with arguments of [`operation`](Self::operation) only.
     fn call(&self, arguments: Arguments<'_>) -> Outcome;
 }

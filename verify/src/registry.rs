@@ -5,23 +5,55 @@ use qk256_kernels::{Activations, Digits, Kernels, Level, Matrix, SizeError};
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
 
-/// A level of `qk256-kernels` as a kernel for one operation.
+/// A kernel of `qk256-kernels` for one operation.
 #[derive(Clone, Copy, Debug)]
 struct Own {
+    name: &'static str,
     level: Level,
     operation: Operation,
+    path: Path,
     /// `None` where this CPU cannot run the level.
     kernels: Option<Kernels>,
 }
 
-/// The kernels of `qk256-kernels`: every level for every operation that it has code of its own for, whether this CPU can
-/// run it or not.
+/// How a level is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    /// As any program calls it.
+    Plain,
+    /// `gemv` of AVX2 with x as it is, whatever the number of rows.
+    Natural,
+    /// `gemv` of AVX2 with x laid out, whatever the number of rows.
+    LaidOut,
+    /// On all threads of the pool, in bands of [`BAND_ROWS`] rows.
+    Threads,
+}
+
+/// Few, so that small matrices have several bands, and odd, so that bands cut tiles in two.
+const BAND_ROWS: usize = 7;
+
+/// Paths that a plain call takes by itself where they pay, each a kernel of its own, so that all shapes take all of them.
+const PATHS: [(&str, Operation, Path); 4] = [
+    ("avx2_natural", Operation::Gemv, Path::Natural),
+    ("avx2_laid_out", Operation::Gemv, Path::LaidOut),
+    ("avx2_threads", Operation::Gemv, Path::Threads),
+    ("avx2_threads", Operation::GemvFixed, Path::Threads),
+];
+
+/// The kernels of `qk256-kernels`, whether this CPU can run them or not: every level for every operation that it has code of
+/// its own for, and the paths of AVX2.
 pub fn kernels() -> Vec<Box<dyn Kernel>> {
-    let levels = |operation| {
-        let levels = Level::ALL.iter().filter(move |&&level| has_own_code(level, operation));
-        levels.map(move |&level| Own { level, operation, kernels: Kernels::new(level).ok() })
+    let own = |name, level, operation, path| {
+        let kernels = Kernels::new(level).ok();
+        Box::new(Own { name, level, operation, path, kernels }) as Box<dyn Kernel>
     };
-    Operation::ALL.into_iter().flat_map(levels).map(|own| Box::new(own) as Box<dyn Kernel>).collect()
+    let of = |operation| {
+        let levels = Level::ALL.iter().filter(move |&&level| has_own_code(level, operation));
+        let levels = levels.map(move |&level| own(level.name(), level, operation, Path::Plain));
+        let paths = PATHS.into_iter().filter(move |&(_, of, _)| of == operation);
+        levels.chain(paths.map(move |(name, _, path)| own(name, Level::Avx2, operation, path)))
+    };
+    Operation::ALL.into_iter().flat_map(of).collect()
 }
 
 /// Whether a level does an operation with code of its own. AVX-VNNI has an instruction for sums of integers; all else is
@@ -38,7 +70,7 @@ pub const FAST_SCALAR: &str = "fast_scalar";
 
 impl Kernel for Own {
     fn name(&self) -> &str {
-        self.level.name()
+        self.name
     }
 
     fn operation(&self) -> Operation {
@@ -47,6 +79,10 @@ impl Kernel for Own {
 
     fn required_features(&self) -> &[&str] {
         self.level.required_features()
+    }
+
+    fn shares_work(&self) -> bool {
+        self.path == Path::Threads
     }
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
@@ -60,7 +96,7 @@ impl Kernel for Own {
                     Some(scales) => matrix.with_scales(scales),
                     None => Ok(matrix),
                 });
-                matrix.and_then(|matrix| kernels.gemv(&matrix, x, y))
+                matrix.and_then(|matrix| self.gemv(kernels, &matrix, x, y))
             }
             Arguments::GemvFixed { packed, x, digits, y, rows, cols, row_stride } => {
                 let matrix = Matrix::new(packed, rows, cols, row_stride);
@@ -68,9 +104,28 @@ impl Kernel for Own {
                     return Outcome::Refused;
                 };
                 let Ok(x) = Activations::new(x, digits) else { return Outcome::Refused };
-                kernels.gemv_fixed(&matrix, &x, y)
+                match self.path {
+                    Path::Threads => kernels.par_gemv_fixed_in_bands(BAND_ROWS, &matrix, &x, y),
+                    _ => kernels.gemv_fixed(&matrix, &x, y),
+                }
             }
         })
+    }
+}
+
+impl Own {
+    #[inline]
+    fn gemv(&self, kernels: Kernels, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
+        #[cfg(target_arch = "x86_64")]
+        match (self.path, kernels.avx2()) {
+            (Path::Natural, Some(avx2)) => return avx2.gemv_natural(matrix, x, y),
+            (Path::LaidOut, Some(avx2)) => return avx2.gemv_laid_out(matrix, x, y),
+            _ => {}
+        }
+        match self.path {
+            Path::Threads => kernels.par_gemv_in_bands(BAND_ROWS, matrix, x, y),
+            _ => kernels.gemv(matrix, x, y),
+        }
     }
 }
 

@@ -81,7 +81,8 @@ fn racers<'a>(
 ) -> Result<Vec<&'a dyn Kernel>> {
     let case = workload.case();
     let mut racers = Vec::new();
-    for kernel in all.iter().map(Box::as_ref).filter(|kernel| kernel.operation() == case.operation) {
+    let timed = |kernel: &&dyn Kernel| kernel.operation() == case.operation && !kernel.shares_work();
+    for kernel in all.iter().map(Box::as_ref).filter(timed) {
         let name = kernel.name();
         let chosen = report.kernels.iter().any(|row| row.kernel.name() == name);
         let is_base = name == registry::SCALAR || name.starts_with(registry::FAST_SCALAR);
