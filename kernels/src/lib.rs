@@ -54,7 +54,7 @@ pub mod fast_scalar;
 pub mod format;
 mod matrix;
 #[cfg(feature = "rayon")]
-mod parallel;
+pub mod parallel;
 pub mod quantize;
 pub mod scalar;
 mod size;

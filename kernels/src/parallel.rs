@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::activations::Activations;
 use crate::dispatch::Kernels;
+use crate::format::packed_bytes;
 use crate::matrix::Matrix;
 use crate::size::SizeError;
 
@@ -75,8 +76,15 @@ impl Kernels {
     }
 }
 
-/// Multiplies each band of so many rows by itself. The last band has what is left.
-fn bands(
+/// Calls `multiply` with each band of so many rows and its part of `y`, on all threads of the pool. The last band has what is
+/// left. `y` is as long as the matrix has rows.
+///
+/// # Errors
+/// One of those of `multiply`.
+///
+/// # Panics
+/// If `rows` is 0, or `y` longer than the matrix has rows.
+pub fn bands(
     rows: usize,
     matrix: &Matrix<'_>,
     y: &mut [f32],
@@ -91,9 +99,9 @@ fn bands(
         .try_for_each(|(band, y)| multiply(&matrix.band(band * rows, y.len()), y))
 }
 
-/// The rows of a band such that no task is too small and each thread has a few.
-fn band_rows(matrix: &Matrix<'_>) -> usize {
-    let row_bytes = matrix.blocks_per_row() * crate::format::BLOCK_BYTES;
+/// Rows of a band such that no task is too small and each thread has a few.
+pub fn band_rows(matrix: &Matrix<'_>) -> usize {
+    let row_bytes = packed_bytes(matrix.cols());
     let worth_it = TASK_BYTES.div_ceil(row_bytes.max(1));
     let fair = matrix.rows().div_ceil(TASKS_PER_THREAD * rayon::current_num_threads());
     worth_it.max(fair).max(1)

@@ -87,8 +87,7 @@ impl Race {
     /// How many times as fast as `over` the kernel `of` is: the ratio of their times, taken within each round.
     pub fn speedup(&self, of: usize, over: usize) -> Ratio {
         let (of, over) = (&self.nanoseconds[of], &self.nanoseconds[over]);
-        let ratios: Vec<f64> = of.iter().zip(over).map(|(of, over)| over / of).collect();
-        Ratio { median: quantile(&ratios, 0.5), low: quantile(&ratios, 0.1), high: quantile(&ratios, 0.9) }
+        Ratio::of(of.iter().zip(over).map(|(of, over)| over / of))
     }
 
     /// Rounds that were run.
@@ -109,6 +108,14 @@ pub struct Ratio {
     pub low: f64,
     /// Quantile 0.9 of the rounds' ratios.
     pub high: f64,
+}
+
+impl Ratio {
+    /// The ratio that these values of single rounds come to.
+    pub fn of(rounds: impl IntoIterator<Item = f64>) -> Self {
+        let rounds: Vec<f64> = rounds.into_iter().collect();
+        Self { median: quantile(&rounds, 0.5), low: quantile(&rounds, 0.1), high: quantile(&rounds, 0.9) }
+    }
 }
 
 /// The quantile of values in any order, interpolated between the two nearest ranks. NaN if there are none.

@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{add_integer_lanes, load_32_bytes, load_plane};
-use super::prefetch::{AHEAD, prefetch};
+use super::prefetch::prefetch;
 use crate::activations::{Activations, Digits, Group, PLANE, join};
 use crate::matrix::Matrix;
 
@@ -17,28 +17,35 @@ const NARROW: usize = 4;
 /// Sums of a row, for each digit.
 type Sums<const L: usize, const CHAINS: usize> = [[__m256i; L]; CHAINS];
 
-/// Writes the product of row `r` and `x` to `y[r]`: `x` has all columns, `y` all rows.
+/// Writes the product of row `r` and `x` to `y[r]`, with prefetches `AHEAD` bytes ahead, or none if that is 0: `x` has all
+/// columns, `y` all rows.
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn gemv(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
+pub(super) fn gemv<const AHEAD: usize>(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
     match x.digits() {
-        Digits::One => rows::<1, 2>(matrix, x, y),
-        Digits::Two => rows::<2, 2>(matrix, x, y),
-        Digits::Three => rows::<3, 1>(matrix, x, y),
-        Digits::Four => rows::<4, 1>(matrix, x, y),
+        Digits::One => rows::<1, 2, AHEAD>(matrix, x, y),
+        Digits::Two => rows::<2, 2, AHEAD>(matrix, x, y),
+        Digits::Three => rows::<3, 1, AHEAD>(matrix, x, y),
+        Digits::Four => rows::<4, 1, AHEAD>(matrix, x, y),
     }
 }
 
 /// The same for `L` digits, each with so many sums a row.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn rows<const L: usize, const CHAINS: usize>(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
+fn rows<const L: usize, const CHAINS: usize, const AHEAD: usize>(
+    matrix: &Matrix<'_>,
+    x: &Activations,
+    y: &mut [f32],
+) {
     for (r, y) in y.iter_mut().enumerate() {
         let (blocks, rest) = x.groups::<L>().as_chunks::<2>();
         let mut wide = [_mm256_setzero_si256(); L];
         for (chunk, blocks) in blocks.chunks(NARROW).enumerate() {
             let mut sums = [[_mm256_setzero_si256(); L]; CHAINS];
             for (block, [first, second]) in (NARROW * chunk..).zip(blocks) {
-                prefetch(matrix.packed(), matrix.block_start(r, block) + AHEAD);
+                if AHEAD > 0 {
+                    prefetch(matrix.packed(), matrix.block_start(r, block) + AHEAD);
+                }
                 let [low, high] = halves(matrix, r, block);
                 add_group::<L, CHAINS>(&mut sums, low, first);
                 add_group::<L, CHAINS>(&mut sums, high, second);

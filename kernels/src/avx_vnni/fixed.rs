@@ -8,32 +8,39 @@ use std::arch::x86_64::*;
 use crate::activations::{Activations, Digits, Group, PLANE, join};
 use crate::avx2::fixed::{nibbles, raised_weights};
 use crate::avx2::lanes::{add_integer_lanes, load_plane};
-use crate::avx2::prefetch::{AHEAD, prefetch};
+use crate::avx2::prefetch::prefetch;
 use crate::matrix::Matrix;
 
 /// Sums of a row, for each digit: enough of them to hide the latency of adding to one, as many as fit.
 type Sums<const L: usize, const CHAINS: usize> = [[__m256i; L]; CHAINS];
 
-/// Writes the product of row `r` and `x` to `y[r]`: `x` has all columns, `y` all rows.
+/// Writes the product of row `r` and `x` to `y[r]`, with prefetches `AHEAD` bytes ahead, or none if that is 0: `x` has all
+/// columns, `y` all rows.
 #[target_feature(enable = "avx2,fma,avxvnni")]
-pub(super) fn gemv(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
+pub(super) fn gemv<const AHEAD: usize>(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
     match x.digits() {
-        Digits::One => rows::<1, 8>(matrix, x, y),
-        Digits::Two => rows::<2, 4>(matrix, x, y),
-        Digits::Three => rows::<3, 2>(matrix, x, y),
-        Digits::Four => rows::<4, 2>(matrix, x, y),
+        Digits::One => rows::<1, 8, AHEAD>(matrix, x, y),
+        Digits::Two => rows::<2, 4, AHEAD>(matrix, x, y),
+        Digits::Three => rows::<3, 2, AHEAD>(matrix, x, y),
+        Digits::Four => rows::<4, 2, AHEAD>(matrix, x, y),
     }
 }
 
 /// The same for `L` digits, each with so many sums a row.
 #[inline]
 #[target_feature(enable = "avx2,fma,avxvnni")]
-fn rows<const L: usize, const CHAINS: usize>(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
+fn rows<const L: usize, const CHAINS: usize, const AHEAD: usize>(
+    matrix: &Matrix<'_>,
+    x: &Activations,
+    y: &mut [f32],
+) {
     for (r, y) in y.iter_mut().enumerate() {
         let (blocks, rest) = x.groups::<L>().as_chunks();
         let mut sums = [[_mm256_setzero_si256(); L]; CHAINS];
         for (block, [first, second]) in blocks.iter().enumerate() {
-            prefetch(matrix.packed(), matrix.block_start(r, block) + AHEAD);
+            if AHEAD > 0 {
+                prefetch(matrix.packed(), matrix.block_start(r, block) + AHEAD);
+            }
             let [low, high] = halves(matrix, r, block);
             add_group::<L, CHAINS, 0>(&mut sums, low, first);
             add_group::<L, CHAINS, 1>(&mut sums, high, second);

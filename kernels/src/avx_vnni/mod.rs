@@ -6,7 +6,7 @@ mod fixed;
 use std::arch::is_x86_feature_detected;
 
 use crate::activations::Activations;
-use crate::avx2::Avx2;
+use crate::avx2::{AHEAD, Avx2};
 use crate::matrix::Matrix;
 use crate::size::SizeError;
 
@@ -30,9 +30,22 @@ impl AvxVnni {
     /// # Errors
     /// The same.
     pub fn gemv_fixed(self, matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) -> Result<(), SizeError> {
+        self.gemv_fixed_ahead::<AHEAD>(matrix, x, y)
+    }
+
+    /// As [`gemv_fixed`](Self::gemv_fixed), bit for bit, with prefetches so many bytes ahead, or none if that is 0.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn gemv_fixed_ahead<const AHEAD: usize>(
+        self,
+        matrix: &Matrix<'_>,
+        x: &Activations,
+        y: &mut [f32],
+    ) -> Result<(), SizeError> {
         let y = matrix.fit_fixed(x, y)?;
         // SAFETY: `self` exists only where AVX-VNNI, AVX2 and FMA were detected (`AvxVnni::new`).
-        unsafe { fixed::gemv(matrix, x, y) };
+        unsafe { fixed::gemv::<AHEAD>(matrix, x, y) };
         Ok(())
     }
 }

@@ -1,0 +1,201 @@
+//! The matrices of BitNet b1.58-2B-4T, filled with random codes, and a token of them.
+
+use std::collections::HashMap;
+
+use qk256_kernels::{Activations, BLOCK_BYTES, Digits, Matrix, blocks};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use rayon::prelude::*;
+
+use super::contender::{Contender, Product};
+
+/// Layers of the model.
+const LAYERS: usize = 30;
+
+/// Width of the hidden state: 20 heads of 128.
+const HIDDEN: usize = 2560;
+
+/// Width of the keys and of the values: 5 heads of 128.
+const KEY_VALUE: usize = 640;
+
+/// Width of the feed-forward network.
+const FEED_FORWARD: usize = 6912;
+
+/// Columns of the vectors that a layer multiplies matrices by: the input of attention, what attention gives, the input of
+/// the feed-forward network, and what its two halves give.
+const INPUTS: [usize; 4] = [HIDDEN, HIDDEN, HIDDEN, FEED_FORWARD];
+
+/// Rows of the matrices of a layer, and the input of each: query, key, value, output; gate, up, down.
+const MATRICES: [(usize, usize); 7] = [
+    (HIDDEN, 0),
+    (KEY_VALUE, 0),
+    (KEY_VALUE, 0),
+    (HIDDEN, 1),
+    (FEED_FORWARD, 2),
+    (FEED_FORWARD, 2),
+    (HIDDEN, 3),
+];
+
+/// Rows and columns of the matrices, each shape once.
+pub(super) fn shapes() -> impl Iterator<Item = (usize, usize)> {
+    [(HIDDEN, HIDDEN), (KEY_VALUE, HIDDEN), (FEED_FORWARD, HIDDEN), (HIDDEN, FEED_FORWARD)].into_iter()
+}
+
+/// The codes of all matrices.
+pub(super) struct Model {
+    /// By layer, then in the order of [`MATRICES`].
+    codes: Vec<[Vec<u8>; MATRICES.len()]>,
+}
+
+impl Model {
+    /// A model of random codes.
+    pub(super) fn random() -> Result<Self, String> {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let layers = (0..LAYERS).map(|_| {
+            let mut layer: [Vec<u8>; MATRICES.len()] = Default::default();
+            for (codes, (rows, input)) in layer.iter_mut().zip(MATRICES) {
+                let bytes = rows * row_bytes(INPUTS[input]);
+                codes
+                    .try_reserve_exact(bytes)
+                    .map_err(|_| format!("no memory for {} MB of codes", BYTES / 1_000_000))?;
+                codes.resize(bytes, 0);
+                rng.fill_bytes(codes);
+            }
+            Ok(layer)
+        });
+        Ok(Self { codes: layers.collect::<Result<_, String>>()? })
+    }
+
+    /// Bytes of codes that a token reads.
+    pub(super) fn bytes(&self) -> usize {
+        self.codes.as_flattened().iter().map(Vec::len).sum()
+    }
+}
+
+/// Bytes of a row of so many columns.
+const fn row_bytes(cols: usize) -> usize {
+    blocks(cols) * BLOCK_BYTES
+}
+
+/// Bytes of codes of a model.
+const BYTES: usize = {
+    let (mut layer, mut at) = (0, 0);
+    while at < MATRICES.len() {
+        layer += MATRICES[at].0 * row_bytes(INPUTS[MATRICES[at].1]);
+        at += 1;
+    }
+    LAYERS * layer
+};
+
+/// A model, its inputs, and what the products gave.
+pub(super) struct Decoder {
+    model: Model,
+    inputs: [Input; INPUTS.len()],
+    y: Vec<f32>,
+    /// Of the last token: a digest of the bits of every product.
+    digest: u64,
+    /// The digest of each product, by the first contender that computed it.
+    expected: HashMap<Product, u64>,
+}
+
+/// A vector, and the same in fixed point.
+pub(super) struct Input {
+    pub(super) x: Vec<f32>,
+    pub(super) fixed: Activations,
+}
+
+impl Decoder {
+    /// A decoder of a model.
+    pub(super) fn new(model: Model) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let inputs = INPUTS.map(|cols| {
+            let x: Vec<f32> = (0..cols).map(|_| rng.next_u32() as f32 / (1_u32 << 31) as f32 - 1.0).collect();
+            let fixed = Activations::new(&x, Digits::One).expect("these are finite numbers");
+            Input { x, fixed }
+        });
+        Self { model, inputs, y: vec![0.0; FEED_FORWARD], digest: 0, expected: HashMap::new() }
+    }
+
+    /// The model.
+    pub(super) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Multiplies every matrix once, or reads it.
+    pub(super) fn token(&mut self, contender: &Contender) {
+        contender.install(|| {
+            self.digest = 0;
+            for layer in &self.model.codes {
+                if let Product::Fixed(digits) = contender.product {
+                    for Input { x, fixed } in &mut self.inputs {
+                        fixed.assign(x, digits).expect("these are finite numbers");
+                    }
+                }
+                for (codes, (rows, input)) in layer.iter().zip(MATRICES) {
+                    let input = &self.inputs[input];
+                    if contender.is_limit() {
+                        self.digest ^= read(codes, contender.threads);
+                        continue;
+                    }
+                    let matrix = Matrix::new(codes, rows, input.x.len(), row_bytes(input.x.len()))
+                        .expect("the codes are those of the shape");
+                    let y = &mut self.y[..rows];
+                    contender.multiply(&matrix, input, y);
+                    self.digest = y.iter().fold(self.digest, |digest, y| {
+                        digest.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(y.to_bits())
+                    });
+                }
+            }
+        });
+    }
+
+    /// Whether the last token has the bits that the first of the same product had.
+    pub(super) fn check(&mut self, contender: &Contender) -> Result<(), String> {
+        let expected = *self.expected.entry(contender.product).or_insert(self.digest);
+        if expected == self.digest {
+            Ok(())
+        } else {
+            Err(format!("{contender} gives other bits than the first way to the same product"))
+        }
+    }
+}
+
+/// The exclusive or of all words: nothing but reading, by so many threads.
+fn read(codes: &[u8], threads: usize) -> u64 {
+    const LANES: usize = 16;
+    let read = |codes: &[u8]| {
+        let words = codes.as_chunks::<8>().0.as_chunks::<LANES>().0;
+        let lanes = words.iter().fold([0; LANES], |mut lanes, words| {
+            for (lane, word) in lanes.iter_mut().zip(words) {
+                *lane ^= u64::from_le_bytes(*word);
+            }
+            lanes
+        });
+        lanes.iter().fold(0, |all, lane| all ^ lane)
+    };
+    if threads == 1 {
+        return read(codes);
+    }
+    codes
+        .par_chunks(codes.len().div_ceil(4 * threads).next_multiple_of(4096))
+        .map(read)
+        .reduce(|| 0, |a, b| a ^ b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_521_megabytes() {
+        assert_eq!(BYTES, 521_011_200);
+    }
+
+    #[test]
+    fn several_threads_read_what_one_reads() {
+        let codes: Vec<u8> = (0..6912 * 640).map(|at| (at * 7 % 251) as u8).collect();
+        let words = codes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().expect("whole words")));
+        assert_eq!(read(&codes, 1), words.fold(0, |all, word| all ^ word));
+        assert_eq!(read(&codes, 3), read(&codes, 1));
+    }
+}
