@@ -75,9 +75,9 @@ fn check_shapes() -> Result<(), String> {
             // A few rows of each: the harness checks them with an exact sum, which takes its time.
             let case = Case { digits: 1, ..Case::new(operation, rows.min(67), cols) };
             let case = if operation.has_digits() { case } else { Case::new(operation, rows.min(67), cols) };
-            Verified::new(&mut harness, &kernels, Workload::of(case)).map_err(|findings| {
-                findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
-            })?;
+            Verified::new(&mut harness, kernels.iter().map(AsRef::as_ref), Workload::of(case)).map_err(
+                |findings| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"),
+            )?;
         }
     }
     Ok(())

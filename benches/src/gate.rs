@@ -12,12 +12,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use qk256_verify::kernel::missing_features;
-use qk256_verify::registry::SCALAR;
 use qk256_verify::timing::Workload;
 use qk256_verify::{Harness, Kernel, Operation, registry};
 
+use crate::limit::StoreFill;
 use crate::{Verified, kernels_here};
-use demands::{Contest, contests};
+use demands::{Contest, Row, contests};
 use verdict::{Heat, Settled, settle};
 
 /// The option by which a CPU that lacks what a candidate needs fails the gate.
@@ -27,7 +27,7 @@ pub const REQUIRE_AVX2: &str = "--require-avx2";
 /// fail only if `skips_fail`.
 pub fn run(skips_fail: bool) -> ExitCode {
     let (contests, skipped): (Vec<_>, Vec<_>) = contests().into_iter().partition(is_possible);
-    let kernels: Vec<_> = Operation::ALL.map(|operation| (operation, kernels_here(operation))).into();
+    let kernels: Vec<_> = Operation::ALL.into_iter().flat_map(kernels_here).collect();
     match decide(&contests, &kernels) {
         Ok(settled) => report::finish(&contests, &settled, report::count_rows(&skipped), skips_fail),
         Err(problem) => {
@@ -42,24 +42,17 @@ pub fn run(skips_fail: bool) -> ExitCode {
 fn is_possible(contest: &Contest) -> bool {
     let lacks = |kernel: &dyn Kernel| !missing_features(kernel.required_features()).is_empty();
     !registry::kernels().iter().any(|kernel| {
-        kernel.operation() == contest.operation
+        kernel.operation() == contest.case.operation
             && contest.demanded.iter().any(|row| row.candidate == kernel.name())
             && lacks(kernel.as_ref())
     })
 }
 
 /// Verifies everything, then times everything.
-fn decide(
-    contests: &[Contest],
-    kernels: &[(Operation, Vec<Box<dyn Kernel>>)],
-) -> Result<Vec<Settled>, String> {
+fn decide(contests: &[Contest], kernels: &[Box<dyn Kernel>]) -> Result<Vec<Settled>, String> {
     let mut harness = Harness::new(None);
-    let mut entered = Vec::new();
-    for contest in contests {
-        let of_operation = kernels.iter().filter(|(operation, _)| *operation == contest.operation);
-        entered.extend(of_operation.map(|(_, kernels)| enter(&mut harness, contest, kernels)));
-    }
-    let mut entered = entered.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let entered = contests.iter().map(|contest| enter(&mut harness, contest, kernels));
+    let mut entered = entered.collect::<Result<Vec<_>, _>>()?;
     let demanded: Vec<_> = contests.iter().map(|contest| &contest.demanded[..]).collect();
     let settled = settle(&demanded, |at, budget| {
         progress(&format!("race {} of {}: {}", at + 1, contests.len(), contests[at]));
@@ -69,44 +62,68 @@ fn decide(
     Ok(settled)
 }
 
-/// Checks the kernels on what the contest times them on, and that none that it needs is missing.
+/// What a kernel is called in a contest: its name, after its operation where that is not the contest's.
+fn label(contest: &Contest, kernel: &dyn Kernel) -> String {
+    let operation = kernel.operation();
+    if operation == contest.case.operation {
+        kernel.name().to_owned()
+    } else {
+        format!("{operation} {}", kernel.name())
+    }
+}
+
+/// Checks the kernels that the contest is about on what it times them on, and that none that it needs is missing.
 fn enter<'a>(
     harness: &mut Harness,
     contest: &Contest,
     kernels: &'a [Box<dyn Kernel>],
 ) -> Result<Verified<'a>, String> {
     progress(&format!("checking {contest}"));
-    let workload = Workload::new(contest.operation, contest.rows, contest.cols, false);
-    let verified = Verified::new(harness, kernels, workload)
+    let workload = Workload::of(contest.case.clone());
+    let needed = |kernel: &&'a dyn Kernel| {
+        let label = label(contest, *kernel);
+        workload.can_time(*kernel)
+            && contest.demanded.iter().any(|row| label == row.candidate || label.starts_with(row.base))
+    };
+    let needed: Vec<_> = kernels.iter().map(AsRef::as_ref).filter(needed).collect();
+    let mut verified = Verified::new(harness, needed, workload)
         .map_err(|findings| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))?;
-    let names: Vec<_> = verified.kernels().iter().map(|kernel| kernel.name()).collect();
+    if contest.case.operation == StoreFill.operation() {
+        verified.add_limit(&StoreFill);
+    }
+    let labels = labels(contest, &verified);
     for row in &contest.demanded {
-        let base = names.iter().find(|name| name.starts_with(row.base)).copied();
-        for wanted in [SCALAR, row.candidate, base.unwrap_or(row.base)] {
-            if !names.contains(&wanted) {
-                return Err(format!("no kernel `{wanted}` runs {contest}; there are {}", names.join(", ")));
-            }
+        let has = |wanted: &dyn Fn(&String) -> bool| labels.iter().any(wanted);
+        if !has(&|label| label == row.candidate) || !has(&|label| label.starts_with(row.base)) {
+            let (labels, Row { candidate, base, .. }) = (labels.join(", "), row);
+            return Err(format!("{contest} needs `{candidate}` and `{base}`; there are {labels}"));
         }
     }
     Ok(verified)
 }
 
-/// Races all kernels of the contest, the scalar one against itself too.
+fn labels(contest: &Contest, verified: &Verified<'_>) -> Vec<String> {
+    verified.kernels().iter().map(|kernel| label(contest, *kernel)).collect()
+}
+
+/// Races all kernels of the contest, the base of its first row against itself too.
 fn race(verified: &mut Verified<'_>, contest: &Contest, budget: Duration) -> Heat {
-    let names: Vec<_> = verified.kernels().iter().map(|kernel| kernel.name().to_owned()).collect();
-    let place = |name: &str| names.iter().position(|other| other == name);
-    let scalar = place(SCALAR).expect("every kernel is there, as `enter` saw");
-    let again = names.len();
-    let places: Vec<usize> = (0..again).chain([scalar]).collect();
+    let labels = labels(contest, verified);
+    let control = &contest.demanded.first().expect("a contest is about something").base;
+    let control = labels.iter().position(|label| label.starts_with(control));
+    let control = control.expect("every base is there, as `enter` saw");
+    let again = labels.len();
+    let places: Vec<usize> = (0..again).chain([control]).collect();
     let race = verified.race(&places, budget);
-    let speedup = |row: &demands::Row| {
-        let candidate = place(row.candidate).expect("every kernel is there, as `enter` saw");
-        let bases = (0..names.len()).filter(|&base| names[base].starts_with(row.base));
+    let speedup = |row: &Row| {
+        let candidate = labels.iter().position(|label| label == row.candidate);
+        let candidate = candidate.expect("every kernel is there, as `enter` saw");
+        let bases = (0..labels.len()).filter(|&base| labels[base].starts_with(row.base));
         let fastest = bases.min_by(|&a, &b| race.nanoseconds(a).total_cmp(&race.nanoseconds(b)));
         let base = fastest.expect("every base is there, as `enter` saw");
-        (names[base].clone(), race.speedup(candidate, base))
+        (labels[base].clone(), race.speedup(candidate, base))
     };
-    Heat { control: race.speedup(scalar, again), speedups: contest.demanded.iter().map(speedup).collect() }
+    Heat { control: race.speedup(control, again), speedups: contest.demanded.iter().map(speedup).collect() }
 }
 
 /// Overwrites the line of progress on a terminal; elsewhere, nothing.

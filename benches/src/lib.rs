@@ -4,13 +4,15 @@
 #[cfg(target_arch = "x86_64")]
 pub mod decode;
 pub mod gate;
+pub mod limit;
 pub mod suite;
 
 use std::time::Duration;
 
 use qk256_verify::kernel::missing_features;
 use qk256_verify::timing::{self, Race, Workload};
-use qk256_verify::{Finding, Harness, Kernel, Operation, registry};
+use qk256_verify::trial::Prepared;
+use qk256_verify::{Case, Finding, Harness, Kernel, Operation, registry};
 
 /// The kernels of the registry for `operation` that can be timed on this CPU. Says on standard error what it lacks.
 pub fn kernels_here(operation: Operation) -> Vec<Box<dyn Kernel>> {
@@ -33,29 +35,39 @@ pub struct Verified<'a> {
 }
 
 impl<'a> Verified<'a> {
-    /// Examines `kernels` by the case of `workload`. Those that do not support it are left out, and standard error says
-    /// so.
+    /// Examines each of `kernels` by its case of `workload`. Those that do not support it are left out, and standard error
+    /// says so.
     ///
     /// # Errors
     /// What was found, if any of them violates anything.
     pub fn new(
         harness: &mut Harness,
-        kernels: &'a [Box<dyn Kernel>],
+        kernels: impl IntoIterator<Item = &'a dyn Kernel>,
         workload: Workload,
     ) -> Result<Self, Vec<Finding>> {
-        let case = workload.case();
-        let prepared = harness.prepare(case).expect("the workload has made the data of its case");
+        let mut cases: Vec<(Case, Prepared)> = Vec::new();
         let (mut right, mut findings) = (Vec::new(), Vec::new());
-        for kernel in kernels.iter().map(AsRef::as_ref) {
-            let trial = harness.examine(kernel, &prepared);
+        for kernel in kernels {
+            let case = workload.case_for(kernel);
+            if cases.iter().all(|(prepared, _)| *prepared != case) {
+                let prepared = harness.prepare(&case).expect("the workload has made the data of its case");
+                cases.push((case.clone(), prepared));
+            }
+            let (_, prepared) = cases.iter().find(|(prepared, _)| *prepared == case).expect("just prepared");
+            let trial = harness.examine(kernel, prepared);
             match trial.skipped {
                 Some(why) => eprintln!("skipped: {kernel:?} on `{case}`: {why}"),
                 None => right.push(kernel),
             }
-            let finding = |failure| Finding::new(kernel, case, harness.weights(), failure);
+            let finding = |failure| Finding::new(kernel, &case, harness.weights(), failure);
             findings.extend(trial.failures.into_iter().map(finding));
         }
         if findings.is_empty() { Ok(Self { kernels: right, workload }) } else { Err(findings) }
+    }
+
+    /// Adds a limit, which does less than the work and so would pass no check.
+    pub fn add_limit(&mut self, limit: &'a dyn Kernel) {
+        self.kernels.push(limit);
     }
 
     /// The kernels.
@@ -115,7 +127,8 @@ mod tests {
         kernels.truncate(1);
         kernels.push(Box::new(kernel));
         let workload = Workload::new(Operation::Unpack, 1, 256, false);
-        Verified::new(&mut Harness::new(None), &kernels, workload).map(|verified| verified.kernels().len())
+        Verified::new(&mut Harness::new(None), kernels.iter().map(AsRef::as_ref), workload)
+            .map(|verified| verified.kernels().len())
     }
 
     #[test]

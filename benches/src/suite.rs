@@ -70,11 +70,12 @@ fn bench(
     let kernels = kernels_here(operation);
     let mut group = criterion.benchmark_group(operation.name());
     for (name, workload) in workloads {
-        let mut verified = Verified::new(&mut harness, &kernels, workload).unwrap_or_else(|findings| {
-            findings.iter().for_each(|finding| eprintln!("{finding}\n"));
-            eprintln!("{operation} {name} is not timed: a kernel is wrong on it");
-            std::process::exit(1)
-        });
+        let mut verified = Verified::new(&mut harness, kernels.iter().map(AsRef::as_ref), workload)
+            .unwrap_or_else(|findings| {
+                findings.iter().for_each(|finding| eprintln!("{finding}\n"));
+                eprintln!("{operation} {name} is not timed: a kernel is wrong on it");
+                std::process::exit(1)
+            });
         group.throughput(Throughput::ElementsAndBytes {
             elements: verified.workload().elements() as u64,
             bytes: verified.workload().bytes() as u64,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use qk256_kernels::avx2::{AHEAD, prefetch};
 use qk256_kernels::{Activations, BLOCK_BYTES, Digits, Matrix, blocks};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -160,12 +161,14 @@ impl Decoder {
     }
 }
 
-/// The exclusive or of all words: nothing but reading, by so many threads.
+/// The exclusive or of all words, by so many threads: nothing but reading, with the prefetches that the kernels make too.
 fn read(codes: &[u8], threads: usize) -> u64 {
-    const LANES: usize = 16;
+    /// Words of a cache line.
+    const LANES: usize = 8;
     let read = |codes: &[u8]| {
-        let words = codes.as_chunks::<8>().0.as_chunks::<LANES>().0;
-        let lanes = words.iter().fold([0; LANES], |mut lanes, words| {
+        let lines = codes.as_chunks::<8>().0.as_chunks::<LANES>().0;
+        let lanes = lines.iter().enumerate().fold([0; LANES], |mut lanes, (line, words)| {
+            prefetch(codes, 8 * LANES * line + AHEAD);
             for (lane, word) in lanes.iter_mut().zip(words) {
                 *lane ^= u64::from_le_bytes(*word);
             }

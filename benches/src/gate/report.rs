@@ -105,7 +105,7 @@ fn complaint(decided: &Decided<'_>) -> Option<String> {
             row.at_least, row.why
         )),
         Verdict::Invalid => Some(format!(
-            "invalid: {name}: in the last of {races} races scalar over itself was {:.3}, more than \
+            "invalid: {name}: in the last of {races} races the first base over itself was {:.3}, more than \
              {CONTROL_TOLERANCE} from 1: this machine is too restless to judge",
             control.median
         )),

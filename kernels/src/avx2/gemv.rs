@@ -9,9 +9,9 @@
 //! 8)`, from left to right and from `+0.0` on; product and sum are rounded once. At the end of the row those are added whose
 //! first number differs by 4, then by 2 and 1, then those whose second number differs by 4, 2 and 1.
 //!
-//! A partial sum that starts from `+0.0` never becomes `-0.0`, so adding a product of zero changes nothing: the last columns
-//! are filled up to 128 with zeros of `x`. That is enough as long as no weight is infinite; with scales, the weights of what
-//! is padding are zeros too.
+//! A partial sum that starts from `+0.0` never becomes `-0.0`, so adding a product of zero changes nothing: where columns end
+//! within a register, `x` goes on with zeros. That is enough as long as no weight is infinite; with scales, the weights of
+//! what is padding are zeros too.
 
 use super::laid_out::{self, LaidOut};
 use super::natural;

@@ -15,6 +15,15 @@ pub(super) fn load(source: &[f32; LANES]) -> __m256 {
     unsafe { _mm256_loadu_ps(source.as_ptr()) }
 }
 
+/// Loads up to eight floats. The lanes past the end are `+0.0`, and nothing past the end is read.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn load_partial(source: &[f32]) -> __m256 {
+    let mask = mask(source.len());
+    // SAFETY: the mask selects lanes below `source.len()` only, and a masked load reads no other.
+    unsafe { _mm256_maskload_ps(source.as_ptr(), mask) }
+}
+
 /// Loads 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma")]

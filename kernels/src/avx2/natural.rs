@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::cursor::Cursor;
 use super::gemv::{GROUP, GROUP_BYTES};
-use super::lanes::{LANES, add_lanes, keep, load, mask};
+use super::lanes::{LANES, add_lanes, keep, load, load_partial, mask};
 use super::lut::{look_up, spread16};
 use crate::matrix::Matrix;
 
@@ -30,17 +30,10 @@ pub(super) fn rows<const SCALED: bool, const AHEAD: usize>(
             *y = add_partials(partials);
         }
     } else {
-        let mut padded = [0.0; GROUP];
-        padded[..rest.len()].copy_from_slice(rest);
         for (r, y) in (first..).zip(y) {
             let (mut partials, cursor) = whole_groups::<SCALED, AHEAD>(Cursor::new(matrix, r), groups);
-            add_group::<SCALED>(
-                &mut partials,
-                cursor.table::<SCALED>(groups.len() / 2),
-                cursor.codes(),
-                &padded,
-                rest.len(),
-            );
+            let table = cursor.table::<SCALED>(groups.len() / 2);
+            add_rest::<SCALED>(&mut partials, table, cursor.codes(), rest);
             *y = add_partials(partials);
         }
     }
@@ -56,36 +49,71 @@ fn whole_groups<'a, const SCALED: bool, const AHEAD: usize>(
     let mut partials = [_mm256_setzero_ps(); _];
     for (group, x) in groups.iter().enumerate() {
         cursor.prefetch::<AHEAD>();
-        add_group::<false>(&mut partials, cursor.table::<SCALED>(group / 2), cursor.codes(), x, GROUP);
+        add_group(&mut partials, cursor.table::<SCALED>(group / 2), cursor.codes(), x);
         cursor.advance::<GROUP_BYTES>();
     }
     (partials, cursor)
 }
 
-/// Adds the products of a group. If it is `MASKED`, codes from column `len` on count as weights of zero.
+/// Adds the products of a group.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn add_group<const MASKED: bool>(
+fn add_group(partials: &mut Partials, table: __m256, codes: &[u8; GROUP_BYTES], x: &[f32; GROUP]) {
+    let (steps, _) = x.as_chunks();
+    for ((partial, codes), x) in partials.iter_mut().zip(codes.as_chunks().0).zip(steps) {
+        add_step(partial, table, *codes, x);
+    }
+}
+
+/// Adds the products of the front of a group, `x.len()` columns less than [`GROUP`].
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_rest<const SCALED: bool>(
     partials: &mut Partials,
     table: __m256,
     codes: &[u8; GROUP_BYTES],
-    x: &[f32; GROUP],
-    len: usize,
+    x: &[f32],
 ) {
-    let (codes, _) = codes.as_chunks();
-    let (x, _) = x.as_chunks();
-    for (step, partial) in partials.iter_mut().enumerate() {
-        let codes = spread16(codes[step]);
-        // A shift here, a multiplication in `dequantize`: each kernel takes what its other work leaves idle.
-        let halves = [codes, _mm256_srli_epi32::<16>(codes)];
-        for (half, codes) in halves.into_iter().enumerate() {
-            let mut weights = look_up(table, codes);
-            if MASKED {
-                weights = keep(weights, mask(len.saturating_sub(STEP * step + LANES * half)));
-            }
-            *partial = _mm256_fmadd_ps(weights, load(&x[2 * step + half]), *partial);
+    let (steps, rest) = x.as_chunks();
+    for (step, (partial, codes)) in partials.iter_mut().zip(codes.as_chunks().0).enumerate() {
+        match steps.get(step) {
+            Some(x) => add_step(partial, table, *codes, x),
+            None => return add_part::<SCALED>(partial, table, *codes, rest),
         }
     }
+}
+
+/// Adds the products of 16 columns: two to each partial sum.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_step(partial: &mut __m256, table: __m256, codes: [u8; 4], x: &[f32; STEP]) {
+    let [low, high] = look_up16(table, codes);
+    let (x, _) = x.as_chunks();
+    *partial = _mm256_fmadd_ps(low, load(&x[0]), *partial);
+    *partial = _mm256_fmadd_ps(high, load(&x[1]), *partial);
+}
+
+/// Adds the products of the front of 16 columns, `x.len()` of them.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_part<const SCALED: bool>(partial: &mut __m256, table: __m256, codes: [u8; 4], x: &[f32]) {
+    let [mut low, mut high] = look_up16(table, codes);
+    let (low_x, high_x) = x.split_at(x.len().min(LANES));
+    if SCALED {
+        low = keep(low, mask(low_x.len()));
+        high = keep(high, mask(high_x.len()));
+    }
+    *partial = _mm256_fmadd_ps(low, load_partial(low_x), *partial);
+    *partial = _mm256_fmadd_ps(high, load_partial(high_x), *partial);
+}
+
+/// What the table gives for the 16 codes of four bytes: the first eight, and the last.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn look_up16(table: __m256, codes: [u8; 4]) -> [__m256; 2] {
+    let codes = spread16(codes);
+    // A shift here, a multiplication in `dequantize`: each kernel takes what its other work leaves idle.
+    [look_up(table, codes), look_up(table, _mm256_srli_epi32::<16>(codes))]
 }
 
 /// The sum of the partial sums: those whose first number differs by 4, then by 2 and 1, then those of the lanes.

@@ -74,11 +74,15 @@ impl Workload {
         Case { operation, digits, ..self.case.clone() }
     }
 
-    fn operation_of(&self, kernel: &dyn Kernel) -> Operation {
+    /// Whether the data are such as `kernel` works on.
+    pub fn can_time(&self, kernel: &dyn Kernel) -> bool {
         let (own, other) = (self.case.operation, kernel.operation());
-        let same_product = (own, other) == (Operation::GemvFixed, Operation::Gemv);
-        assert!(own == other || same_product, "{kernel:?} is timed on another operation: `{}`", self.case);
-        other
+        own == other || (own, other) == (Operation::GemvFixed, Operation::Gemv)
+    }
+
+    fn operation_of(&self, kernel: &dyn Kernel) -> Operation {
+        assert!(self.can_time(kernel), "{kernel:?} is timed on another operation: `{}`", self.case);
+        kernel.operation()
     }
 
     /// Weights that a call works on.
