@@ -2,8 +2,15 @@
 
 use std::process::ExitCode;
 
-use qk256_benches::decode;
+use qk256_benches::decode::{Scope, run};
 
 fn main() -> ExitCode {
-    decode::run()
+    match run(Scope::All) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("{problem}\n\ndecode: failed");
+            ExitCode::FAILURE
+        }
+    }
 }

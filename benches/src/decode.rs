@@ -8,7 +8,6 @@ mod contender;
 mod model;
 mod report;
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use qk256_verify::timing::Workload;
@@ -21,22 +20,27 @@ use model::{Decoder, Model};
 /// Rounds of which each has a token of every contender.
 const ROUNDS: usize = 9;
 
-/// Checks the kernels on the shapes of the model, decodes, and prints the table. Exits with 1 if a kernel is wrong, two ways
-/// to the same product differ in a bit, or a bar is missed.
-pub fn run() -> ExitCode {
-    match decode() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(problem) => {
-            eprintln!("{problem}\n\ndecode: failed");
-            ExitCode::FAILURE
-        }
-    }
+/// How often it is measured before a missed bar counts: a bad moment passes meanwhile.
+const ATTEMPTS: usize = 3;
+
+/// Which contenders decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All.
+    All,
+    /// Those that have a bar to meet, and the limit.
+    Barred,
 }
 
-fn decode() -> Result<bool, String> {
-    let contenders = contenders();
-    if contenders.iter().all(|contender| contender.is_limit()) {
+/// Checks the kernels on the shapes of the model, decodes, and prints the table. `false` if a bar is missed; it says which on
+/// standard error.
+///
+/// # Errors
+/// If a kernel is wrong, two ways to the same product differ in a bit, or there is no memory for the codes.
+pub fn run(scope: Scope) -> Result<bool, String> {
+    let mut contenders = contenders();
+    contenders.retain(|contender| scope == Scope::All || contender.bar.is_some() || contender.is_limit());
+    if contenders.iter().all(Contender::is_limit) {
         println!("decode: skipped: this CPU lacks AVX2 or FMA");
         return Ok(true);
     }
@@ -45,15 +49,29 @@ fn decode() -> Result<bool, String> {
     for contender in &contenders {
         decoder.token(contender);
     }
+    for attempt in 1.. {
+        let times = race(&mut decoder, &contenders)?;
+        let missed = report::missed(&contenders, &times);
+        if missed.is_empty() || attempt == ATTEMPTS {
+            report::print(&contenders, &times, decoder.model().bytes());
+            missed.iter().for_each(|missed| eprintln!("{missed}"));
+            return Ok(missed.is_empty());
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// The times of a token, by contender and round.
+fn race(decoder: &mut Decoder, contenders: &[Contender]) -> Result<Vec<Vec<Duration>>, String> {
     let mut times = vec![Vec::new(); contenders.len()];
     for round in 0..ROUNDS {
         for at in 0..contenders.len() {
             // The first changes from round to round, so that none has the same predecessor always.
             let at = (at + round) % contenders.len();
-            times[at].push(time_token(&mut decoder, &contenders[at])?);
+            times[at].push(time_token(decoder, &contenders[at])?);
         }
     }
-    Ok(report::print(&contenders, &times, decoder.model().bytes()))
+    Ok(times)
 }
 
 /// Wall time of a token: several threads may work on it.
@@ -72,9 +90,11 @@ fn check_shapes() -> Result<(), String> {
         let mut kernels = kernels_here(operation);
         kernels.retain(|kernel| kernel.name().starts_with("avx"));
         for (rows, cols) in model::shapes() {
-            // A few rows of each: the harness checks them with an exact sum, which takes its time.
-            let case = Case { digits: 1, ..Case::new(operation, rows.min(67), cols) };
-            let case = if operation.has_digits() { case } else { Case::new(operation, rows.min(67), cols) };
+            // A few rows of each: the exact sums of all would take longer than everything else.
+            let mut case = Case::new(operation, rows.min(67), cols);
+            if operation.has_digits() {
+                case.digits = 1;
+            }
             Verified::new(&mut harness, kernels.iter().map(AsRef::as_ref), Workload::of(case)).map_err(
                 |findings| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"),
             )?;

@@ -15,6 +15,7 @@ use qk256_verify::kernel::missing_features;
 use qk256_verify::timing::Workload;
 use qk256_verify::{Harness, Kernel, Operation, registry};
 
+use crate::decode::{self, Scope};
 use crate::limit::StoreFill;
 use crate::{Verified, kernels_here};
 use demands::{Contest, Row, contests};
@@ -29,12 +30,26 @@ pub fn run(skips_fail: bool) -> ExitCode {
     let (contests, skipped): (Vec<_>, Vec<_>) = contests().into_iter().partition(is_possible);
     let kernels: Vec<_> = Operation::ALL.into_iter().flat_map(kernels_here).collect();
     match decide(&contests, &kernels) {
-        Ok(settled) => report::finish(&contests, &settled, report::count_rows(&skipped), skips_fail),
+        Ok(settled) => {
+            let met = report::finish(&contests, &settled, report::count_rows(&skipped), skips_fail);
+            if decodes() && met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Err(problem) => {
             eprintln!("{problem}\n\ngate: failed before anything was timed");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether a whole model is decoded as fast as demanded.
+fn decodes() -> bool {
+    progress("decoding");
+    let met = decode::run(Scope::Barred).unwrap_or_else(|problem| {
+        eprintln!("{problem}\n\ngate: nothing was decoded");
+        false
+    });
+    println!("gate: decoding {}", if met { "met its bars" } else { "FAILED" });
+    met
 }
 
 /// Whether this CPU has all that the candidate of the contest needs. One that the registry does not have is another

@@ -1,7 +1,6 @@
 //! What the criterion suites and the speed gate share: kernels of the registry, checked on the very data that they are
 //! then timed on.
 
-#[cfg(target_arch = "x86_64")]
 pub mod decode;
 pub mod gate;
 pub mod limit;

@@ -7,36 +7,28 @@ use qk256_verify::timing::Ratio;
 
 use super::contender::Contender;
 
-/// Prints the table, with whatever missed its bar on standard error. Whether all bars are met.
-pub(super) fn print(contenders: &[Contender], times: &[Vec<Duration>], bytes: usize) -> bool {
+/// Prints the table.
+pub(super) fn print(contenders: &[Contender], times: &[Vec<Duration>], bytes: usize) {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["kernel", "threads", "prefetch", "tokens/s", "GB/s", "of reading", "8 of 10", "bar"]);
-    let mut missed = 0;
+    table.set_header([
+        "a token by",
+        "threads",
+        "prefetch",
+        "tokens/s",
+        "GB/s",
+        "of reading",
+        "8 of 10",
+        "bar",
+    ]);
     for (contender, spent) in contenders.iter().zip(times) {
-        let limit =
-            contenders.iter().position(|other| other.is_limit() && other.threads == contender.threads);
-        let limit = &times[limit.expect("the limit was run with every number of threads")];
-        let part = Ratio::of(seconds(limit).zip(seconds(spent)).map(|(limit, spent)| limit / spent));
+        let part = of_reading(contenders, times, contender, spent);
         let tokens = Ratio::of(seconds(spent).map(|seconds| 1.0 / seconds)).median;
-        if let Some(bar) = contender.bar.filter(|&bar| part.median < bar) {
-            missed += 1;
-            eprintln!(
-                "missed: {contender}, {} threads: {:.2} of reading, {bar} is demanded",
-                contender.threads, part.median
-            );
-        }
+        let prefetch = if contender.prefetch { "yes" } else { "no" };
         table.add_row([
             contender.to_string(),
             contender.threads.to_string(),
-            if contender.is_limit() {
-                ""
-            } else if contender.prefetch {
-                "yes"
-            } else {
-                "no"
-            }
-            .to_owned(),
+            prefetch.to_owned(),
             format!("{tokens:.1}"),
             format!("{:.1}", tokens * bytes as f64 / 1e9),
             format!("{:.2}", part.median),
@@ -54,7 +46,31 @@ pub(super) fn print(contenders: &[Contender], times: &[Vec<Duration>], bytes: us
         "a token: {bytes} bytes of codes; medians of {} rounds, each with a token of every row",
         times[0].len()
     );
-    missed == 0
+}
+
+/// What to say of each bar that is not met.
+pub(super) fn missed(contenders: &[Contender], times: &[Vec<Duration>]) -> Vec<String> {
+    let missed = |(contender, spent): (&Contender, &Vec<Duration>)| {
+        let (bar, part) = (contender.bar?, of_reading(contenders, times, contender, spent).median);
+        let threads = contender.threads;
+        // What is NaN is missed too.
+        (part < bar || part.is_nan()).then(|| {
+            format!("missed: {contender}, threads: {threads}: {part:.2} of the rate of reading, at least {bar} is demanded")
+        })
+    };
+    contenders.iter().zip(times).filter_map(missed).collect()
+}
+
+/// The part of the rate of reading with as many threads that a contender reaches.
+fn of_reading(
+    contenders: &[Contender],
+    times: &[Vec<Duration>],
+    contender: &Contender,
+    spent: &[Duration],
+) -> Ratio {
+    let limit = contenders.iter().position(|other| other.is_limit() && other.threads == contender.threads);
+    let limit = &times[limit.expect("the limit is run with every number of threads")];
+    Ratio::of(seconds(limit).zip(seconds(spent)).map(|(limit, spent)| limit / spent))
 }
 
 fn seconds(times: &[Duration]) -> impl Iterator<Item = f64> {

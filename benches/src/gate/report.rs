@@ -1,7 +1,5 @@
 //! The gate's table and its last word.
 
-use std::process::ExitCode;
-
 use comfy_table::{CellAlignment, Table, presets};
 use qk256_verify::timing::Ratio;
 
@@ -20,13 +18,8 @@ struct Decided<'a> {
     verdict: Verdict,
 }
 
-/// Prints the table and what failed, and returns the exit code of the run.
-pub(super) fn finish(
-    contests: &[Contest],
-    settled: &[Settled],
-    skipped: usize,
-    skips_fail: bool,
-) -> ExitCode {
+/// Prints the table and what failed. Whether the run passes.
+pub(super) fn finish(contests: &[Contest], settled: &[Settled], skipped: usize, skips_fail: bool) -> bool {
     let decided = decided(contests, settled);
     if !decided.is_empty() {
         println!("{}", table(&decided));
@@ -39,12 +32,12 @@ pub(super) fn finish(
     let (ran, failed) = (decided.len(), failures.len());
     if verdict::passes(ran, failed, skipped, skips_fail) {
         println!("gate: {ran} rows met, {skipped} skipped");
-        return ExitCode::SUCCESS;
+        return true;
     }
     let required =
         if skipped > 0 && skips_fail { format!(", none may be ({REQUIRE_AVX2})") } else { String::new() };
     eprintln!("gate: {failed} of {ran} rows failed, {skipped} skipped{required}");
-    ExitCode::FAILURE
+    false
 }
 
 /// Rows of these contests.

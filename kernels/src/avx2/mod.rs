@@ -33,7 +33,6 @@ use std::arch::is_x86_feature_detected;
 pub use prefetch::{AHEAD, prefetch};
 
 use crate::activations::{Activations, Digits, Plane, compare_magnitudes};
-use crate::format::{Packed, blocks};
 use crate::matrix::Matrix;
 use crate::size::{Buffer, SizeError, at_least};
 
@@ -51,15 +50,10 @@ impl Avx2 {
     ///
     /// # Errors
     /// The same.
+    #[inline]
     pub fn unpack(self, packed: &[u8], codes: &mut [u8]) -> Result<(), SizeError> {
-        let packed = Packed::new(packed, codes.len())?;
-        if codes.len() < unpack::FEW {
-            unpack::few(packed.bytes(), codes);
-        } else {
-            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-            unsafe { unpack::unpack(packed.blocks(), codes) };
-        }
-        Ok(())
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { unpack::unpack(packed, codes) }
     }
 
     /// As [`scalar::lut`](crate::scalar::lut).
@@ -82,16 +76,10 @@ impl Avx2 {
     ///
     /// # Errors
     /// The same.
+    #[inline]
     pub fn dequantize(self, packed: &[u8], scales: &[f32], out: &mut [f32]) -> Result<(), SizeError> {
-        let packed = Packed::new(packed, out.len())?;
-        at_least(Buffer::Scales, blocks(out.len()), scales.len())?;
-        if out.len() < dequantize::FEW {
-            dequantize::few(packed.bytes(), scales, out);
-        } else {
-            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-            unsafe { dequantize::dequantize(packed.blocks(), scales, out) };
-        }
-        Ok(())
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { dequantize::dequantize(packed, scales, out) }
     }
 
     /// As [`scalar::gemv`](crate::scalar::gemv), in another order of summation.
