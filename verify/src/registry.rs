@@ -116,17 +116,32 @@ impl Kernel for Own {
 impl Own {
     #[inline]
     fn gemv(&self, kernels: Kernels, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
-        #[cfg(target_arch = "x86_64")]
-        match (self.path, kernels.avx2()) {
-            (Path::Natural, Some(avx2)) => return avx2.gemv_natural(matrix, x, y),
-            (Path::LaidOut, Some(avx2)) => return avx2.gemv_laid_out(matrix, x, y),
-            _ => {}
-        }
+        // First what is timed against scalar code, for which a nanosecond counts.
         match self.path {
+            Path::Plain => kernels.gemv(matrix, x, y),
             Path::Threads => kernels.par_gemv_in_bands(BAND_ROWS, matrix, x, y),
-            _ => kernels.gemv(matrix, x, y),
+            path => gemv_by(path, kernels, matrix, x, y),
         }
     }
+}
+
+/// `gemv` by a path of AVX2, which `kernels` have.
+#[cfg(target_arch = "x86_64")]
+fn gemv_by(
+    path: Path,
+    kernels: Kernels,
+    matrix: &Matrix<'_>,
+    x: &[f32],
+    y: &mut [f32],
+) -> Result<(), SizeError> {
+    let avx2 = kernels.avx2().expect("the paths are those of AVX2");
+    if path == Path::Natural { avx2.gemv_natural(matrix, x, y) } else { avx2.gemv_laid_out(matrix, x, y) }
+}
+
+/// Elsewhere there is no AVX2, so no kernel with such a path is ever called.
+#[cfg(not(target_arch = "x86_64"))]
+fn gemv_by(path: Path, _: Kernels, _: &Matrix<'_>, _: &[f32], _: &mut [f32]) -> Result<(), SizeError> {
+    unreachable!("{path:?} is a path of AVX2")
 }
 
 fn outcome(result: Result<(), SizeError>) -> Outcome {

@@ -17,6 +17,7 @@ use super::laid_out::{self, LaidOut};
 use super::natural;
 use crate::format::{BLOCK_LEN, CODES_PER_BYTE, WEIGHTS};
 use crate::matrix::Matrix;
+use crate::size::SizeError;
 
 /// Columns of a group: each of the 64 partial sums gets two of them.
 pub(super) const GROUP: usize = 128;
@@ -25,38 +26,48 @@ pub(super) const GROUP: usize = 128;
 pub(super) const GROUP_BYTES: usize = GROUP / CODES_PER_BYTE;
 
 /// Below so many columns [`few`] is faster than filling registers. Four bytes have the codes of all of them.
-pub(super) const FEW: usize = 17;
+const FEW: usize = 17;
 
 /// Rows from which laying out `x` pays: measured at 256 to 6912 columns (docs/kernels.md).
 pub(super) const LAY_OUT: usize = 32;
 
-/// Writes the product of row `r` and `x` to `y[r]`, with prefetches `AHEAD` bytes ahead, or none if that is 0: `x` has all
-/// columns, [`FEW`] at least, and `y` all rows.
+/// Writes the product of row `r` and `x` to `y[r]`, with `x` laid out if there are so many rows, and prefetches `AHEAD` bytes
+/// ahead then, or none if that is 0.
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn gemv<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
-    if y.len() < LAY_OUT {
-        natural::<AHEAD>(matrix, x, y);
+pub(super) fn gemv<const AHEAD: usize>(
+    matrix: &Matrix<'_>,
+    x: &[f32],
+    y: &mut [f32],
+    lay_out_from: usize,
+) -> Result<(), SizeError> {
+    let (x, y) = matrix.fit(x, y)?;
+    if x.len() < FEW {
+        few(matrix, x, y);
+    } else if y.len() < lay_out_from {
+        natural(matrix, x, y);
     } else {
         laid_out::<AHEAD>(matrix, x, y);
     }
+    Ok(())
 }
 
-/// The same, with `x` as it is.
+/// `gemv` with `x` as it is.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn natural<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
+fn natural(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
     if matrix.is_scaled() {
-        natural::rows::<true, AHEAD>(matrix, 0, x, y);
+        natural::rows::<true>(matrix, 0, x, y);
     } else {
-        natural::rows::<false, AHEAD>(matrix, 0, x, y);
+        natural::rows::<false>(matrix, 0, x, y);
     }
 }
 
-/// The same, with a copy of `x` as far as it can be used.
+/// `gemv` with a copy of `x`, as far as it can be used.
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn laid_out<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
+fn laid_out<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
     if matrix.is_scaled() && !x.len().is_multiple_of(BLOCK_LEN) {
         // The zeros behind the copy would meet weights of padding, which a scale may have made infinite.
-        return natural::<AHEAD>(matrix, x, y);
+        return natural(matrix, x, y);
     }
     // The last row, or the last two, as they are: there must be bytes behind the others.
     let (y, last) = y.split_at_mut(y.len().saturating_sub(1) / 2 * 2);
@@ -64,16 +75,16 @@ pub(super) fn laid_out<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &m
     let copy = LaidOut::new(x);
     if matrix.is_scaled() {
         laid_out::pairs::<true, AHEAD>(matrix, &copy, pairs);
-        natural::rows::<true, AHEAD>(matrix, first, x, last);
+        natural::rows::<true>(matrix, first, x, last);
     } else {
         laid_out::pairs::<false, AHEAD>(matrix, &copy, pairs);
-        natural::rows::<false, AHEAD>(matrix, first, x, last);
+        natural::rows::<false>(matrix, first, x, last);
     }
 }
 
 /// `gemv` of less than [`FEW`] columns, from left to right.
 #[inline]
-pub(super) fn few(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
+fn few(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
     if x.is_empty() {
         return y.fill(0.0);
     }

@@ -108,14 +108,8 @@ impl Avx2 {
         x: &[f32],
         y: &mut [f32],
     ) -> Result<(), SizeError> {
-        let (x, y) = matrix.fit(x, y)?;
-        if x.len() < gemv::FEW {
-            gemv::few(matrix, x, y);
-        } else {
-            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-            unsafe { gemv::gemv::<AHEAD>(matrix, x, y) };
-        }
-        Ok(())
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, gemv::LAY_OUT) }
     }
 
     /// As [`gemv`](Self::gemv), bit for bit, with `x` as it is, whatever the number of rows.
@@ -123,14 +117,8 @@ impl Avx2 {
     /// # Errors
     /// The same.
     pub fn gemv_natural(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
-        let (x, y) = matrix.fit(x, y)?;
-        if x.len() < gemv::FEW {
-            gemv::few(matrix, x, y);
-        } else {
-            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-            unsafe { gemv::natural::<AHEAD>(matrix, x, y) };
-        }
-        Ok(())
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, usize::MAX) }
     }
 
     /// As [`gemv`](Self::gemv), bit for bit, with a copy of `x`, whatever the number of rows.
@@ -138,14 +126,8 @@ impl Avx2 {
     /// # Errors
     /// The same.
     pub fn gemv_laid_out(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
-        let (x, y) = matrix.fit(x, y)?;
-        if x.len() < gemv::FEW {
-            gemv::few(matrix, x, y);
-        } else {
-            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-            unsafe { gemv::laid_out::<AHEAD>(matrix, x, y) };
-        }
-        Ok(())
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, 0) }
     }
 
     /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit.

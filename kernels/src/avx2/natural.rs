@@ -1,4 +1,6 @@
 //! `gemv` one row at a time, with `x` as it is: register `j` has the partial sums `(j, 0)` to `(j, 7)`.
+//!
+//! It asks for nothing ahead of time: a single stream is what the hardware's own prefetcher is made for.
 
 use std::arch::x86_64::*;
 
@@ -17,21 +19,16 @@ type Partials = [__m256; GROUP / STEP];
 /// Writes the products of the rows from `first` on and `x` to `y`.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn rows<const SCALED: bool, const AHEAD: usize>(
-    matrix: &Matrix<'_>,
-    first: usize,
-    x: &[f32],
-    y: &mut [f32],
-) {
+pub(super) fn rows<const SCALED: bool>(matrix: &Matrix<'_>, first: usize, x: &[f32], y: &mut [f32]) {
     let (groups, rest) = x.as_chunks::<GROUP>();
     if rest.is_empty() {
         for (r, y) in (first..).zip(y) {
-            let (partials, _) = whole_groups::<SCALED, AHEAD>(Cursor::new(matrix, r), groups);
+            let (partials, _) = whole_groups::<SCALED>(Cursor::new(matrix, r), groups);
             *y = add_partials(partials);
         }
     } else {
         for (r, y) in (first..).zip(y) {
-            let (mut partials, cursor) = whole_groups::<SCALED, AHEAD>(Cursor::new(matrix, r), groups);
+            let (mut partials, cursor) = whole_groups::<SCALED>(Cursor::new(matrix, r), groups);
             let table = cursor.table::<SCALED>(groups.len() / 2);
             add_rest::<SCALED>(&mut partials, table, cursor.codes(), rest);
             *y = add_partials(partials);
@@ -42,13 +39,12 @@ pub(super) fn rows<const SCALED: bool, const AHEAD: usize>(
 /// The partial sums of the whole groups of a row, and where they end.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn whole_groups<'a, const SCALED: bool, const AHEAD: usize>(
+fn whole_groups<'a, const SCALED: bool>(
     mut cursor: Cursor<'a>,
     groups: &[[f32; GROUP]],
 ) -> (Partials, Cursor<'a>) {
     let mut partials = [_mm256_setzero_ps(); _];
     for (group, x) in groups.iter().enumerate() {
-        cursor.prefetch::<AHEAD>();
         add_group(&mut partials, cursor.table::<SCALED>(group / 2), cursor.codes(), x);
         cursor.advance::<GROUP_BYTES>();
     }
