@@ -2,7 +2,7 @@
 //!
 //! [`natural`] reads `x` as it is and works on one row at a time. [`laid_out`] copies `x` once, in the order in which codes
 //! come out of a register, which saves one instruction in twelve, and works on two rows, which share the loads of `x`. The
-//! copy pays from [`LAY_OUT`] rows on.
+//! copy pays where rows and columns are many.
 //!
 //! # Order of summation
 //! Fewer than 17 columns are summed from left to right. Of more, the column `c` goes to the partial sum `(c / 16 % 8, c %
@@ -28,22 +28,28 @@ pub(super) const GROUP_BYTES: usize = GROUP / CODES_PER_BYTE;
 /// Below so many columns [`few`] is faster than filling registers. Four bytes have the codes of all of them.
 const FEW: usize = 17;
 
-/// Rows from which laying out `x` pays: measured at 256 to 6912 columns (docs/kernels.md).
-pub(super) const LAY_OUT: usize = 32;
+/// Rows and columns from which laying out `x` pays: measured (docs/kernels.md).
+const LAY_OUT: (usize, usize) = (32, 2048);
 
-/// Writes the product of row `r` and `x` to `y[r]`, with `x` laid out if there are so many rows, and prefetches `AHEAD` bytes
-/// ahead then, or none if that is 0.
+/// Whether a copy of `x` is worth its while.
+#[inline]
+pub(super) fn laying_out_pays(matrix: &Matrix<'_>) -> bool {
+    matrix.rows() >= LAY_OUT.0 && matrix.cols() >= LAY_OUT.1
+}
+
+/// Writes the product of row `r` and `x` to `y[r]`, with `x` laid out or not, and prefetches `AHEAD` bytes ahead if it is,
+/// or none if that is 0.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn gemv<const AHEAD: usize>(
     matrix: &Matrix<'_>,
     x: &[f32],
     y: &mut [f32],
-    lay_out_from: usize,
+    lay_out: bool,
 ) -> Result<(), SizeError> {
     let (x, y) = matrix.fit(x, y)?;
     if x.len() < FEW {
         few(matrix, x, y);
-    } else if y.len() < lay_out_from {
+    } else if !lay_out {
         natural(matrix, x, y);
     } else {
         laid_out::<AHEAD>(matrix, x, y);

@@ -88,7 +88,7 @@ impl Avx2 {
     /// % 8)`, from left to right and from `+0.0` on; product and sum are rounded once. At the end of the row those are
     /// added whose first number differs by 4, then by 2 and 1, then those whose second number differs by 4, 2 and 1.
     ///
-    /// From 32 rows on, `x` is copied to memory that this allocates.
+    /// From 32 rows and 2048 columns on, `x` is copied to memory that this allocates.
     ///
     /// # Errors
     /// The same.
@@ -109,7 +109,7 @@ impl Avx2 {
         y: &mut [f32],
     ) -> Result<(), SizeError> {
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, gemv::LAY_OUT) }
+        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, gemv::laying_out_pays(matrix)) }
     }
 
     /// As [`gemv`](Self::gemv), bit for bit, with `x` as it is, whatever the number of rows.
@@ -118,7 +118,7 @@ impl Avx2 {
     /// The same.
     pub fn gemv_natural(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, usize::MAX) }
+        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, false) }
     }
 
     /// As [`gemv`](Self::gemv), bit for bit, with a copy of `x`, whatever the number of rows.
@@ -127,7 +127,7 @@ impl Avx2 {
     /// The same.
     pub fn gemv_laid_out(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, 0) }
+        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, true) }
     }
 
     /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit.
