@@ -1,9 +1,10 @@
 //! What the criterion suites and the speed gate share: kernels of the registry, checked on the very data that they are
-//! then timed on.
+//! then timed on. Beside them, what can be said of speed without a clock: the machine code itself.
 
 pub mod decode;
 pub mod gate;
 pub mod limit;
+pub mod machine_code;
 pub mod suite;
 
 use std::time::Duration;
