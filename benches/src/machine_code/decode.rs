@@ -76,8 +76,8 @@ pub(super) enum Spill {
 
 /// Names of the functions that instructions call.
 pub(super) trait Callees {
-    /// The name of the function that the call or jump leads to.
-    fn name(&self, instruction: &Instruction) -> String;
+    /// The name of the function that the call or jump leads to, or that a load takes the address of.
+    fn name(&self, instruction: &Instruction) -> Option<String>;
 }
 
 /// What the names of functions start with that never return: what lies behind a call of one is other code.
@@ -127,19 +127,17 @@ pub(super) fn decode(
 
 fn flow(instruction: &Instruction, all: &[Instruction], callees: &dyn Callees) -> Flow {
     let target = || all.binary_search_by_key(&instruction.near_branch_target(), Instruction::ip);
+    let callee = || {
+        let name = address_source(instruction, all).and_then(|source| callees.name(source));
+        name.unwrap_or_else(|| "a function without a name".to_owned())
+    };
     match instruction.flow_control() {
         FlowControl::Next | FlowControl::XbeginXabortXend => Flow::On,
-        FlowControl::ConditionalBranch => {
-            target().map_or_else(|_| Flow::Call(callees.name(instruction)), Flow::Branch)
-        }
-        FlowControl::UnconditionalBranch => {
-            target().map_or_else(|_| Flow::Leave(callees.name(instruction)), Flow::Jump)
-        }
-        FlowControl::IndirectBranch if instruction.is_ip_rel_memory_operand() => {
-            Flow::Leave(callees.name(instruction))
-        }
+        FlowControl::ConditionalBranch => target().map_or_else(|_| Flow::Call(callee()), Flow::Branch),
+        FlowControl::UnconditionalBranch => target().map_or_else(|_| Flow::Leave(callee()), Flow::Jump),
+        FlowControl::IndirectBranch if instruction.is_ip_rel_memory_operand() => Flow::Leave(callee()),
         FlowControl::Call | FlowControl::IndirectCall => {
-            let name = callees.name(instruction);
+            let name = callee();
             let returns = !NEVER_RETURN.iter().any(|prefix| name.starts_with(prefix));
             if returns { Flow::Call(name) } else { Flow::Leave(name) }
         }
@@ -148,6 +146,20 @@ fn flow(instruction: &Instruction, all: &[Instruction], callees: &dyn Callees) -
         | FlowControl::Interrupt
         | FlowControl::Exception => Flow::End,
     }
+}
+
+/// The instruction that has the address of what is called: the call itself or, if that is in a register, where compilers keep
+/// it over a loop, the last load of that register before it.
+fn address_source<'a>(call: &'a Instruction, all: &'a [Instruction]) -> Option<&'a Instruction> {
+    if call.op0_kind() != OpKind::Register {
+        return Some(call);
+    }
+    let loads = |earlier: &&Instruction| {
+        earlier.mnemonic() == Mnemonic::Mov
+            && earlier.op0_register() == call.op0_register()
+            && earlier.is_ip_rel_memory_operand()
+    };
+    all.iter().take_while(|earlier| earlier.ip() < call.ip()).filter(loads).last()
 }
 
 /// The register that holds the address of the frame, if it is not `rsp` alone: without `mov rbp, rsp` or the like, `rbp` is
@@ -191,9 +203,9 @@ mod tests {
     struct Named;
 
     impl Callees for Named {
-        fn name(&self, instruction: &Instruction) -> String {
+        fn name(&self, instruction: &Instruction) -> Option<String> {
             let panics = instruction.near_branch_target() == 0x2000;
-            (if panics { "core::panicking::panic" } else { "other" }).to_owned()
+            Some((if panics { "core::panicking::panic" } else { "other" }).to_owned())
         }
     }
 
@@ -224,7 +236,7 @@ mod tests {
     #[test]
     fn control_goes_where_the_instruction_says() {
         let named = |flow: fn(String) -> Flow, name: &str| flow(name.to_owned());
-        let cases: [(&[u8], Flow); 9] = [
+        let cases: [(&[u8], Flow); 11] = [
             (&[0x90], Flow::On),
             (&[0x90, 0xeb, 0xfd], Flow::Jump(0)),
             (&[0x90, 0x74, 0xfe], Flow::Branch(1)),
@@ -232,6 +244,8 @@ mod tests {
             (&[0xe8, 0xfb, 0x0f, 0x00, 0x00], named(Flow::Leave, "core::panicking::panic")),
             (&[0xe9, 0xfb, 0x1f, 0x00, 0x00], named(Flow::Leave, "other")),
             (&[0xff, 0x25, 0x00, 0x00, 0x00, 0x00], named(Flow::Leave, "other")),
+            (&[0x41, 0xff, 0xd4], named(Flow::Call, "a function without a name")),
+            (&[0x4c, 0x8b, 0x25, 0, 0, 0, 0, 0x41, 0xff, 0xd4], named(Flow::Call, "other")),
             (&[0xff, 0xe0], Flow::End),
             (&[0xc3], Flow::End),
         ];

@@ -89,13 +89,13 @@ impl Symbols {
 }
 
 impl Callees for Symbols {
-    fn name(&self, instruction: &Instruction) -> String {
+    fn name(&self, instruction: &Instruction) -> Option<String> {
         let (names, address) = if instruction.is_ip_rel_memory_operand() {
             (&self.slots, instruction.ip_rel_memory_address())
         } else {
             (&self.names, instruction.near_branch_target())
         };
-        names.get(&address).cloned().unwrap_or_else(|| "a function without a name".to_owned())
+        names.get(&address).cloned()
     }
 }
 

@@ -97,9 +97,12 @@ fn reached_from(start: usize, edges: &[Vec<usize>]) -> BTreeSet<usize> {
 mod tests {
     use super::*;
 
+    /// A name, the successors of each node, and the innermost cycles.
+    type Case = (&'static str, &'static [&'static [usize]], &'static [&'static [usize]]);
+
     #[test]
     fn innermost_cycles_are_those_without_a_cycle_inside() {
-        let cases: &[(&str, &[&[usize]], &[&[usize]])] = &[
+        let cases: &[Case] = &[
             ("no loop", &[&[1, 2], &[2], &[]], &[]),
             ("a block that repeats itself", &[&[1], &[1, 2], &[]], &[&[1]]),
             ("a function that is a loop from its first block on", &[&[1, 2], &[0], &[]], &[&[0, 1]]),
