@@ -103,7 +103,8 @@ fn count_all() -> Result<(), Failure> {
 /// The names of the kernels that can be timed here and are right on the case.
 fn checked(case: &Case) -> Result<Vec<String>, Failure> {
     let kernels = kernels_here(case.operation);
-    let verified = Verified::new(&mut Harness::new(None), &kernels, Workload::of(case.clone()));
+    let verified =
+        Verified::new(&mut Harness::new(None), kernels.iter().map(AsRef::as_ref), Workload::of(case.clone()));
     let verified = verified
         .map_err(|findings| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))?;
     Ok(verified.kernels().iter().map(|kernel| kernel.name().to_owned()).collect())

@@ -6,7 +6,7 @@ use super::lanes::{load_two_halves, store_plane};
 use crate::activations::{GROUP, Group, PLANE, Plane, round_group, split_groups};
 use crate::format::CODES_PER_BYTE;
 
-/// As [`lay_out_digits`](crate::activations::lay_out_digits), to which this is the same function.
+/// Writes the digits of `x * scale` and returns the sum of the integers, as the portable function of that name.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn lay_out_digits<const L: usize>(x: &[f32], scale: f64, planes: &mut [Plane]) -> i64 {
     let (mut sum, mut padded) = (0, [0.0; GROUP]);

@@ -103,11 +103,17 @@ pub(super) fn pairs<const SCALED: bool, const AHEAD: usize>(
     y: &mut [[f32; 2]],
 ) {
     for (pair, y) in y.iter_mut().enumerate() {
-        let cursors = [Cursor::new(matrix, 2 * pair), Cursor::new(matrix, 2 * pair + 1)];
+        let cursors = [start(matrix, 2 * pair), start(matrix, 2 * pair + 1)];
         let [low, other_low] = pass::<0, SCALED, AHEAD>(cursors, x);
         let [high, other_high] = pass::<1, SCALED, 0>(cursors, x);
         *y = [add_partials(low, high), add_partials(other_low, other_high)];
     }
+}
+
+/// The start of row `r`, out of line: what finding it keeps in registers would crowd the loops.
+#[inline(never)]
+fn start<'a>(matrix: &Matrix<'a>, r: usize) -> Cursor<'a> {
+    Cursor::new(matrix, r)
 }
 
 /// The partial sums of a pass over two rows: of the even bytes of a group if `P` is 0, of the odd ones if it is 1.

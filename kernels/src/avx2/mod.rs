@@ -88,7 +88,7 @@ impl Avx2 {
     /// % 8)`, from left to right and from `+0.0` on; product and sum are rounded once. At the end of the row those are
     /// added whose first number differs by 4, then by 2 and 1, then those whose second number differs by 4, 2 and 1.
     ///
-    /// From 32 rows and 2048 columns on, `x` is copied to memory that this allocates.
+    /// From 48 rows and 2048 columns on, `x` is copied to memory that this allocates.
     ///
     /// # Errors
     /// The same.
