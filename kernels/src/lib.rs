@@ -1,4 +1,4 @@
-//! Scalar and AVX2 kernels for QK256, a 2-bit block-quantised weight format.
+//! Scalar, AVX2 and AVX-VNNI kernels for QK256, a 2-bit block-quantised weight format.
 //!
 //! A block is [`BLOCK_LEN`] elements in [`BLOCK_BYTES`] bytes. Byte `i` of a block holds the elements
 //! `4 * i .. 4 * i + 4`, two bits each, least significant bits first; the code `c` stands for the weight
@@ -6,7 +6,7 @@
 //! and must not matter. A block may carry one f32 scale.
 //!
 //! # Operations
-//! Four operations, with the same signatures in every implementation:
+//! Five operations, with the same signatures in every implementation:
 //!
 //! | operation | result |
 //! | --- | --- |
@@ -14,6 +14,7 @@
 //! | `lut` | `weights[i] = WEIGHTS[codes[i] & 3]`, the stage between unpacking and multiplying |
 //! | `dequantize` | `out[i] = weight[i] * scale[i / 256]` |
 //! | `gemv` | `y[r]` = the sum over `c` of `weight[r, c] * x[c]` |
+//! | `gemv_fixed` | the same without scales, `x` in fixed point ([`Activations`]): exact sums, rounded once |
 //!
 //! A `gemv` with scales takes the weights that `dequantize` gives, weight times scale. That product is exact,
 //! down to subnormals, unless it overflows: a scale beyond `f32::MAX / 2` makes a weight of 2 infinite.
@@ -23,11 +24,11 @@
 //! [`SizeError`] before any memory is touched. Outputs are overwritten, never accumulated into.
 //!
 //! # Implementations
-//! [`scalar`] is the definition, [`fast_scalar`] what a compiler makes of scalar code, `avx2` (on x86-64) is
-//! written with intrinsics. [`Kernels`] picks one at run time. All of them give the same bits for `unpack`,
-//! `lut` and `dequantize`; `gemv` sums in f32, in an order that each implementation states. Within one
-//! implementation a row's bits depend on that row's bytes, its scales and `x` alone: not on where the row
-//! stands, nor on addresses, nor on what the buffers held before.
+//! [`scalar`] is the definition, [`fast_scalar`] what a compiler makes of scalar code, `avx2` and `avx_vnni` (on
+//! x86-64) are written with intrinsics. [`Kernels`] picks one at run time. All of them give the same bits for
+//! `unpack`, `lut`, `dequantize` and `gemv_fixed`; `gemv` sums in f32, in an order that each implementation states.
+//! Within one implementation a row's bits depend on that row's bytes, its scales and `x` alone: not on where the row
+//! stands, nor on addresses, nor on what the buffers held before, nor (feature `rayon`) on the number of threads.
 //!
 //! ```
 //! use qk256_kernels::{Kernels, Matrix, BLOCK_BYTES};

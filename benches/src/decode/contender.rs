@@ -41,9 +41,9 @@ pub(super) struct Contender {
 
 /// Product, whether AVX-VNNI does it, prefetches, and the bars for one and for two threads.
 const WAYS: [(Product, bool, bool, Option<[f64; 2]>); 8] = [
-    (Product::F32, false, true, Some([0.2, 0.25])),
+    (Product::F32, false, true, Some([0.2, 0.2])),
     (Product::F32, false, false, None),
-    (Product::Fixed(Digits::One), false, true, Some([0.55, 0.55])),
+    (Product::Fixed(Digits::One), false, true, Some([0.5, 0.5])),
     (Product::Fixed(Digits::One), false, false, None),
     (Product::Fixed(Digits::One), true, true, None),
     (Product::Fixed(Digits::One), true, false, None),
