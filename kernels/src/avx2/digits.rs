@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{load_two_halves, store_plane};
-use crate::activations::{GROUP, Group, PLANE, Plane, round_group, split_groups};
+use crate::activations::rounding::{round_group, split_groups};
+use crate::activations::{GROUP, Group, PLANE, Plane};
 use crate::format::CODES_PER_BYTE;
 
 /// Writes the digits of `x * scale` and returns the sum of the integers, as the portable function of that name.

@@ -32,7 +32,8 @@ use std::arch::is_x86_feature_detected;
 
 pub use prefetch::{AHEAD, prefetch};
 
-use crate::activations::{Activations, Digits, Plane, compare_magnitudes};
+use crate::activations::rounding::compare_magnitudes;
+use crate::activations::{Activations, Digits, Plane};
 use crate::matrix::Matrix;
 use crate::size::{Buffer, SizeError, at_least};
 
