@@ -95,7 +95,13 @@ enum Implementation {
 impl Kernels {
     /// The fastest kernels that this CPU supports.
     pub fn detect() -> Self {
-        Level::ALL.iter().rev().find_map(|&level| Self::new(level).ok()).expect("scalar code runs everywhere")
+        #[cfg(target_arch = "x86_64")]
+        if let Some(vnni) = AvxVnni::new() {
+            return Self(Implementation::AvxVnni(vnni));
+        } else if let Some(avx2) = Avx2::new() {
+            return Self(Implementation::Avx2(avx2));
+        }
+        Self(Implementation::FastScalar)
     }
 
     /// The kernels of `level`.

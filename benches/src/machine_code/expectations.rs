@@ -146,16 +146,6 @@ pub(super) const EXPECTATIONS: &[Expectation] = &[
     Expectation { kind: "scaled, odd bytes", is: |own| own.has("vmulps"), loads: 4, stores: 1, ..ODD },
     EVEN,
     ODD,
-    // Once a row. The copy of x and the sums are arrays on the stack, which a loop goes through.
-    Expectation {
-        kind: "last group",
-        is: |own| own.has("vpcmpgtd"),
-        loops: 0,
-        marks: 2,
-        loads: 3,
-        stores: 1,
-        ..ROWS
-    },
     Expectation { kind: "scaled", is: |own| own.has("vmulps"), ..ROWS },
     ROWS,
     Expectation { kind: "1 digit", is: |own| own.digits() == 1, ..AVX2_DIGITS },
