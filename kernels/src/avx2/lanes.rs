@@ -15,15 +15,6 @@ pub(super) fn load(source: &[f32; LANES]) -> __m256 {
     unsafe { _mm256_loadu_ps(source.as_ptr()) }
 }
 
-/// Loads up to eight floats. The lanes past the end are `+0.0`, and nothing past the end is read.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn load_partial(source: &[f32]) -> __m256 {
-    let mask = mask(source.len());
-    // SAFETY: the mask selects lanes below `source.len()` only, and a masked load reads no other.
-    unsafe { _mm256_maskload_ps(source.as_ptr(), mask) }
-}
-
 /// Loads 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
@@ -54,6 +45,17 @@ pub(crate) fn load_plane(source: &Plane) -> __m256i {
 pub(super) fn mask(len: usize) -> __m256i {
     let len = _mm256_set1_epi32(len.min(LANES) as i32);
     _mm256_cmpgt_epi32(len, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+}
+
+/// Each lane from that `by` above it, the lowest `by` lanes above the others.
+///
+/// With a load that ends where the slice does, this reads the front of a register. A masked load would too, but takes hundreds
+/// of cycles where the lanes that it leaves out are on a page that is not there.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn move_down(lanes: __m256, by: usize) -> __m256 {
+    let from = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(by as i32));
+    _mm256_permutevar8x32_ps(lanes, from)
 }
 
 /// The lanes that `mask` selects, and `+0.0` in the others.

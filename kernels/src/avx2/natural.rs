@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use super::cursor::Cursor;
 use super::gemv::{GROUP, GROUP_BYTES};
-use super::lanes::{LANES, add_lanes, keep, load, load_partial, mask};
+use super::lanes::{LANES, add_lanes, keep, load, mask, move_down};
 use super::lut::{look_up, spread16};
 use crate::matrix::Matrix;
 
@@ -27,10 +27,11 @@ pub(super) fn rows<const SCALED: bool>(matrix: &Matrix<'_>, first: usize, x: &[f
             *y = add_partials(partials);
         }
     } else {
+        let last = x.last_chunk().expect("there are more columns than lanes");
         for (r, y) in (first..).zip(y) {
             let (mut partials, cursor) = whole_groups::<SCALED>(Cursor::new(matrix, r), groups);
             let table = cursor.table::<SCALED>(groups.len() / 2);
-            add_rest::<SCALED>(&mut partials, table, cursor.codes(), rest);
+            add_rest::<SCALED>(&mut partials, table, cursor.codes(), rest, last);
             *y = add_partials(partials);
         }
     }
@@ -61,7 +62,7 @@ fn add_group(partials: &mut Partials, table: __m256, codes: &[u8; GROUP_BYTES], 
     }
 }
 
-/// Adds the products of the front of a group, `x.len()` columns less than [`GROUP`].
+/// Adds the products of the front of a group, `x.len()` columns less than [`GROUP`]. `last` are the eight that end with `x`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn add_rest<const SCALED: bool>(
@@ -69,12 +70,13 @@ fn add_rest<const SCALED: bool>(
     table: __m256,
     codes: &[u8; GROUP_BYTES],
     x: &[f32],
+    last: &[f32; LANES],
 ) {
     let (steps, rest) = x.as_chunks();
     for (step, (partial, codes)) in partials.iter_mut().zip(codes.as_chunks().0).enumerate() {
         match steps.get(step) {
             Some(x) => add_step(partial, table, *codes, x),
-            None => return add_part::<SCALED>(partial, table, *codes, rest),
+            None => return add_part::<SCALED>(partial, table, *codes, rest, last),
         }
     }
 }
@@ -89,18 +91,29 @@ fn add_step(partial: &mut __m256, table: __m256, codes: [u8; 4], x: &[f32; STEP]
     *partial = _mm256_fmadd_ps(high, load(&x[1]), *partial);
 }
 
-/// Adds the products of the front of 16 columns, `x.len()` of them.
+/// Adds the products of the front of 16 columns, `x.len()` of them. `last` are the eight that end with `x`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn add_part<const SCALED: bool>(partial: &mut __m256, table: __m256, codes: [u8; 4], x: &[f32]) {
-    let [mut low, mut high] = look_up16(table, codes);
-    let (low_x, high_x) = x.split_at(x.len().min(LANES));
-    if SCALED {
-        low = keep(low, mask(low_x.len()));
-        high = keep(high, mask(high_x.len()));
+fn add_part<const SCALED: bool>(
+    partial: &mut __m256,
+    table: __m256,
+    codes: [u8; 4],
+    x: &[f32],
+    last: &[f32; LANES],
+) {
+    let [mut weights, high] = look_up16(table, codes);
+    let mut len = x.len();
+    if let Some((x, rest)) = x.split_first_chunk() {
+        *partial = _mm256_fmadd_ps(weights, load(x), *partial);
+        (weights, len) = (high, rest.len());
     }
-    *partial = _mm256_fmadd_ps(low, load_partial(low_x), *partial);
-    *partial = _mm256_fmadd_ps(high, load_partial(high_x), *partial);
+    if len > 0 {
+        let mask = mask(len);
+        if SCALED {
+            weights = keep(weights, mask);
+        }
+        *partial = _mm256_fmadd_ps(weights, keep(move_down(load(last), LANES - len), mask), *partial);
+    }
 }
 
 /// What the table gives for the 16 codes of four bytes: the first eight, and the last.
