@@ -6,6 +6,7 @@ mod list;
 mod minimize;
 mod output;
 mod replay;
+mod reveal;
 mod select;
 
 use std::io::{self, Write};
@@ -30,6 +31,7 @@ enum Command {
     List(list::Args),
     Replay(replay::Args),
     Minimize(minimize::Args),
+    Reveal(reveal::Args),
 }
 
 /// How a command that ran ended.
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::List(args) => list::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Minimize(args) => minimize::run(&args),
+        Command::Reveal(args) => reveal::run(&args),
     };
     match result {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,

@@ -80,6 +80,19 @@ fn avx_vnni_is_listed_where_it_has_code_of_its_own() {
 }
 
 #[test]
+fn reveal_says_in_a_line_how_a_kernel_adds_and_draws_it() {
+    let folder = scratch();
+    let (dot, svg) = (folder.path().join("order.dot"), folder.path().join("order.svg"));
+    let (said, _) = run(&["reveal", "fast_scalar", "--dot", text(&dot), "--svg", text(&svg)], 0);
+    assert!(said.contains("8 partial sums of 128 columns; the first of 0 8 16 24 32 .. 1016;"), "{said}");
+    assert!(said.contains("depth 130") && said.contains("predicts the bits"), "{said}");
+    let drawing = |path: &Path| std::fs::read_to_string(path).expect("the drawing was written");
+    assert!(drawing(&dot).starts_with("digraph") && drawing(&svg).starts_with("<svg"));
+    let (said, _) = run(&["reveal", "scalar", "--cols", "300", "--rows", "3", "--row", "2"], 0);
+    assert!(said.contains("one sum, of columns 0 1 2 3 4 .. 299"), "{said}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_cases() {
     let folder = scratch();
     let counts = |seed| {
@@ -179,6 +192,11 @@ fn bad_usage_and_bad_input_end_in_one_clear_line_and_exit_code_2() {
         (&["replay", text(&absent)], "cannot read"),
         (&["replay", "--kernel", "nosuch", "unpack", "len=1"], "there is no kernel `nosuch`"),
         (&["minimize", "unpack", "len=1", "--output", here], "is a directory"),
+        (&["reveal"], "required"),
+        (&["reveal", "nosuch"], "there is no kernel `nosuch`"),
+        (&["reveal", "scalar", "--row", "1"], "there is no row 1 in a matrix of 1 rows"),
+        (&["reveal", "scalar", "--cols", "131073"], "is too large: at most 131072 columns"),
+        (&["reveal", "scalar", "--svg", here], "is a directory"),
     ] {
         let (_, said) = run(words, 2);
         assert!(said.contains(part), "{words:?} must say `{part}`: {said}");

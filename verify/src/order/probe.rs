@@ -1,0 +1,112 @@
+//! A row of a kernel, and the question how many columns join before two of them meet.
+
+use crate::kernel::{Arguments, Kernel, Outcome};
+use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Operation};
+
+/// Columns up to which a tree is revealed: counts are exact far beyond, but questions take as long as they are many.
+const MAX_COLS: usize = 1 << 17;
+
+/// Bytes of codes of the largest matrix.
+const MAX_BYTES: usize = 1 << 30;
+
+/// All codes of a byte stand for the weight 1.
+const ONES: u8 = 0b10_10_10_10;
+
+/// So large that adding all ones to it changes nothing, in f32 and in f64 too, and far from overflow.
+const LARGE: f32 = (1_u128 << 80) as f32;
+
+/// What a gemv is asked about: a row of a matrix of so many rows and columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Rows of the matrix.
+    pub rows: usize,
+    /// Its columns.
+    pub cols: usize,
+    /// The row in question.
+    pub row: usize,
+}
+
+/// Why there is no tree.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevealError {
+    /// Another operation does not add f32.
+    #[error("`{0}` does not add f32 numbers; only gemv has an order to reveal")]
+    NotGemv(Operation),
+    /// A row outside of the matrix.
+    #[error("there is no row {} in a matrix of {} rows", .0.row, .0.rows)]
+    NoRow(Subject),
+    /// A matrix that takes too long, or too much memory.
+    #[error(
+        "a matrix of {} rows and {} columns is too large: at most {MAX_COLS} columns and {MAX_BYTES} bytes of codes",
+        .0.rows,
+        .0.cols
+    )]
+    TooLarge(Subject),
+    /// The kernel did not do it.
+    #[error("the kernel answers {0:?}")]
+    Answer(Outcome),
+    /// The counts are not those of any tree of additions of two numbers.
+    #[error("no tree of additions of two f32 numbers explains what it gives: {0}")]
+    NoTree(String),
+}
+
+/// A row of ones, ready for two large numbers.
+pub(super) struct Probe<'a> {
+    kernel: &'a dyn Kernel,
+    subject: Subject,
+    row_stride: usize,
+    packed: Vec<u8>,
+    x: Vec<f32>,
+    y: Vec<f32>,
+}
+
+impl<'a> Probe<'a> {
+    pub(super) fn new(kernel: &'a dyn Kernel, subject: Subject) -> Result<Self, RevealError> {
+        let Subject { rows, cols, row } = subject;
+        if kernel.operation() != Operation::Gemv {
+            return Err(RevealError::NotGemv(kernel.operation()));
+        }
+        if row >= rows {
+            return Err(RevealError::NoRow(subject));
+        }
+        let row_stride = cols.div_ceil(BLOCK_ELEMENTS) * BLOCK_BYTES;
+        let bytes = rows.checked_mul(row_stride.max(1)).filter(|&bytes| bytes <= MAX_BYTES);
+        let (Some(_), true) = (bytes, cols <= MAX_COLS) else { return Err(RevealError::TooLarge(subject)) };
+        let packed = vec![ONES; rows * row_stride];
+        Ok(Self { kernel, subject, row_stride, packed, x: vec![1.0; cols], y: vec![f32::NAN; rows] })
+    }
+
+    /// The columns below the addition that brings columns `i` and `j` together.
+    pub(super) fn together(&mut self, i: usize, j: usize) -> Result<usize, RevealError> {
+        (self.x[i], self.x[j]) = (LARGE, -LARGE);
+        let later = self.product();
+        (self.x[i], self.x[j]) = (1.0, 1.0);
+        let (later, cols) = (later?, self.subject.cols);
+        let counts = later.fract() == 0.0 && (0.0..=(cols - 2) as f32).contains(&later);
+        if counts {
+            Ok(cols - later as usize)
+        } else {
+            Err(RevealError::NoTree(format!("{later} columns join after columns {i} and {j} have met")))
+        }
+    }
+
+    /// The product for these activations, all weights being 1.
+    pub(super) fn sum_of(&mut self, x: &[f32]) -> Result<f32, RevealError> {
+        self.x.copy_from_slice(x);
+        self.product()
+    }
+
+    fn product(&mut self) -> Result<f32, RevealError> {
+        let Subject { rows, cols, row } = self.subject;
+        let outcome = self.kernel.call(Arguments::Gemv {
+            packed: &self.packed,
+            scales: None,
+            x: &self.x,
+            y: &mut self.y,
+            rows,
+            cols,
+            row_stride: self.row_stride,
+        });
+        if outcome == Outcome::Done { Ok(self.y[row]) } else { Err(RevealError::Answer(outcome)) }
+    }
+}

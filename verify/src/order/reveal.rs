@@ -1,0 +1,277 @@
+//! From counts of columns to the tree.
+
+use std::collections::BTreeMap;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::Order;
+use super::probe::{Probe, RevealError, Subject};
+use crate::judge::same_sum;
+use crate::kernel::Kernel;
+
+/// Random rows that a tree must predict, bit for bit.
+const TRIALS: usize = 100;
+
+/// The order in which `kernel` adds up the row in question.
+///
+/// The tree has been tried: it predicts the bits of a hundred rows of numbers with wild exponents.
+///
+/// # Errors
+/// [`RevealError`]; [`RevealError::NoTree`] for a kernel that is right and adds in a wider format, or more than two numbers at
+/// once.
+///
+/// # Panics
+/// If the kernel does: it is called in plain memory, without the harness.
+pub fn reveal(kernel: &dyn Kernel, subject: Subject) -> Result<Order, RevealError> {
+    let mut probe = Probe::new(kernel, subject)?;
+    let mut builder = Builder {
+        probe: &mut probe,
+        nodes: Vec::new(),
+        cols: subject.cols,
+        rng: ChaCha8Rng::seed_from_u64(0),
+    };
+    let columns: Vec<usize> = (0..subject.cols).collect();
+    let root = if columns.is_empty() { None } else { Some(builder.tree(columns)?) };
+    let nodes = builder.nodes;
+    let order = canonical(subject.cols, &nodes, root);
+    try_out(&mut probe, &order)?;
+    Ok(order)
+}
+
+struct Builder<'p, 'k> {
+    probe: &'p mut Probe<'k>,
+    /// What each addition adds; numbers as in [`Order`].
+    nodes: Vec<[usize; 2]>,
+    cols: usize,
+    rng: ChaCha8Rng,
+}
+
+impl Builder<'_, '_> {
+    /// The number of the node below which exactly these columns lie. The way up from one of them, chosen at random so that no
+    /// shape of tree takes many questions, splits the others by how many columns lie below where they join.
+    fn tree(&mut self, columns: Vec<usize>) -> Result<usize, RevealError> {
+        let pivot = columns[self.rng.next_u64() as usize % columns.len()];
+        let mut joining: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for &column in columns.iter().filter(|&&column| column != pivot) {
+            joining.entry(self.probe.together(pivot, column)?).or_default().push(column);
+        }
+        let (mut node, mut below) = (pivot, 1);
+        for (together, columns) in joining {
+            below += columns.len();
+            if below != together {
+                let what = format!(
+                    "{together} columns meet where {below} would, at columns {pivot} and {}",
+                    columns[0]
+                );
+                return Err(RevealError::NoTree(what));
+            }
+            let other = self.tree(columns)?;
+            self.nodes.push([node, other]);
+            node = self.cols + self.nodes.len() - 1;
+        }
+        Ok(node)
+    }
+}
+
+/// The tree in the one form that equal trees share: below each addition the part with the smallest column first, and additions
+/// in the order in which a walk from the left finishes them.
+fn canonical(cols: usize, nodes: &[[usize; 2]], root: Option<usize>) -> Order {
+    let mut smallest: Vec<usize> = (0..cols).collect();
+    for &[a, b] in nodes {
+        smallest.push(smallest[a].min(smallest[b]));
+    }
+    let mut order = Order { cols, sums: Vec::with_capacity(nodes.len()) };
+    let mut renamed: Vec<usize> = (0..cols + nodes.len()).collect();
+    // Each node is seen on the way down, and once more when what is below it is done.
+    let mut walk: Vec<(usize, bool)> = root.map(|root| (root, false)).into_iter().collect();
+    while let Some((node, is_done)) = walk.pop() {
+        let Some(&[mut a, mut b]) = node.checked_sub(cols).and_then(|at| nodes.get(at)) else { continue };
+        if smallest[b] < smallest[a] {
+            (a, b) = (b, a);
+        }
+        if is_done {
+            order.sums.push([renamed[a], renamed[b]]);
+            renamed[node] = cols + order.sums.len() - 1;
+        } else {
+            walk.extend([(node, true), (b, false), (a, false)]);
+        }
+    }
+    order
+}
+
+/// Whether the tree predicts what the kernel gives.
+fn try_out(probe: &mut Probe<'_>, order: &Order) -> Result<(), RevealError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for _ in 0..TRIALS {
+        let x: Vec<f32> = (0..order.cols()).map(|_| wild(rng.next_u64())).collect();
+        let (got, must) = (probe.sum_of(&x)?, order.sum(&x));
+        if !same_sum(got.to_bits(), must.to_bits()) {
+            let what =
+                format!("a row comes to {got:e} where the tree that its counts give comes to {must:e}");
+            return Err(RevealError::NoTree(what));
+        }
+    }
+    Ok(())
+}
+
+/// Any sign and mantissa, exponents from -30 to 30.
+fn wild(draw: u64) -> f32 {
+    f32::from_bits(draw as u32 & 0x807f_ffff | (97 + (draw >> 32) as u32 % 61) << 23)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Arguments, KernelFn, Outcome, missing_features};
+    use crate::operation::Operation;
+    use crate::registry;
+
+    /// The gemv kernels that this CPU can run.
+    fn kernels() -> Vec<Box<dyn Kernel>> {
+        let mut kernels = registry::kernels();
+        kernels.retain(|kernel| {
+            kernel.operation() == Operation::Gemv && missing_features(kernel.required_features()).is_empty()
+        });
+        kernels
+    }
+
+    fn row(cols: usize) -> Subject {
+        Subject { rows: 1, cols, row: 0 }
+    }
+
+    /// A kernel that adds up x in its own way; the codes are all 2.
+    macro_rules! adding {
+        ($name:literal, $add:expr) => {
+            KernelFn {
+                name: $name,
+                operation: Operation::Gemv,
+                required_features: &[],
+                refuses_wrong_sizes: false,
+                call: |arguments| {
+                    let Arguments::Gemv { x, y, .. } = arguments else { return Outcome::Unsupported };
+                    let add: fn(&[f32]) -> f32 = $add;
+                    y.fill(add(x));
+                    Outcome::Done
+                },
+            }
+        };
+    }
+
+    #[test]
+    fn known_orders_are_found() {
+        let right = adding!("right", |x| x.iter().rev().fold(0.0, |sum, x| x + sum));
+        let order = reveal(&right, row(5)).unwrap();
+        assert_eq!(order.sums, [[3, 4], [2, 5], [1, 6], [0, 7]]);
+        fn pairs(x: &[f32]) -> f32 {
+            if let [x] = x { *x } else { pairs(&x[..x.len() / 2]) + pairs(&x[x.len() / 2..]) }
+        }
+        let order = reveal(&adding!("pairs", pairs), row(8)).unwrap();
+        assert_eq!((order.depth(), order.partial_sums().len()), (3, 4));
+        let left = adding!("left", |x| x.iter().sum());
+        assert_eq!(reveal(&left, row(2000)).unwrap().partial_sums(), [(0..2000).collect::<Vec<_>>()]);
+        for cols in [0, 1, 2] {
+            assert_eq!(reveal(&left, row(cols)).unwrap().depth(), cols.saturating_sub(1), "{cols} columns");
+        }
+    }
+
+    #[test]
+    fn what_no_tree_explains_is_said() {
+        let wide = adding!("wide", |x| x.iter().map(|&x| f64::from(x)).sum::<f64>() as f32);
+        // Three at a time, without rounding between them where large numbers cancel.
+        let three = adding!("three", |x| {
+            let fused = |x: &[f32]| {
+                let mut x = x.to_vec();
+                x.sort_by(|a, b| b.abs().total_cmp(&a.abs()));
+                x.iter().sum::<f32>()
+            };
+            x.chunks(3).map(fused).sum()
+        });
+        let constant = adding!("constant", |_| 0.5);
+        for (kernel, what) in [(wide, "where the tree"), (three, "meet where"), (constant, "have met")] {
+            let error = reveal(&kernel, row(9)).expect_err(kernel.name).to_string();
+            assert!(error.contains(what), "{}: {error}", kernel.name);
+        }
+        let unpack = registry::kernels().swap_remove(0);
+        assert_eq!(reveal(unpack.as_ref(), row(9)), Err(RevealError::NotGemv(Operation::Unpack)));
+        let outside = Subject { rows: 3, cols: 9, row: 3 };
+        let left = adding!("left", |x| x.iter().sum());
+        assert_eq!(reveal(&left, outside), Err(RevealError::NoRow(outside)));
+        for (rows, cols) in [(1, usize::MAX), (usize::MAX, 9), (1 << 30, 300)] {
+            let large = Subject { rows, cols, row: 0 };
+            assert_eq!(reveal(&left, large), Err(RevealError::TooLarge(large)));
+        }
+    }
+
+    #[test]
+    fn the_orders_of_our_kernels_are_those_that_they_state() {
+        for kernel in kernels() {
+            let order =
+                reveal(kernel.as_ref(), row(1024)).unwrap_or_else(|error| panic!("{kernel:?}: {error}"));
+            let (parts, depth) = match kernel.name() {
+                "scalar" => (1, 1023),
+                name if name.starts_with("fast_scalar") => (8, 127 + 3),
+                _ => (64, 15 + 6),
+            };
+            assert_eq!((order.partial_sums().len(), order.depth()), (parts, depth), "{kernel:?}");
+        }
+    }
+
+    /// The tree of partial sums that are added pairwise: column `c` goes to number `part(c)`, then the second half of the
+    /// numbers is added to the first, and so on; `halves` are those that remain each time.
+    fn by_rule(cols: usize, part: impl Fn(usize) -> usize, halves: &[usize]) -> Order {
+        let mut nodes = Vec::new();
+        let mut add = |a: Option<usize>, b: Option<usize>| match (a, b) {
+            (Some(a), Some(b)) => {
+                nodes.push([a, b]);
+                Some(cols + nodes.len() - 1)
+            }
+            (one, other) => one.or(other),
+        };
+        let mut parts = vec![None; 2 * halves[0]];
+        for column in 0..cols {
+            parts[part(column)] = add(parts[part(column)], Some(column));
+        }
+        for &half in halves {
+            for at in 0..half {
+                parts[at] = add(parts[at], parts[at + half]);
+            }
+        }
+        canonical(cols, &nodes, parts[0])
+    }
+
+    /// The orders that `Avx2::gemv` and `fast_scalar::gemv` state in their documentation.
+    #[test]
+    fn kernels_add_as_their_documentation_says() {
+        for kernel in kernels() {
+            for cols in [17, 31, 64, 100, 128, 129, 200, 255, 256, 300, 511, 1024, 1100] {
+                let avx2 = |c: usize| c / 16 % 8 * 8 + c % 8;
+                let expected = match kernel.name() {
+                    "scalar" => by_rule(cols, |_| 0, &[1]),
+                    // A last block that is not whole has sums of its own.
+                    name if name.starts_with("fast_scalar") && cols.is_multiple_of(256) => {
+                        by_rule(cols, |c| c % 8, &[4, 2, 1])
+                    }
+                    name if name.starts_with("fast_scalar") => {
+                        let part = |c: usize| c % 8 + if c < cols / 256 * 256 { 0 } else { 8 };
+                        by_rule(cols, part, &[8, 4, 2, 1])
+                    }
+                    _ => by_rule(cols, avx2, &[32, 16, 8, 4, 2, 1]),
+                };
+                let order = reveal(kernel.as_ref(), row(cols)).unwrap();
+                assert!(order == expected, "{kernel:?}, {cols} columns");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_added_in_the_same_order_wherever_it_stands() {
+        for kernel in kernels() {
+            let alone = reveal(kernel.as_ref(), row(300)).unwrap();
+            for (rows, row) in [(2, 1), (5, 2), (33, 0), (33, 31), (33, 32), (50, 7)] {
+                let order = reveal(kernel.as_ref(), Subject { rows, cols: 300, row }).unwrap();
+                assert!(order == alone, "{kernel:?}: row {row} of {rows}");
+            }
+        }
+    }
+}
