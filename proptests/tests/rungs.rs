@@ -4,6 +4,7 @@ use qk256_proptests::{drawn, in_regime, property};
 use qk256_verify::case::{Codes, Patch, Regime};
 use qk256_verify::operation::Buffer;
 use qk256_verify::oracle::{FLAT_COLUMNS, FLAT_FIXED_COLUMNS};
+use qk256_verify::order::ORDER_COLUMNS;
 use qk256_verify::{Case, Operation, Rung};
 
 /// Rung 1.
@@ -37,6 +38,13 @@ property!(gemv_is_exact_where_no_order_of_summation_rounds, 512, [Rung::ExactReg
 
 property!(gemv_is_exact_for_a_single_activation, 512, [Rung::ExactRegime], 512, |seed| {
     vec![in_regime(Operation::Gemv, seed, Regime::OneHot)]
+});
+
+property!(gemv_gives_the_very_bits_of_its_own_order_of_summation, 256, [Rung::Order], 512, |seed| {
+    [Regime::Unit, Regime::Ten, Regime::Wide]
+        .map(|regime| Case { scaled: false, ..in_regime(Operation::Gemv, seed, regime) })
+        .map(|case| Case { cols: case.cols.min(ORDER_COLUMNS), stride: case.stride.max(0), ..case })
+        .to_vec()
 });
 
 property!(gemv_stays_within_1e_4_of_the_exact_sum_on_unit_data, 512, [Rung::Flat], 512, |seed| {

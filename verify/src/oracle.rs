@@ -110,6 +110,13 @@ pub fn expected(inputs: &Inputs) -> Expected {
     }
 }
 
+/// The products of a row of a gemv without scales, a column each: exact, unless they overflow.
+pub(crate) fn terms(inputs: &Inputs, row: usize) -> Vec<f32> {
+    let packed = &inputs.packed[row * inputs.shape.row_stride..];
+    let x = inputs.x[..inputs.shape.cols].iter().enumerate();
+    x.map(|(column, x)| f32::from(weight(code(packed, column))) * x).collect()
+}
+
 /// The 2-bit code of element `at` of a packed row.
 fn code(packed: &[u8], at: usize) -> u8 {
     packed[at / CODES_PER_BYTE] >> (2 * (at % CODES_PER_BYTE)) & 3

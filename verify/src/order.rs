@@ -8,11 +8,14 @@
 //! The tree is a model: it predicts the bits of any result ([`Order::sum`]), where the kernel adds in f32 and in pairs.
 
 mod draw;
+mod known;
 mod probe;
 mod reveal;
 
 use std::collections::BTreeMap;
 
+pub(crate) use known::KnownOrders;
+pub use known::ORDER_COLUMNS;
 pub use probe::{RevealError, Subject};
 pub use reveal::reveal;
 

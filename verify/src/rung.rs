@@ -10,6 +10,8 @@ pub enum Rung {
     BitExact,
     /// Rung 2: the very bits, where no order of summation rounds.
     ExactRegime,
+    /// Rung 3: the very bits of the kernel's own order of summation, revealed from outside.
+    Order,
     /// Rung 4: 1e-4, flat.
     Flat,
     /// Rung 5: gamma_n times the sum of absolute terms; in fixed point, what rounding x and y may come to.
@@ -44,9 +46,10 @@ pub enum Rung {
 
 impl Rung {
     /// Every rung, in the order of reports.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::BitExact,
         Self::ExactRegime,
+        Self::Order,
         Self::Flat,
         Self::Bound,
         Self::Special,
@@ -69,6 +72,7 @@ impl Rung {
         match self {
             Self::BitExact => "bit-exact",
             Self::ExactRegime => "exact-regime",
+            Self::Order => "order",
             Self::Flat => "flat-1e-4",
             Self::Bound => "bound",
             Self::Special => "special-values",
@@ -92,6 +96,7 @@ impl Rung {
         match self {
             Self::BitExact => Some(1),
             Self::ExactRegime => Some(2),
+            Self::Order => Some(3),
             Self::Flat => Some(4),
             Self::Bound => Some(5),
             Self::Special => Some(6),

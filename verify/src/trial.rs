@@ -14,6 +14,7 @@ use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
 use crate::operation::Operation;
 use crate::oracle::{self, Expected};
+use crate::order::KnownOrders;
 use crate::rung::{Failure, Rung, RungCounts};
 use crate::weights::Weights;
 use call::{Arena, CallResult, Flush, OldContents};
@@ -29,6 +30,7 @@ pub struct Harness {
     /// Memory of the other threads in cases that have some.
     peers: Vec<Arena>,
     weights: Option<Weights>,
+    orders: KnownOrders,
 }
 
 /// A case with its data and what they must give: made once, used for every kernel.
@@ -99,7 +101,7 @@ impl Trial {
 impl Harness {
     /// A harness for cases without tensors, or with those of `weights`.
     pub fn new(weights: Option<Weights>) -> Self {
-        Self { arena: Arena::new(), peers: Vec::new(), weights }
+        Self { arena: Arena::new(), peers: Vec::new(), weights, orders: KnownOrders::default() }
     }
 
     /// The weights that tensors of cases come from.
@@ -187,6 +189,10 @@ impl Harness {
         trial.worst = judged.worst;
         judged.failures.into_iter().for_each(|failure| trial.fail(failure));
         let outputs = &first.output[..inputs.outputs()];
+        if let Some((rows, failure)) = self.orders.judge(kernel, inputs, outputs) {
+            trial.rungs.add(Rung::Order, rows);
+            failure.into_iter().for_each(|failure| trial.fail(failure));
+        }
         self.examine_again(kernel, inputs, outputs, &mut trial);
         trial.first = Some(outputs.to_vec());
         trial
@@ -266,7 +272,7 @@ thread_local! {
 }
 
 /// Runs `call` without the panic message that the standard hook would print: the panic becomes a finding.
-fn quiet<T>(call: impl FnOnce() -> T) -> T {
+pub(crate) fn quiet<T>(call: impl FnOnce() -> T) -> T {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let loud = std::panic::take_hook();

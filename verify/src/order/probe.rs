@@ -1,7 +1,8 @@
 //! A row of a kernel, and the question how many columns join before two of them meet.
 
 use crate::kernel::{Arguments, Kernel, Outcome};
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Operation};
+use crate::memory::{Placement, Region};
+use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
 
 /// Columns up to which a tree is revealed: counts are exact far beyond, but questions take as long as they are many.
 const MAX_COLS: usize = 1 << 17;
@@ -50,14 +51,15 @@ pub enum RevealError {
     NoTree(String),
 }
 
-/// A row of ones, ready for two large numbers.
+/// A row of ones, ready for two large numbers. Its memory is guarded, so that a kernel that writes where it must not spoils
+/// nothing; nobody looks at what it touches.
 pub(super) struct Probe<'a> {
     kernel: &'a dyn Kernel,
     subject: Subject,
     row_stride: usize,
-    packed: Vec<u8>,
-    x: Vec<f32>,
-    y: Vec<f32>,
+    packed: Region,
+    x: Region,
+    y: Region,
 }
 
 impl<'a> Probe<'a> {
@@ -72,15 +74,23 @@ impl<'a> Probe<'a> {
         let row_stride = cols.div_ceil(BLOCK_ELEMENTS) * BLOCK_BYTES;
         let bytes = rows.checked_mul(row_stride.max(1)).filter(|&bytes| bytes <= MAX_BYTES);
         let (Some(_), true) = (bytes, cols <= MAX_COLS) else { return Err(RevealError::TooLarge(subject)) };
-        let packed = vec![ONES; rows * row_stride];
-        Ok(Self { kernel, subject, row_stride, packed, x: vec![1.0; cols], y: vec![f32::NAN; rows] })
+        let region = |buffer, len| {
+            let mut region = Region::new(buffer);
+            region.place(len, Placement::EndFlush);
+            region
+        };
+        let mut packed = region(Buffer::Packed, rows * row_stride);
+        packed.bytes_mut().fill(ONES);
+        let mut x = region(Buffer::X, cols * size_of::<f32>());
+        x.floats_mut().fill(1.0);
+        Ok(Self { kernel, subject, row_stride, packed, x, y: region(Buffer::Out, rows * size_of::<f32>()) })
     }
 
     /// The columns below the addition that brings columns `i` and `j` together.
     pub(super) fn together(&mut self, i: usize, j: usize) -> Result<usize, RevealError> {
-        (self.x[i], self.x[j]) = (LARGE, -LARGE);
+        self.put(i, j, [LARGE, -LARGE]);
         let later = self.product();
-        (self.x[i], self.x[j]) = (1.0, 1.0);
+        self.put(i, j, [1.0, 1.0]);
         let (later, cols) = (later?, self.subject.cols);
         let counts = later.fract() == 0.0 && (0.0..=(cols - 2) as f32).contains(&later);
         if counts {
@@ -90,23 +100,28 @@ impl<'a> Probe<'a> {
         }
     }
 
+    fn put(&mut self, i: usize, j: usize, values: [f32; 2]) {
+        let x = self.x.floats_mut();
+        [x[i], x[j]] = values;
+    }
+
     /// The product for these activations, all weights being 1.
     pub(super) fn sum_of(&mut self, x: &[f32]) -> Result<f32, RevealError> {
-        self.x.copy_from_slice(x);
+        self.x.floats_mut().copy_from_slice(x);
         self.product()
     }
 
     fn product(&mut self) -> Result<f32, RevealError> {
         let Subject { rows, cols, row } = self.subject;
         let outcome = self.kernel.call(Arguments::Gemv {
-            packed: &self.packed,
+            packed: self.packed.bytes(),
             scales: None,
-            x: &self.x,
-            y: &mut self.y,
+            x: self.x.floats(),
+            y: self.y.floats_mut(),
             rows,
             cols,
             row_stride: self.row_stride,
         });
-        if outcome == Outcome::Done { Ok(self.y[row]) } else { Err(RevealError::Answer(outcome)) }
+        if outcome == Outcome::Done { Ok(self.y.floats()[row]) } else { Err(RevealError::Answer(outcome)) }
     }
 }

@@ -84,6 +84,12 @@ const WRONG: &[Row] = &[
     (Rung::ExactRegime, "last element dropped when cols % 8 == 7", Operation::Gemv, |arguments| {
         gemv(arguments, |g, row| g.sum(row, 0..g.cols - usize::from(g.cols % 8 == 7)))
     }),
+    (Rung::Order, "from right to left where there are gaps between rows", Operation::Gemv, |arguments| {
+        gemv(arguments, |g, row| {
+            let has_gaps = g.rows > 1 && g.row_stride > 64 * g.cols.div_ceil(256);
+            if has_gaps { g.sum(row, (0..g.cols).rev()) } else { in_order(g, row) }
+        })
+    }),
     (Rung::Flat, "x rounded to 11 bits", Operation::Gemv, |arguments| {
         gemv(arguments, |g, row| {
             (0..g.cols).fold(0.0, |sum, c| sum + f32::from_bits(g.term(row, c).to_bits() & !0x1fff))
