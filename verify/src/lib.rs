@@ -16,6 +16,7 @@ pub mod mxcsr;
 pub mod operation;
 pub mod oracle;
 pub mod order;
+mod quiet;
 pub mod registry;
 pub mod rung;
 pub mod timing;

@@ -9,8 +9,8 @@ use crate::judge::{same_sum, show};
 use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::oracle;
+use crate::quiet::quiet;
 use crate::rung::{Failure, Rung};
-use crate::trial::quiet;
 
 /// Columns up to which rows are held to an order: revealing one takes about a millisecond here, and ever more beyond.
 pub const ORDER_COLUMNS: usize = 256;

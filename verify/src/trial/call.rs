@@ -7,8 +7,8 @@ use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::memory::{Placement, Region};
 use crate::mxcsr;
 use crate::operation::{Buffer, Operation};
+use crate::quiet::quiet;
 use crate::rung::{Failure, Rung};
-use crate::trial::quiet;
 
 /// Guarded memory for every argument of a call. Reused from call to call.
 #[derive(Debug)]
