@@ -1,39 +1,9 @@
 //! Fixed point: what activations are rounded to, and that every level gives the same exact sums.
 
-use qk256_kernels::{
-    Activations, ActivationsError, BLOCK_BYTES, Digits, Kernels, Level, Matrix, SizeError, blocks, scalar,
-};
+mod common;
 
-/// SplitMix64: numbers without a pattern, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
-    }
-
-    fn floats(&mut self, len: usize) -> Vec<f32> {
-        (0..len).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
-    }
-}
-
-fn supported() -> Vec<Kernels> {
-    let kernels = Level::ALL.iter().map(|&level| Kernels::new(level));
-    kernels
-        .filter_map(|kernels| kernels.inspect_err(|refusal| eprintln!("skipped: {refusal}")).ok())
-        .collect()
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
+use common::{Random, bits, supported};
+use qk256_kernels::{Activations, ActivationsError, BLOCK_BYTES, Digits, Matrix, SizeError, blocks, scalar};
 
 #[test]
 fn every_level_gives_the_bits_of_scalar() {

@@ -1,48 +1,15 @@
 //! Every level gives what the scalar definition gives, and minds nothing but its arguments.
 
-use qk256_kernels::{BLOCK_BYTES, Kernels, Level, Matrix, SizeError, WEIGHTS, blocks, scalar};
+mod common;
+
+use common::{Random, bits, supported};
+use qk256_kernels::{BLOCK_BYTES, Matrix, SizeError, WEIGHTS, blocks, scalar};
 
 /// Lengths around every step of every kernel, up to three blocks.
 const LENGTHS: [usize; 16] = [100, 127, 128, 129, 200, 240, 255, 256, 257, 271, 300, 511, 512, 513, 700, 768];
 
 fn lengths() -> impl Iterator<Item = usize> {
     (0..=70).chain(LENGTHS)
-}
-
-/// The kernels of every level that this CPU supports; the others are named on standard error.
-fn supported() -> Vec<Kernels> {
-    let kernels = Level::ALL.iter().map(|&level| Kernels::new(level));
-    kernels
-        .filter_map(|kernels| kernels.inspect_err(|refusal| eprintln!("skipped: {refusal}")).ok())
-        .collect()
-}
-
-/// SplitMix64: numbers without a pattern, the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
-    }
-
-    fn floats(&mut self, len: usize) -> Vec<f32> {
-        (0..len).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
-    }
-
-    fn integers(&mut self, len: usize) -> Vec<f32> {
-        (0..len).map(|_| (self.next() % 201) as f32 - 100.0).collect()
-    }
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use crate::activations::{Activations, Digits, Group, PLANE, join};
-use crate::avx2::fixed::{nibbles, raised_weights};
+use crate::avx2::fixed::{halves, nibbles, raised_weights};
 use crate::avx2::lanes::{add_integer_lanes, load_plane};
 use crate::avx2::prefetch::prefetch;
 use crate::matrix::Matrix;
@@ -59,12 +59,6 @@ fn rows<const L: usize, const CHAINS: usize, const AHEAD: usize>(
         }
         *y = x.round(join(digits, x.sum()));
     }
-}
-
-/// The codes of the two groups of a block.
-#[inline(always)]
-fn halves<'a>(matrix: &Matrix<'a>, r: usize, block: usize) -> &'a [[u8; PLANE]; 2] {
-    matrix.block(r, block).as_chunks().0.try_into().expect("a block is two groups")
 }
 
 /// Adds the products of a group; those of the first and of the second group of a block go to sums of their own, as far as
