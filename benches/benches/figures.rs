@@ -7,6 +7,6 @@ use qk256_benches::suite;
 criterion_group! {
     name = figures;
     config = suite::configuration();
-    targets = suite::vectors, suite::gemv, suite::gemv_fixed
+    targets = suite::vectors, suite::gemv, suite::gemv_fixed, suite::rounding
 }
 criterion_main!(figures);

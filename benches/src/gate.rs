@@ -16,7 +16,7 @@ use qk256_verify::timing::Workload;
 use qk256_verify::{Harness, Kernel, Operation, registry};
 
 use crate::decode::{self, Scope};
-use crate::limit::StoreFill;
+use crate::limit::limits;
 use crate::{Verified, kernels_here};
 use demands::{Contest, Row, contests};
 use verdict::{Heat, Settled, settle};
@@ -65,8 +65,8 @@ fn is_possible(contest: &Contest) -> bool {
 
 /// Verifies everything, then times everything.
 fn decide(contests: &[Contest], kernels: &[Box<dyn Kernel>]) -> Result<Vec<Settled>, String> {
-    let mut harness = Harness::new(None);
-    let entered = contests.iter().map(|contest| enter(&mut harness, contest, kernels));
+    let (mut harness, limits) = (Harness::new(None), limits());
+    let entered = contests.iter().map(|contest| enter(&mut harness, contest, kernels, &limits));
     let mut entered = entered.collect::<Result<Vec<_>, _>>()?;
     let demanded: Vec<_> = contests.iter().map(|contest| &contest.demanded[..]).collect();
     let settled = settle(&demanded, |at, budget| {
@@ -92,6 +92,7 @@ fn enter<'a>(
     harness: &mut Harness,
     contest: &Contest,
     kernels: &'a [Box<dyn Kernel>],
+    limits: &'a [Box<dyn Kernel>],
 ) -> Result<Verified<'a>, String> {
     progress(&format!("checking {contest}"));
     let workload = Workload::of(contest.case.clone());
@@ -103,8 +104,12 @@ fn enter<'a>(
     let needed: Vec<_> = kernels.iter().map(AsRef::as_ref).filter(needed).collect();
     let mut verified = Verified::new(harness, needed, workload)
         .map_err(|findings| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))?;
-    if contest.case.operation == StoreFill.operation() {
-        verified.add_limit(&StoreFill);
+    for limit in limits.iter().map(AsRef::as_ref) {
+        let label = label(contest, limit);
+        let is_named = contest.demanded.iter().any(|row| label.starts_with(row.base));
+        if is_named && verified.workload().can_time(limit) {
+            verified.add_limit(limit);
+        }
     }
     let labels = labels(contest, &verified);
     for row in &contest.demanded {

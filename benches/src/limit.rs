@@ -1,13 +1,26 @@
-//! What a machine can do at best: less than the work of a kernel, to measure the kernel against.
+//! What a machine can do at best: less than the work of a kernel, to measure the kernel against. None of these would pass any
+//! check.
 
 use qk256_verify::{Arguments, Kernel, Operation, Outcome};
 
 /// The name of [`StoreFill`].
 pub const STORE_FILL: &str = "store_fill";
 
-/// Writes as much as `dequantize` and reads nothing: the same value everywhere. Not a kernel that any check would pass.
+/// The name of [`FmaPeak`].
+pub const FMA_PEAK: &str = "fma_peak";
+
+/// The limits of all operations that have one.
+pub fn limits() -> Vec<Box<dyn Kernel>> {
+    let fills = [Operation::Unpack, Operation::Lut, Operation::Dequantize];
+    let mut limits: Vec<Box<dyn Kernel>> =
+        fills.into_iter().map(|operation| Box::new(StoreFill(operation)) as Box<dyn Kernel>).collect();
+    limits.push(Box::new(FmaPeak));
+    limits
+}
+
+/// Writes as much as a vector operation and reads nothing: the same value everywhere.
 #[derive(Clone, Copy, Debug)]
-pub struct StoreFill;
+struct StoreFill(Operation);
 
 impl Kernel for StoreFill {
     fn name(&self) -> &str {
@@ -15,7 +28,7 @@ impl Kernel for StoreFill {
     }
 
     fn operation(&self) -> Operation {
-        Operation::Dequantize
+        self.0
     }
 
     fn refuses_wrong_sizes(&self) -> bool {
@@ -23,20 +36,50 @@ impl Kernel for StoreFill {
     }
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
-        let Arguments::Dequantize { scales: [scale, ..], out, .. } = arguments else {
+        match arguments {
+            Arguments::Unpack { packed: [byte, ..], codes } => fill(codes, *byte),
+            Arguments::Lut { codes: [code, ..], weights } => fill(weights, f32::from(*code)),
+            Arguments::Dequantize { scales: [scale, ..], out, .. } => fill(out, *scale),
+            _ => return Outcome::Unsupported,
+        }
+        Outcome::Done
+    }
+}
+
+/// As many multiplications and additions as a gemv, on registers: no weights, no activations, nothing decoded.
+#[derive(Clone, Copy, Debug)]
+struct FmaPeak;
+
+impl Kernel for FmaPeak {
+    fn name(&self) -> &str {
+        FMA_PEAK
+    }
+
+    fn operation(&self) -> Operation {
+        Operation::Gemv
+    }
+
+    fn refuses_wrong_sizes(&self) -> bool {
+        false
+    }
+
+    fn call(&self, arguments: Arguments<'_>) -> Outcome {
+        let Arguments::Gemv { x: [x, ..], y, rows, cols, .. } = arguments else {
             return Outcome::Unsupported;
         };
-        fill(out, *scale);
+        y.fill(fused(rows * cols, *x));
         Outcome::Done
     }
 }
 
 /// Fills with the widest stores that the kernels use too.
 #[cfg(target_arch = "x86_64")]
-fn fill(out: &mut [f32], value: f32) {
+fn fill<T: Copy>(out: &mut [T], value: T) {
     #[target_feature(enable = "avx2")]
-    fn entered(out: &mut [f32], value: f32) {
-        out.fill(value);
+    fn entered<T: Copy>(out: &mut [T], value: T) {
+        for out in out {
+            *out = value;
+        }
     }
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the CPU has AVX2, as just detected.
@@ -47,6 +90,39 @@ fn fill(out: &mut [f32], value: f32) {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn fill(out: &mut [f32], value: f32) {
+fn fill<T: Copy>(out: &mut [T], value: T) {
     out.fill(value);
+}
+
+/// The sum of so many products of `x`, in enough sums to hide the latency of one.
+#[cfg(target_arch = "x86_64")]
+fn fused(terms: usize, x: f32) -> f32 {
+    use std::arch::x86_64::*;
+
+    /// Sums, of eight lanes each.
+    const SUMS: usize = 12;
+
+    #[target_feature(enable = "avx2,fma")]
+    fn entered(terms: usize, x: f32) -> f32 {
+        let x = _mm256_set1_ps(x);
+        let mut sums = [_mm256_setzero_ps(); SUMS];
+        for _ in 0..terms / (8 * SUMS) {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(x, x, *sum);
+            }
+        }
+        let sum = sums.into_iter().reduce(|a, b| _mm256_add_ps(a, b)).expect("there are sums");
+        _mm256_cvtss_f32(sum)
+    }
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the CPU has AVX2 and FMA, as just detected.
+        unsafe { entered(terms, x) }
+    } else {
+        terms as f32 * x
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn fused(terms: usize, x: f32) -> f32 {
+    terms as f32 * x
 }

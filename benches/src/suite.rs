@@ -1,8 +1,11 @@
 //! The criterion suites: every kernel at every size that matters, by operation.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use qk256_kernels::{Activations, Digits};
+use qk256_verify::operation::DIGITS;
 use qk256_verify::timing::Workload;
 use qk256_verify::{Case, Harness, Operation};
 
@@ -50,12 +53,26 @@ pub fn gemv(criterion: &mut Criterion) {
 pub fn gemv_fixed(criterion: &mut Criterion) {
     let shapes = MATRICES.into_iter().filter(|&(_, _, scaled)| !scaled);
     let workloads = shapes.flat_map(|(rows, cols, _)| {
-        [1, 4].map(|digits| {
+        DIGITS.map(move |digits| {
             let case = Case { digits, ..Case::new(Operation::GemvFixed, rows, cols) };
             (format!("{rows}x{cols}-{digits}"), Workload::of(case))
         })
     });
     bench(criterion, Operation::GemvFixed, workloads);
+}
+
+/// Rounding activations to fixed point, in memory that is there: what a product with several matrices needs once.
+pub fn rounding(criterion: &mut Criterion) {
+    const COLUMNS: usize = 2560;
+    let x: Vec<f32> = (0..COLUMNS).map(|column| (column as f32 * 0.37).sin()).collect();
+    let mut group = criterion.benchmark_group("activations");
+    group.throughput(Throughput::Elements(COLUMNS as u64));
+    for digits in Digits::ALL {
+        let mut activations = Activations::new(&x, digits).expect("sines are finite");
+        let id = BenchmarkId::new("assign", format!("{COLUMNS}-{}", digits.count()));
+        group.bench_function(id, |bencher| bencher.iter(|| activations.assign(black_box(&x), digits)));
+    }
+    group.finish();
 }
 
 /// One group: `operation/kernel/workload`, where the kernels of a workload run one after the other. Bytes of the

@@ -1,5 +1,4 @@
 //! Threads change no bit (feature `rayon`).
-#![cfg(feature = "rayon")]
 
 use qk256_kernels::{Activations, Digits, Kernels, Level, Matrix, SizeError};
 

@@ -7,6 +7,7 @@ use qk256_kernels::avx2::{AHEAD, Avx2};
 use qk256_kernels::parallel::{band_rows, bands};
 use qk256_kernels::{Digits, Matrix, SizeError};
 
+use super::Scope;
 use super::model::Input;
 
 /// What is computed: ways to the same product give the same bits.
@@ -31,7 +32,8 @@ enum Isa {
 pub(super) struct Contender {
     pub(super) product: Product,
     pub(super) threads: usize,
-    pub(super) prefetch: bool,
+    /// Bytes between what is worked on and what is asked for, one of [`DISTANCES`].
+    pub(super) ahead: usize,
     /// The smallest part of the rate of reading, with as many threads, that is demanded.
     pub(super) bar: Option<f64>,
     isa: Option<Isa>,
@@ -39,41 +41,47 @@ pub(super) struct Contender {
     pool: Option<rayon::ThreadPool>,
 }
 
-/// Product, whether AVX-VNNI does it, prefetches, and the bars for one and for two threads.
-const WAYS: [(Product, bool, bool, Option<[f64; 2]>); 8] = [
-    (Product::F32, false, true, Some([0.2, 0.2])),
-    (Product::F32, false, false, None),
-    (Product::Fixed(Digits::One), false, true, Some([0.5, 0.5])),
-    (Product::Fixed(Digits::One), false, false, None),
-    (Product::Fixed(Digits::One), true, true, None),
-    (Product::Fixed(Digits::One), true, false, None),
-    (Product::Fixed(Digits::Four), false, true, None),
-    (Product::Fixed(Digits::Four), true, true, None),
+/// Distances of prefetches, 0 being none.
+const DISTANCES: [usize; 5] = [0, 2 * 1024, 4 * 1024, AHEAD, 16 * 1024];
+
+/// A product, whether AVX-VNNI does it, and the bars for one and for two threads.
+const WAYS: [(Product, bool, Option<[f64; 2]>); 5] = [
+    (Product::F32, false, Some([0.2, 0.2])),
+    (Product::Fixed(Digits::One), false, Some([0.5, 0.5])),
+    (Product::Fixed(Digits::One), true, None),
+    (Product::Fixed(Digits::Four), false, None),
+    (Product::Fixed(Digits::Four), true, None),
 ];
 
-/// The limit and every way that this CPU has, with one thread and with two.
-pub(super) fn contenders() -> Vec<Contender> {
+/// The limit and every way of `scope` that this CPU has.
+pub(super) fn contenders(scope: Scope) -> Vec<Contender> {
     let (avx2, vnni) = (Avx2::new(), AvxVnni::new());
+    let (threads, distances): (&[usize], &[usize]) = match scope {
+        Scope::All => (&[1, 2], &[AHEAD, 0]),
+        Scope::Barred => (&[1, 2], &[AHEAD]),
+        Scope::Distances => (&[1], &DISTANCES),
+    };
     let mut contenders = Vec::new();
-    for threads in [1, 2] {
-        let pool = || {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            (threads > 1).then(|| pool.build().expect("two threads can be had"))
+    for &threads in threads {
+        let contender = |product, ahead, bar, isa| {
+            let pool = (threads > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build());
+            let pool = pool.map(|pool| pool.expect("two threads can be had"));
+            Contender { product, threads, ahead, bar, isa, pool }
         };
-        let read = Product::Read;
-        contenders.push(Contender {
-            product: read,
-            threads,
-            prefetch: true,
-            bar: None,
-            isa: None,
-            pool: pool(),
-        });
-        for (product, with_vnni, prefetch, bars) in WAYS {
+        contenders.push(contender(Product::Read, AHEAD, None, None));
+        for (product, with_vnni, bars) in WAYS {
             let isa = if with_vnni { vnni.map(Isa::AvxVnni) } else { avx2.map(Isa::Avx2) };
-            let bar = bars.map(|bars| bars[threads - 1]);
-            if isa.is_some() {
-                contenders.push(Contender { product, threads, prefetch, bar, isa, pool: pool() });
+            let is_asked = match scope {
+                Scope::All => true,
+                Scope::Barred => bars.is_some(),
+                Scope::Distances => product != Product::Fixed(Digits::Four),
+            };
+            if isa.is_none() || !is_asked {
+                continue;
+            }
+            for &ahead in distances {
+                let bar = bars.map(|bars| bars[threads - 1]).filter(|_| ahead == AHEAD);
+                contenders.push(contender(product, ahead, bar, isa));
             }
         }
     }
@@ -104,14 +112,27 @@ impl Contender {
     }
 
     fn multiply_band(&self, matrix: &Matrix<'_>, input: &Input, y: &mut [f32]) -> Result<(), SizeError> {
-        match (self.isa, self.product, self.prefetch) {
-            (Some(Isa::Avx2(isa)), Product::F32, true) => isa.gemv_ahead::<AHEAD>(matrix, &input.x, y),
-            (Some(Isa::Avx2(isa)), Product::F32, false) => isa.gemv_ahead::<0>(matrix, &input.x, y),
-            (Some(Isa::Avx2(isa)), _, true) => isa.gemv_fixed_ahead::<AHEAD>(matrix, &input.fixed, y),
-            (Some(Isa::Avx2(isa)), _, false) => isa.gemv_fixed_ahead::<0>(matrix, &input.fixed, y),
-            (Some(Isa::AvxVnni(isa)), _, true) => isa.gemv_fixed_ahead::<AHEAD>(matrix, &input.fixed, y),
-            (Some(Isa::AvxVnni(isa)), _, false) => isa.gemv_fixed_ahead::<0>(matrix, &input.fixed, y),
-            (None, ..) => unreachable!("the limit multiplies nothing"),
+        match self.ahead {
+            0 => self.multiply_ahead::<0>(matrix, input, y),
+            2048 => self.multiply_ahead::<2048>(matrix, input, y),
+            4096 => self.multiply_ahead::<4096>(matrix, input, y),
+            AHEAD => self.multiply_ahead::<AHEAD>(matrix, input, y),
+            16384 => self.multiply_ahead::<16384>(matrix, input, y),
+            other => unreachable!("{other} is not among the distances"),
+        }
+    }
+
+    fn multiply_ahead<const BYTES: usize>(
+        &self,
+        matrix: &Matrix<'_>,
+        input: &Input,
+        y: &mut [f32],
+    ) -> Result<(), SizeError> {
+        match (self.isa, self.product) {
+            (Some(Isa::Avx2(isa)), Product::F32) => isa.gemv_ahead::<BYTES>(matrix, &input.x, y),
+            (Some(Isa::Avx2(isa)), _) => isa.gemv_fixed_ahead::<BYTES>(matrix, &input.fixed, y),
+            (Some(Isa::AvxVnni(isa)), _) => isa.gemv_fixed_ahead::<BYTES>(matrix, &input.fixed, y),
+            (None, _) => unreachable!("the limit multiplies nothing"),
         }
     }
 }

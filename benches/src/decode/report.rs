@@ -24,11 +24,14 @@ pub(super) fn print(contenders: &[Contender], times: &[Vec<Duration>], bytes: us
     for (contender, spent) in contenders.iter().zip(times) {
         let part = of_reading(contenders, times, contender, spent);
         let tokens = Ratio::of(seconds(spent).map(|seconds| 1.0 / seconds)).median;
-        let prefetch = if contender.prefetch { "yes" } else { "no" };
+        let prefetch = match contender.ahead {
+            0 => "none".to_owned(),
+            bytes => format!("{} KB", bytes / 1024),
+        };
         table.add_row([
             contender.to_string(),
             contender.threads.to_string(),
-            prefetch.to_owned(),
+            prefetch,
             format!("{tokens:.1}"),
             format!("{:.1}", tokens * bytes as f64 / 1e9),
             format!("{:.2}", part.median),
