@@ -51,7 +51,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 
-    /// Fail if a kernel that needs this CPU feature is skipped. May be given several times
+    /// Fail if kernels are skipped for want of this CPU feature, or of one that all kernels need which need it. May be given
+    /// several times
     #[arg(long, value_name = "FEATURE")]
     require: Vec<String>,
 }
@@ -136,11 +137,8 @@ fn outcome(report: &Report<'_>, required: &[String]) -> Outcome {
         return Outcome::Finding;
     }
     let name = |kernel: &KernelReport<'_>| format!("{} {}", kernel.kernel.name(), kernel.kernel.operation());
-    let needs = |kernel: &KernelReport<'_>, feature: &String| {
-        kernel.kernel.required_features().contains(&feature.as_str())
-    };
     for kernel in &report.kernels {
-        if let Some(feature) = required.iter().find(|feature| kernel.is_skipped() && needs(kernel, feature)) {
+        if let Some(feature) = required.iter().find(|feature| is_forbidden_skip(report, kernel, feature)) {
             let missing = kernel.missing.join(", ");
             return Outcome::Invalid(format!(
                 "{} was skipped, since this CPU lacks {missing}, and --require {feature} forbids that",
@@ -160,6 +158,16 @@ fn outcome(report: &Report<'_>, required: &[String]) -> Outcome {
         );
     }
     Outcome::Pass
+}
+
+/// Whether the kernel was skipped for want of `feature`, or of another that all chosen kernels need which need it: to require
+/// `avx2` is to require `fma` too, but not AVX-VNNI, which one kernel of several needs beside.
+fn is_forbidden_skip(report: &Report<'_>, kernel: &KernelReport<'_>, feature: &str) -> bool {
+    let needs = |other: &KernelReport<'_>, feature: &str| other.kernel.required_features().contains(&feature);
+    let by_all = |missing: &String| {
+        report.kernels.iter().filter(|other| needs(other, feature)).all(|other| needs(other, missing))
+    };
+    needs(kernel, feature) && kernel.missing.iter().any(by_all)
 }
 
 impl Outcome {
@@ -248,6 +256,23 @@ mod tests {
         );
         assert!(table::render(&report, &vec![None, None], None).contains("1 kernels skipped"));
         assert!(junit::render(&report).expect("it renders").contains(r#"skipped="1""#));
+    }
+
+    #[test]
+    fn requiring_a_feature_requires_what_goes_with_it_and_not_what_one_kernel_needs_beside() {
+        const PLAIN: KernelFn = KernelFn { name: "plain", required_features: &["sse2"], ..ZEROS };
+        const BESIDE: KernelFn =
+            KernelFn { name: "beside", required_features: &["sse2", "avx9"], ..UNREACHABLE };
+        const OTHER: KernelFn = KernelFn { name: "other", ..BESIDE };
+        let forbidden = |kernels: &[&dyn Kernel], feature: &str| {
+            let report = checked(kernels);
+            report.kernels.iter().filter(|kernel| is_forbidden_skip(&report, kernel, feature)).count()
+        };
+        // There is a kernel that does with less than the skipped one.
+        assert_eq!(forbidden(&[&PLAIN, &BESIDE], "sse2"), 0);
+        assert_eq!(forbidden(&[&PLAIN, &BESIDE], "avx9"), 1);
+        // There is none: whatever needs the one needs the other.
+        assert_eq!(forbidden(&[&BESIDE, &OTHER], "sse2"), 2);
     }
 
     #[test]

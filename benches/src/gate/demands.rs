@@ -169,6 +169,13 @@ pub(super) struct Contest {
     pub(super) demanded: Vec<Row>,
 }
 
+impl Contest {
+    /// Whether a CPU with AVX2 and FMA has all that the candidates need.
+    pub(super) fn is_of_avx2(&self) -> bool {
+        self.demanded.iter().all(|row| row.candidate == AVX2)
+    }
+}
+
 impl fmt::Display for Contest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Case { operation, rows, cols, digits, .. } = self.case;
@@ -191,4 +198,25 @@ pub(super) fn contests() -> Vec<Contest> {
         Contest { case, demanded: demand.bars.iter().map(row).collect() }
     };
     DEMANDS.iter().flat_map(|demand| demand.shapes.iter().map(move |shape| contest(demand, shape))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use qk256_verify::registry;
+
+    use super::*;
+
+    #[test]
+    fn what_is_required_with_avx2_is_what_needs_nothing_beside() {
+        let contests = contests();
+        for contest in &contests {
+            let kernels = registry::kernels();
+            let candidate = kernels.iter().find(|kernel| {
+                (kernel.operation(), kernel.name()) == (contest.case.operation, contest.demanded[0].candidate)
+            });
+            let needed = candidate.expect("the registry has every candidate").required_features().to_owned();
+            assert_eq!(needed == ["avx2", "fma"], contest.is_of_avx2(), "{contest}: {needed:?}");
+        }
+        assert!(contests.iter().any(Contest::is_of_avx2) && !contests.iter().all(Contest::is_of_avx2));
+    }
 }
