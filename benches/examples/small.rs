@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use qk256_benches::kernels_here;
+use qk256_benches::{Verified, kernels_here};
 use qk256_verify::registry::{FAST_SCALAR, SCALAR};
-use qk256_verify::timing::{Workload, race};
-use qk256_verify::{Kernel, Operation};
+use qk256_verify::timing::Workload;
+use qk256_verify::{Harness, Kernel, Operation};
 
 /// Time of each race.
 const BUDGET: Duration = Duration::from_millis(20);
@@ -16,6 +16,7 @@ const BUDGET: Duration = Duration::from_millis(20);
 const SHOWN: usize = 5;
 
 fn main() {
+    let mut harness = Harness::new(None);
     for operation in Operation::ALL {
         let kernels = kernels_here(operation);
         let is_raced = |name: &str| name == "avx2" || name == SCALAR || name.starts_with(FAST_SCALAR);
@@ -24,10 +25,14 @@ fn main() {
         let Some(avx2) = raced.iter().position(|kernel| kernel.name() == "avx2") else {
             return println!("skipped: this CPU lacks AVX2 or FMA");
         };
+        let places: Vec<usize> = (0..raced.len()).collect();
         let sizes = (1..=300).filter(|size| *size <= 70 || size % 13 == 0);
         let mut lowest: Vec<(f64, usize, &str)> = sizes
             .map(|size| {
-                let race = race(&raced, &mut Workload::new(operation, 1, size, false), BUDGET);
+                let workload = Workload::new(operation, 1, size, false);
+                let mut verified = Verified::new(&mut harness, raced.iter().copied(), workload)
+                    .unwrap_or_else(|findings| panic!("a kernel is wrong: {findings:?}"));
+                let race = verified.race(&places, BUDGET);
                 let others = (0..raced.len()).filter(|&other| other != avx2);
                 let speedups =
                     others.map(|other| (race.speedup(avx2, other).median, size, raced[other].name()));
