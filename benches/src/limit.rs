@@ -3,10 +3,10 @@
 
 use qk256_verify::{Arguments, Kernel, Operation, Outcome};
 
-/// The name of [`StoreFill`].
+/// The name of the limit of the vector operations.
 pub const STORE_FILL: &str = "store_fill";
 
-/// The name of [`FmaPeak`].
+/// The name of the limit of gemv.
 pub const FMA_PEAK: &str = "fma_peak";
 
 /// The limits of all operations that have one.
