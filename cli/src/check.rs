@@ -6,12 +6,13 @@ mod speed;
 mod table;
 
 use std::io::{Write, stderr, stdout};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use qk256_verify::check::{self, Budget, KernelReport, Progress, Report};
+use qk256_verify::check::{self, Budget, KernelReport, Plan, Progress, Report};
 use qk256_verify::{Harness, Weights, registry};
 
 use crate::output::OutputFile;
@@ -84,8 +85,10 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
 
     let mut harness = Harness::new(weights);
     let bar = progress_bar();
-    let mut report =
-        check::check(&mut harness, &kernels, seed, budget, &mut |progress| show(&bar, progress))?;
+    let mut report = check::check(&mut harness, &kernels, &Plan::new(seed, budget), &mut |progress| {
+        show(&bar, progress);
+        ControlFlow::Continue(())
+    })?;
     bar.set_message("timing");
     let speed = speed::measure(&mut harness, &all, &mut report)?;
     bar.finish_and_clear();
@@ -127,7 +130,7 @@ fn progress_bar() -> ProgressBar {
     ProgressBar::new(1000).with_style(style)
 }
 
-fn show(bar: &ProgressBar, progress: Progress) {
+fn show(bar: &ProgressBar, progress: Progress<'_>) {
     bar.set_position((progress.fraction * 1000.0) as u64);
     bar.set_message(format!("{} cases, {} findings", progress.cases, progress.findings));
 }
@@ -217,7 +220,8 @@ mod tests {
     };
 
     fn checked<'a>(kernels: &[&'a dyn Kernel]) -> Report<'a> {
-        check::check(&mut Harness::new(None), kernels, 1, Budget::Cases(20), &mut |_| ())
+        let plan = Plan::new(1, Budget::Cases(20));
+        check::check(&mut Harness::new(None), kernels, &plan, &mut |_| ControlFlow::Continue(()))
             .expect("cases have data")
     }
 

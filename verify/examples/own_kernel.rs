@@ -1,9 +1,10 @@
 //! A kernel of one's own, declared and checked. With the word `broken` it has a bug, and the harness finds it.
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use qk256_kernels::{BLOCK_LEN, Matrix, WEIGHTS};
-use qk256_verify::check::{Budget, check};
+use qk256_verify::check::{Budget, Plan, check};
 use qk256_verify::{Arguments, Harness, KernelFn, Operation, Outcome};
 
 /// Cases that the kernel is checked by.
@@ -64,7 +65,8 @@ const BROKEN: KernelFn = KernelFn {
 fn main() -> ExitCode {
     let kernel = if std::env::args().nth(1).as_deref() == Some("broken") { BROKEN } else { F64_SUM };
     let mut harness = Harness::new(None);
-    let report = check(&mut harness, &[&kernel], 1, Budget::Cases(CASES), &mut |_| {})
+    let plan = Plan::new(1, Budget::Cases(CASES));
+    let report = check(&mut harness, &[&kernel], &plan, &mut |_| ControlFlow::Continue(()))
         .expect("seeded cases always have data");
     for finding in &report.findings {
         eprintln!("{finding}\n");

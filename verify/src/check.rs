@@ -1,6 +1,7 @@
 //! A run of many cases over many kernels: what `qk256 check` does before it times anything.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::case::{self, Case, MaterializeError, Regime};
@@ -22,6 +23,24 @@ pub enum Budget {
     Time(Duration),
     /// This many seeded cases for each operation.
     Cases(u64),
+}
+
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// How long the run goes on.
+    pub budget: Budget,
+    /// Whether each finding is given by the smallest case that still shows it; otherwise by the case that it was met on.
+    pub minimize: bool,
+}
+
+impl Plan {
+    /// A plan whose findings are minimised.
+    pub const fn new(seed: u64, budget: Budget) -> Self {
+        Self { seed, budget, minimize: true }
+    }
 }
 
 /// What became of one kernel.
@@ -66,66 +85,65 @@ pub struct Report<'a> {
     pub cases: u64,
     /// One for each kernel of the run, in its order.
     pub kernels: Vec<KernelReport<'a>>,
-    /// The first violation of each rung by each kernel, minimised.
+    /// The first violation of each rung by each kernel, minimised where the plan says so.
     pub findings: Vec<Finding>,
 }
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub struct Progress<'r> {
     /// From 0 to 1.
     pub fraction: f64,
     /// Cases made.
     pub cases: u64,
-    /// Findings so far.
+    /// How many findings there are so far.
     pub findings: usize,
+    /// These findings.
+    pub found: &'r [Finding],
 }
 
 /// Examines `kernels` by every tensor of the harness's weights, then by seeded cases until the budget is used up.
+///
+/// `watch` is told how far the run is, after each case at the latest; it ends the run by [`ControlFlow::Break`], and the
+/// report is of what was done until then.
 ///
 /// # Errors
 /// If a tensor cannot be read or quantised. Seeded cases always have data.
 pub fn check<'a>(
     harness: &mut Harness,
     kernels: &[&'a dyn Kernel],
-    seed: u64,
-    budget: Budget,
-    progress: &mut dyn FnMut(Progress),
+    plan: &Plan,
+    watch: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Report<'a>, MaterializeError> {
     let report = Report {
-        seed,
+        seed: plan.seed,
         cases: 0,
         kernels: kernels.iter().map(|&kernel| blank(kernel)).collect(),
         findings: Vec::new(),
     };
-    let mut run = Run { harness, report, seen: HashSet::new() };
+    let mut run = Run { harness, report, minimize: plan.minimize, watch, seen: HashSet::new() };
     let operations: Vec<Operation> = Operation::ALL
         .into_iter()
         .filter(|&op| kernels.iter().any(|kernel| kernel.operation() == op))
         .collect();
-    let tensor_cases =
-        run.harness.weights().map_or(Vec::new(), |weights| tensor_cases(weights, &operations, seed));
-    for case in &tensor_cases {
-        run.case(case)?;
-        progress(run.progress(0.0));
+    match run.whole(&operations, plan) {
+        Ok(()) | Err(Ended::Watcher) => Ok(run.report),
+        Err(Ended::NoData(error)) => Err(error),
     }
-    let start = Instant::now();
-    for index in 0.. {
-        let fraction = match budget {
-            Budget::Time(limit) => start.elapsed().as_secs_f64() / limit.as_secs_f64().max(1e-9),
-            Budget::Cases(cases) => index as f64 / cases.max(1) as f64,
-        };
-        // A budget too small for anything still gets a case of each operation.
-        if fraction >= 1.0 && index > 0 {
-            break;
-        }
-        progress(run.progress(fraction));
-        for &operation in &operations {
-            run.case(&case::from_seed(operation, seed, index))?;
-        }
+}
+
+/// Why a run is over before its budget is used up.
+enum Ended {
+    /// The watcher has seen enough.
+    Watcher,
+    /// A case has no data.
+    NoData(MaterializeError),
+}
+
+impl From<MaterializeError> for Ended {
+    fn from(error: MaterializeError) -> Self {
+        Self::NoData(error)
     }
-    progress(run.progress(1.0));
-    Ok(run.report)
 }
 
 fn blank(kernel: &dyn Kernel) -> KernelReport<'_> {
@@ -145,17 +163,47 @@ fn blank(kernel: &dyn Kernel) -> KernelReport<'_> {
 struct Run<'h, 'a> {
     harness: &'h mut Harness,
     report: Report<'a>,
+    minimize: bool,
+    watch: &'h mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
     /// Kernels (by place) and rungs of which a finding is known.
     seen: HashSet<(usize, Rung)>,
 }
 
 impl Run<'_, '_> {
-    fn progress(&self, fraction: f64) -> Progress {
-        Progress { fraction, cases: self.report.cases, findings: self.report.findings.len() }
+    fn whole(&mut self, operations: &[Operation], plan: &Plan) -> Result<(), Ended> {
+        let weights = self.harness.weights();
+        let tensor_cases = weights.map_or(Vec::new(), |weights| tensor_cases(weights, operations, plan.seed));
+        for case in &tensor_cases {
+            self.case(case, 0.0)?;
+        }
+        let start = Instant::now();
+        for index in 0.. {
+            let fraction = match plan.budget {
+                Budget::Time(limit) => start.elapsed().as_secs_f64() / limit.as_secs_f64().max(1e-9),
+                Budget::Cases(cases) => index as f64 / cases.max(1) as f64,
+            };
+            // A budget too small for anything still gets a case of each operation.
+            if fraction >= 1.0 && index > 0 {
+                break;
+            }
+            for &operation in operations {
+                self.case(&case::from_seed(operation, plan.seed, index), fraction)?;
+            }
+        }
+        self.tell(1.0)
+    }
+
+    fn tell(&mut self, fraction: f64) -> Result<(), Ended> {
+        let found = self.report.findings.as_slice();
+        let progress = Progress { fraction, cases: self.report.cases, findings: found.len(), found };
+        match (self.watch)(progress) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Ended::Watcher),
+        }
     }
 
     /// Examines every kernel of the case's operation that this CPU can run.
-    fn case(&mut self, case: &Case) -> Result<(), MaterializeError> {
+    fn case(&mut self, case: &Case, fraction: f64) -> Result<(), Ended> {
         let prepared = self.harness.prepare(case)?;
         self.report.cases += 1;
         for (place, report) in self.report.kernels.iter_mut().enumerate() {
@@ -180,11 +228,13 @@ impl Run<'_, '_> {
             for failure in trial.failures {
                 if self.seen.insert((place, failure.rung)) {
                     let finding = Finding::new(report.kernel, case, self.harness.weights(), failure);
-                    self.report.findings.push(self.harness.minimize(report.kernel, &finding));
+                    let shown =
+                        if self.minimize { self.harness.minimize(report.kernel, &finding) } else { finding };
+                    self.report.findings.push(shown);
                 }
             }
         }
-        Ok(())
+        self.tell(fraction)
     }
 }
 
