@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use crate::case::{self, Case, MaterializeError, Regime};
+use crate::case::{Case, MaterializeError, Regime};
 use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
@@ -187,7 +187,7 @@ impl Run<'_, '_> {
                 break;
             }
             for &operation in operations {
-                self.case(&case::from_seed(operation, plan.seed, index), fraction)?;
+                self.case(&self.harness.parts().case(operation, plan.seed, index), fraction)?;
             }
         }
         self.tell(1.0)

@@ -6,15 +6,16 @@ mod relations;
 use crate::case::{Case, MaterializeError};
 use crate::finding::Finding;
 use crate::inputs::Inputs;
-use crate::judge::{WorstError, judge, same_bits, show};
+use crate::judge::{WorstError, same_bits, show};
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
 use crate::operation::Operation;
-use crate::oracle::{self, Expected};
+use crate::oracle::Expected;
 use crate::order::KnownOrders;
+use crate::parts::{OldContents, Parts, Real};
 use crate::rung::{Failure, Rung, RungCounts};
 use crate::weights::Weights;
-use call::{Arena, CallResult, Flush, OldContents};
+use call::{Arena, CallResult, Flush};
 use relations::Relation;
 
 /// Calls that each of several threads makes.
@@ -28,6 +29,7 @@ pub struct Harness {
     peers: Vec<Arena>,
     weights: Option<Weights>,
     orders: KnownOrders,
+    parts: &'static dyn Parts,
 }
 
 /// A case with its data and what they must give: made once, used for every kernel.
@@ -98,7 +100,17 @@ impl Trial {
 impl Harness {
     /// A harness for cases without tensors, or with those of `weights`.
     pub fn new(weights: Option<Weights>) -> Self {
-        Self { arena: Arena::new(), peers: Vec::new(), weights, orders: KnownOrders::default() }
+        Self::with_parts(weights, &Real)
+    }
+
+    /// The same, made of other parts than the real ones: a harness that is wrong on purpose.
+    pub fn with_parts(weights: Option<Weights>, parts: &'static dyn Parts) -> Self {
+        Self { arena: Arena::new(), peers: Vec::new(), weights, orders: KnownOrders::default(), parts }
+    }
+
+    /// What the harness is made of.
+    pub fn parts(&self) -> &'static dyn Parts {
+        self.parts
     }
 
     /// The weights that tensors of cases come from.
@@ -112,7 +124,7 @@ impl Harness {
     /// If the case has no data: see [`MaterializeError`].
     pub fn prepare(&self, case: &Case) -> Result<Prepared, MaterializeError> {
         let inputs = case.materialize(self.weights.as_ref())?;
-        let expected = inputs.is_legal().then(|| oracle::expected(&inputs));
+        let expected = inputs.is_legal().then(|| self.parts.expected(&inputs));
         Ok(Prepared { case: case.clone(), inputs, expected })
     }
 
@@ -133,6 +145,7 @@ impl Harness {
         if let Some(first) = trial.first.take().filter(|_| inputs.threads > 1) {
             self.examine_threads(kernel, inputs, &first, &record, &mut trial);
         }
+        trial.failures.retain(|failure| self.parts.reports(failure));
         trial
     }
 
@@ -166,7 +179,7 @@ impl Harness {
 
     fn examine_legal(&mut self, kernel: &dyn Kernel, inputs: &Inputs, expected: &Expected) -> Trial {
         let mut trial = Trial::default();
-        let first = self.arena.call(kernel, inputs, Flush::End, OldContents::Poison);
+        let first = self.arena.call(kernel, inputs, Flush::End, self.poison(inputs));
         trial.take_call(&first);
         trial.rungs.add(Rung::Sizes, 1);
         match first.outcome {
@@ -181,7 +194,7 @@ impl Harness {
             }
             None => return trial,
         }
-        let judged = judge(inputs, expected, &first.output[..inputs.outputs()]);
+        let judged = self.parts.judge(inputs, expected, &first.output[..inputs.outputs()]);
         trial.rungs.merge(&judged.rungs);
         trial.worst = judged.worst;
         judged.failures.into_iter().for_each(|failure| trial.fail(failure));
@@ -198,15 +211,16 @@ impl Harness {
     /// Whatever needs more calls on this thread: other addresses, old contents, repetition, relations.
     fn examine_again(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
         let outputs = inputs.outputs();
-        let moved = self.arena.call(kernel, inputs, Flush::Start, OldContents::Large);
+        let large = self.parts.old_contents(inputs.operation, OldContents::Large);
+        let moved = self.arena.call(kernel, inputs, Flush::Start, large);
         trial.take_call(&moved);
         let when = "at other addresses and over other old contents";
         trial.same(Rung::Placement, inputs.operation, first, &moved.output[..outputs], when);
-        let again = self.arena.call_again(kernel, inputs, OldContents::Keep);
+        let again = self.arena.call_again(kernel, inputs);
         trial.take_call(&again);
         trial.same(Rung::Repeat, inputs.operation, first, &again.output[..outputs], "called again");
         for relation in Relation::of(inputs) {
-            let changed = self.arena.call(kernel, &relation.inputs, Flush::End, OldContents::Poison);
+            let changed = self.arena.call(kernel, &relation.inputs, Flush::End, self.poison(inputs));
             trial.take_call(&changed);
             trial.rungs.add(relation.rung, 1);
             relation.check(first, &changed.output).into_iter().for_each(|failure| trial.fail(failure));
@@ -221,6 +235,7 @@ impl Harness {
         record: &str,
         trial: &mut Trial,
     ) {
+        let poison = self.poison(inputs);
         self.peers.resize_with(usize::from(inputs.threads), Arena::new);
         let results: Vec<CallResult> = std::thread::scope(|scope| {
             let callers: Vec<_> = self
@@ -228,7 +243,7 @@ impl Harness {
                 .iter_mut()
                 .map(|arena| {
                     scope.spawn(|| {
-                        let call = |_| arena.call(kernel, inputs, Flush::Start, OldContents::Poison);
+                        let call = |_| arena.call(kernel, inputs, Flush::Start, poison);
                         fault::on_record(record, || (0..CALLS_PER_THREAD).map(call).collect::<Vec<_>>())
                     })
                 })
@@ -245,6 +260,11 @@ impl Harness {
         }
     }
 
+    /// What outputs hold before a call that must write them.
+    fn poison(&self, inputs: &Inputs) -> u32 {
+        self.parts.old_contents(inputs.operation, OldContents::Poison)
+    }
+
     fn examine_illegal(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> Trial {
         let mut trial = Trial::default();
         let fault = inputs.fault().expect("what is legal has a result");
@@ -253,7 +273,7 @@ impl Harness {
             return trial;
         }
         for flush in [Flush::End, Flush::Start] {
-            let call = self.arena.call(kernel, inputs, flush, OldContents::Poison);
+            let call = self.arena.call(kernel, inputs, flush, self.poison(inputs));
             trial.take_call(&call);
             trial.rungs.add(Rung::Sizes, 1);
             if call.outcome == Some(Outcome::Done) {

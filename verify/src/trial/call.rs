@@ -20,31 +20,6 @@ pub(super) struct Arena {
     out: Region,
 }
 
-/// What the output holds before a call.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum OldContents {
-    /// NaN, or a code that does not exist.
-    Poison,
-    /// A large finite value, or another code that does not exist.
-    Large,
-    /// Whatever the last call left.
-    Keep,
-}
-
-impl OldContents {
-    /// The bits of each element.
-    fn bits(self, operation: Operation) -> u32 {
-        match (self, operation) {
-            (Self::Poison, Operation::Unpack) => 0xfe,
-            (_, Operation::Unpack) => 0x5a,
-            // A NaN with a payload that no arithmetic makes.
-            (Self::Poison, _) => 0x7fc0_dead,
-            // About 1e38: it cannot vanish in a sum, as a small one would.
-            (_, _) => 0x7e96_7699,
-        }
-    }
-}
-
 /// What a call left behind.
 #[derive(Clone, Debug)]
 pub(super) struct CallResult {
@@ -66,28 +41,27 @@ impl Arena {
         }
     }
 
-    /// Lays the inputs out, calls the kernel and looks at what it did to memory, inputs, modes and spare outputs.
+    /// Lays the inputs out over an output of `old` bits, calls the kernel and looks at what it did to memory, inputs, modes and
+    /// spare outputs.
     pub(super) fn call(
         &mut self,
         kernel: &dyn Kernel,
         inputs: &Inputs,
         flush: Flush,
-        old: OldContents,
+        old: u32,
     ) -> CallResult {
         self.lay(inputs, flush);
-        if !matches!(old, OldContents::Keep) {
-            self.fill_out(inputs, old);
-        }
-        self.call_again(kernel, inputs, old)
+        self.fill_out(inputs, old);
+        self.call_on(kernel, inputs, Some(old))
     }
 
     /// Calls the kernel on what the last [`call`](Self::call) laid out, over what it wrote.
-    pub(super) fn call_again(
-        &mut self,
-        kernel: &dyn Kernel,
-        inputs: &Inputs,
-        old: OldContents,
-    ) -> CallResult {
+    pub(super) fn call_again(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> CallResult {
+        self.call_on(kernel, inputs, None)
+    }
+
+    /// Calls the kernel on what lies in the buffers; `old` is what the output holds, where that is known.
+    fn call_on(&mut self, kernel: &dyn Kernel, inputs: &Inputs, old: Option<u32>) -> CallResult {
         let mode = mxcsr::mode();
         let called = quiet(|| catch_unwind(AssertUnwindSafe(|| kernel.call(self.arguments(inputs)))));
         let mode_left = mxcsr::mode();
@@ -109,7 +83,7 @@ impl Arena {
         failures.extend(self.trespass(inputs));
         failures.extend(self.changed_input(inputs));
         let output = self.output(inputs);
-        failures.extend(written_outside(inputs, outcome, &output, old));
+        failures.extend(old.and_then(|old| written_outside(inputs, outcome, &output, old)));
         CallResult { outcome, output, failures }
     }
 
@@ -124,11 +98,10 @@ impl Arena {
         self.out.place(inputs.out_len * width, placement(Buffer::Out));
     }
 
-    fn fill_out(&mut self, inputs: &Inputs, old: OldContents) {
-        let bits = old.bits(inputs.operation);
+    fn fill_out(&mut self, inputs: &Inputs, old: u32) {
         match inputs.operation {
-            Operation::Unpack => self.out.bytes_mut().fill(bits as u8),
-            _ => self.out.floats_mut().fill(f32::from_bits(bits)),
+            Operation::Unpack => self.out.bytes_mut().fill(old as u8),
+            _ => self.out.floats_mut().fill(f32::from_bits(old)),
         }
     }
 
@@ -245,18 +218,9 @@ fn float_bytes(floats: &[f32]) -> &[u8] {
 }
 
 /// Spare outputs, and every output of a call that was refused, must hold what they held before.
-fn written_outside(
-    inputs: &Inputs,
-    outcome: Option<Outcome>,
-    output: &[u32],
-    old: OldContents,
-) -> Option<Failure> {
-    if matches!(old, OldContents::Keep) {
-        return None;
-    }
+fn written_outside(inputs: &Inputs, outcome: Option<Outcome>, output: &[u32], old: u32) -> Option<Failure> {
     let untouched = if outcome == Some(Outcome::Done) { inputs.outputs().min(output.len()) } else { 0 };
-    let bits = old.bits(inputs.operation);
-    let at = output[untouched..].iter().position(|&each| each != bits)? + untouched;
+    let at = output[untouched..].iter().position(|&each| each != old)? + untouched;
     let (rung, what) = match outcome {
         Some(Outcome::Refused) => (Rung::Sizes, "although the call was refused"),
         Some(Outcome::Unsupported) => (Rung::Sizes, "although the operation is not supported"),

@@ -1,0 +1,69 @@
+//! What a harness draws, expects and reports, each part replaceable: a harness is proved by replacing one and seeing that it
+//! then misses what it must find.
+
+use std::fmt;
+
+use crate::case::{self, Case};
+use crate::inputs::Inputs;
+use crate::judge::{self, Judgement};
+use crate::operation::Operation;
+use crate::oracle::{self, Expected};
+use crate::rung::Failure;
+
+/// The parts of a [`Harness`](crate::Harness). The default methods are the real ones, [`Real`] is all of them; whatever overrides one
+/// is a fault on purpose, for `qk256 selftest`.
+pub trait Parts: fmt::Debug + Sync {
+    /// Case number `index` of `operation` in the run that `seed` names.
+    fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
+        case::from_seed(operation, seed, index)
+    }
+
+    /// What legal inputs must give.
+    fn expected(&self, inputs: &Inputs) -> Expected {
+        oracle::expected(inputs)
+    }
+
+    /// Whether outputs are what was expected.
+    fn judge(&self, inputs: &Inputs, expected: &Expected, output: &[u32]) -> Judgement {
+        judge::judge(inputs, expected, output)
+    }
+
+    /// The bits that every element of the output holds before a call.
+    fn old_contents(&self, operation: Operation, old: OldContents) -> u32 {
+        old.bits(operation)
+    }
+
+    /// Whether a failure becomes a finding.
+    fn reports(&self, _failure: &Failure) -> bool {
+        true
+    }
+}
+
+/// The parts that are not replaced.
+#[derive(Clone, Copy, Debug)]
+pub struct Real;
+
+impl Parts for Real {}
+
+/// What the output holds before a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldContents {
+    /// NaN, or a code that does not exist.
+    Poison,
+    /// A large finite value, or another code that does not exist.
+    Large,
+}
+
+impl OldContents {
+    /// The bits of each element.
+    pub fn bits(self, operation: Operation) -> u32 {
+        match (self, operation) {
+            (Self::Poison, Operation::Unpack) => 0xfe,
+            (Self::Large, Operation::Unpack) => 0x5a,
+            // A NaN with a payload that no arithmetic makes.
+            (Self::Poison, _) => 0x7fc0_dead,
+            // About 1e38: it cannot vanish in a sum, as a small one would.
+            (Self::Large, _) => 0x7e96_7699,
+        }
+    }
+}
