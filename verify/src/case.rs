@@ -8,7 +8,7 @@ mod text;
 
 pub use file::{FileError, parse_file};
 pub use generate::from_seed;
-pub use materialize::{MAX_BUFFER_BYTES, MaterializeError};
+pub use materialize::{MAX_BUFFER_BYTES, MAX_SPARSE_BYTES, MaterializeError};
 pub use shrink::shrink;
 pub use text::ParseError;
 
@@ -38,6 +38,8 @@ pub struct Case {
     pub codes: Codes,
     /// Where x and scales come from.
     pub regime: Regime,
+    /// How scales relate to each other.
+    pub scales: Scales,
     /// Seed of all bulk data.
     pub seed: u64,
     /// Concurrent callers.
@@ -62,6 +64,7 @@ impl Case {
             spare: PerBuffer::default(),
             codes: Codes::Random,
             regime: Regime::Unit,
+            scales: Scales::Independent,
             seed: 0,
             threads: 1,
             tensor: None,
@@ -100,11 +103,20 @@ pub enum Codes {
     Uniform(u8),
     /// 0, 1, 2, 3, 0, 1 and so on along each row.
     Ramp,
+    /// 0, 3, 0, 3 and so on along each row.
+    Stripes,
 }
 
 impl Codes {
-    const ALL: [Self; 6] =
-        [Self::Random, Self::Uniform(0), Self::Uniform(1), Self::Uniform(2), Self::Uniform(3), Self::Ramp];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Random,
+        Self::Uniform(0),
+        Self::Uniform(1),
+        Self::Uniform(2),
+        Self::Uniform(3),
+        Self::Ramp,
+        Self::Stripes,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -114,6 +126,7 @@ impl Codes {
             Self::Uniform(2) => "all2",
             Self::Uniform(_) => "all3",
             Self::Ramp => "ramp",
+            Self::Stripes => "stripes",
         }
     }
 
@@ -123,6 +136,30 @@ impl Codes {
             Self::Random => None,
             Self::Uniform(code) => Some((code & 3) * 0b0101_0101),
             Self::Ramp => Some(0b1110_0100),
+            Self::Stripes => Some(0b1100_1100),
+        }
+    }
+}
+
+/// How scales relate to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scales {
+    /// Each is drawn for itself.
+    Independent,
+    /// All are the first that is drawn.
+    Equal,
+    /// The first two that are drawn, in turn.
+    Alternating,
+}
+
+impl Scales {
+    const ALL: [Self; 3] = [Self::Independent, Self::Equal, Self::Alternating];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Independent => "independent",
+            Self::Equal => "equal",
+            Self::Alternating => "alternating",
         }
     }
 }
@@ -145,6 +182,10 @@ pub enum Regime {
     Subnormal,
     /// As `Ten` with a few NaN, infinities, -0.0, subnormals and the largest finite values. Rung 6.
     Special,
+    /// x zero, of either sign, in half of the blocks and in many groups of 32 columns of the others; otherwise as `Ten`.
+    Sparse,
+    /// x with full mantissas, so large that sums are just below what may overflow; scales as of `Ten`. Rung 5.
+    Huge,
     /// x and scales zero: all that matters is in the patches.
     Raw,
     /// Nearly every digit of x 127 or -128 and of one sign, at any exponent; scales 1. Where sums of digits overflow, if
@@ -161,6 +202,8 @@ impl Regime {
         Self::Wide,
         Self::Subnormal,
         Self::Special,
+        Self::Sparse,
+        Self::Huge,
         Self::Raw,
         Self::Extreme,
     ];
@@ -181,6 +224,8 @@ impl Regime {
             Self::Wide => "wide",
             Self::Subnormal => "subnormal",
             Self::Special => "special",
+            Self::Sparse => "sparse",
+            Self::Huge => "huge",
             Self::Raw => "raw",
             Self::Extreme => "extreme",
         }

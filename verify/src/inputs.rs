@@ -12,7 +12,7 @@ pub struct Inputs {
     /// Dimensions passed to it.
     pub shape: Shape,
     /// Packed bytes, padding, gaps between rows and spare bytes included.
-    pub packed: Vec<u8>,
+    pub packed: PackedBytes,
     /// One code a byte, for `lut`.
     pub codes: Vec<u8>,
     /// Block scales; `None` for a gemv without scales.
@@ -84,6 +84,108 @@ impl Inputs {
     /// Outputs that the call must write: the first so many elements of the output buffer.
     pub fn outputs(&self) -> usize {
         if self.operation.is_matrix() { self.shape.rows } else { self.out_len }
+    }
+}
+
+/// The packed bytes of a call. Where rows lie so far apart that no memory holds the gaps, only the blocks of the rows are kept,
+/// and the gaps are zeros: the buffer of the call is then sparse memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackedBytes {
+    /// What is kept: the whole buffer, or the blocks of one row after the other.
+    kept: Vec<u8>,
+    /// Where that is less than the whole buffer.
+    sparse: Option<Sparse>,
+}
+
+/// Rows far apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sparse {
+    /// Bytes of the buffer.
+    len: usize,
+    /// Bytes from the start of a row to the start of the next.
+    row_stride: usize,
+    /// Bytes of a row, not 0.
+    row_bytes: usize,
+}
+
+impl PackedBytes {
+    /// A buffer that is kept whole.
+    pub fn whole(bytes: Vec<u8>) -> Self {
+        Self { kept: bytes, sparse: None }
+    }
+
+    /// A buffer of `len` bytes of which only the rows are kept, which stand in `rows` one behind the other; none of them where
+    /// the buffer is too short for all.
+    pub fn sparse(rows: Vec<u8>, shape: Shape, len: usize) -> Self {
+        let sparse = Sparse { len, row_stride: shape.row_stride, row_bytes: shape.row_bytes().max(1) };
+        Self { kept: rows, sparse: Some(sparse) }
+    }
+
+    /// Bytes of the buffer.
+    pub fn len(&self) -> usize {
+        self.sparse.map_or(self.kept.len(), |sparse| sparse.len)
+    }
+
+    /// Whether the buffer has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the gaps are not kept.
+    pub fn is_sparse(&self) -> bool {
+        self.sparse.is_some()
+    }
+
+    /// The bytes that are kept, to be changed.
+    pub fn kept_mut(&mut self) -> &mut [u8] {
+        &mut self.kept
+    }
+
+    /// The bytes that are kept.
+    pub fn kept(&self) -> &[u8] {
+        &self.kept
+    }
+
+    /// Where byte `index` of the buffer is kept; `None` for one in a gap of sparse memory, or past the end.
+    pub fn place(&self, index: usize) -> Option<usize> {
+        let place = match self.sparse {
+            None => index,
+            Some(sparse) => {
+                let (row, byte) = (index / sparse.row_stride.max(1), index % sparse.row_stride.max(1));
+                (byte < sparse.row_bytes).then_some(row * sparse.row_bytes + byte)?
+            }
+        };
+        (place < self.kept.len()).then_some(place)
+    }
+
+    /// The buffer from the start of row `row` of `shape` on, for as long as what is kept goes on.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn from_row(&self, shape: Shape, row: usize) -> &[u8] {
+        &self.kept[self.row_start(shape, row)..]
+    }
+
+    /// The blocks of a row of `shape`.
+    ///
+    /// # Panics
+    /// As [`from_row`](Self::from_row).
+    pub fn row_mut(&mut self, shape: Shape, row: usize) -> &mut [u8] {
+        let start = self.row_start(shape, row);
+        &mut self.kept[start..][..shape.row_bytes()]
+    }
+
+    fn row_start(&self, shape: Shape, row: usize) -> usize {
+        row * self.sparse.map_or(shape.row_stride, |sparse| sparse.row_bytes)
+    }
+
+    /// What is kept, piece by piece, each with its place in the buffer.
+    pub fn pieces(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let (step, length) = match self.sparse {
+            None => (0, self.kept.len().max(1)),
+            Some(sparse) => (sparse.row_stride, sparse.row_bytes),
+        };
+        self.kept.chunks(length).enumerate().map(move |(at, piece)| (at * step, piece))
     }
 }
 

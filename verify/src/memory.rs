@@ -14,6 +14,27 @@ use fault::Watch;
 /// on standard error.
 const GUARD_BYTES: usize = 1 << 20;
 
+/// What the largest region of sparse memory may take: the most that a case may ask for, and room to grow by doubling.
+const SPARSE_TRIAL_BYTES: usize = 1 << 34;
+
+/// Whether the system gives address space for matrices whose rows lie gigabytes apart, of which a few pages are ever used.
+pub fn sparse_is_possible() -> bool {
+    static POSSIBLE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *POSSIBLE.get_or_init(|| {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no existing memory.
+        let address =
+            unsafe { libc::mmap(std::ptr::null_mut(), SPARSE_TRIAL_BYTES, protection, flags, -1, 0) };
+        if address == libc::MAP_FAILED {
+            return false;
+        }
+        // SAFETY: the mapping was made above and nothing points into it.
+        unsafe { libc::munmap(address, SPARSE_TRIAL_BYTES) };
+        true
+    })
+}
+
 /// Bytes before and behind a buffer that are filled with a known pattern and compared after the call.
 const CANARY_BYTES: usize = 256;
 
@@ -113,6 +134,11 @@ impl Region {
         }
         let span = self.span.clone();
         &mut self.accessible()[span]
+    }
+
+    /// Accessible bytes.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// The bytes of the buffer.

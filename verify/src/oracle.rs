@@ -86,15 +86,15 @@ pub fn expected(inputs: &Inputs) -> Expected {
     let scales = inputs.scales.as_deref().unwrap_or(&[]);
     match inputs.operation {
         Operation::Unpack => {
-            Expected::Bits((0..inputs.out_len).map(|at| u32::from(code(&inputs.packed, at))).collect())
+            Expected::Bits((0..inputs.out_len).map(|at| u32::from(code(inputs.packed.kept(), at))).collect())
         }
         Operation::Lut => Expected::Bits(
             inputs.codes[..inputs.out_len].iter().map(|&code| f32::from(weight(code)).to_bits()).collect(),
         ),
         Operation::Dequantize => {
             let scaled = |at: usize| {
-                let exact =
-                    f64::from(weight(code(&inputs.packed, at))) * f64::from(scales[at / BLOCK_ELEMENTS]);
+                let exact = f64::from(weight(code(inputs.packed.kept(), at)))
+                    * f64::from(scales[at / BLOCK_ELEMENTS]);
                 (exact as f32).to_bits()
             };
             Expected::Bits((0..inputs.out_len).map(scaled).collect())
@@ -112,7 +112,7 @@ pub fn expected(inputs: &Inputs) -> Expected {
 
 /// The products of a row of a gemv without scales, a column each: exact, unless they overflow.
 pub(crate) fn terms(inputs: &Inputs, row: usize) -> Vec<f32> {
-    let packed = &inputs.packed[row * inputs.shape.row_stride..];
+    let packed = inputs.packed.from_row(inputs.shape, row);
     let x = inputs.x[..inputs.shape.cols].iter().enumerate();
     x.map(|(column, x)| f32::from(weight(code(packed, column))) * x).collect()
 }
@@ -139,10 +139,9 @@ struct Row<'a> {
 impl<'a> Row<'a> {
     fn of(inputs: &'a Inputs, row: usize) -> Self {
         let shape = inputs.shape;
-        let start = row * shape.row_stride;
         let blocks = shape.blocks();
         Self {
-            packed: &inputs.packed[start..start + shape.row_bytes()],
+            packed: &inputs.packed.from_row(shape, row)[..shape.row_bytes()],
             x: &inputs.x[..shape.cols],
             scales: inputs.scales.as_deref().map(|scales| &scales[row * blocks..][..blocks]),
             flat: inputs.flat && shape.cols <= FLAT_COLUMNS,

@@ -36,8 +36,10 @@ pub enum Rung {
     Threads,
     /// Padding codes, gaps between rows and spare elements do not matter.
     Padding,
-    /// Complemented codes negate y.
+    /// Complemented codes negate weights and sums, and give 3 less each code.
     Complement,
+    /// Negated x, and negated scales, negate the output; called with new bytes in buffers that the kernel has seen.
+    Negation,
     /// A power of two times x gives the power of two times y.
     PowerOfTwo,
     /// Permuted rows give permuted y.
@@ -46,7 +48,7 @@ pub enum Rung {
 
 impl Rung {
     /// Every rung, in the order of reports.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BitExact,
         Self::ExactRegime,
         Self::Order,
@@ -63,6 +65,7 @@ impl Rung {
         Self::Threads,
         Self::Padding,
         Self::Complement,
+        Self::Negation,
         Self::PowerOfTwo,
         Self::RowOrder,
     ];
@@ -86,6 +89,7 @@ impl Rung {
             Self::Threads => "threads",
             Self::Padding => "padding",
             Self::Complement => "complement",
+            Self::Negation => "negation",
             Self::PowerOfTwo => "power-of-two",
             Self::RowOrder => "row-order",
         }

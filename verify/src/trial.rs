@@ -3,6 +3,8 @@
 mod call;
 mod relations;
 
+use std::sync::Barrier;
+
 use crate::case::{Case, MaterializeError};
 use crate::finding::Finding;
 use crate::inputs::Inputs;
@@ -19,7 +21,7 @@ use call::{Arena, CallResult, Flush};
 use relations::Relation;
 
 /// Calls that each of several threads makes.
-const CALLS_PER_THREAD: usize = 4;
+const CALLS_PER_THREAD: usize = 12;
 
 /// Examines kernels. Holds the guarded memory, so that a case costs microseconds.
 #[derive(Debug)]
@@ -236,14 +238,23 @@ impl Harness {
         trial: &mut Trial,
     ) {
         let poison = self.poison(inputs);
-        self.peers.resize_with(usize::from(inputs.threads), Arena::new);
-        let results: Vec<CallResult> = std::thread::scope(|scope| {
+        let variants = Relation::at_one_time(inputs);
+        let count = usize::from(inputs.threads);
+        self.peers.resize_with(count, Arena::new);
+        let start = Barrier::new(count);
+        let results: Vec<(&Relation, CallResult)> = std::thread::scope(|scope| {
             let callers: Vec<_> = self
                 .peers
                 .iter_mut()
-                .map(|arena| {
-                    scope.spawn(|| {
-                        let call = |_| arena.call(kernel, inputs, Flush::Start, poison);
+                .enumerate()
+                .map(|(caller, arena)| {
+                    let (start, variants) = (&start, &variants);
+                    scope.spawn(move || {
+                        start.wait();
+                        let call = |at: usize| {
+                            let variant: &Relation = &variants[(caller + at) % variants.len()];
+                            (variant, arena.call(kernel, &variant.inputs, Flush::Start, poison))
+                        };
                         fault::on_record(record, || (0..CALLS_PER_THREAD).map(call).collect::<Vec<_>>())
                     })
                 })
@@ -253,10 +264,10 @@ impl Harness {
                 .flat_map(|caller| caller.join().expect("panics of kernels are caught"))
                 .collect()
         });
-        for result in &results {
+        for (variant, result) in &results {
             trial.take_call(result);
-            let output = &result.output[..inputs.outputs()];
-            trial.same(Rung::Threads, inputs.operation, first, output, "called from several threads at once");
+            trial.rungs.add(Rung::Threads, 1);
+            variant.check(first, &result.output).into_iter().for_each(|failure| trial.fail(failure));
         }
     }
 

@@ -4,7 +4,7 @@ use arbitrary::{Result, Unstructured};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{Case, Codes, Patch, Regime};
+use super::{Case, Codes, Patch, Regime, Scales};
 use crate::operation::{Buffer, DIGITS, Operation};
 
 /// Rows times columns of a drawn case stay below this, so that a case takes well under a millisecond.
@@ -43,6 +43,9 @@ impl Case {
         let mut case = Self::shaped(operation, scaled, u)?;
         case.codes = if once_in(4, u)? { *u.choose(&Codes::ALL)? } else { Codes::Random };
         case.regime = *u.choose(Regime::drawn(operation))?;
+        if case.scaled && once_in(4, u)? {
+            case.scales = *u.choose(&[Scales::Equal, Scales::Alternating])?;
+        }
         if case.regime == Regime::Extreme && once_in(2, u)? {
             // The code that kernels raise the most: with it narrow sums overflow soonest.
             case.codes = Codes::Uniform(3);

@@ -3,13 +3,17 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{Case, Codes, Regime};
-use crate::inputs::Inputs;
-use crate::operation::{BLOCK_BYTES, Buffer, Operation};
+use super::{Case, Codes, Regime, Scales};
+use crate::inputs::{Inputs, PackedBytes};
+use crate::memory;
+use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
 use crate::weights::{TensorRows, Weights, WeightsError};
 
 /// The largest buffer that a case may ask for.
 pub const MAX_BUFFER_BYTES: usize = 1 << 30;
+
+/// The largest buffer of packed bytes of which only the rows take memory.
+pub const MAX_SPARSE_BYTES: usize = 1 << 34;
 
 /// Bytes given to a buffer whose needed size cannot exist, when the wrapped size is unusable too.
 const STUB_BYTES: usize = 64;
@@ -25,8 +29,16 @@ pub enum MaterializeError {
         /// Bytes needed.
         bytes: u128,
     },
+    /// A matrix whose rows lie so far apart that its memory must be sparse, which this system does not give.
+    #[error(
+        "this case needs {bytes} bytes of sparse memory, which the system refuses: raise the limit of address space (ulimit -v)"
+    )]
+    NoSparseMemory {
+        /// Bytes from the first row to the last.
+        bytes: usize,
+    },
     /// A patch outside of its buffer.
-    #[error("patch.{buffer}.{index} is past the end of `{buffer}`, which has {len} elements")]
+    #[error("patch.{buffer}.{index} is in a gap or past the end of `{buffer}`, which has {len} elements")]
     PatchOutside {
         /// The buffer's name.
         buffer: &'static str,
@@ -56,7 +68,7 @@ impl Case {
         let mut inputs = Inputs {
             operation: self.operation,
             shape: self.shape(),
-            packed: Vec::new(),
+            packed: PackedBytes::default(),
             codes: Vec::new(),
             scales: None,
             x: Vec::new(),
@@ -69,7 +81,7 @@ impl Case {
         for &buffer in self.operation.inputs(self.scaled) {
             let len = len(buffer)?;
             match buffer {
-                Buffer::Packed => inputs.packed = self.packed(len),
+                Buffer::Packed => inputs.packed = self.packed(len)?,
                 Buffer::Codes => inputs.codes = self.codes(len),
                 Buffer::Scales => inputs.scales = Some(self.scales(len)),
                 Buffer::X => inputs.x = self.x(len),
@@ -90,7 +102,12 @@ impl Case {
         let needed = self.shape().needed(self.operation, buffer);
         let wanted = needed.saturating_add_signed(i128::from(self.spare[buffer]));
         let bytes = wanted.saturating_mul(self.operation.width(buffer) as u128);
-        if bytes <= MAX_BUFFER_BYTES as u128 {
+        let most = if buffer == Buffer::Packed && self.may_be_sparse() {
+            MAX_SPARSE_BYTES
+        } else {
+            MAX_BUFFER_BYTES
+        };
+        if bytes <= most as u128 {
             return Ok(wanted as usize);
         }
         if bytes <= 1 << 40 {
@@ -117,24 +134,47 @@ impl Case {
         rng
     }
 
-    fn packed(&self, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.stream(Buffer::Packed).fill_bytes(&mut bytes);
-        if let Some(byte) = self.codes.byte() {
-            self.own_bytes(&mut bytes, |own| own.fill(byte));
+    /// Whether the rows themselves fit into memory, so that gaps between them may be larger than that.
+    fn may_be_sparse(&self) -> bool {
+        let shape = self.shape();
+        let rows = shape.rows as u128 * shape.row_bytes() as u128;
+        shape.stride_is_legal() && rows <= MAX_BUFFER_BYTES as u128
+    }
+
+    fn packed(&self, len: usize) -> Result<PackedBytes, MaterializeError> {
+        let shape = self.shape();
+        let is_sparse = len > MAX_BUFFER_BYTES;
+        if is_sparse && !memory::sparse_is_possible() {
+            return Err(MaterializeError::NoSparseMemory { bytes: len });
         }
-        bytes
+        let is_short = (len as u128) < shape.needed(self.operation, Buffer::Packed);
+        let kept = match is_sparse {
+            false => len,
+            true if is_short => 0,
+            true => shape.rows * shape.row_bytes(),
+        };
+        let mut bytes = vec![0; kept];
+        self.stream(Buffer::Packed).fill_bytes(&mut bytes);
+        let mut packed = match is_sparse {
+            false => PackedBytes::whole(bytes),
+            true => PackedBytes::sparse(bytes, shape, len),
+        };
+        if let Some(byte) = self.codes.byte() {
+            self.own_bytes(&mut packed, |own| own.fill(byte));
+        }
+        Ok(packed)
     }
 
     /// Calls `each` with the blocks of every row that lies within `packed`, the padding of the last block included.
-    fn own_bytes(&self, packed: &mut [u8], mut each: impl FnMut(&mut [u8])) {
+    fn own_bytes(&self, packed: &mut PackedBytes, mut each: impl FnMut(&mut [u8])) {
         let shape = self.shape();
         let row_bytes = shape.row_bytes();
         for row in 0..shape.rows {
-            let start = row.checked_mul(shape.row_stride).filter(|&start| start < packed.len());
+            let start = row.checked_mul(shape.row_stride).and_then(|start| packed.place(start));
             let Some(start) = start else { break };
-            let end = packed.len().min(start + row_bytes);
-            each(&mut packed[start..end]);
+            let kept = packed.kept_mut();
+            let end = kept.len().min(start + row_bytes);
+            each(&mut kept[start..end]);
             if row_bytes == 0 || shape.row_stride == 0 {
                 break;
             }
@@ -151,6 +191,7 @@ impl Case {
             }
             Codes::Uniform(code) => vec![code & 3; len],
             Codes::Ramp => (0..len).map(|at| (at & 3) as u8).collect(),
+            Codes::Stripes => (0..len).map(|at| 3 * (at & 1) as u8).collect(),
         }
     }
 
@@ -158,6 +199,12 @@ impl Case {
         let mut rng = self.stream(Buffer::Scales);
         let needed = self.shape().needed(self.operation, Buffer::Scales).min(len as u128) as usize;
         let mut scales: Vec<f32> = (0..needed).map(|_| self.regime.scale(rng.next_u64())).collect();
+        let period = match self.scales {
+            Scales::Independent => usize::MAX,
+            Scales::Equal => 1,
+            Scales::Alternating => 2,
+        };
+        (period..scales.len()).for_each(|at| scales[at] = scales[at - period]);
         if self.regime == Regime::Special {
             sprinkle(&mut scales, &mut rng);
         }
@@ -171,6 +218,7 @@ impl Case {
         let mut x: Vec<f32> = match self.regime {
             Regime::OneHot => one_hot(needed, &mut rng),
             Regime::Extreme => extreme(needed, self.digits, &mut rng),
+            Regime::Sparse => sparse(needed, &mut rng),
             regime => (0..needed).map(|_| regime.activation(self.cols, rng.next_u64())).collect(),
         };
         if self.regime == Regime::Special {
@@ -217,9 +265,14 @@ impl Case {
                 || MaterializeError::PatchOutside { buffer: buffer.name(), index: range.end - 1, len };
             let bits = patch.bits.iter();
             match buffer {
-                Buffer::Packed | Buffer::Codes => {
-                    let bytes = if buffer == Buffer::Packed { &mut inputs.packed } else { &mut inputs.codes };
-                    let slots = bytes.get_mut(range.clone()).ok_or_else(outside)?;
+                Buffer::Packed => {
+                    for (index, &bits) in range.clone().zip(bits) {
+                        let place = inputs.packed.place(index).ok_or_else(outside)?;
+                        inputs.packed.kept_mut()[place] = bits as u8;
+                    }
+                }
+                Buffer::Codes => {
+                    let slots = inputs.codes.get_mut(range.clone()).ok_or_else(outside)?;
                     slots.iter_mut().zip(bits).for_each(|(slot, &bits)| *slot = bits as u8);
                 }
                 Buffer::Scales | Buffer::X | Buffer::Out => {
@@ -240,6 +293,7 @@ impl Regime {
         match self {
             Self::Unit => signed_unit(draw) * flat_amplitude(cols),
             Self::Ten | Self::Special => signed_unit(draw) * 10.0,
+            Self::Huge => huge(draw, cols),
             Self::Integer => {
                 // Four scales at most 8 apart: 2 * |x| * 8 * cols stays below 2^24.
                 let limit = ((1 << 20) / cols.max(1)).clamp(1, 1 << 12) as u64;
@@ -247,14 +301,16 @@ impl Regime {
             }
             Self::Wide => wide(draw, 60),
             Self::Subnormal => f32::from_bits(draw as u32 & 0x807f_ffff),
-            Self::OneHot | Self::Extreme | Self::Raw => 0.0,
+            Self::OneHot | Self::Extreme | Self::Sparse | Self::Raw => 0.0,
         }
     }
 
     fn scale(self, draw: u64) -> f32 {
         match self {
             Self::Unit | Self::Extreme => 1.0,
-            Self::Ten | Self::Special => f32::from_bits(0x3c00_0000 + (draw as u32 & 0x01ff_ffff)),
+            Self::Ten | Self::Special | Self::Sparse | Self::Huge => {
+                f32::from_bits(0x3c00_0000 + (draw as u32 & 0x01ff_ffff))
+            }
             Self::Integer => {
                 let (exponent, sign) = ((draw as u32 & 3) << 23, draw as u32 & 0x8000_0000);
                 f32::from_bits((0x3f80_0000 + exponent) | sign)
@@ -289,6 +345,36 @@ fn flat_amplitude(cols: usize) -> f32 {
 fn wide(draw: u64, span: u64) -> f32 {
     let exponent = (127 - span + (draw >> 32) % (2 * span + 1)) as u32;
     f32::from_bits(draw as u32 & 0x807f_ffff | exponent << 23)
+}
+
+/// Any sign and mantissa, the exponents of three binades such that the sum of `cols` terms of twice the magnitude stays below an
+/// eighth of the largest f32.
+fn huge(draw: u64, cols: usize) -> f32 {
+    let bits = cols.max(1).next_power_of_two().ilog2();
+    let top = 127 + 127 - 5 - bits;
+    f32::from_bits(draw as u32 & 0x807f_ffff | (top - (draw >> 32) as u32 % 3) << 23)
+}
+
+/// Values as of `ten` in half of the blocks of 256; there, of each 32 columns all are zero, or negative zero, or half, or none.
+fn sparse(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut block = false;
+    let mut group = 0;
+    let value = |at: usize| {
+        let draw = rng.next_u64();
+        if at.is_multiple_of(BLOCK_ELEMENTS) {
+            block = draw & 1 == 0;
+        }
+        if at.is_multiple_of(32) {
+            group = if block { draw >> 1 & 3 } else { draw >> 1 & 1 };
+        }
+        match group {
+            0 => 0.0,
+            1 => -0.0,
+            2 if draw & 8 == 0 => 0.0,
+            _ => signed_unit(draw) * 10.0,
+        }
+    };
+    (0..len).map(value).collect()
 }
 
 fn one_hot(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
@@ -369,6 +455,11 @@ mod tests {
         assert_eq!(share(Regime::OneHot, |i| i.x.iter().filter(|x| x.to_bits() != 0).count() <= 1), 400);
         let extremes = |i: &Inputs| i.x.iter().all(|x| x.is_finite() && *x != 0.0);
         assert_eq!(share(Regime::Extreme, extremes), 400);
+        let huge = |i: &Inputs| i.x.iter().map(|x| 2.0 * f64::from(x.abs())).sum::<f64>();
+        let near_the_largest = f64::from(f32::MAX) / 256.0..f64::from(f32::MAX) / 4.0;
+        assert_eq!(share(Regime::Huge, |i| near_the_largest.contains(&huge(i))), 400);
+        let zeros = |i: &Inputs| i.x.iter().filter(|&&x| x == 0.0).count();
+        assert!(share(Regime::Sparse, |i| (32..300).contains(&zeros(i))) > 200);
         assert_eq!(share(Regime::Subnormal, |i| i.x.iter().all(|x| x.abs() < f32::MIN_POSITIVE)), 400);
         for (regime, least) in [(Regime::Special, 100), (Regime::OneHot, 20)] {
             let odd = share(regime, |i| i.x.iter().any(|x| !x.is_finite()));

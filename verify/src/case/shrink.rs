@@ -3,7 +3,7 @@
 //! Columns are tried at their remainders by vector widths and block lengths: bugs live in tails, and a step that keeps the
 //! tail keeps the bug.
 
-use super::{Case, Codes, Patch, Regime};
+use super::{Case, Codes, Patch, Regime, Scales};
 use crate::operation::{Buffer, DIGITS, PerBuffer};
 
 /// Calls of the predicate that a shrink may take.
@@ -50,6 +50,7 @@ fn candidates(case: &Case) -> Vec<Case> {
         with(&|c| c.cut_front(cols as usize));
     }
     with(&|c| c.scaled = c.scaled && !c.operation.may_be_scaled());
+    with(&|c| c.scales = Scales::Independent);
     with(&|c| c.digits -= u8::from(c.operation.has_digits() && c.digits > *DIGITS.start()));
     with(&|c| c.threads = 1);
     with(&|c| c.offset = PerBuffer::default());
@@ -92,7 +93,7 @@ fn candidates(case: &Case) -> Vec<Case> {
 }
 
 /// Regimes in the order in which a reader takes them in.
-const SIMPLEST_FIRST: [Regime; 9] = [
+const SIMPLEST_FIRST: [Regime; 11] = [
     Regime::Unit,
     Regime::Integer,
     Regime::Raw,
@@ -100,6 +101,8 @@ const SIMPLEST_FIRST: [Regime; 9] = [
     Regime::Ten,
     Regime::Wide,
     Regime::Subnormal,
+    Regime::Huge,
+    Regime::Sparse,
     Regime::Special,
     Regime::Extreme,
 ];
@@ -165,6 +168,9 @@ impl Case {
     fn fit_patches(&mut self) {
         let (shape, operation) = (self.shape(), self.operation);
         let used = operation.inputs(self.scaled);
+        if !self.scaled {
+            self.scales = Scales::Independent;
+        }
         let spare = self.spare;
         self.patches.retain_mut(|patch| {
             let needed = shape.needed(operation, patch.buffer);

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::{Case, Codes, Patch, Regime};
+use super::{Case, Codes, Patch, Regime, Scales};
 use crate::operation::{Buffer, DIGITS, Operation, UnknownOperation};
 use crate::weights::TensorRows;
 
@@ -45,6 +45,9 @@ impl fmt::Display for Case {
         }
         if self.codes != plain.codes {
             write!(f, " codes={}", self.codes.name())?;
+        }
+        if self.scales != plain.scales {
+            write!(f, " scales={}", self.scales.name())?;
         }
         write!(f, " regime={} seed={}", self.regime.name(), self.seed)?;
         if self.threads != plain.threads {
@@ -138,6 +141,9 @@ impl Parser {
             }
             "digits" if operation.has_digits() => self.case.digits = digits(word, value)?,
             "codes" => self.case.codes = named(word, value, &Codes::ALL, Codes::name, CODES)?,
+            "scales" if operation.may_be_scaled() || self.case.scaled => {
+                self.case.scales = named(word, value, &Scales::ALL, Scales::name, SCALES)?
+            }
             "regime" => self.case.regime = named(word, value, Regime::ALL, Regime::name, REGIMES)?,
             "seed" => self.case.seed = number(word, value, "seed is a 64-bit number")?,
             "threads" => self.case.threads = number(word, value, "threads is a number from 1 to 8")?,
@@ -220,8 +226,10 @@ impl Parser {
     }
 }
 
-const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp";
-const REGIMES: &str = "regime is one of unit, ten, integer, onehot, wide, subnormal, special, raw, extreme";
+const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp, stripes";
+const SCALES: &str = "scales is one of independent, equal, alternating";
+const REGIMES: &str =
+    "regime is one of unit, ten, integer, onehot, wide, subnormal, special, sparse, huge, raw, extreme";
 
 fn value_error(word: &str, expected: &'static str) -> ParseError {
     ParseError::Value { word: word.to_owned(), expected }
@@ -276,6 +284,7 @@ mod tests {
             "lut len=1 offset.codes=31 spare.codes=-1 codes=all3 regime=raw seed=1 patch.codes.0=ff",
             "dequantize len=257 offset.out=7 regime=special seed=18446744073709551615 patch.scales.1=7fc00001ff800000",
             "gemv rows=3 cols=300 scaled stride=-64 spare.out=2 tensor=a%20b%25%F0%9F%98%80 row=7 regime=ten seed=2 threads=8",
+            "gemv rows=3 cols=600 scaled codes=stripes scales=alternating regime=sparse seed=2",
             "gemv_fixed rows=3 cols=300 digits=2 stride=7 offset.x=1 regime=extreme seed=9 patch.x.0=00000001",
         ] {
             let case: Case = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -298,6 +307,8 @@ mod tests {
             ("gemv rows=1 cols=1 row=2", "needs `tensor=`"),
             ("unpack rows=1", "`rows=1`"),
             ("unpack len=1 scaled", "`scaled`"),
+            ("unpack len=1 scales=equal", "`scales=equal`"),
+            ("gemv rows=1 cols=1 scales=odd", "independent, equal"),
             ("unpack len=+1", "`len=+1`"),
             ("unpack len=1 spare.out=1", "`out` of a unpack case"),
             ("unpack len=1 offset.x=1", "`x` of a unpack case"),

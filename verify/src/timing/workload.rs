@@ -48,7 +48,7 @@ impl Workload {
         let writes_codes = case.operation == Operation::Unpack;
         Self {
             shape: inputs.shape,
-            packed: Aligned::new(&inputs.packed),
+            packed: Aligned::new(inputs.packed.kept()),
             codes_in: Aligned::new(&inputs.codes),
             scales: inputs.scales.as_deref().map(Aligned::new),
             x: Aligned::new(&inputs.x),

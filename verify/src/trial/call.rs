@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::case::MAX_BUFFER_BYTES;
 use crate::inputs::Inputs;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::memory::{Placement, Region};
@@ -89,10 +90,17 @@ impl Arena {
 
     fn lay(&mut self, inputs: &Inputs, flush: Flush) {
         let placement = |buffer| flush.placement(inputs, buffer);
+        // Sparse memory is fresh for each call, and is not kept for others: its gaps are zeros.
+        if inputs.packed.is_sparse() || self.packed.capacity() > MAX_BUFFER_BYTES {
+            self.packed = Region::new(Buffer::Packed);
+        }
         for &buffer in inputs.buffers() {
-            let bytes = bytes_of(inputs, buffer);
-            let region = self.region(buffer);
-            region.place(bytes.len(), placement(buffer)).copy_from_slice(bytes);
+            let place = self
+                .region(buffer)
+                .place(inputs.len(buffer) * inputs.operation.width(buffer), placement(buffer));
+            for (start, piece) in pieces_of(inputs, buffer) {
+                place[start..start + piece.len()].copy_from_slice(piece);
+            }
         }
         let width = inputs.operation.width(Buffer::Out);
         self.out.place(inputs.out_len * width, placement(Buffer::Out));
@@ -147,16 +155,19 @@ impl Arena {
 
     fn changed_input(&mut self, inputs: &Inputs) -> Option<Failure> {
         inputs.buffers().iter().find_map(|&buffer| {
-            let (before, after) = (bytes_of(inputs, buffer), self.region(buffer).bytes());
-            // Equal lengths by construction; comparing slices first is what makes this cheap.
-            if before == after {
-                return None;
-            }
-            let at = before.iter().zip(after).position(|(before, after)| before != after)?;
+            let after = self.region(buffer).bytes();
+            let (at, before) = pieces_of(inputs, buffer).find_map(|(start, before)| {
+                let after = &after[start..start + before.len()];
+                // Comparing slices first is what makes this cheap.
+                if before == after {
+                    return None;
+                }
+                let at = before.iter().zip(after).position(|(before, after)| before != after)?;
+                Some((start + at, before[at]))
+            })?;
             let detail = format!(
-                "byte {at} of `{}` was {:#04x} before the call and is {:#04x} after it",
+                "byte {at} of `{}` was {before:#04x} before the call and is {:#04x} after it",
                 buffer.name(),
-                before[at],
                 after[at]
             );
             Some(Failure { rung: Rung::Inputs, detail })
@@ -200,14 +211,16 @@ impl Flush {
     }
 }
 
-fn bytes_of(inputs: &Inputs, buffer: Buffer) -> &[u8] {
-    match buffer {
-        Buffer::Packed => &inputs.packed,
-        Buffer::Codes => &inputs.codes,
-        Buffer::Scales => float_bytes(inputs.scales.as_deref().unwrap_or(&[])),
-        Buffer::X => float_bytes(&inputs.x),
-        Buffer::Out => &[],
-    }
+/// The bytes of an input, piece by piece, each with its place in the buffer: one piece, but for sparse memory.
+fn pieces_of(inputs: &Inputs, buffer: Buffer) -> impl Iterator<Item = (usize, &[u8])> {
+    let whole = match buffer {
+        Buffer::Packed | Buffer::Out => None,
+        Buffer::Codes => Some(inputs.codes.as_slice()),
+        Buffer::Scales => inputs.scales.as_deref().map(float_bytes),
+        Buffer::X => Some(float_bytes(&inputs.x)),
+    };
+    let packed = (buffer == Buffer::Packed).then(|| inputs.packed.pieces());
+    packed.into_iter().flatten().chain(whole.map(|bytes| (0, bytes)))
 }
 
 fn float_bytes(floats: &[f32]) -> &[u8] {

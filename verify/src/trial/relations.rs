@@ -1,8 +1,8 @@
-//! Metamorphic relations of matrix-vector products: inputs changed in a way whose effect on y is known exactly.
+//! Metamorphic relations: inputs changed in a way whose effect on the output is known exactly.
 
 use crate::inputs::Inputs;
 use crate::judge::{same_bits, same_sum, show};
-use crate::operation::BLOCK_ELEMENTS;
+use crate::operation::{BLOCK_ELEMENTS, Buffer, Operation};
 use crate::rung::{Failure, Rung};
 
 /// Changed inputs, and what the output must then be.
@@ -14,6 +14,8 @@ pub(super) struct Relation {
 
 enum Expect {
     Same,
+    /// Three less the code.
+    Complement,
     Negated,
     Scaled(f32),
     /// Row `r` of the changed output is row `0[r]` of the first.
@@ -21,29 +23,39 @@ enum Expect {
 }
 
 impl Relation {
-    /// The relations that apply to these inputs.
+    /// The relations that apply to these inputs. All are called in the buffers of the first call, so that what a kernel has kept
+    /// from it by address is of no use.
     pub(super) fn of(inputs: &Inputs) -> Vec<Self> {
         let padding = padding(inputs);
-        if !inputs.operation.is_matrix() {
-            return padding.into_iter().collect();
-        }
-        [padding, Some(complement(inputs)), power_of_two(inputs), row_order(inputs)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let negated = [negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
+        let of_matrices = match inputs.operation.is_matrix() {
+            true => [power_of_two(inputs), row_order(inputs)],
+            false => [None, None],
+        };
+        [padding, Some(complement(inputs))].into_iter().chain(negated).chain(of_matrices).flatten().collect()
+    }
+
+    /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same.
+    pub(super) fn at_one_time(inputs: &Inputs) -> Vec<Self> {
+        let unchanged = Self { rung: Rung::Threads, inputs: inputs.clone(), expect: Expect::Same };
+        let others = [Some(complement(inputs)), negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
+        let others = others.into_iter().flatten().map(|other| Self { rung: Rung::Threads, ..other });
+        [unchanged].into_iter().chain(others).collect()
     }
 
     /// Holds the changed output against the first one.
     pub(super) fn check(&self, first: &[u32], changed: &[u32]) -> Option<Failure> {
         let expected = |at: usize| match &self.expect {
             Expect::Same => first[at],
+            Expect::Complement => 3 - first[at],
             Expect::Negated => first[at] ^ 1 << 31,
             Expect::Scaled(factor) => (f32::from_bits(first[at]) * factor).to_bits(),
             Expect::Permuted(order) => first[order[at]],
         };
         let same = match &self.expect {
             Expect::Permuted(_) => same_bits,
-            _ => same_sum,
+            _ if self.inputs.operation.is_matrix() => same_sum,
+            _ => same_bits,
         };
         let at = (0..self.inputs.outputs()).find(|&at| !same(expected(at), changed[at]))?;
         let show = |bits| show(self.inputs.operation, bits);
@@ -56,6 +68,8 @@ impl Relation {
         match self.rung {
             Rung::Padding => "with padding codes, gaps and spare elements changed",
             Rung::Complement => "with every code complemented",
+            Rung::Negation => "with x, or the scales, negated in the same buffers",
+            Rung::Threads => "called from several threads at once, each with other data",
             Rung::PowerOfTwo => "with x times a power of two",
             _ => "with the rows in another order",
         }
@@ -66,17 +80,18 @@ impl Relation {
 fn padding(inputs: &Inputs) -> Option<Relation> {
     let mut changed = inputs.clone();
     let (shape, cols) = (inputs.shape, inputs.shape.cols);
-    let mut own = vec![0_u8; inputs.packed.len()];
-    if !inputs.packed.is_empty() {
+    let mut own = inputs.packed.clone();
+    own.kept_mut().fill(0);
+    if !inputs.packed.kept().is_empty() {
         for row in 0..shape.rows {
-            let start = row * shape.row_stride;
-            own[start..start + cols / 4].fill(0xff);
+            let own = own.row_mut(shape, row);
+            own[..cols / 4].fill(0xff);
             if !cols.is_multiple_of(4) {
-                own[start + cols / 4] = (1 << (2 * (cols % 4))) - 1;
+                own[cols / 4] = (1 << (2 * (cols % 4))) - 1;
             }
         }
     }
-    changed.packed.iter_mut().zip(&own).for_each(|(byte, own)| *byte ^= !own);
+    changed.packed.kept_mut().iter_mut().zip(own.kept()).for_each(|(byte, own)| *byte ^= !own);
     changed.codes.iter_mut().skip(cols).for_each(|code| *code ^= 3);
     let scales = shape.rows * cols.div_ceil(BLOCK_ELEMENTS);
     let spare_scales = changed.scales.iter_mut().flat_map(|all| all.iter_mut().skip(scales));
@@ -89,8 +104,25 @@ fn padding(inputs: &Inputs) -> Option<Relation> {
 /// Code c becomes 3 - c, so weight w becomes -w.
 fn complement(inputs: &Inputs) -> Relation {
     let mut changed = inputs.clone();
-    changed.packed.iter_mut().for_each(|byte| *byte = !*byte);
-    Relation { rung: Rung::Complement, inputs: changed, expect: Expect::Negated }
+    changed.packed.kept_mut().iter_mut().for_each(|byte| *byte = !*byte);
+    changed.codes.iter_mut().for_each(|code| *code ^= 3);
+    let expect = if inputs.operation == Operation::Unpack { Expect::Complement } else { Expect::Negated };
+    Relation { rung: Rung::Complement, inputs: changed, expect }
+}
+
+/// x or the scales with the other sign, where the operation has them: every product, and so every sum, has the other sign.
+fn negated(inputs: &Inputs, buffer: Buffer) -> Option<Relation> {
+    if !inputs.buffers().contains(&buffer) {
+        return None;
+    }
+    let mut changed = inputs.clone();
+    let scales = changed.scales.iter_mut().flatten();
+    let values: Vec<&mut f32> = match buffer {
+        Buffer::Scales => scales.collect(),
+        _ => changed.x.iter_mut().collect(),
+    };
+    values.into_iter().for_each(|value| *value = -*value);
+    Some(Relation { rung: Rung::Negation, inputs: changed, expect: Expect::Negated })
 }
 
 /// x times 2^k. Exact in every order of operations as long as nothing leaves the range of normal numbers. In fixed point the
@@ -125,8 +157,8 @@ fn row_order(inputs: &Inputs) -> Option<Relation> {
     let order: Vec<usize> = (0..shape.rows).map(|row| (row + 1) % shape.rows).collect();
     let mut changed = inputs.clone();
     for (row, &from) in order.iter().enumerate() {
-        let source = &inputs.packed[from * shape.row_stride..][..shape.row_bytes()];
-        changed.packed[row * shape.row_stride..][..shape.row_bytes()].copy_from_slice(source);
+        let source = &inputs.packed.from_row(shape, from)[..shape.row_bytes()];
+        changed.packed.row_mut(shape, row).copy_from_slice(source);
         if let (Some(to), Some(all)) = (&mut changed.scales, &inputs.scales) {
             to[row * blocks..][..blocks].copy_from_slice(&all[from * blocks..][..blocks]);
         }
