@@ -40,6 +40,14 @@ pub(crate) struct Args {
     #[arg(long)]
     seed: Option<u64>,
 
+    /// Go on with the drawn cases of so many seeds, from the first on. With --cases each seed gets so many
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+
+    /// Time nothing
+    #[arg(long)]
+    no_speed: bool,
+
     /// Quantise every 2-D f32, f16 or bf16 tensor of this safetensors file and check each kernel on it
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -85,12 +93,17 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
 
     let mut harness = Harness::new(weights);
     let bar = progress_bar();
-    let mut report = check::check(&mut harness, &kernels, &Plan::new(seed, budget), &mut |progress| {
+    let plan = Plan { seeds: args.seeds, ..Plan::new(seed, budget) };
+    let mut report = check::check(&mut harness, &kernels, &plan, &mut |progress| {
         show(&bar, progress);
         ControlFlow::Continue(())
     })?;
-    bar.set_message("timing");
-    let speed = speed::measure(&mut harness, &all, &mut report)?;
+    let speed = if args.no_speed {
+        vec![None; kernels.len()]
+    } else {
+        bar.set_message("timing");
+        speed::measure(&mut harness, &all, &mut report)?
+    };
     bar.finish_and_clear();
 
     let outcome = outcome(&report, &args.require);

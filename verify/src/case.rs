@@ -1,15 +1,18 @@
 //! A case: a small value with a one-line text form that determines one call, bit for bit, on every machine.
 
+mod covering;
 mod file;
 mod generate;
 mod materialize;
 mod shrink;
+mod sweep;
 mod text;
 
 pub use file::{FileError, parse_file};
-pub use generate::from_seed;
+pub use generate::{from_seed, nth};
 pub use materialize::{MAX_BUFFER_BYTES, MAX_SPARSE_BYTES, MaterializeError};
 pub use shrink::shrink;
+pub use sweep::{Coverage, Sweep};
 pub use text::ParseError;
 
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, DIGITS, Operation, PerBuffer, Shape};
@@ -85,6 +88,19 @@ impl Case {
     /// The buffers of the call that have an address of their own.
     pub fn buffers(&self) -> impl Iterator<Item = Buffer> + use<> {
         self.operation.inputs(self.scaled).iter().copied().chain([Buffer::Out])
+    }
+
+    /// Drops what the case says of buffers that its operation does not read.
+    fn fit_buffers(&mut self) {
+        let used = self.operation.inputs(self.scaled);
+        for buffer in Buffer::ALL {
+            if buffer != Buffer::Out && !used.contains(&buffer) {
+                (self.offset[buffer], self.spare[buffer]) = (0, 0);
+            }
+        }
+        if !self.scaled {
+            self.scales = Scales::Independent;
+        }
     }
 
     /// The buffers whose length may differ from what is needed. The output of a vector operation states the length.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use crate::case::{Case, MaterializeError, Regime};
+use crate::case::{Case, Coverage, MaterializeError, Regime, Sweep};
 use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
@@ -32,6 +32,8 @@ pub struct Plan {
     pub seed: u64,
     /// How long the run goes on.
     pub budget: Budget,
+    /// Seeds from `seed` on whose drawn cases are run, each as many as the budget says; the sweep is run once.
+    pub seeds: u64,
     /// Whether each finding is given by the smallest case that still shows it; otherwise by the case that it was met on.
     pub minimize: bool,
 }
@@ -39,7 +41,7 @@ pub struct Plan {
 impl Plan {
     /// A plan whose findings are minimised.
     pub const fn new(seed: u64, budget: Budget) -> Self {
-        Self { seed, budget, minimize: true }
+        Self { seed, budget, seeds: 1, minimize: true }
     }
 }
 
@@ -54,7 +56,7 @@ pub struct KernelReport<'a> {
     pub cases: u64,
     /// Those of them that had to be refused.
     pub wrong_sizes: u64,
-    /// Cases that the kernel says it does not support.
+    /// Cases that the kernel says it does not support, or was not asked.
     pub unsupported: u64,
     /// How often each rung was applied.
     pub rungs: RungCounts,
@@ -83,10 +85,25 @@ pub struct Report<'a> {
     pub seed: u64,
     /// Cases made.
     pub cases: u64,
+    /// What was met of the sweep of each operation.
+    pub sweeps: Vec<SweepReport>,
+    /// Cases left out because the system gives no sparse memory.
+    pub without_memory: u64,
     /// One for each kernel of the run, in its order.
     pub kernels: Vec<KernelReport<'a>>,
     /// The first violation of each rung by each kernel, minimised where the plan says so.
     pub findings: Vec<Finding>,
+}
+
+/// How much of a sweep was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SweepReport {
+    /// The operation whose sweep it is.
+    pub operation: Operation,
+    /// Edges and pairs of edges in the cases that were run.
+    pub met: Coverage,
+    /// Those of the whole sweep.
+    pub whole: Coverage,
 }
 
 /// How far a run is.
@@ -118,6 +135,8 @@ pub fn check<'a>(
     let report = Report {
         seed: plan.seed,
         cases: 0,
+        sweeps: Vec::new(),
+        without_memory: 0,
         kernels: kernels.iter().map(|&kernel| blank(kernel)).collect(),
         findings: Vec::new(),
     };
@@ -159,6 +178,41 @@ fn blank(kernel: &dyn Kernel) -> KernelReport<'_> {
     }
 }
 
+fn sweep_report(operation: Operation, cases: u64) -> SweepReport {
+    let sweep = Sweep::of(operation);
+    SweepReport { operation, met: sweep.coverage(cases), whole: sweep.whole() }
+}
+
+/// A place in the sequence of cases of a plan.
+#[derive(Clone, Copy)]
+struct Place {
+    seed: u64,
+    /// Behind the sweep, for every seed but the first.
+    is_drawn: bool,
+    index: u64,
+}
+
+impl Place {
+    /// Every place of a plan that ends, all seeds in turn where time decides.
+    fn all(plan: &Plan) -> Box<dyn Iterator<Item = Self>> {
+        let (first, seeds) = (plan.seed, plan.seeds.max(1));
+        let place = move |nth: u64, index| Self { seed: first.wrapping_add(nth), is_drawn: nth > 0, index };
+        match plan.budget {
+            Budget::Cases(cases) => Box::new(
+                (0..seeds).flat_map(move |nth| (0..cases.max(1)).map(move |index| place(nth, index))),
+            ),
+            Budget::Time(_) => {
+                Box::new((0..).flat_map(move |index| (0..seeds).map(move |nth| place(nth, index))))
+            }
+        }
+    }
+
+    fn case(self, harness: &Harness, operation: Operation) -> Case {
+        let sweep = if self.is_drawn { Sweep::of(operation).len() } else { 0 };
+        harness.parts().case(operation, self.seed, sweep + self.index)
+    }
+}
+
 /// A run under way.
 struct Run<'h, 'a> {
     harness: &'h mut Harness,
@@ -177,20 +231,28 @@ impl Run<'_, '_> {
             self.case(case, 0.0)?;
         }
         let start = Instant::now();
-        for index in 0.. {
+        let mut met = 0;
+        let mut ended = Ok(());
+        for (index, place) in (0..).zip(Place::all(plan)) {
             let fraction = match plan.budget {
                 Budget::Time(limit) => start.elapsed().as_secs_f64() / limit.as_secs_f64().max(1e-9),
-                Budget::Cases(cases) => index as f64 / cases.max(1) as f64,
+                Budget::Cases(cases) => index as f64 / (cases * plan.seeds).max(1) as f64,
             };
             // A budget too small for anything still gets a case of each operation.
             if fraction >= 1.0 && index > 0 {
                 break;
             }
-            for &operation in operations {
-                self.case(&self.harness.parts().case(operation, plan.seed, index), fraction)?;
+            ended = operations.iter().try_for_each(|&operation| {
+                let case = place.case(self.harness, operation);
+                self.case(&case, fraction)
+            });
+            if ended.is_err() {
+                break;
             }
+            met += u64::from(!place.is_drawn);
         }
-        self.tell(1.0)
+        self.report.sweeps = operations.iter().map(|&operation| sweep_report(operation, met)).collect();
+        ended.and_then(|()| self.tell(1.0))
     }
 
     fn tell(&mut self, fraction: f64) -> Result<(), Ended> {
@@ -204,7 +266,13 @@ impl Run<'_, '_> {
 
     /// Examines every kernel of the case's operation that this CPU can run.
     fn case(&mut self, case: &Case, fraction: f64) -> Result<(), Ended> {
-        let prepared = self.harness.prepare(case)?;
+        let prepared = match self.harness.prepare(case) {
+            Err(MaterializeError::NoSparseMemory { .. }) => {
+                self.report.without_memory += 1;
+                return Ok(());
+            }
+            prepared => prepared?,
+        };
         self.report.cases += 1;
         for (place, report) in self.report.kernels.iter_mut().enumerate() {
             if report.is_skipped() || report.kernel.operation() != case.operation {

@@ -104,7 +104,7 @@ struct Sparse {
     len: usize,
     /// Bytes from the start of a row to the start of the next.
     row_stride: usize,
-    /// Bytes of a row, not 0.
+    /// Bytes of a row.
     row_bytes: usize,
 }
 
@@ -117,7 +117,7 @@ impl PackedBytes {
     /// A buffer of `len` bytes of which only the rows are kept, which stand in `rows` one behind the other; none of them where
     /// the buffer is too short for all.
     pub fn sparse(rows: Vec<u8>, shape: Shape, len: usize) -> Self {
-        let sparse = Sparse { len, row_stride: shape.row_stride, row_bytes: shape.row_bytes().max(1) };
+        let sparse = Sparse { len, row_stride: shape.row_stride, row_bytes: shape.row_bytes() };
         Self { kept: rows, sparse: Some(sparse) }
     }
 
@@ -183,7 +183,7 @@ impl PackedBytes {
     pub fn pieces(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let (step, length) = match self.sparse {
             None => (0, self.kept.len().max(1)),
-            Some(sparse) => (sparse.row_stride, sparse.row_bytes),
+            Some(sparse) => (sparse.row_stride, sparse.row_bytes.max(1)),
         };
         self.kept.chunks(length).enumerate().map(move |(at, piece)| (at * step, piece))
     }

@@ -15,7 +15,7 @@ use crate::rung::Failure;
 pub trait Parts: fmt::Debug + Sync {
     /// Case number `index` of `operation` in the run that `seed` names.
     fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
-        case::from_seed(operation, seed, index)
+        case::nth(operation, seed, index)
     }
 
     /// What legal inputs must give.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use comfy_table::CellAlignment;
-use qk256_verify::check::{KernelReport, Report};
+use qk256_verify::check::{KernelReport, Report, SweepReport};
 use qk256_verify::timing::Ratio;
 use qk256_verify::{Rung, Weights};
 
@@ -96,6 +96,19 @@ fn worst_cases(text: &mut String, report: &Report<'_>) -> std::fmt::Result {
     Ok(())
 }
 
+/// What was met of the sweeps: in a line where they were run whole, else in one for each that was cut short.
+fn sweeps(text: &mut String, report: &Report<'_>) -> std::fmt::Result {
+    let sum = |of: fn(&SweepReport) -> usize| report.sweeps.iter().map(of).sum::<usize>();
+    let (edges, pairs) = (sum(|sweep| sweep.met.edges), sum(|sweep| sweep.met.pairs));
+    let (all_edges, all_pairs) = (sum(|sweep| sweep.whole.edges), sum(|sweep| sweep.whole.pairs));
+    writeln!(text, "sweep: {edges} of {all_edges} edges, {pairs} of {all_pairs} pairs of edges")?;
+    if report.without_memory > 0 {
+        let cases = report.without_memory;
+        writeln!(text, "{cases} cases skipped: the system gives no sparse memory (ulimit -v)")?;
+    }
+    Ok(())
+}
+
 fn describe(
     text: &mut String,
     report: &Report<'_>,
@@ -132,6 +145,7 @@ fn describe(
         text,
         "rungs: numbers as in docs/verification.md, + parts of the contract and relations; error: on 1e-4 data"
     )?;
+    sweeps(text, report)?;
     let verdict = match report.findings.len() {
         0 => "no findings".to_owned(),
         1 => "1 finding".to_owned(),

@@ -4,7 +4,7 @@ use arbitrary::{Result, Unstructured};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{Case, Codes, Patch, Regime, Scales};
+use super::{Case, Codes, Patch, Regime, Scales, Sweep};
 use crate::operation::{Buffer, DIGITS, Operation};
 
 /// Rows times columns of a drawn case stay below this, so that a case takes well under a millisecond.
@@ -13,7 +13,13 @@ const MAX_ELEMENTS: usize = 1 << 17;
 /// Bytes that a seed is stretched to: enough for every choice of a case.
 const SEED_BYTES: usize = 512;
 
-/// The case number `index` of `operation` in the run that `seed` names. One case in eight has wrong sizes.
+/// The case number `index` of `operation` in the run that `seed` names: those of the sweep come first, then drawn ones.
+pub fn nth(operation: Operation, seed: u64, index: u64) -> Case {
+    let sweep = Sweep::of(operation);
+    sweep.case(index, seed).unwrap_or_else(|| from_seed(operation, seed, index - sweep.len()))
+}
+
+/// The drawn case number `index` of `operation` in the run that `seed` names. One case in eight has wrong sizes.
 pub fn from_seed(operation: Operation, seed: u64, index: u64) -> Case {
     let mut key = [0_u8; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -181,7 +187,7 @@ impl Case {
 }
 
 /// f32 patterns at which kernels go wrong: zeros, ones, subnormals, largest, infinities, NaNs.
-const EDGE_BITS: [u32; 14] = [
+pub(super) const EDGE_BITS: [u32; 14] = [
     0,
     0x8000_0000,
     1,
@@ -199,7 +205,8 @@ const EDGE_BITS: [u32; 14] = [
 ];
 
 /// Infinities and NaN, quiet and signalling, of either sign.
-const NOT_FINITE: [u32; 6] = [0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xffff_ffff];
+pub(super) const NOT_FINITE: [u32; 6] =
+    [0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xffff_ffff];
 
 /// Whether an event that comes about once in `n` draws does. Never where the bytes have run out, so that few bytes make a
 /// plain case.

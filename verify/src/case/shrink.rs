@@ -168,9 +168,6 @@ impl Case {
     fn fit_patches(&mut self) {
         let (shape, operation) = (self.shape(), self.operation);
         let used = operation.inputs(self.scaled);
-        if !self.scaled {
-            self.scales = Scales::Independent;
-        }
         let spare = self.spare;
         self.patches.retain_mut(|patch| {
             let needed = shape.needed(operation, patch.buffer);
@@ -178,12 +175,7 @@ impl Case {
             patch.bits.truncate((len as usize).saturating_sub(patch.index));
             used.contains(&patch.buffer) && !patch.bits.is_empty()
         });
-        for buffer in Buffer::ALL {
-            if buffer != Buffer::Out && !used.contains(&buffer) {
-                self.offset[buffer] = 0;
-                self.spare[buffer] = 0;
-            }
-        }
+        self.fit_buffers();
     }
 }
 

@@ -1,0 +1,115 @@
+//! Covering arrays: few combinations of levels in which every two levels of every two factors meet.
+//!
+//! Most faults hang on one or two conditions at once (Kuhn, Kacker and Lei, Practical Combinatorial Testing, NIST SP 800-142), so
+//! that meeting all pairs finds them for certain, with as many cases as the two largest factors have pairs.
+
+use std::collections::HashSet;
+
+/// A level of a factor: the place of the factor, the place of the level.
+pub(super) type Level = (usize, usize);
+
+/// Two levels of two factors, the first factor first.
+type Pair = (Level, Level);
+
+/// The pairs among the levels of a combination, one a factor.
+pub(super) fn pairs(levels: &[usize]) -> impl Iterator<Item = Pair> {
+    let factor = |at: usize| (at, levels[at]);
+    (0..levels.len()).flat_map(move |a| (a + 1..levels.len()).map(move |b| (factor(a), factor(b))))
+}
+
+/// Combinations, one level of each factor, in which all pairs meet that are `possible`; `counts` are the levels of each factor.
+/// `possible` is asked of pairs of one factor's level with another's, in the order of the factors; a combination is made of
+/// possible pairs only.
+///
+/// Greedy, one combination at a time: it starts with a pair that has not met yet, then each factor takes the level that meets the
+/// most new ones.
+pub(super) fn covering(counts: &[usize], possible: impl Fn(Level, Level) -> bool) -> Vec<Vec<usize>> {
+    let open: Vec<Pair> = all_pairs(counts).filter(|&(a, b)| possible(a, b)).collect();
+    let mut missing: HashSet<Pair> = open.iter().copied().collect();
+    let mut combinations = Vec::new();
+    for pair in open {
+        if !missing.contains(&pair) {
+            continue;
+        }
+        let mut levels: Vec<Option<usize>> = vec![None; counts.len()];
+        let ((a, level_a), (b, level_b)) = pair;
+        (levels[a], levels[b]) = (Some(level_a), Some(level_b));
+        for factor in 0..counts.len() {
+            if levels[factor].is_none() {
+                levels[factor] =
+                    best(factor, counts[factor], &levels, &missing, &possible, combinations.len());
+            }
+        }
+        // Where nothing fits, the pair cannot meet in any combination that starts so.
+        missing.remove(&pair);
+        if let Some(combination) = levels.into_iter().collect::<Option<Vec<usize>>>() {
+            for pair in pairs(&combination) {
+                missing.remove(&pair);
+            }
+            combinations.push(combination);
+        }
+    }
+    combinations
+}
+
+fn all_pairs(counts: &[usize]) -> impl Iterator<Item = Pair> {
+    let factors = counts.len();
+    let both = move |a: usize, b: usize| {
+        let second = move |level_a| (0..counts[b]).map(move |level_b| ((a, level_a), (b, level_b)));
+        (0..counts[a]).flat_map(second)
+    };
+    (0..factors).flat_map(move |a| (a + 1..factors).flat_map(move |b| both(a, b)))
+}
+
+/// The level of `factor` that is possible beside those chosen and meets the most of them for the first time; of equals, another
+/// one in each `turn`.
+fn best(
+    factor: usize,
+    count: usize,
+    levels: &[Option<usize>],
+    missing: &HashSet<Pair>,
+    possible: &impl Fn(Level, Level) -> bool,
+    turn: usize,
+) -> Option<usize> {
+    let chosen: Vec<Level> =
+        levels.iter().enumerate().filter_map(|(at, level)| level.map(|level| (at, level))).collect();
+    let ordered = |other: Level, level: Level| if other.0 < factor { (other, level) } else { (level, other) };
+    let fits = |&level: &usize| {
+        chosen.iter().all(|&other| {
+            let (a, b) = ordered(other, (factor, level));
+            possible(a, b)
+        })
+    };
+    let gain = |level: usize| {
+        chosen.iter().filter(|&&other| missing.contains(&ordered(other, (factor, level)))).count()
+    };
+    let in_turn = (0..count).map(|at| (at + turn) % count).filter(fits);
+    in_turn
+        .fold(None, |best: Option<(usize, usize)>, level| {
+            let gain = gain(level);
+            if best.is_some_and(|(most, _)| most >= gain) { best } else { Some((gain, level)) }
+        })
+        .map(|(_, level)| level)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_possible_pair_meets_and_no_impossible_one_does() {
+        let counts = [9, 5, 3, 3, 2];
+        // The first factor's high levels do not go with the second's.
+        let possible = |a: Level, b: Level| !(a.0 == 0 && b.0 == 1 && a.1 + b.1 > 9);
+        let combinations = covering(&counts, possible);
+        let met: HashSet<Pair> =
+            combinations.iter().flat_map(|levels| pairs(levels).collect::<Vec<_>>()).collect();
+        let all: HashSet<Pair> = all_pairs(&counts).filter(|&(a, b)| possible(a, b)).collect();
+        assert_eq!(met, all);
+        assert!(
+            combinations.len() < 60,
+            "{} combinations for 45 pairs of the largest factors",
+            combinations.len()
+        );
+    }
+}
