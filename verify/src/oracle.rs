@@ -56,8 +56,8 @@ pub enum RowTruth {
     Near {
         /// The exact sum.
         exact: Wide,
-        /// Rung 5: gamma_n times the sum of absolute terms, and underflow.
-        bound: f64,
+        /// Rung 5: what bounds the error of a sum.
+        spread: Spread,
         /// Whether rung 4 applies too.
         flat: bool,
     },
@@ -75,6 +75,32 @@ pub enum RowTruth {
         /// Whether rung 4 applies too.
         flat: bool,
     },
+}
+
+/// What the error of an f32 sum of a row depends on, beside the order of its additions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The sum of |weight * x * scale|.
+    pub absolute: f64,
+    /// The number of terms.
+    pub columns: usize,
+    /// Whether terms, or sums of blocks, are multiplied by scales.
+    pub scaled: bool,
+}
+
+impl Spread {
+    /// Rung 5: gamma_d times the sum of absolute terms with d the most additions that a term goes through, `depth` where that is
+    /// known and otherwise the most possible; with scales two roundings more, of a product and of a block, and what products may
+    /// lose to underflow (Higham, Accuracy and Stability of Numerical Algorithms, second edition, section 3.1 and equation 2.8).
+    pub fn bound(&self, depth: Option<usize>) -> f64 {
+        let roundings = depth.unwrap_or(self.columns) as f64 + if self.scaled { 2.0 } else { 0.0 };
+        let nu = roundings * UNIT_ROUNDOFF;
+        let underflow = if self.scaled { self.columns as f64 * power_of_two(-149) } else { 0.0 };
+        if nu >= 1.0 {
+            return f64::INFINITY;
+        }
+        (nu / (1.0 - nu) * (self.absolute + underflow) + underflow) * SLACK
+    }
 }
 
 /// Computes what a call with these legal inputs must give.
@@ -159,7 +185,8 @@ impl<'a> Row<'a> {
             RowTruth::Exact(terms.sum.value().to_f32())
         } else {
             let exact = terms.sum.value();
-            RowTruth::Near { exact, bound: terms.bound(self.x.len(), self.scales.is_some()), flat: self.flat }
+            let (absolute, columns, scaled) = (terms.absolute, self.x.len(), self.scales.is_some());
+            RowTruth::Near { exact, spread: Spread { absolute, columns, scaled }, flat: self.flat }
         }
     }
 
@@ -270,19 +297,6 @@ impl Terms {
         // happen among subnormals, where it could happen twice.
         let single = self.nonzero == 1 && self.absolute >= 4.0 * f64::from(f32::MIN_POSITIVE);
         (integers && lowest >= -149) || single
-    }
-
-    /// Rung 5: gamma_d times the sum of absolute terms with d the deepest path of additions, one rounding for each product
-    /// and one for each block with scales, and what products may lose to underflow (Higham, Accuracy and Stability of
-    /// Numerical Algorithms, second edition, section 3.1 and equation 2.8).
-    fn bound(&self, columns: usize, scaled: bool) -> f64 {
-        let roundings = columns as f64 + if scaled { 2.0 } else { 0.0 };
-        let nu = roundings * UNIT_ROUNDOFF;
-        let underflow = if scaled { columns as f64 * power_of_two(-149) } else { 0.0 };
-        if nu >= 1.0 {
-            return f64::INFINITY;
-        }
-        (nu / (1.0 - nu) * (self.absolute + underflow) + underflow) * SLACK
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::case::{self, Case};
 use crate::inputs::Inputs;
-use crate::judge::{self, Judgement};
+use crate::judge::{self, Judgement, Tolerance};
 use crate::operation::Operation;
 use crate::oracle::{self, Expected};
 use crate::rung::Failure;
@@ -24,8 +24,8 @@ pub trait Parts: fmt::Debug + Sync {
     }
 
     /// Whether outputs are what was expected.
-    fn judge(&self, inputs: &Inputs, expected: &Expected, output: &[u32]) -> Judgement {
-        judge::judge(inputs, expected, output)
+    fn judge(&self, inputs: &Inputs, expected: &Expected, tolerance: Tolerance, output: &[u32]) -> Judgement {
+        judge::judge(inputs, expected, tolerance, output)
     }
 
     /// The bits that every element of the output holds before a call.

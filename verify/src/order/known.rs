@@ -3,73 +3,99 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Order, Subject, reveal};
+use super::{Model, Subject, reveal};
 use crate::inputs::Inputs;
 use crate::judge::{same_sum, show};
 use crate::kernel::Kernel;
 use crate::operation::Operation;
-use crate::oracle;
+use crate::oracle::{self, Expected, RowTruth};
 use crate::quiet::quiet;
 use crate::rung::{Failure, Rung};
 
-/// Columns up to which rows are held to an order: revealing one takes about a millisecond here, and ever more beyond.
+/// Columns up to which all rows are held to an order: revealing one takes a millisecond here, and ever more beyond.
 pub const ORDER_COLUMNS: usize = 256;
 
-/// The orders of kernels, revealed when they are first asked for.
+/// Longer rows that are held to an order: around blocks, and such that sums of several blocks meet.
+pub const LONG_ORDER_COLUMNS: [usize; 5] = [257, 300, 512, 513, 1024];
+
+/// Whether gemv rows of so many columns are held to an order. Of fewer than three numbers there is but one.
+pub fn is_ordered(cols: usize) -> bool {
+    (3..=ORDER_COLUMNS).contains(&cols) || LONG_ORDER_COLUMNS.contains(&cols)
+}
+
+/// The models of kernels, revealed when they are first asked for.
 #[derive(Debug, Default)]
 pub(crate) struct KnownOrders {
-    /// By the kernel's name and its columns. `None`: there is no tree.
-    orders: HashMap<(String, usize), Option<Order>>,
+    /// By the kernel's name, its columns, and whether there are scales. `None`: there is no model.
+    models: HashMap<(String, usize, bool), Option<Model>>,
 }
 
 impl KnownOrders {
-    /// Holds the rows of a legal call to the order of `kernel`: how many rows, and what is wrong. `None` where this does not
-    /// apply: another operation, scales, too many columns or too few to differ, terms that are not finite, or a kernel that no tree explains.
+    /// The model for these inputs, where there is one: not for other operations, too many or too few columns, and kernels that
+    /// nothing explains.
+    pub(crate) fn model(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> Option<&Model> {
+        let (cols, scaled) = (inputs.shape.cols, inputs.scales.is_some());
+        if inputs.operation != Operation::Gemv || !is_ordered(cols) {
+            return None;
+        }
+        let key = (kernel.name().to_owned(), cols, scaled);
+        self.models.entry(key).or_insert_with(|| revealed(kernel, cols, scaled)).as_ref()
+    }
+
+    /// Whether the kernel has been asked for an order that nothing explains.
+    pub(crate) fn is_unexplained(&self, kernel: &dyn Kernel) -> bool {
+        let unexplained = |((name, ..), model): (&(String, usize, bool), &Option<Model>)| {
+            name == kernel.name() && model.is_none()
+        };
+        kernel.operation() == Operation::Gemv && self.models.iter().any(unexplained)
+    }
+
+    /// Holds the rows of a legal call to the model of `kernel`: how many rows, and what is wrong. `None` where there is none. Rows
+    /// that are not finite, or may overflow, are left out.
     pub(crate) fn judge(
         &mut self,
         kernel: &dyn Kernel,
         inputs: &Inputs,
+        expected: &Expected,
         outputs: &[u32],
     ) -> Option<(u64, Option<Failure>)> {
-        let cols = inputs.shape.cols;
-        let applies = inputs.operation == Operation::Gemv
-            && inputs.scales.is_none()
-            && (3..=ORDER_COLUMNS).contains(&cols)
-            && inputs.x[..cols].iter().all(|x| x.abs() <= f32::MAX / 2.0);
-        if !applies {
-            return None;
+        let Expected::Rows(truths) = expected else { return None };
+        let finite = |row: &usize| matches!(truths[*row], RowTruth::Near { .. } | RowTruth::Exact(_));
+        let rows: Vec<usize> = (0..outputs.len()).filter(finite).collect();
+        let mut found = failure(self.model(kernel, inputs)?, inputs, &rows, outputs);
+        if found.is_some() {
+            // The model may be that of another kernel of this name: only a fresh one condemns.
+            self.models.remove(&(kernel.name().to_owned(), inputs.shape.cols, inputs.scales.is_some()));
+            found = failure(self.model(kernel, inputs)?, inputs, &rows, outputs);
         }
-        let key = (kernel.name().to_owned(), cols);
-        let known = self.orders.entry(key).or_insert_with(|| revealed(kernel, cols));
-        let mut failure = failure(known.as_ref()?, inputs, outputs);
-        if failure.is_some() {
-            // The order may be that of another kernel of this name: only a fresh one condemns.
-            *known = revealed(kernel, cols);
-            failure = self::failure(known.as_ref()?, inputs, outputs);
-        }
-        Some((outputs.len() as u64, failure))
+        Some((rows.len() as u64, found))
     }
 }
 
-/// The order of a row of so many columns, if there is a tree. A kernel that panics has none.
-fn revealed(kernel: &dyn Kernel, cols: usize) -> Option<Order> {
-    let subject = Subject { rows: 1, cols, row: 0 };
+/// The model of a row of so many columns, if there is one. A kernel that panics has none.
+fn revealed(kernel: &dyn Kernel, cols: usize, scaled: bool) -> Option<Model> {
+    let subject = Subject::one_row(cols, scaled);
     quiet(|| catch_unwind(AssertUnwindSafe(|| reveal(kernel, subject)))).ok()?.ok()
 }
 
-fn failure(order: &Order, inputs: &Inputs, outputs: &[u32]) -> Option<Failure> {
-    let must: Vec<u32> =
-        (0..outputs.len()).map(|row| order.sum(&oracle::terms(inputs, row)).to_bits()).collect();
-    let wrong: Vec<usize> = (0..outputs.len()).filter(|&row| !same_sum(must[row], outputs[row])).collect();
-    let &first = wrong.first()?;
+fn failure(model: &Model, inputs: &Inputs, rows: &[usize], outputs: &[u32]) -> Option<Failure> {
+    let blocks = inputs.shape.blocks();
+    let scales = inputs.scales.as_deref().unwrap_or(&[]);
+    let must = |row: usize| {
+        let scales = scales.get(row * blocks..).unwrap_or(&[]);
+        model.predict(&oracle::terms(inputs, row), scales).to_bits()
+    };
+    let mut wrong =
+        rows.iter().map(|&row| (row, must(row))).filter(|&(row, must)| !same_sum(must, outputs[row]));
+    let (first, must) = wrong.next()?;
     let show = |bits| show(Operation::Gemv, bits);
     let detail = format!(
         "{} of {} rows are not what the kernel's own order of summation gives; the first is row {first}: got {}, must be {} \
          (`qk256 reveal` shows the order)",
-        wrong.len(),
-        outputs.len(),
+        1 + wrong.count(),
+        rows.len(),
         show(outputs[first]),
-        show(must[first])
+        show(must)
     );
     Some(Failure { rung: Rung::Order, detail })
 }

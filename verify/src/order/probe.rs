@@ -25,6 +25,15 @@ pub struct Subject {
     pub cols: usize,
     /// The row in question.
     pub row: usize,
+    /// Whether the matrix has scales, of which the order may depend.
+    pub scaled: bool,
+}
+
+impl Subject {
+    /// The only row of a matrix of one.
+    pub const fn one_row(cols: usize, scaled: bool) -> Self {
+        Self { rows: 1, cols, row: 0, scaled }
+    }
 }
 
 /// Why there is no tree.
@@ -58,13 +67,19 @@ pub(super) struct Probe<'a> {
     subject: Subject,
     row_stride: usize,
     packed: Region,
+    /// One of each block of each row; those of one row are alike for all.
+    scales: Region,
     x: Region,
     y: Region,
 }
 
 impl<'a> Probe<'a> {
-    pub(super) fn new(kernel: &'a dyn Kernel, subject: Subject) -> Result<Self, RevealError> {
-        let Subject { rows, cols, row } = subject;
+    pub(super) fn new(
+        kernel: &'a dyn Kernel,
+        subject: Subject,
+        placement: Placement,
+    ) -> Result<Self, RevealError> {
+        let Subject { rows, cols, row, .. } = subject;
         if kernel.operation() != Operation::Gemv {
             return Err(RevealError::NotGemv(kernel.operation()));
         }
@@ -76,14 +91,22 @@ impl<'a> Probe<'a> {
         let (Some(_), true) = (bytes, cols <= MAX_COLS) else { return Err(RevealError::TooLarge(subject)) };
         let region = |buffer, len| {
             let mut region = Region::new(buffer);
-            region.place(len, Placement::EndFlush);
+            region.place(len, placement);
             region
         };
         let mut packed = region(Buffer::Packed, rows * row_stride);
         packed.bytes_mut().fill(ONES);
         let mut x = region(Buffer::X, cols * size_of::<f32>());
         x.floats_mut().fill(1.0);
-        Ok(Self { kernel, subject, row_stride, packed, x, y: region(Buffer::Out, rows * size_of::<f32>()) })
+        let mut scales = region(Buffer::Scales, rows * cols.div_ceil(BLOCK_ELEMENTS) * size_of::<f32>());
+        scales.floats_mut().fill(1.0);
+        let y = region(Buffer::Out, rows * size_of::<f32>());
+        Ok(Self { kernel, subject, row_stride, packed, scales, x, y })
+    }
+
+    /// Whether there are scales.
+    pub(super) fn is_scaled(&self) -> bool {
+        self.subject.scaled
     }
 
     /// The columns below the addition that brings columns `i` and `j` together.
@@ -105,17 +128,22 @@ impl<'a> Probe<'a> {
         [x[i], x[j]] = values;
     }
 
-    /// The product for these activations, all weights being 1.
-    pub(super) fn sum_of(&mut self, x: &[f32]) -> Result<f32, RevealError> {
+    /// The product for these activations and, where there are scales, these of every row; all weights are 1.
+    pub(super) fn product_of(&mut self, x: &[f32], scales: &[f32]) -> Result<f32, RevealError> {
         self.x.floats_mut().copy_from_slice(x);
+        if self.is_scaled() {
+            for row in self.scales.floats_mut().chunks_mut(scales.len().max(1)) {
+                row.copy_from_slice(scales);
+            }
+        }
         self.product()
     }
 
     fn product(&mut self) -> Result<f32, RevealError> {
-        let Subject { rows, cols, row } = self.subject;
+        let Subject { rows, cols, row, scaled } = self.subject;
         let outcome = self.kernel.call(Arguments::Gemv {
             packed: self.packed.bytes(),
-            scales: None,
+            scales: scaled.then(|| self.scales.floats()),
             x: self.x.floats(),
             y: self.y.floats_mut(),
             rows,

@@ -6,25 +6,28 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::Order;
+use super::model::Model;
 use super::probe::{Probe, RevealError, Subject};
-use crate::judge::same_sum;
 use crate::kernel::Kernel;
+use crate::memory::Placement;
 
-/// Random rows that a tree must predict, bit for bit.
-const TRIALS: usize = 100;
-
-/// The order in which `kernel` adds up the row in question.
+/// The order in which `kernel` adds up the row in question, and the arithmetic on it.
 ///
-/// The tree has been tried: it predicts the bits of a hundred rows of numbers with wild exponents.
+/// The model has been tried: it predicts the bits of a hundred rows of numbers with wild exponents.
 ///
 /// # Errors
-/// [`RevealError`]; [`RevealError::NoTree`] for a kernel that is right and adds in a wider format, or more than two numbers at
-/// once.
+/// [`RevealError`]; [`RevealError::NoTree`] for a kernel that is right and adds more than two numbers at once, or in a way that no
+/// [`Model`] knows.
 ///
 /// # Panics
 /// If the kernel does.
-pub fn reveal(kernel: &dyn Kernel, subject: Subject) -> Result<Order, RevealError> {
-    let mut probe = Probe::new(kernel, subject)?;
+pub fn reveal(kernel: &dyn Kernel, subject: Subject) -> Result<Model, RevealError> {
+    reveal_at(kernel, subject, Placement::EndFlush)
+}
+
+/// The same, with every buffer so placed.
+fn reveal_at(kernel: &dyn Kernel, subject: Subject, placement: Placement) -> Result<Model, RevealError> {
+    let mut probe = Probe::new(kernel, subject, placement)?;
     let mut builder = Builder {
         probe: &mut probe,
         nodes: Vec::new(),
@@ -35,9 +38,56 @@ pub fn reveal(kernel: &dyn Kernel, subject: Subject) -> Result<Order, RevealErro
     let root = if columns.is_empty() { None } else { Some(builder.tree(columns)?) };
     let nodes = builder.nodes;
     let order = canonical(subject.cols, &nodes, root);
-    try_out(&mut probe, &order)?;
-    Ok(order)
+    Model::fit(&mut probe, &order)
 }
+
+/// Whether `kernel` adds as `model` says where else a row of so many columns may stand: in a tile of rows, at other addresses, on
+/// another thread. Those of the places where it does not, in words.
+///
+/// # Errors
+/// As [`reveal`], but for [`RevealError::NoTree`], which is another order.
+///
+/// # Panics
+/// If the kernel does.
+pub fn differing_places(
+    kernel: &dyn Kernel,
+    model: &Model,
+    scaled: bool,
+) -> Result<Vec<String>, RevealError> {
+    let cols = model.order().cols();
+    let alone = Subject::one_row(cols, scaled);
+    let mut places: Vec<(String, Subject, Placement)> = ROWS_TRIED
+        .into_iter()
+        .map(|(rows, row)| {
+            (format!("row {row} of {rows}"), Subject { rows, row, ..alone }, Placement::EndFlush)
+        })
+        .collect();
+    places.extend(
+        OFFSETS_TRIED
+            .map(|offset| (format!("{offset} bytes past a page"), alone, Placement::StartFlush { offset })),
+    );
+    let mut differing = Vec::new();
+    let mut differs = |place: String, revealed: Result<Model, RevealError>| match revealed {
+        Ok(other) if other == *model => Ok(()),
+        Ok(_) | Err(RevealError::NoTree(_)) => {
+            differing.push(place);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    for (place, subject, placement) in places {
+        differs(place, reveal_at(kernel, subject, placement))?;
+    }
+    let elsewhere = std::thread::scope(|scope| scope.spawn(|| reveal(kernel, alone)).join());
+    differs("another thread".to_owned(), elsewhere.expect("the kernel does not panic elsewhere either"))?;
+    Ok(differing)
+}
+
+/// Rows and row in question: within tiles, and in what is left over of them.
+const ROWS_TRIED: [(usize, usize); 6] = [(2, 1), (5, 2), (8, 7), (17, 16), (33, 32), (50, 7)];
+
+/// Bytes, multiples of four since f32 are aligned.
+const OFFSETS_TRIED: [usize; 3] = [0, 4, 20];
 
 struct Builder<'p, 'k> {
     probe: &'p mut Probe<'k>,
@@ -100,31 +150,9 @@ fn canonical(cols: usize, nodes: &[[usize; 2]], root: Option<usize>) -> Order {
     order
 }
 
-/// Whether the tree predicts what the kernel gives: of numbers of all sizes, and of numbers of about one size, whose sums round
-/// at nearly every addition, so that a wider accumulator shows even where few columns are added.
-fn try_out(probe: &mut Probe<'_>, order: &Order) -> Result<(), RevealError> {
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    for trial in 0..TRIALS {
-        let span = if trial % 2 == 0 { 30 } else { 1 };
-        let x: Vec<f32> = (0..order.cols()).map(|_| wild(rng.next_u64(), span)).collect();
-        let (got, must) = (probe.sum_of(&x)?, order.sum(&x));
-        if !same_sum(got.to_bits(), must.to_bits()) {
-            let what =
-                format!("a row comes to {got:e} where the tree that its counts give comes to {must:e}");
-            return Err(RevealError::NoTree(what));
-        }
-    }
-    Ok(())
-}
-
-/// Any sign and mantissa, exponents from `-span` to `span`.
-fn wild(draw: u64, span: u32) -> f32 {
-    let exponent = 127 - span + (draw >> 32) as u32 % (2 * span + 1);
-    f32::from_bits(draw as u32 & 0x807f_ffff | exponent << 23)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{Precision, Scaling};
     use super::*;
     use crate::kernel::{Arguments, KernelFn, Outcome, missing_features};
     use crate::operation::Operation;
@@ -140,7 +168,7 @@ mod tests {
     }
 
     fn row(cols: usize) -> Subject {
-        Subject { rows: 1, cols, row: 0 }
+        Subject::one_row(cols, false)
     }
 
     /// A kernel that adds up x in its own way; the codes are all 2.
@@ -165,16 +193,20 @@ mod tests {
     fn known_orders_are_found() {
         let right = adding!("right", |x| x.iter().rev().fold(0.0, |sum, x| x + sum));
         let order = reveal(&right, row(5)).unwrap();
-        assert_eq!(order.sums, [[3, 4], [2, 5], [1, 6], [0, 7]]);
+        assert_eq!(order.order().sums, [[3, 4], [2, 5], [1, 6], [0, 7]]);
         fn pairs(x: &[f32]) -> f32 {
             if let [x] = x { *x } else { pairs(&x[..x.len() / 2]) + pairs(&x[x.len() / 2..]) }
         }
         let order = reveal(&adding!("pairs", pairs), row(8)).unwrap();
-        assert_eq!((order.depth(), order.partial_sums().len()), (3, 4));
+        assert_eq!((order.order().depth(), order.order().partial_sums().len()), (3, 4));
         let left = adding!("left", |x| x.iter().sum());
-        assert_eq!(reveal(&left, row(2000)).unwrap().partial_sums(), [(0..2000).collect::<Vec<_>>()]);
+        assert_eq!(reveal(&left, row(2000)).unwrap().order().partial_sums(), [(0..2000).collect::<Vec<_>>()]);
         for cols in [0, 1, 2] {
-            assert_eq!(reveal(&left, row(cols)).unwrap().depth(), cols.saturating_sub(1), "{cols} columns");
+            assert_eq!(
+                reveal(&left, row(cols)).unwrap().order().depth(),
+                cols.saturating_sub(1),
+                "{cols} columns"
+            );
         }
     }
 
@@ -191,21 +223,27 @@ mod tests {
             x.chunks(3).map(fused).sum()
         });
         let constant = adding!("constant", |_| 0.5);
-        for (kernel, what) in [(wide, "where the tree"), (three, "meet where"), (constant, "have met")] {
+        let pairs_in_f64 = adding!("pairs in f64", |x| {
+            x.chunks(2).map(|pair| pair.iter().map(|&x| f64::from(x)).sum::<f64>() as f32).sum()
+        });
+        assert!(reveal(&pairs_in_f64, row(8)).is_ok(), "two f32 added in f64 round as in f32");
+        let short =
+            adding!("11 bits of x", |x| { x.iter().map(|x| f32::from_bits(x.to_bits() & !0x1fff)).sum() });
+        for (kernel, what) in [(short, "no precision"), (three, "meet where"), (constant, "have met")] {
             let error = reveal(&kernel, row(9)).expect_err(kernel.name).to_string();
             assert!(error.contains(what), "{}: {error}", kernel.name);
         }
         for cols in 3..70 {
-            let error = reveal(&wide, row(cols)).expect_err("f64 rounds once, f32 at each addition");
-            assert!(matches!(error, RevealError::NoTree(_)), "{cols} columns: {error}");
+            let model = reveal(&wide, row(cols)).unwrap();
+            assert_eq!(model.precision(), Precision::F64, "{cols} columns");
         }
         let unpack = registry::kernels().swap_remove(0);
         assert_eq!(reveal(unpack.as_ref(), row(9)), Err(RevealError::NotGemv(Operation::Unpack)));
-        let outside = Subject { rows: 3, cols: 9, row: 3 };
+        let outside = Subject { rows: 3, row: 3, ..row(9) };
         let left = adding!("left", |x| x.iter().sum());
         assert_eq!(reveal(&left, outside), Err(RevealError::NoRow(outside)));
         for (rows, cols) in [(1, usize::MAX), (usize::MAX, 9), (1 << 30, 300)] {
-            let large = Subject { rows, cols, row: 0 };
+            let large = Subject { rows, ..row(cols) };
             assert_eq!(reveal(&left, large), Err(RevealError::TooLarge(large)));
         }
     }
@@ -215,6 +253,7 @@ mod tests {
         for kernel in kernels() {
             let order =
                 reveal(kernel.as_ref(), row(1024)).unwrap_or_else(|error| panic!("{kernel:?}: {error}"));
+            let order = order.order();
             let (parts, depth) = match kernel.name() {
                 "scalar" => (1, 1023),
                 name if name.starts_with("fast_scalar") => (8, 127 + 3),
@@ -265,19 +304,87 @@ mod tests {
                     }
                     _ => by_rule(cols, avx2, &[32, 16, 8, 4, 2, 1]),
                 };
-                let order = reveal(kernel.as_ref(), row(cols)).unwrap();
-                assert!(order == expected, "{kernel:?}, {cols} columns");
+                let model = reveal(kernel.as_ref(), row(cols)).unwrap();
+                assert!(*model.order() == expected, "{kernel:?}, {cols} columns");
             }
         }
     }
 
     #[test]
-    fn a_row_is_added_in_the_same_order_wherever_it_stands() {
+    fn a_row_is_added_in_the_same_way_wherever_it_stands() {
         for kernel in kernels() {
-            let alone = reveal(kernel.as_ref(), row(300)).unwrap();
-            for (rows, row) in [(2, 1), (5, 2), (33, 0), (33, 31), (33, 32), (50, 7)] {
-                let order = reveal(kernel.as_ref(), Subject { rows, cols: 300, row }).unwrap();
-                assert!(order == alone, "{kernel:?}: row {row} of {rows}");
+            for scaled in [false, true] {
+                let alone = reveal(kernel.as_ref(), Subject::one_row(300, scaled)).unwrap();
+                let differing = differing_places(kernel.as_ref(), &alone, scaled).unwrap();
+                assert!(differing.is_empty(), "{kernel:?}: {differing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_order_elsewhere_is_found() {
+        let by_address = adding!("by address", |x| match x.as_ptr().addr() % 32 {
+            20 => x.iter().rev().sum(),
+            _ => x.iter().sum(),
+        });
+        let alone = reveal(&by_address, row(9)).unwrap();
+        assert_eq!(differing_places(&by_address, &alone, false).unwrap(), ["20 bytes past a page"]);
+    }
+
+    /// A kernel that adds up x times scales in its own way; the codes are all 2.
+    macro_rules! scaling {
+        ($name:literal, $add:expr) => {
+            KernelFn {
+                call: |arguments| {
+                    let Arguments::Gemv { x, scales: Some(scales), y, .. } = arguments else {
+                        return Outcome::Unsupported;
+                    };
+                    let add: fn(&[f32], &[f32]) -> f32 = $add;
+                    y.fill(add(x, scales));
+                    Outcome::Done
+                },
+                ..adding!($name, |_| 0.0)
+            }
+        };
+    }
+
+    #[test]
+    fn scales_are_found_where_they_are_applied() {
+        let term = scaling!("term", |x, s| x.iter().enumerate().map(|(c, x)| x * s[c / 256]).sum());
+        let fused =
+            scaling!("fused", |x, s| x.iter().enumerate().fold(0.0, |y, (c, x)| x.mul_add(s[c / 256], y)));
+        let block =
+            scaling!("block", |x, s| { x.chunks(256).zip(s).map(|(x, s)| x.iter().sum::<f32>() * s).sum() });
+        let fused_block = scaling!("fused block", |x, s| {
+            x.chunks(256).zip(s).fold(0.0, |y, (x, s)| x.iter().sum::<f32>().mul_add(*s, y))
+        });
+        let wide = scaling!("wide", |x, s| {
+            let term = |(c, x): (usize, &f32)| f64::from(*x) * f64::from(s[c / 256]);
+            x.iter().enumerate().map(term).sum::<f64>() as f32
+        });
+        let narrow_blocks = scaling!("f32 in blocks", |x, s| {
+            let block = |(x, s): (&[f32], &f32)| f64::from(x.iter().sum::<f32>()) * f64::from(*s);
+            x.chunks(256).zip(s).map(block).sum::<f64>() as f32
+        });
+        for cols in [9_usize, 257, 600] {
+            // Of a fused sum the first product has nothing to be added to.
+            for (kernel, precision, scaling, fused) in [
+                (term, Precision::F32, Scaling::Term, 0),
+                (fused, Precision::F32, Scaling::Term, cols - 1),
+                (block, Precision::F32, Scaling::Block, 0),
+                (fused_block, Precision::F32, Scaling::Block, cols.div_ceil(256) - 1),
+                (wide, Precision::F64, Scaling::Term, 0),
+                (narrow_blocks, Precision::F32InBlocks, Scaling::Block, 0),
+            ] {
+                let model = reveal(&kernel, Subject::one_row(cols, true));
+                let model = model.unwrap_or_else(|error| panic!("{kernel:?}, {cols} columns: {error}"));
+                if cols > 256 || precision != Precision::F32InBlocks {
+                    assert_eq!(
+                        (model.precision(), model.scaling(), model.fused().0),
+                        (precision, scaling, fused),
+                        "{kernel:?}, {cols} columns"
+                    );
+                }
             }
         }
     }

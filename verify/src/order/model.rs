@@ -1,0 +1,288 @@
+//! Arithmetic on a tree: what a kernel gives, bit for bit, when the order of its additions is known.
+//!
+//! The tree says what is added to what. A model adds how: in which precision, where a block's scale is multiplied, and which of
+//! these products go into an addition without being rounded before. All of it is found by calls, as the tree was.
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::Order;
+use super::probe::{Probe, RevealError};
+use crate::judge::same_sum;
+use crate::operation::BLOCK_ELEMENTS;
+
+/// Random rows that a model must predict, bit for bit.
+const TRIALS: usize = 100;
+
+/// Pairs of numbers after which an addition that could be fused or not is taken for not fused: they never differed.
+const JOIN_TRIALS: usize = 24;
+
+/// How sums are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Each addition rounds to f32.
+    F32,
+    /// Each addition rounds to f64, and the result once more to f32.
+    F64,
+    /// The additions within a block round to f32, those of blocks to f64.
+    F32InBlocks,
+}
+
+/// Where the scale of a block is multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scaling {
+    /// There are no scales.
+    Absent,
+    /// Into each product of weight and activation; it does not matter into which factor, as one of them is exact.
+    Term,
+    /// The same, where the product is rounded to f32 although sums are f64.
+    RoundedTerm,
+    /// Into the sums of a block, wherever they leave it.
+    Block,
+}
+
+/// How an addition takes a scaled number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Join {
+    /// Rounded before.
+    Rounded,
+    /// The first of the two unrounded, by a fused multiply-add.
+    FirstFused,
+    /// The second unrounded.
+    SecondFused,
+}
+
+/// A scalar model of a kernel for one number of columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    order: Order,
+    precision: Precision,
+    scaling: Scaling,
+    /// One for each addition.
+    joins: Vec<Join>,
+    /// For each column and addition: the block whose sum leaves it here and is scaled.
+    scaled_here: Vec<Option<usize>>,
+}
+
+/// The precisions and scalings that are tried, the likeliest first.
+const UNSCALED: [(Precision, Scaling); 3] = [
+    (Precision::F32, Scaling::Absent),
+    (Precision::F64, Scaling::Absent),
+    (Precision::F32InBlocks, Scaling::Absent),
+];
+
+const SCALED: [(Precision, Scaling); 6] = [
+    (Precision::F32, Scaling::Term),
+    (Precision::F32, Scaling::Block),
+    (Precision::F64, Scaling::Term),
+    (Precision::F64, Scaling::RoundedTerm),
+    (Precision::F64, Scaling::Block),
+    (Precision::F32InBlocks, Scaling::Block),
+];
+
+impl Model {
+    /// The first model on this tree that predicts a hundred rows of the kernel, bit for bit.
+    pub(super) fn fit(probe: &mut Probe<'_>, order: &Order) -> Result<Self, RevealError> {
+        let candidates: &[_] = if probe.is_scaled() { &SCALED } else { &UNSCALED };
+        for &(precision, scaling) in candidates {
+            let model = Self::on(order, precision, scaling);
+            if let Some(model) = model.joined(probe)?
+                && model.predicts(probe)?
+            {
+                return Ok(model);
+            }
+        }
+        let what = "the counts are those of a tree, but no precision and no way to apply scales on it predicts the results";
+        Err(RevealError::NoTree(what.to_owned()))
+    }
+
+    fn on(order: &Order, precision: Precision, scaling: Scaling) -> Self {
+        let scaled_here = match scaling {
+            Scaling::Absent => vec![None; order.cols + order.sums.len()],
+            Scaling::Block => leaving_blocks(order),
+            // Each term leaves by itself.
+            Scaling::Term | Scaling::RoundedTerm => {
+                let columns = (0..order.cols).map(|column| Some(column / BLOCK_ELEMENTS));
+                columns.chain(std::iter::repeat_n(None, order.sums.len())).collect()
+            }
+        };
+        let joins = vec![Join::Rounded; order.sums.len()];
+        Self { order: order.clone(), precision, scaling, joins, scaled_here }
+    }
+
+    /// The order of additions.
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// How sums are kept.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Where scales are multiplied.
+    pub fn scaling(&self) -> Scaling {
+        self.scaling
+    }
+
+    /// Additions that take a scaled number unrounded, of all that take one.
+    pub fn fused(&self) -> (usize, usize) {
+        let takes_one = |sum: &&[usize; 2]| sum.iter().any(|&node| self.scaled_here[node].is_some());
+        let fused = self.joins.iter().filter(|&&join| join != Join::Rounded).count();
+        (fused, self.order.sums.iter().filter(takes_one).count())
+    }
+
+    /// What the kernel gives for these products of weight and activation, one a column, and these scales, one a block. `+0.0` for
+    /// no columns.
+    ///
+    /// # Panics
+    /// If there are not as many terms as columns, or fewer scales than blocks where there are scales.
+    pub fn predict(&self, terms: &[f32], scales: &[f32]) -> f32 {
+        assert_eq!(terms.len(), self.order.cols, "a term for each column");
+        match self.precision {
+            Precision::F32 => self.predict_f32(terms, scales),
+            Precision::F64 | Precision::F32InBlocks => self.predict_f64(terms, scales),
+        }
+    }
+
+    fn predict_f32(&self, terms: &[f32], scales: &[f32]) -> f32 {
+        let scaled =
+            |node: usize, value| Scaled { value, by: self.scaled_here[node].map(|block| scales[block]) };
+        let mut values: Vec<Scaled> =
+            terms.iter().enumerate().map(|(column, &term)| scaled(column, term)).collect();
+        for (&[a, b], join) in self.order.sums.iter().zip(&self.joins) {
+            let sum = values[a].plus(values[b], *join);
+            values.push(scaled(values.len(), sum));
+        }
+        values.last().map_or(0.0, |value| value.rounded())
+    }
+
+    fn predict_f64(&self, terms: &[f32], scales: &[f32]) -> f32 {
+        // Products of two f32 are exact in f64.
+        let scaled = |node: usize, value: f64| {
+            self.scaled_here[node].map_or(value, |block| value * f64::from(scales[block]))
+        };
+        let narrow = self.precision == Precision::F32InBlocks;
+        let rounded =
+            |value: f64| if self.scaling == Scaling::RoundedTerm { f64::from(value as f32) } else { value };
+        let mut values: Vec<f64> = terms
+            .iter()
+            .enumerate()
+            .map(|(column, &term)| rounded(scaled(column, f64::from(term))))
+            .collect();
+        let mut blocks: Vec<Option<usize>> =
+            (0..terms.len()).map(|column| Some(column / BLOCK_ELEMENTS)).collect();
+        for &[a, b] in &self.order.sums {
+            let block = blocks[a].filter(|_| blocks[a] == blocks[b]);
+            let sum = values[a] + values[b];
+            // Of two f32 the sum in f64, rounded to f32, is that in f32 (Figueroa, When is Double Rounding Innocuous?, 1995).
+            let sum = if narrow && block.is_some() { f64::from(sum as f32) } else { sum };
+            values.push(scaled(values.len(), sum));
+            blocks.push(block);
+        }
+        values.last().map_or(0.0, |&value| value as f32)
+    }
+
+    /// The model with the joins that the kernel shows; `None` if it shows what no join explains.
+    fn joined(mut self, probe: &mut Probe<'_>) -> Result<Option<Self>, RevealError> {
+        if self.precision != Precision::F32 || self.scaling == Scaling::Absent {
+            return Ok(Some(self));
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let mut first_column: Vec<usize> = (0..self.order.cols).collect();
+        for (at, [a, b]) in self.order.sums.clone().into_iter().enumerate() {
+            first_column.push(first_column[a]);
+            let mut open = vec![Join::Rounded];
+            open.extend(self.scaled_here[a].map(|_| Join::FirstFused));
+            open.extend(self.scaled_here[b].map(|_| Join::SecondFused));
+            for _ in 0..JOIN_TRIALS {
+                if open.len() <= 1 {
+                    break;
+                }
+                let (x, scales) = self.pair(first_column[a], first_column[b], &mut rng);
+                let got = probe.product_of(&x, &scales)?;
+                open.retain(|&join| {
+                    self.joins[at] = join;
+                    same_sum(self.predict(&x, &scales).to_bits(), got.to_bits())
+                });
+            }
+            match open.first() {
+                Some(&join) => self.joins[at] = join,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(self))
+    }
+
+    /// Activations that are zero but for two, of nearly one size so that fusing shows, and scales.
+    fn pair(&self, i: usize, j: usize, rng: &mut ChaCha8Rng) -> (Vec<f32>, Vec<f32>) {
+        let mut x = vec![0.0; self.order.cols];
+        [x[i], x[j]] = [wild(rng.next_u64(), 1), wild(rng.next_u64(), 1)];
+        let scales = (0..self.order.cols.div_ceil(BLOCK_ELEMENTS)).map(|_| wild(rng.next_u64(), 1));
+        (x, scales.collect())
+    }
+
+    /// Whether the kernel gives what the model does: of numbers of all sizes, and of numbers of about one size, whose sums round at
+    /// nearly every addition, so that a wider accumulator shows even where few columns are added.
+    fn predicts(&self, probe: &mut Probe<'_>) -> Result<bool, RevealError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for trial in 0..TRIALS {
+            let span = if trial % 2 == 0 { 30 } else { 1 };
+            let mut draw =
+                |count: usize| -> Vec<f32> { (0..count).map(|_| wild(rng.next_u64(), span)).collect() };
+            let x = draw(self.order.cols);
+            let scales =
+                if probe.is_scaled() { draw(self.order.cols.div_ceil(BLOCK_ELEMENTS)) } else { Vec::new() };
+            let (got, must) = (probe.product_of(&x, &scales)?, self.predict(&x, &scales));
+            if !same_sum(got.to_bits(), must.to_bits()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A number, and the scale that it is still to be multiplied by.
+#[derive(Clone, Copy)]
+struct Scaled {
+    value: f32,
+    by: Option<f32>,
+}
+
+impl Scaled {
+    fn rounded(self) -> f32 {
+        self.by.map_or(self.value, |scale| self.value * scale)
+    }
+
+    fn plus(self, other: Self, join: Join) -> f32 {
+        let fused = |a: Self, b: Self| a.value.mul_add(a.by.unwrap_or(1.0), b.rounded());
+        match join {
+            Join::Rounded => self.rounded() + other.rounded(),
+            Join::FirstFused => fused(self, other),
+            Join::SecondFused => fused(other, self),
+        }
+    }
+}
+
+/// For each column and addition, the block if all columns below it are of one and those of the addition above are not.
+fn leaving_blocks(order: &Order) -> Vec<Option<usize>> {
+    let mut block: Vec<Option<usize>> = (0..order.cols).map(|column| Some(column / BLOCK_ELEMENTS)).collect();
+    let mut leaving = vec![None; order.cols + order.sums.len()];
+    for &[a, b] in &order.sums {
+        let within = block[a].filter(|_| block[a] == block[b]);
+        if within.is_none() {
+            (leaving[a], leaving[b]) = (block[a], block[b]);
+        }
+        block.push(within);
+    }
+    if let (Some(last), Some(root)) = (leaving.last_mut(), block.last()) {
+        *last = *root;
+    }
+    leaving
+}
+
+/// Any sign and mantissa, exponents from `-span` to `span`.
+fn wild(draw: u64, span: u32) -> f32 {
+    let exponent = 127 - span + (draw >> 32) as u32 % (2 * span + 1);
+    f32::from_bits(draw as u32 & 0x807f_ffff | exponent << 23)
+}
