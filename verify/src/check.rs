@@ -1,5 +1,7 @@
 //! A run of many cases over many kernels: what `qk256 check` does before it times anything.
 
+mod vacuous;
+
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -8,13 +10,17 @@ use crate::case::{Case, Coverage, MaterializeError, Regime, Sweep};
 use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
-use crate::operation::{DIGITS, Operation};
+use crate::operation::{BLOCK_ELEMENTS, DIGITS, Operation};
 use crate::rung::{Rung, RungCounts};
+use crate::timing::Workload;
+use crate::trace::{Trace, trace};
 use crate::trial::Harness;
 use crate::weights::{Tensor, TensorRows, Weights};
 
 /// Elements of a tensor that one case takes: larger tensors are checked in bands of rows.
 const BAND_ELEMENTS: usize = 1 << 21;
+
+pub use vacuous::Vacuous;
 
 /// How long a run goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +66,10 @@ pub struct KernelReport<'a> {
     pub unsupported: u64,
     /// How often each rung was applied.
     pub rungs: RungCounts,
+    /// What the kernel was seen to execute on a small call; nothing of kernels that failed or share their work.
+    pub trace: Trace,
+    /// Whether rows were met whose order of summation no model explains, so that rung 3 did not apply to them.
+    pub unexplained: bool,
     /// The largest error on the data of rung 4, with its case.
     pub worst: Option<(WorstError, Case)>,
     /// Cases that violated something.
@@ -70,11 +80,6 @@ impl KernelReport<'_> {
     /// Whether the CPU lacks something that the kernel needs.
     pub fn is_skipped(&self) -> bool {
         !self.missing.is_empty()
-    }
-
-    /// Whether the kernel was held against an oracle at all.
-    pub fn was_judged(&self) -> bool {
-        self.rungs.applied().any(|rung| rung.number().is_some())
     }
 }
 
@@ -145,10 +150,28 @@ pub fn check<'a>(
         .into_iter()
         .filter(|&op| kernels.iter().any(|kernel| kernel.operation() == op))
         .collect();
-    match run.whole(&operations, plan) {
-        Ok(()) | Err(Ended::Watcher) => Ok(run.report),
-        Err(Ended::NoData(error)) => Err(error),
+    if let Err(Ended::NoData(error)) = run.whole(&operations, plan) {
+        return Err(error);
     }
+    let mut report = run.report;
+    for kernel in report.kernels.iter_mut().filter(|kernel| kernel.cases > 0 && kernel.failed == 0) {
+        kernel.unexplained = harness.has_unexplained_order(kernel.kernel);
+        kernel.trace = traced(kernel.kernel);
+    }
+    Ok(report)
+}
+
+/// What `kernel` executes on a small call. Threads that do part of the work are not seen.
+fn traced(kernel: &dyn Kernel) -> Trace {
+    if kernel.shares_work() {
+        return Trace::default();
+    }
+    let operation = kernel.operation();
+    let cols = if operation.has_digits() { 64 } else { BLOCK_ELEMENTS };
+    let mut workload = Workload::new(operation, 1, cols, false);
+    trace(|| {
+        workload.run(kernel);
+    })
 }
 
 /// Why a run is over before its budget is used up.
@@ -173,6 +196,8 @@ fn blank(kernel: &dyn Kernel) -> KernelReport<'_> {
         wrong_sizes: 0,
         unsupported: 0,
         rungs: RungCounts::default(),
+        trace: Trace::default(),
+        unexplained: false,
         worst: None,
         failed: 0,
     }

@@ -21,6 +21,7 @@ mod quiet;
 pub mod registry;
 pub mod rung;
 pub mod timing;
+pub mod trace;
 pub mod trial;
 pub mod weights;
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use qk256_verify::check::{KernelReport, Report};
+use qk256_verify::check::{KernelReport, Report, SweepReport};
 use qk256_verify::finding::FindingJson;
 use qk256_verify::timing::Ratio;
+use qk256_verify::trace::Width;
 use serde::Serialize;
 
 use super::speed::Speed;
@@ -18,8 +19,20 @@ struct Document<'a> {
     why_invalid: Option<&'a str>,
     seed: u64,
     cases: u64,
+    /// Cases left out because the system gives no sparse memory.
+    skipped_cases: u64,
+    sweeps: Vec<SweepJson>,
     kernels: Vec<KernelJson<'a>>,
     findings: Vec<FindingJson>,
+}
+
+#[derive(Serialize)]
+struct SweepJson {
+    operation: &'static str,
+    edges: usize,
+    all_edges: usize,
+    pairs: usize,
+    all_pairs: usize,
 }
 
 #[derive(Serialize)]
@@ -33,6 +46,9 @@ struct KernelJson<'a> {
     wrong_size_cases: u64,
     unsupported_cases: u64,
     failed_cases: u64,
+    /// The widest registers seen in use.
+    runs: Option<&'static str>,
+    unexplained_order: bool,
     /// Applications of each rung.
     rungs: BTreeMap<&'static str, u64>,
     /// On data of the flat bound.
@@ -69,6 +85,8 @@ pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome) ->
         why_invalid: if let Outcome::Invalid(why) = outcome { Some(why) } else { None },
         seed: report.seed,
         cases: report.cases,
+        skipped_cases: report.without_memory,
+        sweeps: report.sweeps.iter().map(sweep_json).collect(),
         kernels: report
             .kernels
             .iter()
@@ -78,6 +96,16 @@ pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome) ->
         findings: report.findings.iter().map(qk256_verify::Finding::to_json).collect(),
     };
     Ok(serde_json::to_string_pretty(&document)? + "\n")
+}
+
+fn sweep_json(sweep: &SweepReport) -> SweepJson {
+    SweepJson {
+        operation: sweep.operation.name(),
+        edges: sweep.met.edges,
+        all_edges: sweep.whole.edges,
+        pairs: sweep.met.pairs,
+        all_pairs: sweep.whole.pairs,
+    }
 }
 
 fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> KernelJson<'a> {
@@ -92,6 +120,8 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> Kerne
         wrong_size_cases: report.wrong_sizes,
         unsupported_cases: report.unsupported,
         failed_cases: report.failed,
+        runs: report.trace.width().map(Width::name),
+        unexplained_order: report.unexplained,
         rungs: report.rungs.applied().map(|rung| (rung.name(), report.rungs.of(rung))).collect(),
         worst_error: worst.map(|(worst, case)| WorstJson {
             absolute: worst.absolute,

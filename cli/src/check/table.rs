@@ -6,6 +6,7 @@ use std::fmt::Write;
 use comfy_table::CellAlignment;
 use qk256_verify::check::{KernelReport, Report, SweepReport};
 use qk256_verify::timing::Ratio;
+use qk256_verify::trace::Width;
 use qk256_verify::{Rung, Weights};
 
 use super::Speeds;
@@ -13,16 +14,26 @@ use super::speed::Speed;
 use crate::list::needs;
 use crate::output;
 
-const HEADER: [&str; 9] =
-    ["operation", "kernel", "needs", "cases", "rungs", "worst error", "time", "x scalar", "x fast_scalar"];
+const HEADER: [&str; 10] = [
+    "operation",
+    "kernel",
+    "needs",
+    "runs",
+    "cases",
+    "rungs",
+    "worst error",
+    "time",
+    "x scalar",
+    "x fast_scalar",
+];
 
 /// Operation, kernel, features, cases, rungs, worst error, time and speed-ups, and what the columns mean.
 pub(crate) fn render(report: &Report<'_>, speeds: &Speeds, weights: Option<&Weights>) -> String {
     let mut table = output::table(HEADER);
-    for column in [3, 6, 7, 8] {
+    for column in [4, 7, 8, 9] {
         table
             .column_mut(column)
-            .expect("the header has nine columns")
+            .expect("the header has ten columns")
             .set_cell_alignment(CellAlignment::Right);
     }
     for (kernel, speed) in report.kernels.iter().zip(speeds) {
@@ -33,13 +44,14 @@ pub(crate) fn render(report: &Report<'_>, speeds: &Speeds, weights: Option<&Weig
     text
 }
 
-fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> [String; 9] {
+fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> [String; 10] {
     let kernel = report.kernel;
     let state = |text: String| if report.is_skipped() { "-".to_owned() } else { text };
     [
         kernel.operation().to_string(),
         kernel.name().to_owned(),
         needs(kernel.required_features()),
+        report.trace.width().map_or("-", Width::name).to_owned(),
         if report.is_skipped() { "skipped".to_owned() } else { report.cases.to_string() },
         state(rungs(report)),
         state(worst(report)),
@@ -96,7 +108,7 @@ fn worst_cases(text: &mut String, report: &Report<'_>) -> std::fmt::Result {
     Ok(())
 }
 
-/// What was met of the sweeps: in a line where they were run whole, else in one for each that was cut short.
+/// What was met of the sweeps.
 fn sweeps(text: &mut String, report: &Report<'_>) -> std::fmt::Result {
     let sum = |of: fn(&SweepReport) -> usize| report.sweeps.iter().map(of).sum::<usize>();
     let (edges, pairs) = (sum(|sweep| sweep.met.edges), sum(|sweep| sweep.met.pairs));
@@ -116,6 +128,13 @@ fn describe(
     weights: Option<&Weights>,
 ) -> std::fmt::Result {
     worst_cases(text, report)?;
+    for kernel in report.kernels.iter().filter(|kernel| kernel.unexplained) {
+        writeln!(
+            text,
+            "{}: no order of summation explains all its rows; rung 5 stands alone there",
+            kernel.label()
+        )?;
+    }
     if let Some(weights) = weights {
         let (tensors, skipped) = (weights.tensors().len(), weights.skipped());
         let path = weights.path().display();
@@ -143,7 +162,8 @@ fn describe(
     }
     writeln!(
         text,
-        "rungs: numbers as in docs/verification.md, + parts of the contract and relations; error: on 1e-4 data"
+        "runs: the widest registers seen in use; rungs: numbers as in docs/verification.md, + parts of the contract and \
+         relations; error: on 1e-4 data"
     )?;
     sweeps(text, report)?;
     let verdict = match report.findings.len() {

@@ -4,7 +4,7 @@
 //! addition of t.
 
 use qk256_verify::case::{Case, Regime};
-use qk256_verify::inputs::Inputs;
+use qk256_verify::inputs::{Inputs, PackedBytes};
 use qk256_verify::operation::{BLOCK_ELEMENTS, DIGITS, Operation, PerBuffer, Shape};
 use qk256_verify::oracle::{self, Expected, RowTruth};
 use rand_core::Rng;
@@ -67,7 +67,7 @@ struct Row {
 impl Row {
     fn of(inputs: &Inputs, row: usize) -> Self {
         let (shape, blocks) = (inputs.shape, inputs.shape.blocks());
-        let bytes = &inputs.packed[row * shape.row_stride..];
+        let bytes = inputs.packed.from_row(shape, row);
         let weight = |c: usize| [-2.0, -1.0, 1.0, 2.0][usize::from(bytes[c / 4] >> (2 * (c % 4)) & 3)];
         let scales =
             inputs.scales.as_ref().map_or(vec![1.0; blocks], |all| all[row * blocks..][..blocks].to_vec());
@@ -165,8 +165,8 @@ impl Tally {
             RowTruth::Infinite(infinity) => got == infinity,
             RowTruth::NotFinite => !got.is_finite(),
             RowTruth::MayOverflow | RowTruth::Fixed { .. } => true,
-            RowTruth::Near { exact, bound, .. } => {
-                let share = exact.distance(got) / bound;
+            RowTruth::Near { exact, spread, .. } => {
+                let share = exact.distance(got) / spread.bound(None);
                 if share > self.worst {
                     (self.worst, self.worst_order) = (share, Some(order));
                 }
@@ -278,7 +278,7 @@ fn one_row(x: Vec<f32>, code: u8, scales: Option<Vec<f32>>) -> Inputs {
     Inputs {
         operation: Operation::Gemv,
         shape: Shape { rows: 1, cols, row_stride },
-        packed: vec![code * 0b0101_0101; row_stride],
+        packed: PackedBytes::whole(vec![code * 0b0101_0101; row_stride]),
         codes: Vec::new(),
         scales,
         x,

@@ -117,6 +117,15 @@ impl Workload {
         time
     }
 
+    /// One call.
+    ///
+    /// # Panics
+    /// If the kernel is of an operation that the workload has no arguments for.
+    pub fn run(&mut self, kernel: &dyn Kernel) -> Outcome {
+        let operation = self.operation_of(kernel);
+        self.call(kernel, operation)
+    }
+
     /// One call. The compiler does not know of which kernel, so it can neither drop nor move any of it.
     #[inline]
     fn call(&mut self, kernel: &dyn Kernel, operation: Operation) -> Outcome {
