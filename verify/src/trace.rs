@@ -1,5 +1,7 @@
 //! Which instructions a call executes: the evidence that a kernel runs vector code, and other code than its scalar neighbour.
 //!
+//! Code of the C library, such as that of `memset`, does not count: it runs in any kernel that allocates.
+//!
 //! The CPU's trap flag stops the thread after each instruction (Intel 64 and IA-32 Architectures Software Developer's Manual, volume
 //! 3, section 19.3.1.4), and a handler notes where it is. That takes microseconds an instruction, so that calls are short and few.
 //! Elsewhere than on x86-64 Linux, and under an emulator that has no trap flag, nothing is seen.
@@ -73,17 +75,17 @@ pub fn trace(call: impl FnOnce()) -> Trace {
 mod step {
     use std::arch::asm;
     use std::ffi::{c_int, c_void};
+    use std::ops::Range;
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use super::{MAX_STEPS, Trace, Width};
 
     /// The trap flag of RFLAGS.
     const TRAP: i64 = 1 << 8;
 
-    /// Addresses of the instructions executed, and what they work on; written by the handler, which must not allocate.
+    /// Addresses of the instructions executed; written by the handler, which must not allocate.
     static ADDRESSES: [AtomicUsize; MAX_STEPS] = [const { AtomicUsize::new(0) }; MAX_STEPS];
-    static WIDEST: AtomicU8 = AtomicU8::new(0);
     static STEPS: AtomicUsize = AtomicUsize::new(0);
     static GOES_ON: AtomicBool = AtomicBool::new(false);
 
@@ -97,7 +99,6 @@ mod step {
         let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let previous = install();
         STEPS.store(0, Ordering::Relaxed);
-        WIDEST.store(0, Ordering::Relaxed);
         GOES_ON.store(true, Ordering::Relaxed);
         start();
         call();
@@ -106,16 +107,32 @@ mod step {
         let seen = STEPS.load(Ordering::SeqCst).min(MAX_STEPS);
         // SAFETY: `previous` is the action that was in force before.
         unsafe { libc::sigaction(libc::SIGTRAP, &raw const previous, std::ptr::null_mut()) };
+        let libraries = libraries();
         let mut trace = Trace::default();
-        for address in &ADDRESSES[..seen] {
-            *trace.steps.entry(address.load(Ordering::Relaxed)).or_default() += 1;
+        for address in ADDRESSES[..seen].iter().map(|address| address.load(Ordering::Relaxed)) {
+            if libraries.iter().all(|library| !library.contains(&address)) {
+                *trace.steps.entry(address).or_default() += 1;
+            }
         }
-        trace.width = (seen > 0).then(|| match WIDEST.load(Ordering::Relaxed) {
-            0 => Width::Narrow,
-            1 => Width::Bits256,
-            _ => Width::Bits512,
-        });
+        let widest = trace.steps.keys().map(|&address| width_at(address)).max();
+        trace.width = widest;
         trace
+    }
+
+    /// Where the code of the C library and of the dynamic loader lies.
+    fn libraries() -> Vec<Range<usize>> {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let is_library = |line: &&str| {
+            ["/libc.", "/libc-", "/ld-", "/libm.", "/libpthread", "[vdso]"]
+                .iter()
+                .any(|name| line.contains(name))
+        };
+        let range = |line: &str| {
+            let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+            let number = |digits| usize::from_str_radix(digits, 16).ok();
+            Some(number(start)?..number(end)?)
+        };
+        maps.lines().filter(is_library).filter_map(range).collect()
     }
 
     fn install() -> libc::sigaction {
@@ -146,25 +163,29 @@ mod step {
         let step = STEPS.fetch_add(1, Ordering::SeqCst);
         if step < MAX_STEPS && GOES_ON.load(Ordering::Relaxed) {
             ADDRESSES[step].store(address, Ordering::Relaxed);
-            WIDEST.fetch_max(width_at(address), Ordering::Relaxed);
         } else {
             STEPS.fetch_sub(1, Ordering::SeqCst);
             registers[libc::REG_EFL as usize] &= !TRAP;
         }
     }
 
-    /// 1 for an instruction on 256 bits, 2 for one on 512, otherwise 0: by its VEX or EVEX prefix, which says so (the same manual,
-    /// volume 2, sections 2.3 and 2.7).
-    fn width_at(address: usize) -> u8 {
-        // SAFETY: the thread is about to execute the instruction here, which is longer than its prefix.
+    /// What the instruction here works on: its VEX or EVEX prefix, if it has one, says so (the same manual, volume 2, sections 2.3
+    /// and 2.7).
+    fn width_at(address: usize) -> Width {
+        // SAFETY: the thread has executed the instruction here, which is longer than its prefix.
         let byte = |at: usize| unsafe { std::ptr::with_exposed_provenance::<u8>(address + at).read() };
-        match byte(0) {
-            // vzeroall, which works on all of them.
-            0xc5 if byte(1) == 0xfc && byte(2) == 0x77 => 0,
-            0xc5 => byte(1) >> 2 & 1,
-            0xc4 => byte(2) >> 2 & 1,
-            0x62 => byte(3) >> 5 & 3,
-            _ => 0,
+        let (vex_long, evex_long) = match byte(0) {
+            // vzeroall works on all of them, whatever else the code does.
+            0xc5 if byte(1) == 0xfc && byte(2) == 0x77 => (0, 0),
+            0xc5 => (byte(1) >> 2 & 1, 0),
+            0xc4 => (byte(2) >> 2 & 1, 0),
+            0x62 => (0, byte(3) >> 5 & 3),
+            _ => (0, 0),
+        };
+        match (vex_long, evex_long) {
+            (0, 0) => Width::Narrow,
+            (_, 2 | 3) => Width::Bits512,
+            _ => Width::Bits256,
         }
     }
 }

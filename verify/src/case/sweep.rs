@@ -41,7 +41,7 @@ const FEW_COLS: &[usize] = &[1, 2, 7, 8, 9, 16, 17, 33, 64, 65, 129, 256, 257, 3
 /// Rows for data of every kind.
 const SOME_ROWS: &[usize] = &[1, 2, 3, 5, 8, 33];
 
-/// Bytes by which rows lie further apart than they must; `Far` is about offsets of the last row.
+/// How far apart rows lie where memory is plain.
 const STRIDES: &[Stride] = &[
     Stride::Gap(0),
     Stride::Gap(1),
@@ -51,9 +51,10 @@ const STRIDES: &[Stride] = &[
     Stride::Gap(64),
     Stride::Gap(192),
     Stride::Pages,
-    Stride::Far(31),
-    Stride::Far(32),
 ];
+
+/// How far apart they lie where it is sparse.
+const FAR_STRIDES: &[Stride] = &[Stride::Far(31), Stride::Far(32)];
 
 /// Byte offsets that meet every row and column count.
 const SOME_BYTE_OFFSETS: &[u8] = &[0, 1, 2, 3, 4, 8, 15, 16, 17, 24, 31];
@@ -86,7 +87,7 @@ enum Stride {
 enum Factor {
     Rows(&'static [usize]),
     Cols(&'static [usize]),
-    Stride,
+    Stride(&'static [Stride]),
     /// With what scales a gemv or dequantize works; none comes first.
     Scaling,
     Digits,
@@ -107,7 +108,7 @@ impl Factor {
         match self {
             Self::Rows(rows) => rows.len(),
             Self::Cols(cols) => cols.len(),
-            Self::Stride => STRIDES.len(),
+            Self::Stride(strides) => strides.len(),
             Self::Scaling => scalings(operation).len(),
             Self::Digits => DIGITS.count(),
             Self::Offset(_, offsets) => offsets.len(),
@@ -124,7 +125,7 @@ impl Factor {
         match self {
             Self::Rows(rows) => case.rows = rows[level],
             Self::Cols(cols) => case.cols = cols[level],
-            Self::Stride => case.stride = stride(STRIDES[level], case),
+            Self::Stride(strides) => case.stride = stride(strides[level], case),
             Self::Scaling => {
                 let scales = scalings(case.operation)[level];
                 (case.scaled, case.scales) = (scales.is_some(), scales.unwrap_or(Scales::Independent));
@@ -272,7 +273,7 @@ fn layout(operation: Operation, byte_offsets: &'static [u8]) -> Vec<Factor> {
         1 => Factor::Offset(buffer, byte_offsets),
         _ => Factor::Offset(buffer, FLOAT_OFFSETS),
     };
-    let stride = operation.is_matrix().then_some(Factor::Stride);
+    let stride = operation.is_matrix().then_some(Factor::Stride(STRIDES));
     let spare = whole.resizable_buffers().map(Factor::Spare);
     stride.into_iter().chain(whole.buffers().map(offset)).chain(spare).collect()
 }
@@ -293,6 +294,10 @@ fn parts(operation: Operation) -> Vec<Part> {
         ),
         part(base(Regime::Integer), shape(&[2, 4, 16], &[1, 64, 300]), layout(operation, BYTE_OFFSETS)),
     ];
+    if operation.is_matrix() {
+        let far = shape(&[1, 2, 3, 5, 9, 65], &[1, 63, 256, 300, 1025]);
+        parts.push(part(base(Regime::Integer), far, with_how(&[Factor::Stride(FAR_STRIDES)])));
+    }
     if operation.has_digits() {
         // The code that kernels raise the most: with it narrow sums overflow soonest.
         let base = Case { codes: Codes::Uniform(3), ..base(Regime::Extreme) };
