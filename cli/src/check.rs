@@ -44,6 +44,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
 
+    /// Try what can be tried whole, too: all 2^32 scales of dequantize, and every one-hot x of gemv up to 1100 columns. Takes minutes,
+    /// whatever the time or number given
+    #[arg(long)]
+    exhaustive: bool,
+
     /// Time nothing
     #[arg(long)]
     no_speed: bool,
@@ -93,7 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
 
     let mut harness = Harness::new(weights);
     let bar = progress_bar();
-    let plan = Plan { seeds: args.seeds, ..Plan::new(seed, budget) };
+    let plan = Plan { seeds: args.seeds, exhaustive: args.exhaustive, ..Plan::new(seed, budget) };
     let mut report = check::check(&mut harness, &kernels, &plan, &mut |progress| {
         show(&bar, progress);
         ControlFlow::Continue(())

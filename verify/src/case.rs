@@ -121,10 +121,13 @@ pub enum Codes {
     Ramp,
     /// 0, 3, 0, 3 and so on along each row.
     Stripes,
+    /// Each packed byte, and each byte of `lut`, is its block's number plus 37 times its place in the block, modulo 256: in 256 blocks
+    /// every byte stands at every place.
+    Bytes,
 }
 
 impl Codes {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Random,
         Self::Uniform(0),
         Self::Uniform(1),
@@ -132,6 +135,7 @@ impl Codes {
         Self::Uniform(3),
         Self::Ramp,
         Self::Stripes,
+        Self::Bytes,
     ];
 
     const fn name(self) -> &'static str {
@@ -143,18 +147,25 @@ impl Codes {
             Self::Uniform(_) => "all3",
             Self::Ramp => "ramp",
             Self::Stripes => "stripes",
+            Self::Bytes => "bytes",
         }
     }
 
-    /// The packed byte of four elements of a patterned source; `None` where codes are random.
-    const fn byte(self) -> Option<u8> {
+    /// The packed byte at `place` of a row; `None` where codes are random.
+    const fn byte(self, place: usize) -> Option<u8> {
         match self {
             Self::Random => None,
             Self::Uniform(code) => Some((code & 3) * 0b0101_0101),
             Self::Ramp => Some(0b1110_0100),
             Self::Stripes => Some(0b1100_1100),
+            Self::Bytes => Some(every_byte(place / BLOCK_BYTES, place % BLOCK_BYTES)),
         }
     }
+}
+
+/// The byte at a place of a block of `bytes`.
+const fn every_byte(block: usize, place: usize) -> u8 {
+    (block + 37 * place) as u8
 }
 
 /// How scales relate to each other.

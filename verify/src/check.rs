@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::case::{Case, Coverage, MaterializeError, Regime, Sweep};
+use crate::exhaustive::{self, ALL_SCALES};
 use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
@@ -21,6 +22,12 @@ use crate::weights::{Tensor, TensorRows, Weights};
 const BAND_ELEMENTS: usize = 1 << 21;
 
 pub use vacuous::Vacuous;
+
+/// Rows of the matrices whose wiring is tried: more than one of every tile that our kernels have.
+const WIRED_ROWS: usize = 33;
+
+/// Scales between two words of progress.
+const SCALES_AT_A_TIME: u64 = 1 << 26;
 
 /// How long a run goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +47,9 @@ pub struct Plan {
     pub budget: Budget,
     /// Seeds from `seed` on whose drawn cases are run, each as many as the budget says; the sweep is run once.
     pub seeds: u64,
+    /// Whether what can be tried whole is: every scale of `dequantize`, every column of every row of `gemv`. That takes minutes,
+    /// whatever the budget.
+    pub exhaustive: bool,
     /// Whether each finding is given by the smallest case that still shows it; otherwise by the case that it was met on.
     pub minimize: bool,
 }
@@ -47,7 +57,7 @@ pub struct Plan {
 impl Plan {
     /// A plan whose findings are minimised.
     pub const fn new(seed: u64, budget: Budget) -> Self {
-        Self { seed, budget, seeds: 1, minimize: true }
+        Self { seed, budget, seeds: 1, exhaustive: false, minimize: true }
     }
 }
 
@@ -66,6 +76,8 @@ pub struct KernelReport<'a> {
     pub unsupported: u64,
     /// How often each rung was applied.
     pub rungs: RungCounts,
+    /// Whether all that can be tried whole was, and is right.
+    pub exhausted: bool,
     /// What the kernel was seen to execute on a small call; nothing of kernels that failed or share their work.
     pub trace: Trace,
     /// Whether rows were met whose order of summation no model explains, so that rung 3 did not apply to them.
@@ -197,6 +209,7 @@ fn blank(kernel: &dyn Kernel) -> KernelReport<'_> {
         wrong_sizes: 0,
         unsupported: 0,
         rungs: RungCounts::default(),
+        exhausted: false,
         trace: Trace::default(),
         unexplained: false,
         worst: None,
@@ -278,7 +291,42 @@ impl Run<'_, '_> {
             met += u64::from(!place.is_drawn);
         }
         self.report.sweeps = operations.iter().map(|&operation| sweep_report(operation, met)).collect();
-        ended.and_then(|()| self.tell(1.0))
+        ended?;
+        if plan.exhaustive {
+            self.exhaustive()?;
+        }
+        self.tell(1.0)
+    }
+
+    /// Tries what can be tried whole.
+    fn exhaustive(&mut self) -> Result<(), Ended> {
+        for place in 0..self.report.kernels.len() {
+            let KernelReport { kernel, ref missing, .. } = self.report.kernels[place];
+            if !missing.is_empty() || kernel.shares_work() {
+                continue;
+            }
+            let wrong = match kernel.operation() {
+                Operation::Dequantize => self.every_scale(kernel)?,
+                Operation::Gemv => exhaustive::wrong_wiring(kernel, exhaustive::WIRED_COLS, WIRED_ROWS),
+                _ => continue,
+            };
+            match wrong {
+                Some(case) => self.case(&case, 1.0)?,
+                None => self.report.kernels[place].exhausted = true,
+            }
+            self.tell(1.0)?;
+        }
+        Ok(())
+    }
+
+    fn every_scale(&mut self, kernel: &dyn Kernel) -> Result<Option<Case>, Ended> {
+        for start in (0..ALL_SCALES).step_by(SCALES_AT_A_TIME as usize) {
+            if let Some(case) = exhaustive::wrong_scale(kernel, start..start + SCALES_AT_A_TIME) {
+                return Ok(Some(case));
+            }
+            self.tell(start as f64 / ALL_SCALES as f64)?;
+        }
+        Ok(None)
     }
 
     fn tell(&mut self, fraction: f64) -> Result<(), Ended> {

@@ -6,6 +6,7 @@
 
 pub mod case;
 pub mod check;
+pub mod exhaustive;
 pub mod finding;
 pub mod fuzz;
 pub mod inputs;

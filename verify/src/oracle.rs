@@ -144,12 +144,12 @@ pub(crate) fn terms(inputs: &Inputs, row: usize) -> Vec<f32> {
 }
 
 /// The 2-bit code of element `at` of a packed row.
-fn code(packed: &[u8], at: usize) -> u8 {
+pub(crate) fn code(packed: &[u8], at: usize) -> u8 {
     packed[at / CODES_PER_BYTE] >> (2 * (at % CODES_PER_BYTE)) & 3
 }
 
 /// The weight of a code's low two bits.
-fn weight(code: u8) -> i8 {
+pub(crate) fn weight(code: u8) -> i8 {
     [-2, -1, 1, 2][usize::from(code & 3)]
 }
 

@@ -49,6 +49,7 @@ struct KernelJson<'a> {
     /// The widest registers seen in use.
     runs: Option<&'static str>,
     unexplained_order: bool,
+    tried_whole: bool,
     /// Applications of each rung.
     rungs: BTreeMap<&'static str, u64>,
     /// On data of the flat bound.
@@ -122,6 +123,7 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> Kerne
         failed_cases: report.failed,
         runs: report.trace.width().map(Width::name),
         unexplained_order: report.unexplained,
+        tried_whole: report.exhausted,
         rungs: report.rungs.applied().map(|rung| (rung.name(), report.rungs.of(rung))).collect(),
         worst_error: worst.map(|(worst, case)| WorstJson {
             absolute: worst.absolute,

@@ -128,6 +128,15 @@ fn describe(
     weights: Option<&Weights>,
 ) -> std::fmt::Result {
     worst_cases(text, report)?;
+    let exhausted: Vec<String> =
+        report.kernels.iter().filter(|kernel| kernel.exhausted).map(KernelReport::label).collect();
+    if !exhausted.is_empty() {
+        writeln!(
+            text,
+            "tried whole (2^32 scales, or every one-hot x up to 1100 columns): {}",
+            exhausted.join(", ")
+        )?;
+    }
     for kernel in report.kernels.iter().filter(|kernel| kernel.unexplained) {
         writeln!(
             text,

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{Case, Codes, Regime, Scales};
+use super::{Case, Codes, Regime, Scales, every_byte};
 use crate::inputs::{Inputs, PackedBytes};
 use crate::memory;
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
@@ -159,9 +159,14 @@ impl Case {
             false => PackedBytes::whole(bytes),
             true => PackedBytes::sparse(bytes, shape, len),
         };
-        if let Some(byte) = self.codes.byte() {
-            self.own_bytes(&mut packed, |own| own.fill(byte));
+        if self.codes == Codes::Random {
+            return Ok(packed);
         }
+        self.own_bytes(&mut packed, |own| {
+            for (place, slot) in own.iter_mut().enumerate() {
+                *slot = self.codes.byte(place).unwrap_or(*slot);
+            }
+        });
         Ok(packed)
     }
 
@@ -191,6 +196,7 @@ impl Case {
             }
             Codes::Uniform(code) => vec![code & 3; len],
             Codes::Ramp => (0..len).map(|at| (at & 3) as u8).collect(),
+            Codes::Bytes => (0..len).map(|at| every_byte(at / BLOCK_ELEMENTS, at % BLOCK_ELEMENTS)).collect(),
             Codes::Stripes => (0..len).map(|at| 3 * (at & 1) as u8).collect(),
         }
     }

@@ -294,6 +294,11 @@ fn parts(operation: Operation) -> Vec<Part> {
         ),
         part(base(Regime::Integer), shape(&[2, 4, 16], &[1, 64, 300]), layout(operation, BYTE_OFFSETS)),
     ];
+    if !operation.is_matrix() {
+        // Every byte at every place.
+        let base = Case { codes: Codes::Bytes, ..base(Regime::Ten) };
+        parts.push(part(base, shape(&[1], &[1 << 16]), [how(operation), vec![Factor::Regime]].concat()));
+    }
     if operation.is_matrix() {
         let far = shape(&[1, 2, 3, 5, 9, 65], &[1, 63, 256, 300, 1025]);
         parts.push(part(base(Regime::Integer), far, with_how(&[Factor::Stride(FAR_STRIDES)])));

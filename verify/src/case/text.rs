@@ -226,7 +226,7 @@ impl Parser {
     }
 }
 
-const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp, stripes";
+const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp, stripes, bytes";
 const SCALES: &str = "scales is one of independent, equal, alternating";
 const REGIMES: &str =
     "regime is one of unit, ten, integer, onehot, wide, subnormal, special, sparse, huge, raw, extreme";
