@@ -1,26 +1,14 @@
-//! Refusals, modes, panics, and calls that never return.
+//! Refusals, panics, and calls that never return.
 
 use qk256_verify::Operation::{Dequantize, Gemv, Lut, Unpack};
 use qk256_verify::operation::Buffer;
-use qk256_verify::{Arguments, Outcome, mxcsr};
+use qk256_verify::{Arguments, Outcome};
 
-use crate::model::vector::{dequantize, dequantize_by, lut, unpack};
+use crate::model::vector::{dequantize_by, lut, unpack};
 use crate::model::{Product, SIMD, stray, weight};
 use crate::{Class, Mutant};
 
 const CLASS: Class = Class::Contract;
-
-/// Flush-to-zero, denormals-are-zero and rounding upwards, as bits of MXCSR.
-const FTZ: u32 = 0x8000;
-const DAZ: u32 = 0x40;
-const UPWARDS: u32 = 0x4000;
-
-/// A gemv that leaves these mode bits set.
-fn leaving_mode(arguments: Arguments<'_>, bits: u32) -> Outcome {
-    let outcome = SIMD.product(arguments);
-    mxcsr::restore(mxcsr::mode() | bits);
-    outcome
-}
 
 /// A gemv that refuses what is legal where `refuses`.
 fn refusing(arguments: Arguments<'_>, refuses: impl Fn(&Product<'_>) -> bool) -> Outcome {
@@ -62,30 +50,6 @@ fn term_if_any(product: &Product<'_>, row: usize, column: usize) -> f32 {
 }
 
 pub(crate) const WRONG: &[Mutant] = &[
-    Mutant::new(
-        CLASS,
-        Gemv,
-        "flush-to-zero-left-on",
-        "a library built with -ffast-math turns it on for the whole thread (llvm-project issue 57589)",
-        |arguments| leaving_mode(arguments, FTZ),
-    ),
-    Mutant::new(
-        CLASS,
-        Gemv,
-        "denormals-are-zero-left-on",
-        "the same for what is read rather than written",
-        |arguments| leaving_mode(arguments, DAZ),
-    ),
-    Mutant::new(
-        CLASS,
-        Gemv,
-        "rounding-left-upwards",
-        "a conversion wanted another mode, and an early return forgot to put it back",
-        |arguments| leaving_mode(arguments, UPWARDS),
-    ),
-    Mutant::new(CLASS, Gemv, "three-rows-panic", "a tile of four asks its rows to be there", |arguments| {
-        SIMD.product_after(arguments, |product| assert_ne!(product.rows, 3, "three rows"))
-    }),
     Mutant::new(
         CLASS,
         Gemv,
@@ -345,17 +309,6 @@ pub(crate) const WRONG: &[Mutant] = &[
                 return Outcome::Refused;
             }
             dequantize_by(arguments, |vector, at| vector.scale(at))
-        },
-    ),
-    Mutant::new(
-        CLASS,
-        Dequantize,
-        "mode-left-by-a-flushed-product",
-        "flush-to-zero is wanted for one product and left on",
-        |arguments| {
-            let outcome = dequantize(arguments, |vector, at| vector.weight(at) * vector.scale(at));
-            mxcsr::restore(mxcsr::mode() | FTZ | DAZ);
-            outcome
         },
     ),
     Mutant::new(

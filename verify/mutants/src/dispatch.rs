@@ -141,6 +141,32 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         CLASS,
         Gemv,
+        "nan-lost-from-64-columns-on",
+        "short rows are clamped by a comparison and long ones by maxps, which drops NaN (burn issue 5716)",
+        |arguments| {
+            let x = |product: &Product<'_>, _, column: usize| match product.x[column] {
+                x if product.cols >= 64 => x.max(f32::NEG_INFINITY),
+                x => x,
+            };
+            Simd { x, ..SIMD }.product(arguments)
+        },
+    ),
+    Mutant::new(
+        CLASS,
+        Gemv,
+        "wide-loads-where-the-stride-is-no-multiple-of-four",
+        "rows of 128 columns and more go through loads that must be aligned, and a stride may not be (llama.cpp pull 25671)",
+        |arguments| {
+            let code = |product: &Product<'_>, row: usize, column| {
+                let start = row * product.row_stride;
+                product.code_from(if product.cols >= 128 { start / 4 * 4 } else { start }, column)
+            };
+            Simd { code, ..SIMD }.product(arguments)
+        },
+    ),
+    Mutant::new(
+        CLASS,
+        Gemv,
         "square-matrices-transposed",
         "a layout is recognised by its sizes: as many rows as columns look like the other one",
         |arguments| {

@@ -7,6 +7,7 @@
 mod contract;
 mod dispatch;
 mod fixed;
+mod machine;
 mod memory;
 mod model;
 mod precision;
@@ -128,6 +129,7 @@ pub fn wrong() -> Vec<Mutant> {
         state::WRONG,
         threads::WRONG,
         contract::WRONG,
+        machine::WRONG,
         fixed::WRONG,
     ]
     .concat()

@@ -182,6 +182,23 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         CLASS,
         GemvFixed,
+        "digit-of-128-negated-to-itself",
+        "vpsignb gives a digit the sign of its weight, and -128 has no opposite in a byte (ggml issue 1393)",
+        |arguments| {
+            let sum = |terms: &[(i64, i64)], _| {
+                let term = |&(weight, integer): &(i64, i64)| {
+                    let low = integer as i8;
+                    let signed = if weight < 0 { low.wrapping_neg() } else { low };
+                    weight * (integer - i64::from(low)) + weight.abs() * i64::from(signed)
+                };
+                terms.iter().map(term).sum()
+            };
+            Way { sum, ..RIGHT_WAY }.product(arguments)
+        },
+    ),
+    Mutant::new(
+        CLASS,
+        GemvFixed,
         "offset-not-taken-back-in-the-tail",
         "weights are raised by two to be unsigned; the sum of x that takes it back was made of whole vectors only",
         |arguments| {

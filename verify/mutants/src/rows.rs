@@ -116,7 +116,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "offset-of-a-row-in-32-bits",
-        "an offset in 32 bits wraps in a matrix of 4 GiB (ggml issue 599 and others like it)",
+        "an offset in 32 bits wraps in a matrix of 4 GiB (llama.cpp issue 599 and others like it)",
         |arguments| {
             let code = |product: &Product<'_>, row: usize, column| {
                 product.code_from((row * product.row_stride) as u32 as usize, column)

@@ -140,6 +140,13 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         CLASS,
         Gemv,
+        "columns-past-whole-steps-of-128-ignored",
+        "the number of steps is a division, as in bitnet.cpp's i2_s dot product, and the rest of it is nobody's",
+        |arguments| first_columns(arguments, |product, _| product.cols / 128 * 128),
+    ),
+    Mutant::new(
+        CLASS,
+        Gemv,
         "columns-counted-in-16-bits",
         "a parameter of 16 bits wraps at 65536 columns",
         |arguments| first_columns(arguments, |product, _| usize::from(product.cols as u16)),

@@ -8,7 +8,7 @@ use std::thread::{ThreadId, current, yield_now};
 use qk256_verify::Operation::{Dequantize, Gemv, Lut, Unpack};
 
 use crate::model::vector::{dequantize_by, lut, of_unpack};
-use crate::model::{Product, SIMD, Simd, gemv};
+use crate::model::{Product, SIMD, Simd, gemv, stray};
 use crate::{Class, Mutant};
 use qk256_verify::{Arguments, Outcome};
 
@@ -202,6 +202,38 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         CLASS,
         Gemv,
+        "large-stack-for-x",
+        "x is copied to the stack, where the main thread has room and others have not (OpenBLAS issue 567: MAX_STACK_ALLOC)",
+        |arguments| {
+            SIMD.product_after(arguments, |product| {
+                if product.cols >= 1024 {
+                    copied_to_the_stack(product.x);
+                }
+            })
+        },
+    ),
+    Mutant::new(
+        CLASS,
+        Gemv,
+        "returns-before-its-worker-is-done",
+        "a worker is started for the last row, and nobody waits for it",
+        |arguments| {
+            let Some(mut product) = Product::of(arguments) else { return Outcome::Refused };
+            if product.rows < 8 {
+                SIMD.write(&mut product);
+                return Outcome::Done;
+            }
+            product.rows -= 1;
+            SIMD.write(&mut product);
+            let last = product.in_order(product.rows);
+            let y = product.y.as_mut_ptr().wrapping_add(product.rows).expose_provenance();
+            std::thread::spawn(move || stray::write(std::ptr::with_exposed_provenance_mut(y), last));
+            Outcome::Done
+        },
+    ),
+    Mutant::new(
+        CLASS,
+        Gemv,
         "rows-that-no-worker-gets",
         "rows are split among three workers, and the rest of the division is nobody's",
         |arguments| {
@@ -229,6 +261,15 @@ pub(crate) const WRONG: &[Mutant] = &[
         },
     ),
 ];
+
+/// Three megabytes of stack: less than a main thread has, more than another thread has by default.
+#[inline(never)]
+fn copied_to_the_stack(x: &[f32]) {
+    let mut room = [0.0_f32; 3 << 18];
+    let copied = x.len().min(room.len());
+    room[..copied].copy_from_slice(&x[..copied]);
+    std::hint::black_box(&mut room);
+}
 
 /// A gemv that is off by one from call number `from` of a thread on, unless that is the first thread.
 fn other_thread_off_from(arguments: Arguments<'_>, from: u32) -> Outcome {
