@@ -1,0 +1,148 @@
+//! What the lists of mutants are held to, and the harness by them: every rung has a kernel that trips it, so that an oracle
+//! that cannot fail shows here.
+
+use std::collections::HashSet;
+
+use qk256_mutants::{Class, Mutant, right, wrong};
+use qk256_verify::{Finding, Harness, KernelFn, Operation, Rung, case};
+
+/// Seeded cases in which a mutant must be caught.
+const CASES: u64 = 1500;
+
+/// Seeded cases in which a right kernel must be left alone.
+const RIGHT_CASES: u64 = 400;
+
+/// The rung that must catch a mutant, whatever other rungs do.
+const TRIPPED: &[(Rung, &str)] = &[
+    (Rung::BitExact, "code-three-read-as-two"),
+    (Rung::BitExact, "scale-of-the-previous-block"),
+    (Rung::BitExact, "codes-clamped-instead-of-masked"),
+    (Rung::BitExact, "a-digit-short"),
+    (Rung::BitExact, "ties-away-from-zero"),
+    (Rung::BitExact, "cut-instead-of-rounded"),
+    (Rung::BitExact, "exponent-one-too-large"),
+    (Rung::BitExact, "16-bit-sums-that-saturate"),
+    (Rung::BitExact, "16-bit-sums-that-wrap"),
+    (Rung::BitExact, "rounded-in-two-parts"),
+    (Rung::BitExact, "negative-zero"),
+    (Rung::BitExact, "last-of-129-dropped"),
+    (Rung::ExactRegime, "last-dropped-when-7-of-8"),
+    (Rung::Order, "backwards-where-there-are-gaps"),
+    (Rung::Flat, "products-cut-to-11-bits"),
+    (Rung::Flat, "three-digits-for-four"),
+    (Rung::Bound, "a-result-of-11-bits"),
+    (Rung::Bound, "three-digits-for-four"),
+    (Rung::Bound, "one-digit-always"),
+    (Rung::Special, "nan-becomes-zero"),
+    (Rung::Memory, "reads-a-byte-before-packed"),
+    (Rung::Memory, "reads-16-bytes-past-the-last-block"),
+    (Rung::Memory, "writes-spare-rows"),
+    (Rung::Inputs, "x-left-negated"),
+    (Rung::Mxcsr, "flush-to-zero-left-on"),
+    (Rung::Panic, "three-rows-panic"),
+    (Rung::Sizes, "wrong-sizes-done-nothing"),
+    (Rung::Sizes, "one-column-refused"),
+    (Rung::Sizes, "nan-taken-for-zero"),
+    (Rung::Sizes, "infinities-clamped"),
+    (Rung::Sizes, "subnormal-x-refused"),
+    (Rung::Placement, "accumulates-into-y"),
+    (Rung::Placement, "another-order-for-aligned-x"),
+    (Rung::Repeat, "every-seventh-call-off"),
+    (Rung::Threads, "wrong-on-every-thread-but-the-first"),
+    (Rung::Padding, "code-behind-the-last-matters"),
+    (Rung::Padding, "exponent-for-spare-x-as-well"),
+    (Rung::Complement, "a-bias"),
+    (Rung::Complement, "a-sum-that-is-cut"),
+    (Rung::PowerOfTwo, "a-floor"),
+    (Rung::RowOrder, "backwards-in-odd-rows"),
+    (Rung::RowOrder, "sums-from-those-of-the-row-before"),
+];
+
+fn mutant(name: &str) -> Mutant {
+    wrong().into_iter().find(|mutant| mutant.name == name).unwrap_or_else(|| panic!("no mutant `{name}`"))
+}
+
+/// The first finding for which `wanted`, in so many cases.
+fn first_finding(
+    harness: &mut Harness,
+    kernel: &KernelFn,
+    cases: u64,
+    wanted: impl Fn(&Finding) -> bool,
+) -> Option<Finding> {
+    (0..cases).find_map(|index| {
+        let case = case::from_seed(kernel.operation, 7, index);
+        harness.findings(kernel, &case).expect("seeded cases have data").into_iter().find(&wanted)
+    })
+}
+
+/// The first finding of `rung`.
+fn first_of(harness: &mut Harness, kernel: &KernelFn, rung: Rung) -> Option<Finding> {
+    first_finding(harness, kernel, CASES, |finding| finding.rung == rung)
+}
+
+#[test]
+fn every_rung_catches_the_kernel_that_violates_it() {
+    let mut harness = Harness::new(None);
+    let survivors: Vec<String> = TRIPPED
+        .iter()
+        .filter(|(rung, name)| first_of(&mut harness, &mutant(name).kernel, *rung).is_none())
+        .map(|(rung, name)| format!("{rung} does not see {name}"))
+        .collect();
+    assert!(survivors.is_empty(), "{survivors:#?}");
+}
+
+#[test]
+fn every_rung_has_a_mutant() {
+    let lonely: Vec<Rung> =
+        Rung::ALL.into_iter().filter(|rung| TRIPPED.iter().all(|(tripped, _)| tripped != rung)).collect();
+    assert!(lonely.is_empty(), "no mutant for {lonely:?}");
+}
+
+#[test]
+fn right_kernels_that_are_different_are_left_alone() {
+    let mut harness = Harness::new(None);
+    let first = |mutant: &Mutant| first_finding(&mut harness, &mutant.kernel, RIGHT_CASES, |_| true);
+    let accused: Vec<Finding> = right().iter().filter_map(first).collect();
+    assert!(accused.is_empty(), "{accused:#?}");
+}
+
+#[test]
+fn a_minimised_finding_is_at_its_smallest_shape_and_replays() {
+    let mut harness = Harness::new(None);
+    let dropper = mutant("last-dropped-when-7-of-8").kernel;
+    let found = first_of(&mut harness, &dropper, Rung::ExactRegime).expect("the mutant is caught");
+    let smallest = harness.minimize(&dropper, &found);
+    assert_eq!((smallest.case.rows, smallest.case.cols), (1, 7), "{smallest}");
+    let line = smallest.replay.split_once(" gemv ").expect("a replay line has the case").1;
+    let again = format!("gemv {line}").parse().expect("a replay line parses");
+    let found = harness.findings(&dropper, &again).expect("the case has data");
+    assert!(found.iter().any(|finding| finding.rung == Rung::ExactRegime), "{found:?}");
+}
+
+#[test]
+fn names_are_words_joined_by_hyphens_and_no_two_are_the_same() {
+    let mut seen = HashSet::new();
+    for Mutant { name, kernel, history, .. } in wrong().into_iter().chain(right()) {
+        let is_word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        };
+        assert!(name.split('-').all(is_word), "{name}");
+        assert!(seen.insert(name), "{name} is there twice");
+        assert_eq!(kernel.name, name);
+        assert!(!history.is_empty() && !history.ends_with('.'), "{name}: {history}");
+    }
+}
+
+#[test]
+fn no_class_and_no_operation_is_short_of_mutants() {
+    let (wrong, right) = (wrong(), right());
+    assert!(wrong.len() >= 90 && right.len() >= 14, "{} wrong, {} right", wrong.len(), right.len());
+    for class in Class::ALL {
+        let count = wrong.iter().filter(|mutant| mutant.class == class).count();
+        assert!(count >= 5, "{count} of class {}", class.name());
+    }
+    for operation in Operation::ALL {
+        let count = wrong.iter().filter(|mutant| mutant.kernel.operation == operation).count();
+        assert!(count >= 5, "{count} of {operation}");
+    }
+}
