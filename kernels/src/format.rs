@@ -17,6 +17,21 @@ pub const WEIGHTS: [f32; 4] = [-2.0, -1.0, 1.0, 2.0];
 /// The same as integers.
 pub(crate) const INTEGER_WEIGHTS: [i8; 4] = [-2, -1, 1, 2];
 
+/// The weight of the low two bits of `codes`, from a table that fits into a register: no address depends on the code.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) const fn weight(codes: u32) -> f32 {
+    /// The upper halves of all weights, of which the lower ones are zeros.
+    const HALVES: u64 = {
+        let [a, b, c, d] = WEIGHTS;
+        (a.to_bits() as u64 >> 16)
+            | (b.to_bits() as u64)
+            | ((c.to_bits() as u64) << 16)
+            | ((d.to_bits() as u64) << 32)
+    };
+    f32::from_bits((HALVES.wrapping_shr(codes << 4) as u32) << 16)
+}
+
 /// The blocks that `len` elements occupy: `ceil(len / 256)`.
 pub const fn blocks(len: usize) -> usize {
     len.div_ceil(BLOCK_LEN)
@@ -77,6 +92,14 @@ mod tests {
             assert_eq!(packed_bytes(len), 64 * expected, "len = {len}");
         }
         assert_eq!(packed_bytes(usize::MAX), usize::MAX / 4 + 1);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_computed_weight_is_that_of_the_table() {
+        for codes in 0..=u32::from(u8::MAX) {
+            assert_eq!(weight(codes), WEIGHTS[codes as usize % 4], "{codes}");
+        }
     }
 
     #[test]
