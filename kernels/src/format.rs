@@ -107,7 +107,7 @@ mod tests {
         let bytes = [7; 200];
         let packed = Packed::new(&bytes, 257).unwrap();
         assert_eq!((packed.len(), packed.bytes().len(), packed.blocks().len()), (257, 128, 2));
-        assert!(Packed::new(&bytes, 0).unwrap().is_empty());
+        assert!(!packed.is_empty() && Packed::new(&bytes, 0).unwrap().is_empty());
         let refusal = SizeError::TooShort { buffer: Buffer::Packed, needed: 256, actual: 200 };
         assert_eq!(Packed::new(&bytes, 769).unwrap_err(), refusal);
     }
