@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::select::Selection;
 use crate::{Verdict, output};
 
-/// List the kernels, what they need, and whether this CPU has it.
+/// List the kernels, what they need, whether this CPU has it, and which the library chooses on it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -27,6 +27,8 @@ struct Row<'a> {
     kernel: &'a str,
     required_features: &'a [&'a str],
     missing_features: Vec<&'a str>,
+    /// Whether a program that leaves the choice to the library gets it here.
+    chosen: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
@@ -46,6 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         table.add_row([row.operation, row.kernel, &needs, &state]);
     }
     writeln!(stdout(), "{table}")?;
+    writeln!(stdout(), "chosen on this CPU: {}", registry::chosen())?;
     Ok(Verdict::Pass)
 }
 
@@ -61,5 +64,6 @@ fn row(kernel: &dyn Kernel) -> Row<'_> {
         kernel: kernel.name(),
         required_features,
         missing_features: missing_features(required_features),
+        chosen: registry::is_chosen(kernel),
     }
 }

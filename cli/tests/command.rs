@@ -75,8 +75,31 @@ fn every_tensor_of_the_real_weights_is_checked() {
 #[test]
 fn avx_vnni_is_listed_where_it_has_code_of_its_own() {
     let (list, _) = run(&["list", "--kernel", "avx_vnni"], 0);
-    assert!(list.contains("avx2 fma avxvnni") && list.lines().count() == 3, "{list}");
+    assert!(list.contains("avx2 fma avxvnni") && list.lines().count() == 4, "{list}");
     assert!(list.contains("gemv_fixed"), "{list}");
+}
+
+#[test]
+fn each_operation_has_one_kernel_that_the_library_chooses_and_it_can_run_here() {
+    let (list, _) = run(&["list", "--json"], 0);
+    let rows: Value = serde_json::from_str(&list).expect("the list is JSON");
+    let rows = rows.as_array().expect("the list is a list");
+    let chosen = rows.iter().filter(|row| row["chosen"] == true).collect::<Vec<_>>();
+    let operations = chosen.iter().map(|row| &row["operation"]).collect::<Vec<_>>();
+    assert_eq!(operations, ["unpack", "lut", "dequantize", "gemv", "gemv_fixed"]);
+    for row in chosen {
+        assert_eq!(row["missing_features"], Value::Array(Vec::new()), "{row}");
+    }
+}
+
+#[test]
+fn no_speed_is_a_check_without_times() {
+    let folder = scratch();
+    let report = folder.path().join("r.json");
+    run(&["check", "--op", "unpack", "--cases", "20", "--no-speed", "--json", text(&report)], 0);
+    let report = json(&report);
+    assert_eq!(report["verdict"], "pass");
+    assert!(report["kernels"].as_array().expect("a list").iter().all(|kernel| kernel["timing"].is_null()));
 }
 
 #[test]

@@ -242,6 +242,11 @@ mod tests {
         assert_eq!(refusal(3, 256, 3), None);
         assert_eq!(refusal(3, 257, 7), None);
         assert_eq!(refusal(3, 257, 5), short(Buffer::Scales, 6, 5));
+        let scales = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+        let matrix = Matrix::new(&bytes, 3, 257, 128).unwrap().with_scales(&scales).unwrap();
+        for (r, block) in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)] {
+            assert_eq!(matrix.scale(r, block), (2 * r + block) as f32, "row {r}, block {block}");
+        }
     }
 
     #[test]

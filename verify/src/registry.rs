@@ -62,6 +62,17 @@ pub fn has_own_code(level: Level, operation: Operation) -> bool {
     level != Level::AvxVnni || operation == Operation::GemvFixed
 }
 
+/// The level that a program gets on this CPU if it leaves the choice to the library.
+pub fn chosen() -> Level {
+    Kernels::detect().level()
+}
+
+/// Whether `kernel` is what a call of its operation comes to on this CPU if the choice is left to the library.
+pub fn is_chosen(kernel: &dyn Kernel) -> bool {
+    let level = if has_own_code(chosen(), kernel.operation()) { chosen() } else { Level::Avx2 };
+    kernel.name() == level.name()
+}
+
 /// The name of the normative kernels.
 pub const SCALAR: &str = "scalar";
 

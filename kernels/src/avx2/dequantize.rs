@@ -4,11 +4,11 @@ use std::arch::x86_64::*;
 
 use super::lanes::{LANES, store, store4, take};
 use super::lut::{look_up, scaled_table, spread16};
-use crate::format::{BLOCK_BYTES, BLOCK_LEN, Packed, WEIGHTS, blocks};
+use crate::format::{BLOCK_BYTES, BLOCK_LEN, Packed, blocks, weight};
 use crate::size::{Buffer, SizeError, at_least};
 
-/// Below so many elements, those of one byte, [`few`] is faster than the way through the registers.
-const FEW: usize = 5;
+/// Below so many elements [`few`] is faster than the way through the registers.
+const FEW: usize = 4;
 
 /// Writes weight times scale of each element.
 ///
@@ -89,7 +89,7 @@ fn few(block: &[u8], scales: &[f32], out: &mut [f32]) {
     let ([byte, ..], [scale, ..]) = (block, scales) else { return };
     let mut byte = *byte;
     for out in out {
-        *out = WEIGHTS[usize::from(byte & 3)] * scale;
+        *out = weight(byte.into()) * scale;
         byte >>= 2;
     }
 }

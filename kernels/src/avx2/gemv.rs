@@ -15,7 +15,7 @@
 
 use super::laid_out::{self, LaidOut};
 use super::natural;
-use crate::format::{BLOCK_LEN, CODES_PER_BYTE, WEIGHTS};
+use crate::format::{BLOCK_LEN, CODES_PER_BYTE, weight};
 use crate::matrix::Matrix;
 use crate::size::SizeError;
 
@@ -100,7 +100,7 @@ fn few(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
         let scale = matrix.scale(r, 0);
         *y = 0.0;
         for x in x {
-            *y += WEIGHTS[(codes & 3) as usize] * scale * x;
+            *y += weight(codes) * scale * x;
             codes >>= 2;
         }
     }

@@ -5,29 +5,61 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{LANES, store};
-use crate::format::WEIGHTS;
+use super::lanes::{LANES, store, store4};
+use crate::format::{WEIGHTS, weight};
 
 /// Below so many codes [`few`] is faster than the way through the registers.
-pub(super) const FEW: usize = LANES;
+pub(super) const FEW: usize = 6;
 
-/// Writes the weight of `codes[i]` to `weights[i]`. The slices are of one length.
+/// Writes the weight of `codes[i]` to `weights[i]`. The slices are of one length, [`FEW`] at least.
+///
+/// The last codes are done by a whole register, together with some that were done before.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn lut(codes: &[u8], weights: &mut [f32]) {
-    let (codes, codes_rest) = codes.as_chunks::<LANES>();
-    let (weights, weights_rest) = weights.as_chunks_mut::<LANES>();
-    for (weights, codes) in weights.iter_mut().zip(codes) {
-        let codes = _mm_cvtsi64_si128(i64::from_le_bytes(*codes));
-        store(weights, look_up(table(), _mm256_cvtepu8_epi32(codes)));
+    for (weights, codes) in weights.as_chunks_mut().0.iter_mut().zip(codes.as_chunks().0) {
+        eight(codes, weights);
     }
-    few(codes_rest, weights_rest);
+    if !codes.len().is_multiple_of(LANES) {
+        match (codes.last_chunk(), weights.last_chunk_mut()) {
+            (Some(codes), Some(weights)) => eight(codes, weights),
+            _ => four_to_seven(codes, weights),
+        }
+    }
+}
+
+/// Writes the weights of eight codes.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn eight(codes: &[u8; LANES], weights: &mut [f32; LANES]) {
+    let codes = _mm_cvtsi64_si128(i64::from_le_bytes(*codes));
+    store(weights, look_up(table(), _mm256_cvtepu8_epi32(codes)));
+}
+
+/// Writes the weights of four to seven codes: of the first four and of the last four.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn four_to_seven(codes: &[u8], weights: &mut [f32]) {
+    if let (Some(codes), Some(weights)) = (codes.first_chunk(), weights.first_chunk_mut()) {
+        four(codes, weights);
+    }
+    if let (Some(codes), Some(weights)) = (codes.last_chunk(), weights.last_chunk_mut()) {
+        four(codes, weights);
+    }
+}
+
+/// Writes the weights of four codes.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn four(codes: &[u8; LANES / 2], weights: &mut [f32; LANES / 2]) {
+    let codes = _mm_cvtepu8_epi32(_mm_cvtsi32_si128(i32::from_le_bytes(*codes)));
+    store4(weights, _mm_permutevar_ps(_mm256_castps256_ps128(table()), codes));
 }
 
 /// The same for less than [`FEW`] codes; `codes` may be longer.
 #[inline]
 pub(super) fn few(codes: &[u8], weights: &mut [f32]) {
-    for (weight, code) in weights.iter_mut().zip(codes) {
-        *weight = WEIGHTS[usize::from(code & 3)];
+    for (out, code) in weights.iter_mut().zip(codes) {
+        *out = weight((*code).into());
     }
 }
 

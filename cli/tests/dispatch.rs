@@ -1,0 +1,126 @@
+//! The command on other CPUs than this one, by an emulator: no instruction that the CPU lacks, the right kernels chosen, and a forced
+//! choice refused where it cannot be had.
+
+use std::io::Write;
+use std::process::Command;
+
+use serde_json::Value;
+
+const EMULATOR: &str = "qemu-x86_64";
+
+/// A CPU by the emulator's name for it, the features that it lacks of those that kernels need, and the kernels chosen on it.
+struct Cpu {
+    name: &'static str,
+    lacks: &'static [&'static str],
+    chosen: &'static str,
+}
+
+/// Without AVX2; with AVX2 and no FMA, as a virtual CPU can be; with both.
+const CPUS: [Cpu; 3] = [
+    Cpu { name: "Nehalem", lacks: &["avx2", "fma", "avxvnni"], chosen: "fast_scalar" },
+    Cpu { name: "Haswell,-fma", lacks: &["fma", "avxvnni"], chosen: "fast_scalar" },
+    Cpu { name: "Haswell", lacks: &["avxvnni"], chosen: "avx2" },
+];
+
+/// Whatever the emulator can do.
+const ALL_THERE_IS: &str = "max";
+
+/// Seeded cases of each operation: an emulator is slow.
+const CASES: &str = "40";
+
+/// Whether there is an emulator. It is said if there is none, to the stream itself: what a passing test prints is thrown away.
+fn has_emulator() -> bool {
+    let has = Command::new(EMULATOR).arg("-version").output().is_ok();
+    if !has {
+        let said = "skipped: the command on other CPUs, which takes qemu-x86_64 (Debian: qemu-user)";
+        let _ = writeln!(std::io::stderr(), "{said}");
+    }
+    has
+}
+
+/// Standard output and standard error of a run on `cpu` that must end with `code`.
+fn run(cpu: &str, words: &[&str], code: i32) -> (String, String) {
+    let program = assert_cmd::cargo::cargo_bin("qk256");
+    let mut command = Command::new(EMULATOR);
+    command.args(["-cpu", cpu]).arg(program).args(words);
+    let output = command.output().expect("the emulator starts");
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    // Death by SIGILL has no code; a kernel that raised it leaves its last words.
+    assert_eq!(output.status.code(), Some(code), "{cpu}: qk256 {words:?}: {}\n{out}\n{err}", output.status);
+    assert!(!err.contains("SIGILL"), "{cpu}: qk256 {words:?}\n{err}");
+    (out, err)
+}
+
+fn rows(cpu: &str) -> Vec<Value> {
+    let (list, _) = run(cpu, &["list", "--json"], 0);
+    serde_json::from_str(&list).expect("the list is a list in JSON")
+}
+
+/// The strings of a list.
+fn words(list: &Value) -> Vec<&str> {
+    list.as_array().expect("a list").iter().map(|word| word.as_str().expect("a string")).collect()
+}
+
+#[test]
+fn each_cpu_gets_the_fastest_kernels_that_it_can_run() {
+    if !has_emulator() {
+        return;
+    }
+    for Cpu { name, lacks, chosen } in CPUS {
+        for row in rows(name) {
+            let needs = words(&row["required_features"]);
+            let missing: Vec<_> = needs.into_iter().filter(|feature| lacks.contains(feature)).collect();
+            assert_eq!(words(&row["missing_features"]), missing, "{name}: {row}");
+            assert_eq!(row["chosen"], row["kernel"] == chosen, "{name}: {row}");
+        }
+        let (table, _) = run(name, &["list"], 0);
+        assert!(table.ends_with(&format!("chosen on this CPU: {chosen}\n")), "{name}: {table}");
+    }
+}
+
+#[test]
+fn every_kernel_that_a_cpu_can_run_passes_on_it_and_no_other_is_called() {
+    if !has_emulator() {
+        return;
+    }
+    for name in CPUS.iter().map(|cpu| cpu.name).chain([ALL_THERE_IS]) {
+        let (table, _) = run(name, &["check", "--no-speed", "--seed", "1", "--cases", CASES], 0);
+        for row in rows(name) {
+            let [operation, kernel] =
+                ["operation", "kernel"].map(|field| row[field].as_str().expect("a string"));
+            let line = table.lines().find(|line| line.split_whitespace().take(2).eq([operation, kernel]));
+            let line = line.unwrap_or_else(|| panic!("{name}: no {kernel} {operation}: {table}"));
+            let is_skipped = !words(&row["missing_features"]).is_empty();
+            assert_eq!(line.contains("skipped"), is_skipped, "{name}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_forced_kernel_or_a_required_feature_that_the_cpu_lacks_is_refused_in_a_clear_line() {
+    if !has_emulator() {
+        return;
+    }
+    let check = ["check", "--no-speed", "--seed", "1", "--cases", "2"];
+    for Cpu { name, lacks, chosen } in CPUS {
+        let forced = [&check[..], &["--kernel", "avx2"]].concat();
+        let required = [&check[..], &["--op", "gemv", "--require", "avx2"]].concat();
+        if chosen == "avx2" {
+            run(name, &forced, 0);
+            run(name, &required, 0);
+        } else {
+            let (_, said) = run(name, &forced, 1);
+            assert!(said.contains("this CPU can run none of the chosen kernels"), "{name}: {said}");
+            let (_, said) = run(name, &required, 1);
+            let lacked: Vec<_> =
+                ["avx2", "fma"].into_iter().filter(|feature| lacks.contains(feature)).collect();
+            let lacks = format!("this CPU lacks {}, and --require avx2 forbids that", lacked.join(", "));
+            assert!(said.contains(&lacks), "{name}: {said}");
+            let (_, said) = run(name, &["replay", "--kernel", "avx2", "gemv", "rows=2", "cols=300"], 2);
+            assert!(said.contains("this CPU can run no kernel of this case"), "{name}: {said}");
+        }
+        let vnni = [&check[..], &["--op", "gemv_fixed", "--require", "avxvnni"]].concat();
+        let (_, said) = run(name, &vnni, 1);
+        assert!(said.contains("avx_vnni gemv_fixed was skipped"), "{name}: {said}");
+    }
+}
