@@ -137,7 +137,7 @@ fn open(path: &std::path::Path) -> Result<Weights> {
 }
 
 /// A seed that people can type.
-fn fresh_seed() -> u64 {
+pub(crate) fn fresh_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| since.as_nanos() as u64 % 1_000_000_007)
 }

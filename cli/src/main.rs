@@ -8,11 +8,14 @@ mod output;
 mod replay;
 mod reveal;
 mod select;
+mod selftest;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use qk256_verify::memory::fault::exit_after_crash;
 
 /// The proving ground for 2-bit quantised kernels.
 ///
@@ -32,6 +35,7 @@ enum Command {
     Replay(replay::Args),
     Minimize(minimize::Args),
     Reveal(reveal::Args),
+    Selftest(selftest::Args),
 }
 
 /// How a command that ran ended.
@@ -42,6 +46,9 @@ enum Verdict {
     /// Something is violated, or was required and could not be checked.
     Finding,
 }
+
+/// How long a call of a kernel may take. The longest that there are take milliseconds.
+const HANG: Duration = Duration::from_secs(10);
 
 /// The exit code of a finding.
 const FINDING: u8 = 1;
@@ -54,13 +61,17 @@ const CLOSED_PIPE: u8 = 141;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    qk256_verify::memory::fault::exit_after_crash(FINDING.into());
+    // The selftest sets a limit of its own.
+    if !matches!(cli.command, Command::Selftest(_)) {
+        exit_after_crash(FINDING.into(), HANG);
+    }
     let result = match cli.command {
         Command::Check(args) => check::run(&args),
         Command::List(args) => list::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Minimize(args) => minimize::run(&args),
         Command::Reveal(args) => reveal::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
     };
     match result {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,

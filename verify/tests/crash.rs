@@ -3,15 +3,19 @@
 use std::process::Command;
 use std::sync::OnceLock;
 use std::thread::ThreadId;
+use std::time::Duration;
 
 use qk256_verify::memory::fault;
 use qk256_verify::operation::Operation;
 use qk256_verify::{Arguments, Case, Harness, KernelFn, Outcome};
 
+/// How long a call may take.
+const LIMIT: Duration = Duration::from_millis(300);
+
 /// Set in the process that crashes.
 const CHILD: &str = "QK256_CRASH_TEST_CHILD";
 
-/// Crashes on every thread but the first.
+/// Crashes on every thread but the first, and does worse at some lengths.
 const WILD: KernelFn = KernelFn {
     name: "wild",
     operation: Operation::Unpack,
@@ -27,14 +31,22 @@ const WILD: KernelFn = KernelFn {
             // SAFETY: deliberately not: page one is never mapped, and the crash is what the test is about.
             unsafe { nowhere.write_volatile(1) };
         }
+        match codes.len() {
+            302 => loop {
+                std::hint::spin_loop();
+            },
+            303 => std::process::exit(0),
+            304 => std::process::abort(),
+            _ => {}
+        }
         Outcome::Done
     },
 };
 
 /// Runs the test `name` again in a process of its own, which is to crash on `case`.
-fn crash(name: &str, case: &str) {
+fn crash(name: &str, case: &str, cause: &str) {
     if std::env::var_os(CHILD).is_some() {
-        fault::exit_after_crash(1);
+        fault::exit_after_crash(1, LIMIT);
         let case: Case = case.parse().expect("the test's own case parses");
         let _ = Harness::new(None).findings(&WILD, &case);
         unreachable!("the kernel crashes");
@@ -44,7 +56,7 @@ fn crash(name: &str, case: &str) {
     let child = child.expect("a test can start itself");
     let said = String::from_utf8_lossy(&child.stderr);
     assert_eq!(child.status.code(), Some(1), "{said}");
-    for part in ["SIGSEGV", &format!("qk256 replay --kernel wild {case}")] {
+    for part in [cause, &format!("qk256 replay --kernel wild {case}")] {
         assert!(said.contains(part), "`{part}` is not in: {said}");
     }
 }
@@ -54,10 +66,27 @@ fn a_crash_far_from_any_buffer_leaves_the_case_and_the_exit_code() {
     crash(
         "a_crash_far_from_any_buffer_leaves_the_case_and_the_exit_code",
         "unpack len=300 regime=unit seed=0",
+        "SIGSEGV",
     );
 }
 
 #[test]
 fn so_does_a_crash_on_another_thread() {
-    crash("so_does_a_crash_on_another_thread", "unpack len=301 regime=unit seed=0 threads=2");
+    crash("so_does_a_crash_on_another_thread", "unpack len=301 regime=unit seed=0 threads=2", "SIGSEGV");
+}
+
+#[test]
+fn so_does_a_call_that_does_not_return() {
+    crash("so_does_a_call_that_does_not_return", "unpack len=302 regime=unit seed=0", "finding: hang");
+}
+
+#[test]
+fn so_does_a_call_that_ends_the_process_as_if_all_were_well() {
+    let name = "so_does_a_call_that_ends_the_process_as_if_all_were_well";
+    crash(name, "unpack len=303 regime=unit seed=0", "finding: exit");
+}
+
+#[test]
+fn so_does_a_call_that_aborts() {
+    crash("so_does_a_call_that_aborts", "unpack len=304 regime=unit seed=0", "SIGABRT");
 }

@@ -6,6 +6,7 @@
 
 mod contract;
 mod dispatch;
+mod faults;
 mod fixed;
 mod machine;
 mod memory;
@@ -21,6 +22,7 @@ mod tails;
 mod threads;
 mod unpack;
 
+pub use faults::{Fault, ask_for_the_truth, faults};
 use qk256_verify::{Arguments, KernelFn, Operation, Outcome};
 
 /// What a wrong kernel gets wrong; of a right one, what is unusual about it.

@@ -1,10 +1,12 @@
 //! The fault handler: it turns a touch of a guard page into a note, and any other crash into a last line with the case.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
-use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Regions that can be watched at one time.
 const SLOTS: usize = 1024;
@@ -108,12 +110,70 @@ thread_local! {
     static RUNNING: Cell<Running> = const { Cell::new(IDLE) };
 }
 
-/// Exit code after a crash that is not a touch of a guard; negative: die of the signal itself.
+/// Exit code after a crash that is not a touch of a guard; negative: die of the signal itself, and watch for nothing else.
 static EXIT_CODE: AtomicI32 = AtomicI32::new(-1);
 
-/// From now on a crash inside of a kernel ends the process with `code`, after the finding was written to standard error.
-pub fn exit_after_crash(code: i32) {
+/// From now on a kernel that crashes, ends the process or does not return within `limit` ends it with `code`, after the finding was
+/// written to standard error.
+///
+/// # Panics
+/// If the system gives no further thread.
+pub fn exit_after_crash(code: i32, limit: Duration) {
+    static ONCE: Once = Once::new();
     EXIT_CODE.store(code, Ordering::Release);
+    install();
+    ONCE.call_once(|| {
+        // SAFETY: the function is one that may be called at exit.
+        unsafe { libc::atexit(at_exit) };
+        // Not among `SIGNALS`: a fuzzer has a handler of its own for this one, and needs it.
+        // SAFETY: the handler does what a handler may.
+        unsafe { libc::signal(libc::SIGABRT, last_words as *const () as usize) };
+        std::thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || watch_for_hangs(limit))
+            .expect("the system gives a thread to watch for calls that do not return");
+    });
+}
+
+/// Calls under way, by thread: since when, and what is on record.
+static CALLS: Mutex<BTreeMap<u64, (Instant, String)>> = Mutex::new(BTreeMap::new());
+
+/// A number for this thread.
+fn this_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|&number| number)
+}
+
+fn watch_for_hangs(limit: Duration) {
+    loop {
+        std::thread::sleep(limit / 16);
+        let calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, record)) = calls.values().find(|(since, _)| since.elapsed() > limit) {
+            end(&format!(
+                "\nfinding: hang\n  the kernel has not returned for {} ms{record}",
+                limit.as_millis()
+            ));
+        }
+    }
+}
+
+/// A kernel that ends the process does so in the middle of a call.
+extern "C" fn at_exit() {
+    let calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, record)) = calls.get(&this_thread()) {
+        end(&format!("\nfinding: exit\n  the kernel ends the process{record}"));
+    }
+}
+
+/// Writes the last words and ends the process.
+fn end(words: &str) -> ! {
+    // SAFETY: the words are a live string.
+    unsafe { libc::write(libc::STDERR_FILENO, words.as_ptr().cast(), words.len()) };
+    // SAFETY: _exit does not return, and runs nothing else.
+    unsafe { libc::_exit(EXIT_CODE.load(Ordering::Acquire)) }
 }
 
 /// Runs `call` with `on_record` as what is written to standard error if `call` crashes.
@@ -122,10 +182,17 @@ pub fn on_record<T>(on_record: &str, call: impl FnOnce() -> T) -> T {
     impl Drop for Clear {
         fn drop(&mut self) {
             RUNNING.set(IDLE);
+            if EXIT_CODE.load(Ordering::Acquire) >= 0 {
+                CALLS.lock().unwrap_or_else(PoisonError::into_inner).remove(&this_thread());
+            }
         }
     }
     RUNNING.set(Running { text: on_record.as_ptr(), len: on_record.len() });
     let _clear = Clear;
+    if EXIT_CODE.load(Ordering::Acquire) >= 0 {
+        let call = (Instant::now(), on_record.to_owned());
+        CALLS.lock().unwrap_or_else(PoisonError::into_inner).insert(this_thread(), call);
+    }
     call()
 }
 
@@ -139,8 +206,8 @@ pub(super) fn page_size() -> usize {
 const SIGNALS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
 
 /// The actions that were in force before ours, in the order of `SIGNALS`.
-static mut PREVIOUS: [std::mem::MaybeUninit<libc::sigaction>; 4] =
-    [const { std::mem::MaybeUninit::zeroed() }; 4];
+static mut PREVIOUS: [std::mem::MaybeUninit<libc::sigaction>; SIGNALS.len()] =
+    [const { std::mem::MaybeUninit::zeroed() }; SIGNALS.len()];
 
 fn install() {
     static INSTALL: Once = Once::new();
@@ -167,7 +234,7 @@ fn install() {
 extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the system passes a live siginfo to a handler installed with SA_SIGINFO.
     let info = unsafe { &*info };
-    // SAFETY: each of the signals that this handler is installed for comes with an address.
+    // SAFETY: the signals that are about an access come with its address; of the others it is not used.
     let address = unsafe { info.si_addr() } as usize;
     let is_access = signal == libc::SIGSEGV || signal == libc::SIGBUS;
     if is_access && open_guard(address, is_write(context)) {
@@ -213,11 +280,12 @@ fn is_write(_context: *mut c_void) -> bool {
 }
 
 /// Writes the record of the running call and, where a code was set, ends the process.
-fn last_words(signal: c_int) {
+extern "C" fn last_words(signal: c_int) {
     let name = match signal {
         libc::SIGSEGV => "SIGSEGV",
         libc::SIGBUS => "SIGBUS",
         libc::SIGILL => "SIGILL",
+        libc::SIGABRT => "SIGABRT",
         _ => "SIGFPE",
     };
     let code = EXIT_CODE.load(Ordering::Acquire);

@@ -1,0 +1,120 @@
+//! `qk256 selftest`: whether the harness finds what it must, leaves alone what is right, and is missed where it is blind.
+
+mod subject;
+mod table;
+
+use std::io::{Write, stderr, stdout};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use qk256_mutants::{faults, right, wrong};
+
+use crate::Verdict;
+use crate::check::fresh_seed;
+use crate::output::OutputFile;
+use subject::{Kind, Subject, Verdict as Seen};
+
+/// Show that the harness finds every one of a hundred wrong kernels, and nothing in right ones.
+///
+/// Each kernel is checked in a process of its own, by the cases that `check` runs first. Then faults are built into the harness, one
+/// at a time: each must let a wrong kernel go that the sound harness finds. Exit code 1 if a wrong kernel survives, a right one does
+/// not, or a fault is not noticed.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The seed of the run; a fresh one is drawn, and shown, if there is none
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// Only kernels and faults whose name contains this
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
+
+    /// Processes at a time [default: as many as there are cores]
+    #[arg(long, value_name = "NUMBER")]
+    jobs: Option<usize>,
+
+    /// Write the results to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Examine this one in this process, and write what was seen to standard output as JSON: what the command calls itself with
+    #[arg(long, hide = true, value_name = "KIND/NAME")]
+    alone: Option<Subject>,
+
+    /// File for the number of cases made so far
+    #[arg(long, hide = true, value_name = "FILE", requires = "alone")]
+    progress: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    let seed = args.seed.unwrap_or_else(fresh_seed);
+    if let Some(subject) = &args.alone {
+        let verdict = subject.examine(seed, args.progress.as_deref())?;
+        writeln!(stdout(), "{}", serde_json::to_string(&verdict)?)?;
+        return Ok(Verdict::Pass);
+    }
+    let json = args.json.as_deref().map(OutputFile::create).transpose()?;
+    let mut subjects = all();
+    subjects.retain(|subject| args.only.as_ref().is_none_or(|part| subject.name().contains(part.as_str())));
+    if subjects.is_empty() {
+        bail!("no kernel and no fault has `{}` in its name", args.only.as_deref().unwrap_or_default());
+    }
+    let start = Instant::now();
+    let seen = examine_all(&subjects, seed, args.jobs)?;
+    let results: Vec<(Subject, Seen)> = subjects.into_iter().zip(seen).collect();
+    write!(stdout(), "{}", table::render(&results, seed, start.elapsed()))?;
+    for (subject, seen) in results.iter().filter(|(subject, seen)| !subject.is_as_it_must_be(seen)) {
+        writeln!(stderr(), "{}\n", table::complaint(subject, seen, seed))?;
+    }
+    if let Some(file) = json {
+        file.write(table::json(&results, seed)?.as_bytes())?;
+    }
+    let well = results.iter().all(|(subject, seen)| subject.is_as_it_must_be(seen));
+    Ok(if well { Verdict::Pass } else { Verdict::Finding })
+}
+
+/// The wrong kernels, the right ones, and the faults of the harness with the kernels that they let go.
+fn all() -> Vec<Subject> {
+    let wrong = wrong().into_iter().map(|mutant| Subject { kind: Kind::Wrong, mutant });
+    let right = right().into_iter().map(|mutant| Subject { kind: Kind::Right, mutant });
+    let faults = faults().into_iter().map(|fault| {
+        let witness = qk256_mutants::wrong().into_iter().find(|mutant| mutant.name == fault.witness);
+        let mutant = witness.unwrap_or_else(|| panic!("`{}` names a mutant that there is", fault.name));
+        Subject { kind: Kind::Fault(fault), mutant }
+    });
+    wrong.chain(right).chain(faults).collect()
+}
+
+/// What became of each subject, in processes of their own, some at a time.
+fn examine_all(subjects: &[Subject], seed: u64, jobs: Option<usize>) -> Result<Vec<Seen>> {
+    let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let style =
+        ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}").expect("the template is well-formed");
+    let bar = ProgressBar::new(subjects.len() as u64).with_style(style);
+    let todo = Mutex::new(subjects.iter().enumerate());
+    let seen: Mutex<Vec<Option<Result<Seen>>>> = Mutex::new(subjects.iter().map(|_| None).collect());
+    let work = || {
+        loop {
+            let next = todo.lock().expect("no thread panics while it holds this").next();
+            let Some((place, subject)) = next else { return };
+            bar.set_message(subject.name());
+            let result = subject.in_a_process(seed);
+            seen.lock().expect("no thread panics while it holds this")[place] = Some(result);
+            bar.inc(1);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(work);
+        }
+    });
+    bar.finish_and_clear();
+    let seen = seen.into_inner().expect("no thread panics while it holds this");
+    seen.into_iter().map(|seen| seen.expect("each subject was examined")).collect()
+}
+
+/// Time that a subject may take in all: far more than it needs.
+const LIMIT: Duration = Duration::from_secs(60);

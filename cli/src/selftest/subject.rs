@@ -1,0 +1,208 @@
+//! One kernel under one harness, in this process or in one of its own.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use qk256_mutants::{Fault, Mutant, ask_for_the_truth};
+use qk256_verify::Harness;
+use qk256_verify::case::Sweep;
+use qk256_verify::check::{Budget, Plan, Report, check};
+use qk256_verify::memory::fault::exit_after_crash;
+use serde::{Deserialize, Serialize};
+
+use super::LIMIT;
+
+/// Drawn cases behind the sweep. `check` makes more in its default time.
+const DRAWN_CASES: u64 = 1000;
+
+/// How long a call may take. The longest of a right kernel takes milliseconds.
+const HANG: Duration = Duration::from_secs(2);
+
+/// What is examined.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject {
+    pub(super) kind: Kind,
+    pub(super) mutant: Mutant,
+}
+
+/// What the sound harness must say of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// A finding.
+    Wrong,
+    /// Nothing.
+    Right,
+    /// A finding, which a harness with this fault does not make.
+    Fault(Fault),
+}
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    /// The rung that was violated, or what became of the process; `None` if nothing was found.
+    pub(crate) caught_by: Option<String>,
+    /// Cases until then.
+    pub(crate) cases: u64,
+    /// Milliseconds until then, from when the first case was made.
+    pub(crate) milliseconds: f64,
+    /// The finding.
+    pub(crate) finding: String,
+}
+
+impl Subject {
+    /// The name of the kernel, or of the fault.
+    pub(super) fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Fault(fault) => fault.name,
+            Kind::Wrong | Kind::Right => self.mutant.name,
+        }
+    }
+
+    /// Whether what was seen is what a sound harness, or one with this very fault, sees.
+    pub(super) fn is_as_it_must_be(&self, seen: &Verdict) -> bool {
+        match self.kind {
+            Kind::Wrong => seen.caught_by.is_some(),
+            Kind::Right | Kind::Fault(_) => seen.caught_by.is_none(),
+        }
+    }
+
+    /// Checks the kernel up to the first finding.
+    pub(super) fn examine(&self, seed: u64, progress: Option<&Path>) -> Result<Verdict> {
+        exit_after_crash(1, HANG);
+        let mut harness = match self.kind {
+            Kind::Fault(fault) => {
+                ask_for_the_truth(self.mutant.kernel);
+                Harness::with_parts(None, fault.parts)
+            }
+            Kind::Wrong | Kind::Right => Harness::new(None),
+        };
+        let progress = progress.map(|path| File::options().write(true).open(path)).transpose()?;
+        // Made before the clock starts: it is the same for every kernel.
+        let cases = Sweep::of(self.mutant.kernel.operation).len() + DRAWN_CASES;
+        let plan = Plan { minimize: false, ..Plan::new(seed, Budget::Cases(cases)) };
+        let start = Instant::now();
+        let mut until = None;
+        let report = check(&mut harness, &[&self.mutant.kernel], &plan, &mut |at| {
+            let seen = (at.cases, start.elapsed());
+            if let Some(file) = &progress {
+                // Only to tell how far a process came that crashed.
+                let _ = file.write_all_at(&encoded(seen), 0);
+            }
+            if at.findings == 0 {
+                return ControlFlow::Continue(());
+            }
+            until = Some(seen);
+            ControlFlow::Break(())
+        })?;
+        let (cases, time) = until.unwrap_or((report.cases, start.elapsed()));
+        let (caught_by, finding) = seen(&report);
+        Ok(Verdict { caught_by, cases, milliseconds: time.as_secs_f64() * 1e3, finding })
+    }
+
+    /// The same in a process of its own, which the kernel may crash.
+    pub(super) fn in_a_process(&self, seed: u64) -> Result<Verdict> {
+        let progress = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+        let mut child = Command::new(std::env::current_exe().context("cannot find this program")?)
+            .args(["selftest", "--alone", &self.to_string(), "--seed", &seed.to_string(), "--progress"])
+            .arg(progress.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start this program again")?;
+        // What a kernel writes is a few lines: no pipe fills up.
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if start.elapsed() > LIMIT {
+                child.kill()?;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let (mut said, mut complained) = (String::new(), String::new());
+        child.stdout.take().expect("it is piped").read_to_string(&mut said)?;
+        child.stderr.take().expect("it is piped").read_to_string(&mut complained)?;
+        if let Ok(verdict) = serde_json::from_str(said.trim()) {
+            return Ok(verdict);
+        }
+        let how =
+            ["hang", "crash", "exit"].into_iter().find(|how| complained.contains(&format!("finding: {how}")));
+        let caught_by = match (how, status.signal()) {
+            (Some(how), _) => how.to_owned(),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => {
+                bail!("the process of {self} says neither what it found nor why it ended: {complained}")
+            }
+        };
+        let (cases, time) = decoded(&std::fs::read(progress.path())?);
+        let hung = if how == Some("hang") { HANG } else { Duration::ZERO };
+        let milliseconds = (time + hung).as_secs_f64() * 1e3;
+        Ok(Verdict {
+            caught_by: Some(caught_by),
+            cases: cases + 1,
+            milliseconds,
+            finding: complained.trim().to_owned(),
+        })
+    }
+}
+
+/// What a report comes to: a finding, or that the check was one in name only.
+fn seen(report: &Report<'_>) -> (Option<String>, String) {
+    match (report.findings.first(), report.vacuous()) {
+        (Some(finding), _) => (Some(finding.rung.name().to_owned()), finding.to_string()),
+        (None, Some(vacuous)) => (Some("vacuous".to_owned()), vacuous.to_string()),
+        (None, None) => (None, String::new()),
+    }
+}
+
+fn encoded((cases, time): (u64, Duration)) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&cases.to_le_bytes());
+    bytes[8..].copy_from_slice(&(time.as_nanos() as u64).to_le_bytes());
+    bytes
+}
+
+fn decoded(bytes: &[u8]) -> (u64, Duration) {
+    let number = |at: usize| {
+        bytes
+            .get(at..at + 8)
+            .map_or(0, |bytes| bytes.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte)))
+    };
+    (number(0), Duration::from_nanos(number(8)))
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.kind.name(), self.name())
+    }
+}
+
+impl Kind {
+    /// In reports, and in what the command calls itself with.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Wrong => "wrong",
+            Self::Right => "right",
+            Self::Fault(_) => "fault",
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = super::all().into_iter().find(|subject| subject.to_string() == word);
+        found.ok_or_else(|| format!("`{word}` is no kernel and no fault of the selftest"))
+    }
+}

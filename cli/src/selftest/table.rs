@@ -1,0 +1,145 @@
+//! What a selftest ends in: a row for each kernel and fault, and what they come to.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use comfy_table::CellAlignment;
+use serde::Serialize;
+
+use super::subject::{Kind, Subject, Verdict};
+use crate::output;
+
+/// A subject, and what was seen of it.
+type Row = (Subject, Verdict);
+
+/// The tables and the summary.
+pub(super) fn render(results: &[Row], seed: u64, time: Duration) -> String {
+    let of =
+        |kind: &str| results.iter().filter(|(subject, _)| subject.kind.name() == kind).collect::<Vec<_>>();
+    let (wrong, right, faults) = (of("wrong"), of("right"), of("fault"));
+    let mut text = String::new();
+    for (title, rows) in
+        [("wrong kernel", &wrong), ("right kernel", &right), ("fault of the harness", &faults)]
+    {
+        if !rows.is_empty() {
+            text += &format!("{}\n\n", table(title, rows));
+        }
+    }
+    text += &format!("{}\n", caught(&wrong));
+    let left_alone = right.iter().filter(|row| row.1.caught_by.is_none()).count();
+    let noticed = faults.iter().filter(|row| row.1.caught_by.is_none()).count();
+    text += &format!("right kernels left alone: {left_alone} of {}\n", right.len());
+    text += &format!("faults of the harness noticed: {noticed} of {}\n", faults.len());
+    text + &format!("seed {seed}, {:.0} s\n", time.as_secs_f64())
+}
+
+fn table(title: &str, rows: &[&Row]) -> comfy_table::Table {
+    let last = match rows[0].0.kind {
+        Kind::Fault(_) => ["noticed by missing", "", "cases", "ms"],
+        Kind::Wrong | Kind::Right => ["class", "caught by", "cases", "ms"],
+    };
+    let mut table = output::table([&[title][..], &["operation"], &last].concat());
+    for column in [4, 5] {
+        table
+            .column_mut(column)
+            .expect("the header has six columns")
+            .set_cell_alignment(CellAlignment::Right);
+    }
+    for (subject, seen) in rows.iter().copied() {
+        table.add_row(row(subject, seen));
+    }
+    table
+}
+
+fn row(subject: &Subject, seen: &Verdict) -> [String; 6] {
+    let (class, caught) = match (subject.kind, &seen.caught_by) {
+        (Kind::Fault(_), None) => (subject.mutant.name, String::new()),
+        (Kind::Fault(_), Some(by)) => (subject.mutant.name, format!("NOT NOTICED: {by} sees it")),
+        (Kind::Wrong, None) => (subject.mutant.class.name(), "SURVIVES".to_owned()),
+        (Kind::Wrong, Some(by)) => (subject.mutant.class.name(), by.clone()),
+        (Kind::Right, None) => (subject.mutant.class.name(), "-".to_owned()),
+        (Kind::Right, Some(by)) => (subject.mutant.class.name(), format!("FALSE ALARM: {by}")),
+    };
+    [
+        subject.name().to_owned(),
+        subject.mutant.kernel.operation.to_string(),
+        class.to_owned(),
+        caught,
+        seen.cases.to_string(),
+        format!("{:.1}", seen.milliseconds),
+    ]
+}
+
+/// How many wrong kernels were caught, and how soon.
+fn caught(wrong: &[&Row]) -> String {
+    let mut times: Vec<(f64, &str)> = wrong
+        .iter()
+        .filter(|(_, seen)| seen.caught_by.is_some())
+        .map(|(subject, seen)| (seen.milliseconds, subject.name()))
+        .collect();
+    times.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let all = format!("wrong kernels caught: {} of {}", times.len(), wrong.len());
+    match (times.get(times.len() / 2), times.last()) {
+        (Some((median, _)), Some((worst, name))) => {
+            format!("{all}; median {median:.1} ms, worst {worst:.0} ms ({name})")
+        }
+        _ => all,
+    }
+}
+
+/// What is to be said of a subject that is not as it must be.
+pub(super) fn complaint(subject: &Subject, seen: &Verdict, seed: u64) -> String {
+    let what = match subject.kind {
+        Kind::Wrong => format!("the wrong kernel survives {} cases: {}", seen.cases, subject.mutant.history),
+        Kind::Right => format!("something is found in a right kernel: {}", subject.mutant.history),
+        Kind::Fault(_) => {
+            format!("the fault is not noticed: {} is found in spite of it", subject.mutant.name)
+        }
+    };
+    let finding = if seen.finding.is_empty() { String::new() } else { format!("\n{}", seen.finding) };
+    format!(
+        "selftest: {subject}\n  what:    {what}\n  again:   qk256 selftest --only {} --seed {seed}{finding}",
+        subject.name()
+    )
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    verdict: &'static str,
+    seed: u64,
+    results: Vec<ResultJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ResultJson<'a> {
+    kind: &'static str,
+    name: &'static str,
+    kernel: &'static str,
+    operation: &'static str,
+    class: &'static str,
+    as_it_must_be: bool,
+    #[serde(flatten)]
+    seen: &'a Verdict,
+}
+
+/// The results as machines read them.
+pub(super) fn json(results: &[Row], seed: u64) -> Result<String> {
+    let result = |(subject, seen): &'_ Row| -> bool { subject.is_as_it_must_be(seen) };
+    let document = Document {
+        verdict: if results.iter().all(result) { "pass" } else { "finding" },
+        seed,
+        results: results
+            .iter()
+            .map(|(subject, seen)| ResultJson {
+                kind: subject.kind.name(),
+                name: subject.name(),
+                kernel: subject.mutant.name,
+                operation: subject.mutant.kernel.operation.name(),
+                class: subject.mutant.class.name(),
+                as_it_must_be: subject.is_as_it_must_be(seen),
+                seen,
+            })
+            .collect(),
+    };
+    Ok(serde_json::to_string_pretty(&document)? + "\n")
+}

@@ -1,0 +1,247 @@
+//! Harnesses that are wrong on purpose: each is blind in one way, as harnesses become, and so lets a wrong kernel go.
+
+use std::sync::OnceLock;
+
+use qk256_verify::case::{self, Codes, Regime, Sweep};
+use qk256_verify::inputs::Inputs;
+use qk256_verify::judge::{self, Judgement, Tolerance};
+use qk256_verify::operation::{BLOCK_ELEMENTS, Buffer, PerBuffer};
+use qk256_verify::oracle::{Expected, RowTruth, expected};
+use qk256_verify::parts::{OldContents, Parts};
+use qk256_verify::rung::Failure;
+use qk256_verify::{Arguments, Case, Kernel, KernelFn, Operation, Outcome, Rung};
+
+/// A fault of the harness.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault {
+    /// What is wrong, in a few words joined by hyphens.
+    pub name: &'static str,
+    /// The harness with the fault.
+    pub parts: &'static dyn Parts,
+    /// The wrong kernel that it lets go, by which it is noticed.
+    pub witness: &'static str,
+}
+
+/// The faults, each with the kernel that a harness must have caught to be without it.
+pub fn faults() -> Vec<Fault> {
+    let fault = |name, witness, parts| Fault { name, parts, witness };
+    vec![
+        fault("tolerance-times-1000", "code-three-read-as-two", &Tolerant),
+        fault("last-output-skipped", "code-three-read-as-two", &LastOutputSkipped),
+        fault("nan-equals-anything", "code-three-read-as-two", &NanEqualsAnything),
+        fault("oracle-calls-the-kernel", "code-three-read-as-two", &OracleCallsTheKernel),
+        fault("panics-swallowed", "code-three-read-as-two", &Silent(Rung::Panic)),
+        fault("guards-ignored", "code-three-read-as-two", &Silent(Rung::Memory)),
+        fault("refusals-not-demanded", "code-three-read-as-two", &Silent(Rung::Sizes)),
+        fault("order-not-demanded", "code-three-read-as-two", &Silent(Rung::Order)),
+        fault("modes-not-compared", "code-three-read-as-two", &Silent(Rung::Mxcsr)),
+        fault("outputs-cleared-before-calls", "code-three-read-as-two", &Cleared),
+        fault(
+            "one-seed",
+            "code-three-read-as-two",
+            &Cases(|operation, _, index| Case { seed: 0, ..case::nth(operation, 0, index) }),
+        ),
+        fault("only-the-first-case", "code-three-read-as-two", &Cases(|operation, seed, _| case::nth(operation, seed, 0))),
+        fault(
+            "no-partial-blocks",
+            "code-three-read-as-two",
+            &Cases(|operation, seed, index| whole_blocks(case::nth(operation, seed, index))),
+        ),
+        fault(
+            "rows-a-multiple-of-4",
+            "code-three-read-as-two",
+            &Cases(|operation, seed, index| {
+                let case = legal(operation, seed, index);
+                Case {
+                    rows: if operation.is_matrix() { case.rows.div_ceil(4).max(1) * 4 } else { case.rows },
+                    stride: case.stride.clamp(0, 4096),
+                    ..case
+                }
+            }),
+        ),
+        fault(
+            "one-alignment",
+            "code-three-read-as-two",
+            &Cases(|operation, seed, index| Case {
+                offset: PerBuffer::default(),
+                ..case::nth(operation, seed, index)
+            }),
+        ),
+        fault(
+            "one-thread",
+            "code-three-read-as-two",
+            &Cases(|operation, seed, index| Case { threads: 1, ..case::nth(operation, seed, index) }),
+        ),
+        fault(
+            "dense-rows",
+            "code-three-read-as-two",
+            &Cases(|operation, seed, index| Case { stride: 0, ..legal(operation, seed, index) }),
+        ),
+        fault(
+            "no-long-rows",
+            "code-three-read-as-two",
+            &Cases(|operation, seed, index| {
+                let case = legal(operation, seed, index);
+                Case { cols: case.cols.min(2048), patches: Vec::new(), ..case }
+            }),
+        ),
+        fault(
+            "no-special-values",
+            "code-three-read-as-two",
+            &Cases(|operation, seed, index| {
+                let case = legal(operation, seed, index);
+                let regime = if matches!(case.regime, Regime::Special | Regime::OneHot | Regime::Raw) {
+                    Regime::Ten
+                } else {
+                    case.regime
+                };
+                Case { regime, patches: Vec::new(), ..case }
+            }),
+        ),
+        fault(
+            "random-codes-only",
+            "code-three-read-as-two",
+            &Cases(|operation, seed, index| Case {
+                codes: Codes::Random,
+                ..case::nth(operation, seed, index)
+            }),
+        ),
+    ]
+}
+
+/// Bounds a thousand times too wide.
+#[derive(Debug)]
+struct Tolerant;
+
+impl Parts for Tolerant {
+    fn judge(&self, inputs: &Inputs, expected: &Expected, tolerance: Tolerance, output: &[u32]) -> Judgement {
+        judge::judge(inputs, expected, Tolerance { factor: 1000.0, ..tolerance }, output)
+    }
+}
+
+/// A loop over outputs that ends one too early.
+#[derive(Debug)]
+struct LastOutputSkipped;
+
+impl Parts for LastOutputSkipped {
+    fn judge(&self, inputs: &Inputs, expected: &Expected, tolerance: Tolerance, output: &[u32]) -> Judgement {
+        let kept = output.len().saturating_sub(1);
+        let expected = match expected {
+            Expected::Bits(bits) => Expected::Bits(bits[..kept].to_vec()),
+            Expected::Rows(rows) => Expected::Rows(rows[..kept].to_vec()),
+        };
+        judge::judge(inputs, &expected, tolerance, &output[..kept])
+    }
+}
+
+/// A comparison that NaN never fails.
+#[derive(Debug)]
+struct NanEqualsAnything;
+
+impl Parts for NanEqualsAnything {
+    fn judge(&self, inputs: &Inputs, expected: &Expected, tolerance: Tolerance, output: &[u32]) -> Judgement {
+        let is_nan = |bits: u32| inputs.operation != Operation::Unpack && f32::from_bits(bits).is_nan();
+        let (mut expected, mut output) = (expected.clone(), output.to_vec());
+        match &mut expected {
+            Expected::Bits(bits) => {
+                for (must, got) in
+                    bits.iter().zip(&mut output).filter(|(must, got)| is_nan(**must) || is_nan(**got))
+                {
+                    *got = *must;
+                }
+            }
+            Expected::Rows(rows) => {
+                for (row, got) in rows.iter_mut().zip(&output) {
+                    if is_nan(*got) || *row == RowTruth::Nan {
+                        *row = RowTruth::MayOverflow;
+                    }
+                }
+            }
+        }
+        judge::judge(inputs, &expected, tolerance, &output)
+    }
+}
+
+/// The kernel that a harness asks for the right results.
+static ORACLE: OnceLock<KernelFn> = OnceLock::new();
+
+/// Makes `kernel` the oracle of the fault `oracle-calls-the-kernel` in this process.
+pub fn ask_for_the_truth(kernel: KernelFn) {
+    // Where one was set before, it stays.
+    let _ = ORACLE.set(kernel);
+}
+
+/// Expected results that come from what they judge.
+#[derive(Debug)]
+struct OracleCallsTheKernel;
+
+impl Parts for OracleCallsTheKernel {
+    fn expected(&self, inputs: &Inputs) -> Expected {
+        let (Some(kernel), Operation::Unpack | Operation::Lut | Operation::Dequantize) =
+            (ORACLE.get(), inputs.operation)
+        else {
+            return expected(inputs);
+        };
+        let mut codes = vec![0; inputs.out_len];
+        let mut out = vec![0.0; inputs.out_len];
+        let scales = inputs.scales.as_deref().unwrap_or(&[]);
+        let outcome = kernel.call(match inputs.operation {
+            Operation::Unpack => Arguments::Unpack { packed: inputs.packed.kept(), codes: &mut codes },
+            Operation::Lut => Arguments::Lut { codes: &inputs.codes, weights: &mut out },
+            _ => Arguments::Dequantize { packed: inputs.packed.kept(), scales, out: &mut out },
+        });
+        match (outcome, inputs.operation) {
+            (Outcome::Done, Operation::Unpack) => Expected::Bits(codes.into_iter().map(u32::from).collect()),
+            (Outcome::Done, _) => Expected::Bits(out.into_iter().map(f32::to_bits).collect()),
+            _ => expected(inputs),
+        }
+    }
+}
+
+/// Failures of one rung that go nowhere.
+#[derive(Debug)]
+struct Silent(Rung);
+
+impl Parts for Silent {
+    fn reports(&self, failure: &Failure) -> bool {
+        failure.rung != self.0
+    }
+}
+
+/// Outputs that are zero before each call.
+#[derive(Debug)]
+struct Cleared;
+
+impl Parts for Cleared {
+    fn old_contents(&self, _: Operation, _: OldContents) -> u32 {
+        0
+    }
+}
+
+/// Other cases than those that are called for.
+#[derive(Debug)]
+struct Cases(fn(Operation, u64, u64) -> Case);
+
+impl Parts for Cases {
+    fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
+        (self.0)(operation, seed, index)
+    }
+}
+
+/// Case number `index` or, where its sizes are wrong, a drawn one whose sizes are not.
+fn legal(operation: Operation, seed: u64, index: u64) -> Case {
+    let is_legal = |case: &Case| case.materialize(None).is_ok_and(|inputs| inputs.is_legal());
+    let behind = Sweep::of(operation).len();
+    let candidates =
+        (0..).map(|step| case::nth(operation, seed, if step == 0 { index } else { behind + index + step }));
+    candidates.into_iter().find(is_legal).expect("most cases are legal")
+}
+
+fn whole_blocks(case: Case) -> Case {
+    let cols = case.cols.clamp(1, 1 << 20).next_multiple_of(BLOCK_ELEMENTS);
+    let mut case = Case { cols, patches: Vec::new(), ..case };
+    for buffer in Buffer::ALL {
+        case.spare[buffer] = case.spare[buffer].max(0);
+    }
+    case
+}
