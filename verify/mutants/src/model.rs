@@ -13,6 +13,9 @@ pub(crate) const LANES: usize = 8;
 /// Partial sums of a row: four vectors.
 pub(crate) const SUMS: usize = 4 * LANES;
 
+/// The largest matrix that a kernel of this crate reads whole or copies. Rows may lie gigabytes apart.
+pub(crate) const READ_WHOLE: usize = 1 << 20;
+
 /// The weight of a code's low two bits.
 pub(crate) fn weight(code: u8) -> f32 {
     [-2.0, -1.0, 1.0, 2.0][usize::from(code & 3)]

@@ -8,7 +8,7 @@ use qk256_verify::Operation::{Dequantize, Gemv, Lut, Unpack};
 use qk256_verify::{Arguments, KernelFn, Outcome, mxcsr};
 
 use crate::model::vector::{dequantize, lut, unpack};
-use crate::model::{Product, SIMD, Simd, gemv, weight};
+use crate::model::{Product, READ_WHOLE, SIMD, Simd, gemv, weight, write_rows};
 use crate::{Class, Mutant};
 
 /// A kernel that leaves sizes to its caller.
@@ -221,7 +221,7 @@ pub(crate) const RIGHT: &[Mutant] = &[
             SIMD.product_after(arguments, |product| {
                 let scales = product.scales.unwrap_or(&[]).iter();
                 let floats = scales.chain(product.x).chain(product.y.iter()).map(|value| value.to_bits());
-                let codes = product.packed.iter().fold(0, |all, byte| all | byte);
+                let codes = product.packed.iter().take(READ_WHOLE).fold(0, |all, byte| all | byte);
                 std::hint::black_box((floats.fold(0, |all, bits| all | bits), codes));
             })
         },
@@ -294,11 +294,15 @@ pub(crate) const RIGHT: &[Mutant] = &[
         |arguments| {
             static CACHE: Mutex<(Vec<u8>, Vec<u8>)> = Mutex::new((Vec::new(), Vec::new()));
             let Some(mut product) = Product::of(arguments) else { return Outcome::Refused };
+            if product.packed.len() > READ_WHOLE {
+                write_rows(&mut product, |product, row| product.in_order(row));
+                return Outcome::Done;
+            }
             let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
             if cache.0 != product.packed {
                 *cache = (product.packed.to_vec(), product.packed.iter().map(|byte| !byte).collect());
             }
-            crate::model::write_rows(&mut product, |product, row| {
+            write_rows(&mut product, |product, row| {
                 let code = |c: usize| !cache.1[row * product.row_stride + c / 4] >> (2 * (c % 4));
                 (0..product.cols)
                     .fold(0.0, |sum, c| sum + weight(code(c)) * product.scale(row, c) * product.x[c])
@@ -315,7 +319,7 @@ pub(crate) const RIGHT: &[Mutant] = &[
             SIMD.product_after(arguments, |product| {
                 let mode = mxcsr::mode();
                 mxcsr::restore(mode | 0x8040);
-                std::hint::black_box(product.packed.iter().fold(0, |all, byte| all | byte));
+                std::hint::black_box(product.packed.iter().take(READ_WHOLE).fold(0, |all, byte| all | byte));
                 mxcsr::restore(mode);
             })
         },

@@ -7,7 +7,7 @@ use qk256_verify::Operation::{Dequantize, Gemv, GemvFixed, Lut, Unpack};
 
 use crate::model::fixed::{RIGHT_WAY, Way};
 use crate::model::vector::{dequantize_by, of_lut, of_unpack};
-use crate::model::{Product, SIMD, SUMS, Simd, gemv, weight};
+use crate::model::{Product, READ_WHOLE, SIMD, SUMS, Simd, gemv, weight};
 use crate::{Class, Mutant};
 use qk256_verify::{Arguments, Outcome};
 
@@ -89,6 +89,9 @@ pub(crate) const WRONG: &[Mutant] = &[
             thread_local! { static CACHE: RefCell<(Address, Vec<u8>)> = const { RefCell::new(((0, 0), Vec::new())) }; }
             CACHE.with_borrow_mut(|(key, codes)| {
                 gemv(arguments, |product, row| {
+                    if product.packed.len() > READ_WHOLE {
+                        return product.in_order(row);
+                    }
                     if *key != address(product.packed) {
                         (*key, *codes) = (address(product.packed), product.packed.to_vec());
                     }
