@@ -31,7 +31,7 @@ pub struct Case {
     pub stride: i64,
     /// Whether a gemv has block scales. `dequantize` always has, the others never.
     pub scaled: bool,
-    /// Digits that x of a `gemv_fixed` is rounded to, one of [`DIGITS`]; the most for the others.
+    /// Digits that x of a `gemv_fixed` is rounded to, legal if one of [`DIGITS`]; the most for the others.
     pub digits: u8,
     /// Elements by which each buffer starts past a 32-byte boundary in the aligned placement.
     pub offset: PerBuffer<u8>,
@@ -213,6 +213,9 @@ pub enum Regime {
     Sparse,
     /// x with full mantissas, so large that sums are just below what may overflow; scales as of `Ten`. Rung 5.
     Huge,
+    /// One large x, one a little above half of its last place, and many that are smaller still, times one power of two: what is
+    /// lost of them adds up. Scales 1. Rung 5.
+    Absorbing,
     /// x and scales zero: all that matters is in the patches.
     Raw,
     /// Nearly every digit of x 127 or -128 and of one sign, at any exponent; scales 1. Where sums of digits overflow, if
@@ -231,6 +234,7 @@ impl Regime {
         Self::Special,
         Self::Sparse,
         Self::Huge,
+        Self::Absorbing,
         Self::Raw,
         Self::Extreme,
     ];
@@ -253,6 +257,7 @@ impl Regime {
             Self::Special => "special",
             Self::Sparse => "sparse",
             Self::Huge => "huge",
+            Self::Absorbing => "absorbing",
             Self::Raw => "raw",
             Self::Extreme => "extreme",
         }

@@ -25,21 +25,13 @@ pub struct Judgement {
     pub failures: Vec<Failure>,
 }
 
-/// How far from the truth a sum may be.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tolerance {
-    /// The most additions that a term goes through, where that is known.
-    pub depth: Option<usize>,
-    /// What bounds are multiplied by: 1.
-    pub factor: f64,
-}
-
-/// Judges `output` (f32 bits, or codes widened) by every rung of the ladder that applies.
-pub fn judge(inputs: &Inputs, expected: &Expected, tolerance: Tolerance, output: &[u32]) -> Judgement {
+/// Judges `output` (f32 bits, or codes widened) by every rung of the ladder that applies. `depth` is the most additions that a term
+/// goes through, where that is known.
+pub fn judge(inputs: &Inputs, expected: &Expected, depth: Option<usize>, output: &[u32]) -> Judgement {
     let mut judgement = Judgement::default();
     match expected {
         Expected::Bits(bits) => judge_bits(inputs, bits, output, &mut judgement),
-        Expected::Rows(rows) => judge_rows(rows, tolerance, output, &mut judgement),
+        Expected::Rows(rows) => judge_rows(rows, depth, output, &mut judgement),
     }
     judgement
 }
@@ -92,12 +84,12 @@ struct Miss {
     must: String,
 }
 
-fn judge_rows(rows: &[RowTruth], tolerance: Tolerance, output: &[u32], judgement: &mut Judgement) {
+fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement: &mut Judgement) {
     let mut misses = [Rung::BitExact, Rung::ExactRegime, Rung::Flat, Rung::Bound, Rung::Special]
         .map(|rung| (rung, Vec::<Miss>::new()));
     for (row, (truth, &bits)) in rows.iter().zip(output).enumerate() {
         let got = f32::from_bits(bits);
-        for demand in demands(truth, tolerance, got) {
+        for demand in demands(truth, depth, got) {
             judgement.rungs.add(demand.rung, 1);
             if demand.rung == Rung::Flat && demand.error > judgement.worst.absolute {
                 judgement.worst = WorstError { absolute: demand.error, ulps: demand.error / demand.ulp };
@@ -146,7 +138,7 @@ impl Demand<'_> {
     }
 }
 
-fn demands(truth: &RowTruth, tolerance: Tolerance, got: f32) -> Vec<Demand<'_>> {
+fn demands(truth: &RowTruth, depth: Option<usize>, got: f32) -> Vec<Demand<'_>> {
     let plain = |rung, met| Demand { rung, truth, met, error: f64::INFINITY, bound: 0.0, ulp: 1.0 };
     match *truth {
         RowTruth::Exact(exact) => vec![plain(Rung::ExactRegime, same_sum(exact.to_bits(), got.to_bits()))],
@@ -154,17 +146,11 @@ fn demands(truth: &RowTruth, tolerance: Tolerance, got: f32) -> Vec<Demand<'_>> 
         RowTruth::Infinite(infinity) => vec![plain(Rung::Special, got == infinity)],
         RowTruth::NotFinite => vec![plain(Rung::Special, !got.is_finite())],
         RowTruth::MayOverflow => Vec::new(),
-        RowTruth::Near { exact, spread, flat } => {
-            let bound = spread.bound(tolerance.depth) * tolerance.factor;
-            near(truth, got, exact, bound, flat.then_some(FLAT_BOUND * tolerance.factor))
-        }
+        RowTruth::Near { exact, spread, flat } => near(truth, got, exact, spread.bound(depth), flat),
         RowTruth::Fixed { bits, exact, bound, flat } => {
             // Where y overflows there is no bound to hold.
-            let mut demands = if bound.is_finite() {
-                near(truth, got, exact, bound, flat.then_some(FLAT_BOUND))
-            } else {
-                Vec::new()
-            };
+            let mut demands =
+                if bound.is_finite() { near(truth, got, exact, bound, flat) } else { Vec::new() };
             demands.push(plain(Rung::BitExact, got.to_bits() == bits));
             demands
         }
@@ -172,12 +158,14 @@ fn demands(truth: &RowTruth, tolerance: Tolerance, got: f32) -> Vec<Demand<'_>> 
 }
 
 /// Rung 5, and rung 4 where it applies.
-fn near(truth: &RowTruth, got: f32, exact: Wide, bound: f64, flat: Option<f64>) -> Vec<Demand<'_>> {
+fn near(truth: &RowTruth, got: f32, exact: Wide, bound: f64, flat: bool) -> Vec<Demand<'_>> {
     let error = if got.is_finite() { exact.distance(got) } else { f64::INFINITY };
     let ulp = ulp(exact);
     let within = |rung, bound| Demand { rung, truth, met: error <= bound, error, bound, ulp };
     let mut demands = vec![within(Rung::Bound, bound)];
-    demands.extend(flat.map(|flat| within(Rung::Flat, flat)));
+    if flat {
+        demands.push(within(Rung::Flat, FLAT_BOUND));
+    }
     demands
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::case::{self, Case};
 use crate::inputs::Inputs;
-use crate::judge::{self, Judgement, Tolerance};
+use crate::judge::{self, Judgement};
 use crate::operation::Operation;
 use crate::oracle::{self, Expected};
 use crate::rung::Failure;
@@ -23,9 +23,9 @@ pub trait Parts: fmt::Debug + Sync {
         oracle::expected(inputs)
     }
 
-    /// Whether outputs are what was expected.
-    fn judge(&self, inputs: &Inputs, expected: &Expected, tolerance: Tolerance, output: &[u32]) -> Judgement {
-        judge::judge(inputs, expected, tolerance, output)
+    /// Whether outputs are what was expected; `depth` is the most additions that a term goes through, where that is known.
+    fn judge(&self, inputs: &Inputs, expected: &Expected, depth: Option<usize>, output: &[u32]) -> Judgement {
+        judge::judge(inputs, expected, depth, output)
     }
 
     /// The bits that every element of the output holds before a call.

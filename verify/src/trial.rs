@@ -8,7 +8,7 @@ use std::sync::Barrier;
 use crate::case::{Case, MaterializeError};
 use crate::finding::Finding;
 use crate::inputs::Inputs;
-use crate::judge::{Tolerance, WorstError, same_bits, show};
+use crate::judge::{WorstError, same_bits, show};
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
 use crate::operation::Operation;
@@ -19,6 +19,9 @@ use crate::rung::{Failure, Rung, RungCounts};
 use crate::weights::Weights;
 use call::{Arena, CallResult, Flush};
 use relations::Relation;
+
+/// Columns that any kernel supports which does the operation: a whole block.
+const PLAIN_COLS: usize = 256;
 
 /// Calls that each of several threads makes.
 const CALLS_PER_THREAD: usize = 12;
@@ -193,6 +196,7 @@ impl Harness {
             Some(Outcome::Done) => {}
             Some(Outcome::Unsupported) => {
                 trial.skipped = Some("the kernel does not support this");
+                self.examine_support(kernel, inputs, &mut trial);
                 return trial;
             }
             Some(Outcome::Refused) => {
@@ -202,8 +206,8 @@ impl Harness {
             None => return trial,
         }
         let depth = self.orders.model(kernel, inputs).map(|model| model.order().depth());
-        let tolerance = Tolerance { depth, factor: 1.0 };
-        let judged = self.parts.judge(inputs, expected, tolerance, &first.output[..inputs.outputs()]);
+        self.orders.take_fickle().into_iter().for_each(|failure| trial.fail(failure));
+        let judged = self.parts.judge(inputs, expected, depth, &first.output[..inputs.outputs()]);
         trial.rungs.merge(&judged.rungs);
         trial.worst = judged.worst;
         judged.failures.into_iter().for_each(|failure| trial.fail(failure));
@@ -215,6 +219,23 @@ impl Harness {
         self.examine_again(kernel, inputs, outputs, &mut trial);
         trial.first = Some(outputs.to_vec());
         trial
+    }
+
+    /// Whether a kernel that says that it does not support these sizes does others of the same kind: then it must do these too.
+    fn examine_support(&mut self, kernel: &dyn Kernel, inputs: &Inputs, trial: &mut Trial) {
+        let operation = inputs.operation;
+        let plain = Case {
+            scaled: inputs.scales.is_some(),
+            digits: inputs.digits,
+            ..Case::new(operation, 1, PLAIN_COLS)
+        };
+        let plain = plain.materialize(None).expect("a small case has data");
+        let call = self.arena.call(kernel, &plain, Flush::End, self.poison(&plain));
+        if call.outcome == Some(Outcome::Done) {
+            trial.skipped = None;
+            let detail = format!("legal sizes are not supported, although {PLAIN_COLS} columns are");
+            trial.fail(Failure { rung: Rung::Sizes, detail });
+        }
     }
 
     /// Whatever needs more calls on this thread: other addresses, old contents, repetition, relations.

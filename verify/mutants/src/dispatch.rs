@@ -191,6 +191,18 @@ pub(crate) const WRONG: &[Mutant] = &[
     ),
     Mutant::new(
         CLASS,
+        Unpack,
+        "first-byte-of-127-taken-for-a-mark",
+        "a reader that once skipped the mark in front of a file is called with blocks, which may begin with any byte",
+        |arguments| {
+            unpack(arguments, |vector, at| match vector.bytes.first() {
+                Some(0x7f) if at < 4 => 0,
+                _ => vector.code(at),
+            })
+        },
+    ),
+    Mutant::new(
+        CLASS,
         Lut,
         "long-vectors-from-4096-on-lose-the-last",
         "streaming stores begin at 4096 elements and end at a whole line",

@@ -22,8 +22,11 @@ pub(super) fn pairs(levels: &[usize]) -> impl Iterator<Item = Pair> {
 /// possible pairs only.
 ///
 /// Greedy, one combination at a time: it starts with a pair that has not met yet, then each factor takes the level that meets the
-/// most new ones.
+/// most new ones. Of a single factor every level is a combination.
 pub(super) fn covering(counts: &[usize], possible: impl Fn(Level, Level) -> bool) -> Vec<Vec<usize>> {
+    if let [levels] = counts {
+        return (0..*levels).map(|level| vec![level]).collect();
+    }
     let open: Vec<Pair> = all_pairs(counts).filter(|&(a, b)| possible(a, b)).collect();
     let mut missing: HashSet<Pair> = open.iter().copied().collect();
     let mut combinations = Vec::new();

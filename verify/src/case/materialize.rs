@@ -6,7 +6,7 @@ use rand_core::{Rng, SeedableRng};
 use super::{Case, Codes, Regime, Scales, every_byte};
 use crate::inputs::{Inputs, PackedBytes};
 use crate::memory;
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
+use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, DIGITS, Operation};
 use crate::weights::{TensorRows, Weights, WeightsError};
 
 /// The largest buffer that a case may ask for.
@@ -225,6 +225,7 @@ impl Case {
             Regime::OneHot => one_hot(needed, &mut rng),
             Regime::Extreme => extreme(needed, self.digits, &mut rng),
             Regime::Sparse => sparse(needed, &mut rng),
+            Regime::Absorbing => absorbing(needed, &mut rng),
             regime => (0..needed).map(|_| regime.activation(self.cols, rng.next_u64())).collect(),
         };
         if self.regime == Regime::Special {
@@ -307,13 +308,13 @@ impl Regime {
             }
             Self::Wide => wide(draw, 60),
             Self::Subnormal => f32::from_bits(draw as u32 & 0x807f_ffff),
-            Self::OneHot | Self::Extreme | Self::Sparse | Self::Raw => 0.0,
+            Self::OneHot | Self::Extreme | Self::Sparse | Self::Absorbing | Self::Raw => 0.0,
         }
     }
 
     fn scale(self, draw: u64) -> f32 {
         match self {
-            Self::Unit | Self::Extreme => 1.0,
+            Self::Unit | Self::Extreme | Self::Absorbing => 1.0,
             Self::Ten | Self::Special | Self::Sparse | Self::Huge => {
                 f32::from_bits(0x3c00_0000 + (draw as u32 & 0x01ff_ffff))
             }
@@ -361,6 +362,14 @@ fn huge(draw: u64, cols: usize) -> f32 {
     f32::from_bits(draw as u32 & 0x807f_ffff | (top - (draw >> 32) as u32 % 3) << 23)
 }
 
+/// 2^24, 1 + 2^-10 and then 2^-9 throughout, times one power of two from -20 to 20: from left to right all but the second are
+/// absorbed, and a compensation with the wrong sign grows from step to step.
+fn absorbing(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let unit = 2_f32.powi((rng.next_u64() % 41) as i32 - 20);
+    let front = [16_777_216.0, 1.0 + 1.0 / 1024.0].into_iter();
+    front.chain(std::iter::repeat(1.0 / 512.0)).map(|x| x * unit).take(len).collect()
+}
+
 /// Values as of `ten` in half of the blocks of 256; there, of each 32 columns all are zero, or negative zero, or half, or none.
 fn sparse(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut block = false;
@@ -400,6 +409,8 @@ fn one_hot(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
 /// Integers whose digits are as large as they get, times one power of two. One in sixteen has the other sign, one the other
 /// digits.
 fn extreme(len: usize, digits: u8, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    // Of another number, which must be refused, it does not matter.
+    let digits = digits.clamp(*DIGITS.start(), *DIGITS.end());
     let bits = 8 * i32::from(digits);
     let ones = |digits: u8| (0..digits).fold(0, |all, _| all << 8 | 1_i64);
     let high = 127 << (bits - 8);

@@ -93,7 +93,7 @@ fn candidates(case: &Case) -> Vec<Case> {
 }
 
 /// Regimes in the order in which a reader takes them in.
-const SIMPLEST_FIRST: [Regime; 11] = [
+const SIMPLEST_FIRST: [Regime; 12] = [
     Regime::Unit,
     Regime::Integer,
     Regime::Raw,
@@ -102,6 +102,7 @@ const SIMPLEST_FIRST: [Regime; 11] = [
     Regime::Wide,
     Regime::Subnormal,
     Regime::Huge,
+    Regime::Absorbing,
     Regime::Sparse,
     Regime::Special,
     Regime::Extreme,

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use super::covering::{Level, covering, pairs};
 use super::generate::{EDGE_BITS, NOT_FINITE};
 use super::{Case, Codes, Patch, Regime, Scales};
-use crate::operation::{Buffer, DIGITS, Operation};
+use crate::operation::{Buffer, DIGITS, MAX_FIXED_COLUMNS, Operation};
 
 /// Rows around tile heights and around what a byte counts.
 const ROWS: &[usize] =
@@ -71,6 +71,12 @@ const FLOAT_OFFSETS: &[u8] = &[0, 1, 2, 3, 4, 5, 6, 7];
 /// Elements by which buffers are longer than needed.
 const SPARES: &[i64] = &[0, 1, 8, 40];
 
+/// Callers at one time.
+const THREADS: &[u8] = &[2, 8];
+
+/// More rows than 16 bits count.
+const MANY_ROWS: &[usize] = &[65_537];
+
 /// How far apart rows lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stride {
@@ -116,7 +122,7 @@ impl Factor {
             Self::Codes => Codes::ALL.len(),
             Self::Regime => Regime::drawn(operation).len(),
             Self::Special(_) => 1 + PLACES * EDGE_BITS.len(),
-            Self::Threads => 2,
+            Self::Threads => THREADS.len(),
         }
     }
 
@@ -136,7 +142,7 @@ impl Factor {
             Self::Codes => case.codes = Codes::ALL[level],
             Self::Regime => case.regime = Regime::drawn(case.operation)[level],
             Self::Special(buffer) => case.patches.extend(special(buffer, level, case)),
-            Self::Threads => case.threads = 2 + 2 * level as u8,
+            Self::Threads => case.threads = THREADS[level],
         }
     }
 }
@@ -294,12 +300,18 @@ fn parts(operation: Operation) -> Vec<Part> {
         ),
         part(base(Regime::Integer), shape(&[2, 4, 16], &[1, 64, 300]), layout(operation, BYTE_OFFSETS)),
     ];
+    if operation.is_matrix() {
+        // Of one sign, so that what is lost adds up.
+        let base = Case { codes: Codes::Uniform(2), ..base(Regime::Absorbing) };
+        parts.push(part(base, shape(&[1, 3], &[33, 64, 256, 300, 1024, 2048]), how(operation)));
+    }
     if !operation.is_matrix() {
         // Every byte at every place.
         let base = Case { codes: Codes::Bytes, ..base(Regime::Ten) };
         parts.push(part(base, shape(&[1], &[1 << 16]), [how(operation), vec![Factor::Regime]].concat()));
     }
     if operation.is_matrix() {
+        parts.push(part(base(Regime::Integer), shape(MANY_ROWS, &[3]), Vec::new()));
         let far = shape(&[1, 2, 3, 5, 9, 65], &[1, 63, 256, 300, 1025]);
         parts.push(part(base(Regime::Integer), far, with_how(&[Factor::Stride(FAR_STRIDES)])));
     }
@@ -336,7 +348,10 @@ fn combined((place, part): (usize, &Part)) -> Vec<Combined> {
 
 /// Whether a shape takes no more than a fraction of a millisecond, or is one of those at which kernels change their ways.
 fn is_affordable(rows: usize, cols: usize) -> bool {
-    rows * cols <= 1 << 15 || rows <= 3 || (rows <= 49 && (2047..=2304).contains(&cols))
+    rows * cols <= 1 << 15
+        || rows <= 3
+        || rows == MANY_ROWS[0]
+        || (rows <= 49 && (2047..=2304).contains(&cols))
 }
 
 /// Every way in which sizes may be wrong, on shapes that have the edges in question; and x that fixed point refuses.
@@ -361,6 +376,11 @@ fn wrong_sizes(operation: Operation, part: usize) -> Vec<Combined> {
                 not_finite(&case, &mut cases);
             }
         }
+    }
+    if operation.has_digits() {
+        let digits = [0, 5, 255].map(|digits| Case { digits, ..Case::new(operation, 2, 300) });
+        cases.extend(digits);
+        cases.push(Case::new(operation, 1, MAX_FIXED_COLUMNS + 1));
     }
     cases.into_iter().enumerate().map(|(at, case)| Combined { case, part, levels: vec![at] }).collect()
 }

@@ -138,6 +138,15 @@ pub fn exit_after_crash(code: i32, limit: Duration) {
 /// Calls under way, by thread: since when, and what is on record.
 static CALLS: Mutex<BTreeMap<u64, (Instant, String)>> = Mutex::new(BTreeMap::new());
 
+/// Says that the call on record goes on, with another call of the kernel.
+pub(crate) fn go_on() {
+    if EXIT_CODE.load(Ordering::Acquire) >= 0
+        && let Some((since, _)) = CALLS.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&this_thread())
+    {
+        *since = Instant::now();
+    }
+}
+
 /// A number for this thread.
 fn this_thread() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -26,6 +26,8 @@ pub fn is_ordered(cols: usize) -> bool {
 /// The models of kernels, revealed when they are first asked for.
 #[derive(Debug, Default)]
 pub(crate) struct KnownOrders {
+    /// What a kernel gave two answers to, until it is told.
+    fickle: Option<Failure>,
     /// By the kernel's name, its columns, and whether there are scales. `None`: there is no model.
     models: HashMap<(String, usize, bool), Option<Model>>,
 }
@@ -39,7 +41,26 @@ impl KnownOrders {
             return None;
         }
         let key = (kernel.name().to_owned(), cols, scaled);
-        self.models.entry(key).or_insert_with(|| revealed(kernel, cols, scaled)).as_ref()
+        let fickle = &mut self.fickle;
+        let first = || {
+            let model = revealed(kernel, cols, scaled);
+            // One that nothing explains is asked again: a kernel that went wrong once will not do it again.
+            if let Err(first) = &model
+                && revealed(kernel, cols, scaled).as_ref() != Err(first)
+            {
+                let detail = format!(
+                    "asked twice for the order in which it adds {cols} columns, the kernel gives two answers; the first is: {first}"
+                );
+                *fickle = Some(Failure { rung: Rung::Repeat, detail });
+            }
+            model.ok()
+        };
+        self.models.entry(key).or_insert_with(first).as_ref()
+    }
+
+    /// That the kernel which was last asked for its order gave two answers, if it did; told once.
+    pub(crate) fn take_fickle(&mut self) -> Option<Failure> {
+        self.fickle.take()
     }
 
     /// Whether the kernel has been asked for an order that nothing explains.
@@ -72,10 +93,11 @@ impl KnownOrders {
     }
 }
 
-/// The model of a row of so many columns, if there is one. A kernel that panics has none.
-fn revealed(kernel: &dyn Kernel, cols: usize, scaled: bool) -> Option<Model> {
+/// The model of a row of so many columns, if there is one, or why not.
+fn revealed(kernel: &dyn Kernel, cols: usize, scaled: bool) -> Result<Model, String> {
     let subject = Subject::one_row(cols, scaled);
-    quiet(|| catch_unwind(AssertUnwindSafe(|| reveal(kernel, subject)))).ok()?.ok()
+    let revealed = quiet(|| catch_unwind(AssertUnwindSafe(|| reveal(kernel, subject))));
+    revealed.map_err(|_| "the kernel panics".to_owned())?.map_err(|error| error.to_string())
 }
 
 fn failure(model: &Model, inputs: &Inputs, rows: &[usize], outputs: &[u32]) -> Option<Failure> {

@@ -1,7 +1,7 @@
 //! A row of a kernel, and the question how many columns join before two of them meet.
 
 use crate::kernel::{Arguments, Kernel, Outcome};
-use crate::memory::{Placement, Region};
+use crate::memory::{Placement, Region, fault};
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
 
 /// Columns up to which a tree is revealed: counts are exact far beyond, but questions take as long as they are many.
@@ -141,6 +141,7 @@ impl<'a> Probe<'a> {
 
     fn product(&mut self) -> Result<f32, RevealError> {
         let Subject { rows, cols, row, scaled } = self.subject;
+        fault::go_on();
         let outcome = self.kernel.call(Arguments::Gemv {
             packed: self.packed.bytes(),
             scales: scaled.then(|| self.scales.floats()),

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::case::MAX_BUFFER_BYTES;
 use crate::inputs::Inputs;
 use crate::kernel::{Arguments, Kernel, Outcome};
-use crate::memory::{Placement, Region};
-use crate::mxcsr;
+use crate::memory::{Placement, Region, fault};
+use crate::mxcsr::Mode;
 use crate::operation::{Buffer, Operation};
 use crate::quiet::quiet;
 use crate::rung::{Failure, Rung};
@@ -63,10 +63,11 @@ impl Arena {
 
     /// Calls the kernel on what lies in the buffers; `old` is what the output holds, where that is known.
     fn call_on(&mut self, kernel: &dyn Kernel, inputs: &Inputs, old: Option<u32>) -> CallResult {
-        let mode = mxcsr::mode();
+        fault::go_on();
+        let mode = Mode::now();
         let called = quiet(|| catch_unwind(AssertUnwindSafe(|| kernel.call(self.arguments(inputs)))));
-        let mode_left = mxcsr::mode();
-        mxcsr::restore(mode);
+        let mode_left = Mode::now();
+        mode.restore();
         let mut failures = Vec::new();
         let outcome = match called {
             Ok(outcome) => Some(outcome),
@@ -78,7 +79,8 @@ impl Arena {
             }
         };
         if mode_left != mode {
-            let detail = format!("MXCSR was {mode:#06x} before the call and {mode_left:#06x} after it");
+            let detail =
+                format!("the floating-point mode was {mode} before the call and is {mode_left} after it");
             failures.push(Failure { rung: Rung::Mxcsr, detail });
         }
         failures.extend(self.trespass(inputs));
