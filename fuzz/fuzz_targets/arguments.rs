@@ -2,7 +2,4 @@
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use qk256_verify::fuzz::{Target, run};
-
-fuzz_target!(|data: &[u8]| run(Target::Arguments, data));
+qk256_fuzz::target!(Arguments);

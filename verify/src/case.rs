@@ -91,7 +91,7 @@ impl Case {
     }
 
     /// Drops what the case says of buffers that its operation does not read.
-    fn fit_buffers(&mut self) {
+    pub(crate) fn fit(&mut self) {
         let used = self.operation.inputs(self.scaled);
         for buffer in Buffer::ALL {
             if buffer != Buffer::Out && !used.contains(&buffer) {

@@ -1,4 +1,7 @@
-//! The fuzz targets: from any bytes to a case, and from the case to every kernel. A file in `fuzz/` is one call of [`run`].
+//! The fuzz targets: from any bytes to a case, and from the case to every kernel. A file in `fuzz/` is one call of [`run`] and
+//! one of [`mutate`].
+
+mod edges;
 
 use std::cell::RefCell;
 
@@ -10,6 +13,7 @@ use crate::kernel::{Kernel, missing_features};
 use crate::operation::{Buffer, Operation};
 use crate::registry;
 use crate::trial::Harness;
+pub use edges::mutate;
 
 /// What bytes are turned into. Each target has seeds in `corpus/<name>/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,19 @@ impl Target {
             Self::CaseText => "case_text",
         }
     }
+
+    /// The operation whose legal cases it draws, and whether they have scales.
+    const fn legal(self) -> Option<(Operation, bool)> {
+        match self {
+            Self::Unpack => Some((Operation::Unpack, false)),
+            Self::Lut => Some((Operation::Lut, false)),
+            Self::Dequantize => Some((Operation::Dequantize, true)),
+            Self::Gemv => Some((Operation::Gemv, false)),
+            Self::GemvScaled => Some((Operation::Gemv, true)),
+            Self::GemvFixed => Some((Operation::GemvFixed, false)),
+            Self::Arguments | Self::CaseText => None,
+        }
+    }
 }
 
 /// Elements of the largest legal case that a fuzzer tries. A fuzzer that has found long rows tries little else, at a hundred
@@ -69,20 +86,28 @@ const MAX_ELEMENTS: usize = 1 << 14;
 /// # Panics
 /// With every finding, shrunk; each ends in its `qk256 replay` line.
 pub fn run(target: Target, data: &[u8]) {
-    let mut u = Unstructured::new(data);
     let case = match target {
-        Target::Unpack => Case::draw(Operation::Unpack, false, &mut u),
-        Target::Lut => Case::draw(Operation::Lut, false, &mut u),
-        Target::Dequantize => Case::draw(Operation::Dequantize, true, &mut u),
-        Target::Gemv => Case::draw(Operation::Gemv, false, &mut u),
-        Target::GemvScaled => Case::draw(Operation::Gemv, true, &mut u),
-        Target::GemvFixed => Case::draw(Operation::GemvFixed, false, &mut u),
-        Target::Arguments => wrong_sizes(&mut u),
         Target::CaseText => return check_text(data),
+        Target::Arguments => wrong_sizes(&mut Unstructured::new(data)).expect(RUN_OUT),
+        _ => {
+            let (operation, scaled) = target.legal().expect("the others have legal cases");
+            let Some(case) = legal(operation, scaled, data) else { return };
+            case
+        }
     };
-    let case = case.expect("bytes that have run out read as zero");
     if target == Target::Arguments || case.rows * case.cols <= MAX_ELEMENTS {
         BENCH.with_borrow_mut(|bench| bench.check(&case));
+    }
+}
+
+/// Why a draw does not fail.
+const RUN_OUT: &str = "bytes that have run out read as zero";
+
+/// The legal case of some bytes: one at an edge, if they say so, or else a drawn one.
+fn legal(operation: Operation, scaled: bool, data: &[u8]) -> Option<Case> {
+    match edges::Edge::of(data) {
+        Some(edge) => edge.case(operation, scaled),
+        None => Some(Case::draw(operation, scaled, &mut Unstructured::new(data)).expect(RUN_OUT)),
     }
 }
 

@@ -26,6 +26,9 @@ const DRAWN_CASES: u64 = 1000;
 /// How long a call may take. The longest of a right kernel takes milliseconds.
 const HANG: Duration = Duration::from_secs(2);
 
+/// What is said in the place of a rung where a check shows nothing.
+pub(super) const VACUOUS: &str = "vacuous";
+
 /// What is examined.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject {
@@ -70,7 +73,9 @@ impl Subject {
     pub(super) fn is_as_it_must_be(&self, seen: &Verdict) -> bool {
         match self.kind {
             Kind::Wrong => seen.caught_by.is_some(),
-            Kind::Right | Kind::Fault(_) => seen.caught_by.is_none(),
+            Kind::Right => seen.caught_by.is_none(),
+            // A run that shows nothing says so by itself.
+            Kind::Fault(_) => seen.caught_by.as_ref().is_none_or(|by| by == VACUOUS),
         }
     }
 
@@ -160,7 +165,7 @@ impl Subject {
 fn seen(report: &Report<'_>) -> (Option<String>, String) {
     match (report.findings.first(), report.vacuous()) {
         (Some(finding), _) => (Some(finding.rung.name().to_owned()), finding.to_string()),
-        (None, Some(vacuous)) => (Some("vacuous".to_owned()), vacuous.to_string()),
+        (None, Some(vacuous)) => (Some(VACUOUS.to_owned()), vacuous.to_string()),
         (None, None) => (None, String::new()),
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use comfy_table::CellAlignment;
 use serde::Serialize;
 
-use super::subject::{Kind, Subject, Verdict};
+use super::subject::{Kind, Subject, VACUOUS, Verdict};
 use crate::output;
 
 /// A subject, and what was seen of it.
@@ -27,7 +27,7 @@ pub(super) fn render(results: &[Row], seed: u64, time: Duration) -> String {
     }
     text += &format!("{}\n", caught(&wrong));
     let left_alone = right.iter().filter(|row| row.1.caught_by.is_none()).count();
-    let noticed = faults.iter().filter(|row| row.1.caught_by.is_none()).count();
+    let noticed = faults.iter().filter(|row| row.0.is_as_it_must_be(&row.1)).count();
     text += &format!("right kernels left alone: {left_alone} of {}\n", right.len());
     text += &format!("faults of the harness noticed: {noticed} of {}\n", faults.len());
     text + &format!("seed {seed}, {:.0} s\n", time.as_secs_f64())
@@ -54,6 +54,9 @@ fn table(title: &str, rows: &[&Row]) -> comfy_table::Table {
 fn row(subject: &Subject, seen: &Verdict) -> [String; 6] {
     let (class, caught) = match (subject.kind, &seen.caught_by) {
         (Kind::Fault(_), None) => (subject.mutant.name, String::new()),
+        (Kind::Fault(_), Some(by)) if by == VACUOUS => {
+            (subject.mutant.name, format!("{by}: it says so itself"))
+        }
         (Kind::Fault(_), Some(by)) => (subject.mutant.name, format!("NOT NOTICED: {by} sees it")),
         (Kind::Wrong, None) => (subject.mutant.class.name(), "SURVIVES".to_owned()),
         (Kind::Wrong, Some(by)) => (subject.mutant.class.name(), by.clone()),

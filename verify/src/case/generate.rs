@@ -72,12 +72,23 @@ impl Case {
         }
         if case.regime == Regime::Raw {
             case.fill_raw(u)?;
-        } else if once_in(4, u)? {
-            for _ in 0..u.int_in_range(1..=3)? {
-                case.patch_one(u)?;
-            }
+        } else {
+            case.draw_patches(u)?;
         }
         Ok(case)
+    }
+
+    /// Adds up to three patches to one case in four.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw).
+    pub fn draw_patches(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+        if once_in(4, u)? {
+            for _ in 0..u.int_in_range(1..=3)? {
+                self.patch_one(u)?;
+            }
+        }
+        Ok(())
     }
 
     /// A case with at least one wrong size: a short buffer, a small stride or a product that wraps; or, of `gemv_fixed`, with

@@ -176,7 +176,7 @@ impl Case {
             patch.bits.truncate((len as usize).saturating_sub(patch.index));
             used.contains(&patch.buffer) && !patch.bits.is_empty()
         });
-        self.fit_buffers();
+        self.fit();
     }
 }
 

@@ -51,7 +51,11 @@ const STRIDES: &[Stride] = &[
     Stride::Gap(64),
     Stride::Gap(192),
     Stride::Pages,
+    Stride::Overlapping,
 ];
+
+/// How far apart they lie under data of every kind.
+const SOME_STRIDES: &[Stride] = &[Stride::Gap(0), Stride::Gap(64), Stride::Gap(3)];
 
 /// How far apart they lie where it is sparse.
 const FAR_STRIDES: &[Stride] = &[Stride::Far(31), Stride::Far(32)];
@@ -84,6 +88,8 @@ enum Stride {
     Gap(i64),
     /// Rows start a page, or a multiple of one, apart.
     Pages,
+    /// No bytes at all, where there is one row at most and nobody looks at it; otherwise as close as may be.
+    Overlapping,
     /// The last row starts just past 2 to this many bytes.
     Far(u32),
 }
@@ -100,11 +106,14 @@ enum Factor {
     Offset(Buffer, &'static [u8]),
     Spare(Buffer),
     Codes,
-    Regime,
+    Regime(&'static [Regime]),
     /// A special value, and where it stands.
-    Special(Buffer),
+    Special(Buffer, &'static [u32]),
     Threads,
 }
+
+/// Scales whose products are special where x is: zero, infinity, NaN.
+const EXTREME_SCALES: &[u32] = &[0, 0x7f80_0000, 0x7fc0_0000];
 
 /// Part of a buffer that a special value is put to.
 const PLACES: usize = 3;
@@ -120,8 +129,8 @@ impl Factor {
             Self::Offset(_, offsets) => offsets.len(),
             Self::Spare(_) => SPARES.len(),
             Self::Codes => Codes::ALL.len(),
-            Self::Regime => Regime::drawn(operation).len(),
-            Self::Special(_) => 1 + PLACES * EDGE_BITS.len(),
+            Self::Regime(regimes) => regimes.len(),
+            Self::Special(_, values) => 1 + PLACES * values.len(),
             Self::Threads => THREADS.len(),
         }
     }
@@ -140,8 +149,8 @@ impl Factor {
             Self::Offset(buffer, offsets) => case.offset[buffer] = offsets[level],
             Self::Spare(buffer) => case.spare[buffer] = SPARES[level],
             Self::Codes => case.codes = Codes::ALL[level],
-            Self::Regime => case.regime = Regime::drawn(case.operation)[level],
-            Self::Special(buffer) => case.patches.extend(special(buffer, level, case)),
+            Self::Regime(regimes) => case.regime = regimes[level],
+            Self::Special(buffer, values) => case.patches.extend(special(buffer, values, level, case)),
             Self::Threads => case.threads = THREADS[level],
         }
     }
@@ -163,18 +172,20 @@ fn stride(stride: Stride, case: &Case) -> i64 {
     match stride {
         Stride::Gap(gap) => gap,
         Stride::Pages => (row_bytes as usize).next_multiple_of(4096).max(4096) as i64 - row_bytes,
+        Stride::Overlapping if case.rows < 2 => -row_bytes,
+        Stride::Overlapping => 0,
         Stride::Far(_) if case.rows < 2 => i64::MAX,
         Stride::Far(bits) => ((1_i64 << bits) / steps + 64 - row_bytes).max(0),
     }
 }
 
 /// The patch of a special value: `None` for the first level, and where the buffer has no element.
-fn special(buffer: Buffer, level: usize, case: &Case) -> Option<Patch> {
+fn special(buffer: Buffer, values: &[u32], level: usize, case: &Case) -> Option<Patch> {
     let level = level.checked_sub(1)?;
     let used = case.operation.inputs(case.scaled).contains(&buffer);
     let last = (case.shape().needed(case.operation, buffer) as usize).checked_sub(1).filter(|_| used)?;
     let index = [0, last / 2, last][level % PLACES];
-    Some(Patch { buffer, index, bits: vec![EDGE_BITS[level / PLACES]] })
+    Some(Patch { buffer, index, bits: vec![values[level / PLACES]] })
 }
 
 /// Factors that are combined, and what all their cases share.
@@ -289,10 +300,13 @@ fn parts(operation: Operation) -> Vec<Part> {
     let part = |base, shape: Vec<Factor>, more: Vec<Factor>| Part { base, factors: [shape, more].concat() };
     let shape = |rows, cols| shape(operation, rows, cols);
     let with_how = |more: &[Factor]| [how(operation), more.to_vec()].concat();
+    let regimes = Factor::Regime(Regime::drawn(operation));
+    let stride = operation.is_matrix().then_some(Factor::Stride(SOME_STRIDES));
+    let data: Vec<Factor> = [regimes, Factor::Codes].into_iter().chain(stride).collect();
     let mut parts = vec![
         part(base(Regime::Integer), shape(ROWS, COLS), with_how(&layout(operation, SOME_BYTE_OFFSETS))),
         part(base(Regime::Integer), shape(&[1, 2], LONG_COLS), with_how(&[])),
-        part(base(Regime::Ten), shape(SOME_ROWS, SOME_COLS), with_how(&[Factor::Regime, Factor::Codes])),
+        part(base(Regime::Ten), shape(SOME_ROWS, SOME_COLS), with_how(&data)),
         part(
             base(Regime::Wide),
             shape(&[1, 3, 17, 64], &[5, 64, 300, 1024, 2050]),
@@ -308,7 +322,7 @@ fn parts(operation: Operation) -> Vec<Part> {
     if !operation.is_matrix() {
         // Every byte at every place.
         let base = Case { codes: Codes::Bytes, ..base(Regime::Ten) };
-        parts.push(part(base, shape(&[1], &[1 << 16]), [how(operation), vec![Factor::Regime]].concat()));
+        parts.push(part(base, shape(&[1], &[1 << 16]), with_how(&[regimes])));
     }
     if operation.is_matrix() {
         parts.push(part(base(Regime::Integer), shape(MANY_ROWS, &[3]), Vec::new()));
@@ -318,12 +332,19 @@ fn parts(operation: Operation) -> Vec<Part> {
     if operation.has_digits() {
         // The code that kernels raise the most: with it narrow sums overflow soonest.
         let base = Case { codes: Codes::Uniform(3), ..base(Regime::Extreme) };
-        parts.push(part(base, shape(&[1, 3], COLS), how(operation)));
+        parts.push(part(base.clone(), shape(&[1, 3], COLS), how(operation)));
+        parts.push(part(base, shape(&[1], LONG_COLS), Vec::new()));
+    }
+    if operation.may_be_scaled() {
+        let both = [Factor::Special(Buffer::X, &EDGE_BITS), Factor::Special(Buffer::Scales, EXTREME_SCALES)];
+        let base = Case { scaled: true, ..base(Regime::Ten) };
+        parts.push(part(base, shape(&[1, 2], &[7, 64, 300]), both.to_vec()));
     }
     for buffer in [Buffer::X, Buffer::Scales] {
         let scaled = operation.may_be_scaled() || operation == Operation::Dequantize;
         if operation.inputs(scaled).contains(&buffer) {
-            let more = with_how(&[Factor::Special(buffer), Factor::Codes]);
+            let regimes = Factor::Regime(&[Regime::Ten, Regime::Sparse]);
+            let more = with_how(&[Factor::Special(buffer, &EDGE_BITS), Factor::Codes, regimes]);
             parts.push(part(base(Regime::Ten), shape(&[1, 2, 5], FEW_COLS), more));
         }
     }
@@ -340,7 +361,7 @@ fn combined((place, part): (usize, &Part)) -> Vec<Combined> {
     let case = |levels: Vec<usize>| {
         let mut case = part.base.clone();
         part.factors.iter().zip(&levels).for_each(|(factor, &level)| factor.apply(level, &mut case));
-        case.fit_buffers();
+        case.fit();
         Combined { case, part: place, levels }
     };
     covering(&counts, possible).into_iter().map(case).collect()

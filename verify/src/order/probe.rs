@@ -2,6 +2,7 @@
 
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::memory::{Placement, Region, fault};
+use crate::mxcsr::Mode;
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
 
 /// Columns up to which a tree is revealed: counts are exact far beyond, but questions take as long as they are many.
@@ -142,6 +143,7 @@ impl<'a> Probe<'a> {
     fn product(&mut self) -> Result<f32, RevealError> {
         let Subject { rows, cols, row, scaled } = self.subject;
         fault::go_on();
+        let mode = Mode::now();
         let outcome = self.kernel.call(Arguments::Gemv {
             packed: self.packed.bytes(),
             scales: scaled.then(|| self.scales.floats()),
@@ -151,6 +153,8 @@ impl<'a> Probe<'a> {
             cols,
             row_stride: self.row_stride,
         });
+        // Whether it left another is judged elsewhere; here nothing may depend on it.
+        mode.restore();
         if outcome == Outcome::Done { Ok(self.y.floats()[row]) } else { Err(RevealError::Answer(outcome)) }
     }
 }
