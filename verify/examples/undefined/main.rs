@@ -142,7 +142,7 @@ impl Call {
     /// From now on nobody knows the weights, the scales and x; but of `gemv_fixed` x is known, which is rounded by its magnitude.
     fn make_undefined(&mut self) {
         let Inputs { operation, packed, codes, scales, x, .. } = &mut self.inputs;
-        valgrind::make_undefined(packed);
+        valgrind::make_undefined(packed.kept_mut());
         valgrind::make_undefined(codes);
         scales.iter_mut().for_each(|scales| valgrind::make_undefined(scales));
         if *operation != Operation::GemvFixed {
@@ -165,6 +165,7 @@ impl Call {
 
     fn arguments(&mut self) -> Arguments<'_> {
         let Inputs { operation, shape, packed, codes, scales, x, digits, .. } = &self.inputs;
+        let packed = packed.kept();
         match operation {
             Operation::Unpack => Arguments::Unpack { packed, codes: &mut self.codes },
             Operation::Lut => Arguments::Lut { codes, weights: &mut self.floats },
