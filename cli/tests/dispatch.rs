@@ -26,7 +26,7 @@ const CPUS: [Cpu; 3] = [
 const ALL_THERE_IS: &str = "max";
 
 /// Seeded cases of each operation: an emulator is slow.
-const CASES: &str = "40";
+const CASES: &str = "20";
 
 /// Whether there is an emulator. It is said if there is none, to the stream itself: what a passing test prints is thrown away.
 fn has_emulator() -> bool {
