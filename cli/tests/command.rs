@@ -116,27 +116,36 @@ fn reveal_says_in_a_line_how_a_kernel_adds_and_draws_it() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_cases() {
+fn the_same_seed_gives_the_same_data() {
     let folder = scratch();
-    let counts = |seed| {
+    let worst = |seed| {
         let report = folder.path().join("r.json");
-        run(&["check", "--op", "dequantize", "--cases", "50", "--seed", seed, "--json", text(&report)], 0);
-        json(&report)["kernels"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .map(|k| k["rungs"].clone())
-            .collect::<Vec<_>>()
+        let words = [
+            "check",
+            "--op",
+            "gemv",
+            "--no-speed",
+            "--cases",
+            "200",
+            "--seed",
+            seed,
+            "--json",
+            text(&report),
+        ];
+        run(&words, 0);
+        let report = json(&report);
+        let kernels = report["kernels"].as_array().expect("a list");
+        kernels.iter().map(|kernel| kernel["worst_error"]["absolute"].as_f64()).collect::<Vec<_>>()
     };
-    assert_eq!(counts("5"), counts("5"));
-    assert_ne!(counts("5"), counts("6"));
+    assert_eq!(worst("5"), worst("5"));
+    assert_ne!(worst("5"), worst("6"));
 }
 
 #[test]
 fn a_replay_names_the_rungs_that_a_case_ran_on() {
     let (out, _) =
         run(&["replay", "--kernel", "scalar", "gemv", "rows=2", "cols=300", "regime=integer", "seed=9"], 0);
-    assert!(out.starts_with("pass     scalar gemv: exact-regime, memory"), "{out}");
+    assert!(out.starts_with("pass     scalar gemv: exact-regime, order, memory"), "{out}");
     assert!(out.contains("row-order"), "{out}");
     let (out, _) = run(&["replay", "--kernel", "scalar", "gemv", "rows=2", "cols=300", "spare.x=-1"], 0);
     assert!(out.contains("sizes"), "{out}");
@@ -241,4 +250,31 @@ fn a_closed_standard_output_is_no_panic() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!said.contains("panicked"), "{said}");
     }
+}
+
+#[test]
+fn a_selftest_tells_wrong_kernels_right_ones_and_faults_of_the_harness_apart() {
+    let folder = scratch();
+    let report = folder.path().join("s.json");
+    for (part, kind) in [
+        ("code-three-read-as-two", "wrong"),
+        ("never-returns", "wrong"),
+        ("last-column-first", "right"),
+        ("panics-swallowed", "fault"),
+    ] {
+        let (said, _) = run(&["selftest", "--only", part, "--seed", "1", "--json", text(&report)], 0);
+        let report = json(&report);
+        let result = &report["results"][0];
+        assert_eq!((&report["verdict"], &result["kind"]), (&"pass".into(), &kind.into()), "{said}");
+        assert_eq!(result["caught_by"].is_string(), kind == "wrong", "{said}");
+    }
+    let (_, said) = run(&["selftest", "--only", "no-such-kernel"], 2);
+    assert!(said.contains("`no-such-kernel`"), "{said}");
+}
+
+#[test]
+fn a_check_that_shows_nothing_of_a_kernel_fails_and_says_why() {
+    // Two cases of no columns and of none: nothing to compare.
+    let (_, said) = run(&["check", "--op", "unpack", "--kernel", "scalar", "--cases", "1", "--no-speed"], 1);
+    assert!(said.contains("was held against no oracle"), "{said}");
 }
