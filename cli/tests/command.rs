@@ -123,7 +123,7 @@ fn the_same_seed_gives_the_same_data() {
         let words = [
             "check",
             "--op",
-            "gemv",
+            "gemv_fixed",
             "--no-speed",
             "--cases",
             "200",
