@@ -2,6 +2,7 @@
 
 mod cases;
 mod check;
+mod guests;
 mod list;
 mod minimize;
 mod output;
@@ -36,6 +37,8 @@ enum Command {
     Minimize(minimize::Args),
     Reveal(reveal::Args),
     Selftest(selftest::Args),
+    #[command(hide = true)]
+    Worker(guests::Worker),
 }
 
 /// How a command that ran ended.
@@ -48,7 +51,7 @@ enum Verdict {
 }
 
 /// How long a call of a kernel may take. The longest that there are take milliseconds.
-const HANG: Duration = Duration::from_secs(10);
+pub(crate) const HANG: Duration = Duration::from_secs(10);
 
 /// The exit code of a finding.
 const FINDING: u8 = 1;
@@ -61,8 +64,8 @@ const CLOSED_PIPE: u8 = 141;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // The selftest sets a limit of its own.
-    if !matches!(cli.command, Command::Selftest(_)) {
+    // The selftest sets a limit of its own, and a worker has a host that watches it.
+    if !matches!(cli.command, Command::Selftest(_) | Command::Worker(_)) {
         exit_after_crash(FINDING.into(), HANG);
     }
     let result = match cli.command {
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Minimize(args) => minimize::run(&args),
         Command::Reveal(args) => reveal::run(&args),
         Command::Selftest(args) => selftest::run(&args),
+        Command::Worker(args) => guests::work(&args),
     };
     match result {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,

@@ -83,6 +83,11 @@ impl Trial {
         self.failures.is_empty()
     }
 
+    /// Adds what was seen of the process after the call.
+    pub(crate) fn take_failure(&mut self, failure: Failure) {
+        self.fail(failure);
+    }
+
     fn fail(&mut self, failure: Failure) {
         if self.failures.iter().all(|earlier| earlier.rung != failure.rung) {
             self.failures.push(failure);

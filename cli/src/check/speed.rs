@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use qk256_verify::check::Report;
+use qk256_verify::guest::Guests;
 use qk256_verify::kernel::{Kernel, missing_features};
 use qk256_verify::timing::{Ratio, Workload, race};
 use qk256_verify::{Harness, Operation, registry};
@@ -30,6 +31,34 @@ const fn shape(operation: Operation) -> (usize, usize) {
 
 const fn budget(operation: Operation) -> Duration {
     Duration::from_millis(if operation.is_matrix() { 1200 } else { 300 })
+}
+
+/// Times the guests of the report that nothing was found in, each beside our own kernels; and these, in words.
+pub(crate) fn of_guests(guests: &Guests, report: &Report<'_>) -> Result<(Speeds, String)> {
+    let mut speeds = vec![None; report.kernels.len()];
+    let mut beside = String::new();
+    for (place, row) in report.kernels.iter().enumerate() {
+        let operation = row.kernel.operation();
+        if row.failed > 0 || row.cases == 0 {
+            continue;
+        }
+        let Some(timed) = guests.time(row.kernel, budget(operation))? else { continue };
+        let [guest, own @ ..] = &timed[..] else { continue };
+        speeds[place] = Some(Speed {
+            shape: shape(operation),
+            nanoseconds: guest.nanoseconds,
+            over_scalar: Some(guest.over_scalar),
+            over_fast_scalar: Some(guest.over_fast_scalar),
+        });
+        let words = own.iter().map(|own| format!("{} {:.2}", own.name, own.over_scalar.median));
+        let words = words.collect::<Vec<_>>().join(", ");
+        beside += &format!(
+            "{}: {:.2} x scalar; our own beside it: {words}\n",
+            row.label(),
+            guest.over_scalar.median
+        );
+    }
+    Ok((speeds, beside))
 }
 
 /// Times the kernels of the report, each against the scalar ones of its operation in turn. A kernel with a finding, before

@@ -157,7 +157,7 @@ fn describe(
         let missing: BTreeSet<&str> =
             report.kernels.iter().flat_map(|kernel| kernel.missing.iter().map(String::as_str)).collect();
         let missing = Vec::from_iter(missing).join(", ");
-        writeln!(text, "{skipped} kernels skipped: this CPU lacks {missing}")?;
+        writeln!(text, "{skipped} kernels skipped, for want of {missing}")?;
     }
     if speeds.iter().any(Option::is_some) {
         writeln!(
