@@ -18,9 +18,10 @@ use qk256_verify::{Harness, Weights, registry};
 
 use crate::guests::Libraries;
 
+use crate::Verdict;
 use crate::output::OutputFile;
 use crate::select::Selection;
-use crate::{Verdict, check::speed::Speed};
+use speed::{Beside, Speed};
 
 /// Check kernels against exact oracles, then time them beside scalar code.
 ///
@@ -122,7 +123,7 @@ fn run_own(args: &Args) -> Result<Verdict> {
         speed::measure(&mut harness, &all, &mut report)?
     };
     bar.finish_and_clear();
-    files.write(args, &report, &speed, harness.weights(), "")
+    files.write(args, &report, &speed, &[], harness.weights())
 }
 
 /// The same for the kernels of libraries.
@@ -142,13 +143,13 @@ fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
         ControlFlow::Continue(())
     })?;
     let (speed, beside) = if args.no_speed {
-        (vec![None; report.kernels.len()], String::new())
+        (vec![None; report.kernels.len()], Vec::new())
     } else {
         bar.set_message("timing");
         speed::of_guests(guests, &report)?
     };
     bar.finish_and_clear();
-    files.write(args, &report, &speed, None, &beside)
+    files.write(args, &report, &speed, &beside, None)
 }
 
 impl Args {
@@ -172,20 +173,20 @@ impl Files {
         Ok(Self { json: create(&args.json)?, junit: create(&args.junit)? })
     }
 
-    /// Writes all that there is to say of a check; `beside` is what else was timed.
+    /// Writes all that there is to say of a check; `beside` are kernels of ours that guests were timed beside.
     fn write(
         self,
         args: &Args,
         report: &Report<'_>,
         speed: &Speeds,
+        beside: &[Beside],
         weights: Option<&Weights>,
-        beside: &str,
     ) -> Result<Verdict> {
         let outcome = outcome(report, &args.require);
         for finding in &report.findings {
             writeln!(stderr(), "{finding}\n")?;
         }
-        write!(stdout(), "{}{beside}", table::render(report, speed, weights))?;
+        write!(stdout(), "{}", table::render(report, speed, beside, weights))?;
         if let Some(file) = self.json {
             file.write(json::render(report, speed, &outcome)?.as_bytes())?;
         }
@@ -323,7 +324,7 @@ mod tests {
         assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 regime=unit seed=2");
         let junit = junit::render(&report).expect("it renders");
         assert!(!junit.contains(r#"failures="0""#) && junit.contains("outputs are wrong"), "{junit}");
-        assert!(table::render(&report, &speed, None).contains("WRONG"));
+        assert!(table::render(&report, &speed, &[], None).contains("WRONG"));
     }
 
     #[test]
@@ -335,7 +336,7 @@ mod tests {
         assert!(
             matches!(outcome(&report, &["avx9".to_owned()]), Outcome::Invalid(why) if why.contains("avx9"))
         );
-        assert!(table::render(&report, &vec![None, None], None).contains("1 kernels skipped"));
+        assert!(table::render(&report, &vec![None, None], &[], None).contains("1 kernels skipped"));
         assert!(junit::render(&report).expect("it renders").contains(r#"skipped="1""#));
     }
 

@@ -80,6 +80,10 @@ pub struct KernelReport<'a> {
     pub trace: Trace,
     /// Whether rows were met whose order of summation no model explains, so that rung 3 did not apply to them.
     pub unexplained: bool,
+    /// The largest part of its bound that an error on rung 5 came to.
+    pub share: f64,
+    /// Of the longest rows without scales whose order of summation is known: columns, and the most additions of a term.
+    pub depth: Option<(usize, usize)>,
     /// The largest error on the data of rung 4, with its case.
     pub worst: Option<(WorstError, Case)>,
     /// Cases that violated something.
@@ -99,6 +103,8 @@ impl<'a> KernelReport<'a> {
             exhausted: false,
             trace: Trace::default(),
             unexplained: false,
+            share: 0.0,
+            depth: None,
             worst: None,
             failed: 0,
         }
@@ -114,6 +120,7 @@ impl<'a> KernelReport<'a> {
         self.wrong_sizes += u64::from(!is_legal);
         self.rungs.merge(&trial.rungs);
         self.failed += u64::from(!trial.passed());
+        self.share = self.share.max(trial.share);
         if trial.rungs.of(Rung::Flat) > 0 {
             self.take_worst(trial.worst, case);
         }
@@ -205,6 +212,7 @@ pub fn check<'a>(
     let mut report = run.report;
     for kernel in report.kernels.iter_mut().filter(|kernel| kernel.cases > 0 && kernel.failed == 0) {
         kernel.unexplained = harness.has_unexplained_order(kernel.kernel);
+        kernel.depth = harness.known_depth(kernel.kernel);
         kernel.trace = traced(kernel.kernel);
     }
     Ok(report)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use qk256_verify::check::Report;
-use qk256_verify::guest::Guests;
+use qk256_verify::guest::{self, Guests};
 use qk256_verify::kernel::{Kernel, missing_features};
 use qk256_verify::timing::{Ratio, Workload, race};
 use qk256_verify::{Harness, Operation, registry};
@@ -33,10 +33,18 @@ const fn budget(operation: Operation) -> Duration {
     Duration::from_millis(if operation.is_matrix() { 1200 } else { 300 })
 }
 
-/// Times the guests of the report that nothing was found in, each beside our own kernels; and these, in words.
-pub(crate) fn of_guests(guests: &Guests, report: &Report<'_>) -> Result<(Speeds, String)> {
+/// A kernel of our own that was timed beside guests.
+#[derive(Clone, Debug)]
+pub(crate) struct Beside {
+    pub(crate) operation: Operation,
+    pub(crate) name: String,
+    pub(crate) speed: Speed,
+}
+
+/// Times the guests of the report that nothing was found in, each beside our own kernels; and these, once for each operation.
+pub(crate) fn of_guests(guests: &Guests, report: &Report<'_>) -> Result<(Speeds, Vec<Beside>)> {
     let mut speeds = vec![None; report.kernels.len()];
-    let mut beside = String::new();
+    let mut beside: Vec<Beside> = Vec::new();
     for (place, row) in report.kernels.iter().enumerate() {
         let operation = row.kernel.operation();
         if row.failed > 0 || row.cases == 0 {
@@ -44,19 +52,17 @@ pub(crate) fn of_guests(guests: &Guests, report: &Report<'_>) -> Result<(Speeds,
         }
         let Some(timed) = guests.time(row.kernel, budget(operation))? else { continue };
         let [guest, own @ ..] = &timed[..] else { continue };
-        speeds[place] = Some(Speed {
+        let speed = |timed: &guest::Speed| Speed {
             shape: shape(operation),
-            nanoseconds: guest.nanoseconds,
-            over_scalar: Some(guest.over_scalar),
-            over_fast_scalar: Some(guest.over_fast_scalar),
-        });
-        let words = own.iter().map(|own| format!("{} {:.2}", own.name, own.over_scalar.median));
-        let words = words.collect::<Vec<_>>().join(", ");
-        beside += &format!(
-            "{}: {:.2} x scalar; our own beside it: {words}\n",
-            row.label(),
-            guest.over_scalar.median
-        );
+            nanoseconds: timed.nanoseconds,
+            over_scalar: Some(timed.over_scalar),
+            over_fast_scalar: Some(timed.over_fast_scalar),
+        };
+        speeds[place] = Some(speed(guest));
+        if beside.iter().all(|known| known.operation != operation) {
+            let known = |own: &guest::Speed| Beside { operation, name: own.name.clone(), speed: speed(own) };
+            beside.extend(own.iter().map(known));
+        }
     }
     Ok((speeds, beside))
 }

@@ -110,10 +110,12 @@ pub(super) struct Counts {
     rungs: Vec<u64>,
     worst: Option<(f64, f64, String)>,
     unexplained: bool,
+    share: f64,
+    depth: Option<(usize, usize)>,
 }
 
 impl Counts {
-    pub(super) fn of(report: &KernelReport<'_>, unexplained: bool) -> Self {
+    pub(super) fn of(report: &KernelReport<'_>, unexplained: bool, depth: Option<(usize, usize)>) -> Self {
         let worst = report.worst.as_ref();
         Self {
             cases: report.cases,
@@ -123,6 +125,8 @@ impl Counts {
             rungs: Rung::ALL.into_iter().map(|rung| report.rungs.of(rung)).collect(),
             worst: worst.map(|(worst, case)| (worst.absolute, worst.ulps, case.to_string())),
             unexplained,
+            share: report.share,
+            depth,
         }
     }
 
@@ -132,6 +136,8 @@ impl Counts {
         report.unsupported += self.unsupported;
         report.failed += self.failed;
         report.unexplained |= self.unexplained;
+        report.share = report.share.max(self.share);
+        report.depth = report.depth.max(self.depth);
         for (rung, &times) in Rung::ALL.into_iter().zip(&self.rungs) {
             report.rungs.add(rung, times);
         }

@@ -132,19 +132,19 @@ impl Worker {
                 Err(error) => return Ok(Response::Failed(format!("{case}: {error}"))),
             };
             let first = if step == start { from_kernel } else { 0 };
-            for kernel in first..self.kernels.len() {
-                if self.kernels[kernel].operation() != case.operation || dropped.contains(&kernel) {
+            for (kernel, report) in reports.iter_mut().enumerate().skip(first) {
+                if report.kernel.operation() != case.operation || dropped.contains(&kernel) {
                     continue;
                 }
                 let trial = self.examine(step, kernel, &prepared);
-                reports[kernel].take(&case, prepared.is_legal(), &trial);
+                report.take(&case, prepared.is_legal(), &trial);
                 for failure in &trial.failures {
                     write(answers, &Response::Found { step, kernel, failure: failure.into() })?;
                 }
             }
         }
         let counts = |(report, kernel): (&KernelReport<'_>, &GuestKernel)| {
-            Counts::of(report, self.harness.has_unexplained_order(kernel))
+            Counts::of(report, self.harness.has_unexplained_order(kernel), self.harness.known_depth(kernel))
         };
         Ok(Response::Done { counts: reports.iter().zip(&self.kernels).map(counts).collect(), without_memory })
     }
@@ -154,9 +154,7 @@ impl Worker {
         self.shared.enter(step, kernel);
         let mut trial = self.harness.examine(&self.kernels[kernel], prepared);
         self.shared.leave();
-        for failure in self.belongings.failures() {
-            trial.take_failure(failure);
-        }
+        trial.take_process(self.belongings.failures());
         trial
     }
 
