@@ -63,6 +63,18 @@ impl Target {
         }
     }
 
+    /// The target of the legal cases of an operation.
+    pub const fn of(operation: Operation, scaled: bool) -> Self {
+        match operation {
+            Operation::Unpack => Self::Unpack,
+            Operation::Lut => Self::Lut,
+            Operation::Dequantize => Self::Dequantize,
+            Operation::Gemv if scaled => Self::GemvScaled,
+            Operation::Gemv => Self::Gemv,
+            Operation::GemvFixed => Self::GemvFixed,
+        }
+    }
+
     /// The operation whose legal cases it draws, and whether they have scales.
     const fn legal(self) -> Option<(Operation, bool)> {
         match self {
@@ -100,6 +112,25 @@ pub fn run(target: Target, data: &[u8]) {
     }
 }
 
+/// Feeds `data` to one kernel of anybody's, as a legal case of its operation; whether a gemv has scales, the last byte says.
+///
+/// # Panics
+/// With every finding, shrunk.
+pub fn run_kernel(kernel: &dyn Kernel, data: &[u8]) {
+    let scaled = data.last().is_some_and(|last| last % 2 == 1);
+    let Some((operation, scaled)) = Target::of(kernel.operation(), scaled).legal() else { return };
+    let Some(case) = legal(operation, scaled, data).filter(|case| case.rows * case.cols <= MAX_ELEMENTS)
+    else {
+        return;
+    };
+    OWN.with_borrow_mut(|harness| {
+        let found = harness.findings(kernel, &case).unwrap_or_else(|error| panic!("{case}: {error}"));
+        let small: Vec<String> =
+            found.iter().map(|finding| harness.minimize(kernel, finding).to_string()).collect();
+        assert!(small.is_empty(), "drawn: {case}\n{}", small.join("\n"));
+    });
+}
+
 /// Why a draw does not fail.
 const RUN_OUT: &str = "bytes that have run out read as zero";
 
@@ -119,6 +150,7 @@ fn wrong_sizes(u: &mut Unstructured<'_>) -> arbitrary::Result<Case> {
 
 thread_local! {
     static BENCH: RefCell<Bench> = RefCell::new(Bench::new());
+    static OWN: RefCell<Harness> = RefCell::new(Harness::new(None));
 }
 
 /// What is kept from one input to the next.
