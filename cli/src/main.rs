@@ -4,6 +4,7 @@ mod cases;
 mod check;
 mod list;
 mod minimize;
+mod new_guest;
 mod output;
 mod replay;
 mod reveal;
@@ -36,6 +37,7 @@ enum Command {
     Minimize(minimize::Args),
     Reveal(reveal::Args),
     Selftest(selftest::Args),
+    NewGuest(new_guest::Args),
 }
 
 /// How a command that ran ended.
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Minimize(args) => minimize::run(&args),
         Command::Reveal(args) => reveal::run(&args),
         Command::Selftest(args) => selftest::run(&args),
+        Command::NewGuest(args) => new_guest::run(&args),
     };
     match result {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,

@@ -69,6 +69,8 @@ int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *
 }
 #endif
 
+#ifndef FAULT_NO_OPERATION
+
 /* What goes wrong at some shapes, whatever the operands. */
 static void fall(size_t rows, size_t cols) {
     if (rows < 2 || cols % 8 == 0) {
@@ -138,7 +140,6 @@ static float poor_dot(const uint8_t *row, const float *scales, const float *x, s
 }
 #endif
 
-#ifndef FAULT_NO_OPERATION
 int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
                    const float *x, size_t x_len, float *y, size_t y_len, size_t rows, size_t cols,
                    size_t row_stride) {
@@ -213,4 +214,5 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
 #endif
     return result;
 }
+
 #endif

@@ -74,7 +74,7 @@ extern "C" {
 /* Required. Returns QK256_ABI_VERSION. Called first: nothing else is if this is another number. */
 QK256_EXPORT uint32_t qk256_abi_version(void);
 
-/* Required. The name in reports: short, UTF-8, ends in a zero byte. The library owns it and never changes it. */
+/* Required. The name in reports: short, UTF-8, with a zero byte behind it. It lives as long as the library. */
 QK256_EXPORT const char *qk256_kernel_name(void);
 
 /* Optional; 0 where it is missing. A sum of QK256_FLAG_ bits, the same at every call. */
@@ -105,7 +105,7 @@ QK256_EXPORT int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, 
  *
  * packed      Row r is the 64 * B bytes from byte r * row_stride on. packed_len is at least
  *             (rows - 1) * row_stride + 64 * B, or 0 for no rows: behind the last row there is no gap.
- * scales      NULL where there are no scales: scales_len is 0 then. Otherwise the scale of block b of row r is
+ * scales      NULL where there are no scales: scales_len is 0 then. Otherwise that of block b of row r is
  *             scales[r * B + b], whatever the stride, and scales_len is at least rows * B, which may be 0.
  * x           x_len floats, at least cols
  * y           y_len floats, at least rows. The first `rows` are written, and no others.
