@@ -74,7 +74,7 @@ extern "C" {
 /* Required. Returns QK256_ABI_VERSION. Called first: nothing else is if this is another number. */
 QK256_EXPORT uint32_t qk256_abi_version(void);
 
-/* Required. The name in reports: short, UTF-8, with a zero byte behind it. It lives as long as the library. */
+/* Required. The name in reports: short, UTF-8, with a zero byte behind it; it stays as it is. */
 QK256_EXPORT const char *qk256_kernel_name(void);
 
 /* Optional; 0 where it is missing. A sum of QK256_FLAG_ bits, the same at every call. */
