@@ -5,6 +5,7 @@ mod check;
 mod guests;
 mod list;
 mod minimize;
+mod new_guest;
 mod output;
 mod replay;
 mod reveal;
@@ -39,6 +40,7 @@ enum Command {
     Selftest(selftest::Args),
     #[command(hide = true)]
     Worker(guests::Worker),
+    NewGuest(new_guest::Args),
 }
 
 /// How a command that ran ended.
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Command::Reveal(args) => reveal::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Worker(args) => guests::work(&args),
+        Command::NewGuest(args) => new_guest::run(&args),
     };
     match result {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,

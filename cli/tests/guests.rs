@@ -1,0 +1,411 @@
+//! Kernels of other languages in shared libraries: right ones pass, and each fault of `verify/guests/faults.c` is the finding
+//! that it must be, whatever it does to the process that calls it.
+//!
+//! Where there is no C compiler, the tests that need one say so and are skipped.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const VERIFY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../verify");
+
+/// Cases for each operation: the small shapes of every part of the sweep, wrong sizes and threads among them.
+const CASES: &str = "150";
+
+/// Warnings of the example guests are errors.
+const STRICT: &[&str] = &["-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fPIC", "-shared"];
+
+/// A fault of `faults.c` and what `check` must say of it.
+struct Fault {
+    /// What is behind `FAULT_`.
+    name: &'static str,
+    /// Must be found.
+    rung: &'static str,
+    /// Must be in the detail of that finding.
+    words: &'static str,
+    /// May be found as well: `None` for any.
+    besides: Option<&'static [&'static str]>,
+}
+
+/// A fault that shows as one thing only.
+const fn only(name: &'static str, rung: &'static str, words: &'static str) -> Fault {
+    Fault { name, rung, words, besides: Some(&[]) }
+}
+
+/// A fault that shows in many ways.
+const fn among_others(name: &'static str, rung: &'static str, words: &'static str) -> Fault {
+    Fault { name, rung, words, besides: None }
+}
+
+#[test]
+fn the_header_is_c11_and_cpp17() {
+    let folder = scratch();
+    for (compiler, standard, language) in [("cc", "-std=c11", "c"), ("c++", "-std=c++17", "c++")] {
+        if has(compiler) {
+            for source in ["plain.c", "faults.c"] {
+                build(compiler, &folder, source, &[standard, "-x", language]);
+            }
+        }
+    }
+}
+
+#[test]
+fn right_kernels_of_other_languages_pass() {
+    let folder = scratch();
+    let mut libraries = vec![("rust_example", rust(&folder, &[]))];
+    if has("cc") {
+        libraries.push(("plain", c(&folder, "plain.c", &[])));
+        if has_avx2() {
+            libraries.push(("c_avx2", c(&folder, "avx2.c", &[])));
+        }
+    }
+    for (name, library) in libraries {
+        let (report, said) = check(&library, &[], 0);
+        assert_eq!(report["verdict"], "pass", "{said}");
+        let kernels = report["kernels"].as_array().expect("kernels is a list");
+        let met: Vec<_> = kernels.iter().map(|kernel| (&kernel["kernel"], &kernel["operation"])).collect();
+        for operation in ["unpack", "dequantize", "gemv"] {
+            assert!(met.contains(&(&name.into(), &operation.into())), "{name} {operation}: {said}");
+        }
+        for kernel in kernels.iter().filter(|kernel| kernel["skipped"] == false) {
+            assert!(kernel["rungs"]["sizes"].as_u64() > Some(0), "{kernel}");
+        }
+    }
+}
+
+#[test]
+fn each_example_has_a_bug_that_is_found() {
+    let folder = scratch();
+    let (report, said) = check(&rust(&folder, &["--cfg", "feature=\"bug\""]), &["--op", "gemv"], 1);
+    assert!(rungs(&report).contains(&"exact-regime".to_owned()), "{said}");
+    if !has("cc") {
+        return;
+    }
+    let (report, said) = check(&c(&folder, "plain.c", &["-DQK256_BUG"]), &["--op", "gemv"], 1);
+    assert!(rungs(&report).contains(&"exact-regime".to_owned()), "{said}");
+    if has_avx2() {
+        let library = c(&folder, "avx2.c", &["-DQK256_BUG"]);
+        let (report, said) = check_by("1500", &library, &["--op", "gemv"], 1);
+        assert_eq!(rungs(&report), ["special-values"], "{said}");
+    }
+}
+
+#[test]
+fn an_access_outside_of_a_buffer_is_named_to_the_byte() {
+    expect(&[
+        only("READ_BEFORE_PACKED", "memory", "reads 1 byte(s) before the start of `packed`"),
+        only("READ_PAST_PACKED", "memory", "reads 1 byte(s) past the end of `packed`"),
+        only("READ_BEFORE_X", "memory", "reads 1 byte(s) before the start of `x`"),
+        only("READ_PAST_X", "memory", "reads 1 byte(s) past the end of `x`"),
+        only("READ_BEFORE_SCALES", "memory", "reads 1 byte(s) before the start of `scales`"),
+        only("READ_PAST_SCALES", "memory", "reads 1 byte(s) past the end of `scales`"),
+        only("WRITE_BEFORE_Y", "memory", "writes 4 byte(s) before the start of `out`"),
+        only("WRITE_PAST_Y", "memory", "writes 1 byte(s) past the end of `out`"),
+        only("WRITE_SPARE_Y", "memory", "past the last row"),
+    ]);
+}
+
+#[test]
+fn what_a_kernel_does_to_its_process_is_a_finding() {
+    expect(&[
+        only("NULL", "crash", "SIGSEGV"),
+        only("TRAP", "crash", "SIGILL"),
+        only("RECURSION", "crash", "SIGSEGV"),
+        only("ABORT", "crash", "SIGABRT"),
+        only("HEAP", "crash", "SIGABRT"),
+        only("EXIT", "exit", "process"),
+        Fault { besides: Some(&["output"]), ..only("CLOSE", "descriptors", "descriptor") },
+        Fault { besides: Some(&["output"]), ..only("CLOSE_OUTPUT", "descriptors", "descriptor") },
+        only("CLOSE_OTHERS", "descriptors", "descriptor"),
+        only("PRINT", "output", "standard output"),
+        only("PRINT_BUFFERED", "output", "standard output"),
+    ]);
+}
+
+#[test]
+fn after_a_call_that_does_not_return_the_check_goes_on() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let (report, said) = check(&fault(&folder, "LOOP"), &["--op", "gemv", "--timeout", "1s"], 1);
+    assert_eq!(rungs(&report), ["hang"], "{said}");
+    assert!(report["findings"][0]["case"].as_str().is_some_and(|case| case.contains("cols=33")), "{said}");
+    assert!(report["cases"].as_u64() >= Some(149), "the check goes on: {said}");
+}
+
+#[test]
+fn what_a_kernel_leaves_behind_and_what_it_takes_for_granted_is_a_finding() {
+    expect(&[
+        only("FTZ", "mxcsr", "MXCSR 0x9f80"),
+        among_others("STALE", "repeat", "called again"),
+        among_others("ACCUMULATE", "placement", "over other old contents"),
+        only("SECOND_THREAD", "threads", "from several threads"),
+        only("REFUSE", "sizes", "a legal call is refused"),
+        only("ACCEPT", "sizes", "accepted"),
+    ]);
+}
+
+#[test]
+fn what_is_legal_is_no_finding() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    for name in ["NONE", "LEGAL_ORDER", "NO_FLAGS"] {
+        let (report, said) = check(&fault(&folder, name), &[], 0);
+        assert_eq!(report["verdict"], "pass", "{name}: {said}");
+    }
+    let (report, said) = check(&fault(&folder, "ONLY_GEMV"), &[], 0);
+    assert_eq!(report["verdict"], "pass", "{said}");
+    assert!(said.contains("skipped"), "operations that are missing are skips that are seen: {said}");
+}
+
+#[test]
+fn several_libraries_are_checked_in_one_run() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let (right, wrong) = (c(&folder, "plain.c", &[]), fault(&folder, "READ_PAST_X"));
+    let (report, said) = check(&right, &["--lib", text(&wrong), "--op", "gemv"], 1);
+    let findings = report["findings"].as_array().expect("findings is a list");
+    assert!(findings.iter().all(|finding| finding["kernel"] == "faults"), "{said}");
+    assert_eq!(report["kernels"].as_array().map(Vec::len), Some(2), "{said}");
+}
+
+#[test]
+fn the_command_that_a_finding_ends_in_shows_it_again() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let library = fault(&folder, "NULL");
+    let (report, said) = check(&library, &["--op", "gemv"], 1);
+    let replay = report["findings"][0]["replay"].as_str().expect("a finding has its command");
+    let words: Vec<&str> = replay.split_whitespace().collect();
+    assert_eq!(words[..3], ["qk256", "replay", "--lib"], "{said}");
+    let output = qk256(&words[1..]);
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert!(shown(&output).contains("SIGSEGV"), "{}", shown(&output));
+    let case = report["findings"][0]["case"].as_str().expect("a finding has its case");
+    let output = qk256(&["minimize", "--lib", text(&library), case]);
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert!(shown(&output).contains("rows=2 cols=1"), "{}", shown(&output));
+}
+
+#[test]
+fn a_library_that_is_no_kernel_is_bad_usage() {
+    let folder = scratch();
+    let absent = folder.path().join("absent.so");
+    let no_library = folder.path().join("text.so");
+    std::fs::write(&no_library, "no library").expect("a scratch file can be written");
+    let mut rows = vec![(absent, "absent.so"), (no_library, "text.so")];
+    if has("cc") {
+        let faults = [
+            ("VERSION", "version 2"),
+            ("NO_VERSION", "qk256_abi_version"),
+            ("NO_NAME", "qk256_kernel_name"),
+            ("NO_OPERATION", "operation"),
+        ];
+        rows.extend(faults.map(|(name, part)| (fault(&folder, name), part)));
+    }
+    for (library, part) in rows {
+        let output = qk256(&["check", "--no-speed", "--cases", "1", "--lib", text(&library)]);
+        let said = shown(&output);
+        assert_eq!(output.status.code(), Some(2), "{}: {said}", library.display());
+        assert!(said.contains(part) && !said.contains("panicked"), "it must say `{part}`: {said}");
+    }
+}
+
+#[test]
+fn a_new_guest_can_be_built_and_passes() {
+    let folder = scratch();
+    for (language, builder, words, library) in [
+        ("c", "make", &["-s", "CFLAGS=-O2 -Wall -Wextra -Werror"][..], "libkernel.so"),
+        ("cpp", "make", &["-s", "CXXFLAGS=-O2 -Wall -Wextra -Werror"], "libkernel.so"),
+        (
+            "rust",
+            env!("CARGO"),
+            &["build", "--release", "--offline", "--quiet", "--target-dir", "target"],
+            "target/release/libkernel.so",
+        ),
+    ] {
+        let guest = folder.path().join("guests").join(language);
+        let output = qk256(&["new-guest", "--lang", language, text(&guest)]);
+        assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+        let readme = std::fs::read_to_string(guest.join("README.md")).expect("there is a README");
+        assert!(readme.contains(&format!("qk256 check --lib ./{library}")), "{readme}");
+        let compiler = if language == "cpp" { "c++" } else { "cc" };
+        if language != "rust" && !(has(compiler) && has(builder)) {
+            continue;
+        }
+        succeed(Command::new(builder).args(words).current_dir(&guest));
+        let (report, said) = check(&guest.join(library), &[], 0);
+        assert_eq!(report["verdict"], "pass", "{language}: {said}");
+        assert_eq!(report["kernels"][0]["kernel"], "my_kernel", "{language}: {said}");
+    }
+}
+
+#[test]
+fn a_new_guest_overwrites_nothing() {
+    let folder = scratch();
+    let (empty, full, file) =
+        (folder.path().join("empty"), folder.path().join("full"), folder.path().join("full/file"));
+    for folder in [&empty, &full] {
+        std::fs::create_dir(folder).expect("a scratch folder can be made");
+    }
+    std::fs::write(&file, "mine").expect("a scratch file can be written");
+    assert_eq!(qk256(&["new-guest", text(&empty)]).status.code(), Some(0), "an empty folder will do");
+    assert!(empty.join("kernel.c").exists(), "C is what there is without --lang");
+    let beneath = file.join("guest");
+    for (words, part) in [
+        (&["new-guest", text(&full)][..], "is not empty"),
+        (&["new-guest", text(&empty)], "is not empty"),
+        (&["new-guest", text(&file)], "Not a directory"),
+        (&["new-guest", text(&beneath)], "Not a directory"),
+        (&["new-guest"], "required"),
+        (&["new-guest", "--lang", "cobol", text(&full)], "cobol"),
+    ] {
+        let output = qk256(words);
+        let said = shown(&output);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
+        assert!(said.contains(part) && !said.contains("panicked"), "{words:?} must say `{part}`: {said}");
+    }
+    assert_eq!(std::fs::read_dir(&full).expect("the folder is there").count(), 1);
+    assert_eq!(std::fs::read_to_string(&file).expect("the file is there"), "mine");
+}
+
+/// Checks each fault by its gemv, where all of them are, and reports every one that is not seen as it must be.
+fn expect(faults: &[Fault]) {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let mut wrong = String::new();
+    for expected in faults {
+        let (report, said) = check(&fault(&folder, expected.name), &["--op", "gemv"], 1);
+        if let Some(complaint) = expected.complaint(&report) {
+            writeln!(wrong, "{}: {complaint}\n{said}", expected.name).expect("a string takes it all");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+impl Fault {
+    fn complaint(&self, report: &Value) -> Option<String> {
+        let findings = report["findings"].as_array().expect("findings is a list");
+        let Some(finding) = findings.iter().find(|finding| finding["rung"] == self.rung) else {
+            return Some(format!("not found on `{}`", self.rung));
+        };
+        let detail = finding["detail"].as_str().unwrap_or_default();
+        if !detail.contains(self.words) {
+            return Some(format!("the detail must contain `{}`: {detail}", self.words));
+        }
+        if (&finding["kernel"], &finding["operation"]) != (&"faults".into(), &"gemv".into()) {
+            return Some(format!("found in another kernel: {finding}"));
+        }
+        let is_surplus = |found: &String| {
+            found != self.rung && self.besides.is_some_and(|besides| !besides.contains(&found.as_str()))
+        };
+        rungs(report).into_iter().find(is_surplus).map(|rung| format!("found on `{rung}` as well"))
+    }
+}
+
+/// The rungs of the findings of a report.
+fn rungs(report: &Value) -> Vec<String> {
+    let findings = report["findings"].as_array().expect("findings is a list");
+    findings.iter().map(|finding| finding["rung"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// The report of a check of the library that must end with `code`, and what it wrote.
+fn check(library: &Path, more: &[&str], code: i32) -> (Value, String) {
+    check_by(CASES, library, more, code)
+}
+
+fn check_by(cases: &str, library: &Path, more: &[&str], code: i32) -> (Value, String) {
+    let folder = scratch();
+    let json = folder.path().join("r.json");
+    let words = ["check", "--no-speed", "--seed", "1", "--cases", cases, "--lib", text(library), "--json"];
+    let output = qk256(&[&words[..], &[text(&json)], more].concat());
+    let said = shown(&output);
+    assert_eq!(output.status.code(), Some(code), "{}: {said}", library.display());
+    let report = std::fs::read(&json).expect("the report was written");
+    (serde_json::from_slice(&report).expect("the report is JSON"), said)
+}
+
+fn qk256(words: &[&str]) -> Output {
+    let program = assert_cmd::cargo::cargo_bin("qk256");
+    Command::new(program).args(words).output().expect("the command starts")
+}
+
+/// What a command wrote.
+fn shown(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
+}
+
+/// The kernel with one fault, or none.
+fn fault(folder: &TempDir, name: &str) -> PathBuf {
+    let library = c(folder, "faults.c", &[&format!("-DFAULT_{name}")]);
+    let own = library.with_file_name(format!("{name}.so"));
+    std::fs::rename(library, &own).expect("a scratch file can be renamed");
+    own
+}
+
+/// An example guest in C.
+fn c(folder: &TempDir, source: &str, options: &[&str]) -> PathBuf {
+    build("cc", folder, source, &[&["-std=c11"], options].concat())
+}
+
+fn build(compiler: &str, folder: &TempDir, source: &str, options: &[&str]) -> PathBuf {
+    let library = folder.path().join(Path::new(source).with_extension("so"));
+    let mut command = Command::new(compiler);
+    command.args(options).args(STRICT).arg(format!("-I{VERIFY}/include"));
+    succeed(command.arg("-o").arg(&library).arg(format!("{VERIFY}/guests/{source}")));
+    library
+}
+
+/// The example guest in Rust.
+fn rust(folder: &TempDir, options: &[&str]) -> PathBuf {
+    let library = folder.path().join("rust.so");
+    let mut command = Command::new("rustc");
+    command.args(["-O", "--edition", "2024", "--crate-type", "cdylib"]).args(options);
+    succeed(command.arg("-o").arg(&library).arg(format!("{VERIFY}/guests/rust/src/lib.rs")));
+    library
+}
+
+fn succeed(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", shown(&output));
+}
+
+/// Whether there is such a program. If not, that is said on standard error itself: what a passing test prints is thrown away.
+fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        let _ = writeln!(std::io::stderr(), "skipped: guests that `{program}` builds, which is not here");
+    }
+    found
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_avx2() -> bool {
+    false
+}
+
+fn scratch() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder can be made")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are UTF-8")
+}

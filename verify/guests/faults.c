@@ -1,0 +1,218 @@
+/* The kernel of plain.c with one fault, chosen by -DFAULT_...; with none of them it is right. Each must come
+ * out of `qk256 check --lib` as a finding (cli/tests/guests.rs has the table), but for the few that are no
+ * faults.
+ *
+ * A fault is in the gemv. Where it takes the process with it, it shows at a few shapes only, as faults do
+ * that get past a first try: one row, or columns in eights, is what people try.
+ */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "qk256_kernel.h"
+
+/* The right kernel, under names that nobody looks for. */
+#define qk256_abi_version right_abi_version
+#define qk256_kernel_name right_kernel_name
+#define qk256_flags right_flags
+#define qk256_unpack right_unpack
+#define qk256_dequantize right_dequantize
+#define qk256_gemv right_gemv
+#include "plain.c"
+#undef qk256_abi_version
+#undef qk256_kernel_name
+#undef qk256_flags
+#undef qk256_unpack
+#undef qk256_dequantize
+#undef qk256_gemv
+
+/* What a compiler may not leave out, whatever it knows of the memory. */
+#define READ(address) ((void)*(const volatile uint8_t *)(address))
+#define WRITE(address) (*(volatile float *)(address) = 1.0f)
+
+#ifndef FAULT_NO_VERSION
+uint32_t qk256_abi_version(void) {
+#ifdef FAULT_VERSION
+    return 2;
+#else
+    return QK256_ABI_VERSION;
+#endif
+}
+#endif
+
+#ifndef FAULT_NO_NAME
+const char *qk256_kernel_name(void) {
+    return "faults";
+}
+#endif
+
+/* Optional: without it, wrong sizes never come. */
+#ifndef FAULT_NO_FLAGS
+uint32_t qk256_flags(void) {
+    return QK256_FLAG_CHECKS_SIZES;
+}
+#endif
+
+#if !defined(FAULT_NO_OPERATION) && !defined(FAULT_ONLY_GEMV)
+int32_t qk256_unpack(const uint8_t *packed, size_t packed_len, uint8_t *codes, size_t codes_len) {
+    return right_unpack(packed, packed_len, codes, codes_len);
+}
+
+int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
+                         float *out, size_t out_len) {
+    return right_dequantize(packed, packed_len, scales, scales_len, out, out_len);
+}
+#endif
+
+#ifndef FAULT_NO_OPERATION
+
+/* What goes wrong at some shapes, whatever the operands. */
+static void fall(size_t rows, size_t cols) {
+    if (rows < 2 || cols % 8 == 0) {
+        return;
+    }
+#if defined(FAULT_NULL)
+    volatile uintptr_t null = 0;
+    READ(null);
+#elif defined(FAULT_TRAP)
+    __builtin_trap();
+#elif defined(FAULT_RECURSION)
+    /* The frame is large and its contents matter, so that the call is no jump. */
+    volatile char frame[1 << 12];
+    frame[cols % sizeof frame] = 1;
+    fall(rows + (size_t)frame[cols % sizeof frame], cols);
+    frame[0] = 2;
+#elif defined(FAULT_LOOP)
+    /* Rarer than the others: each costs the caller its time limit. */
+    volatile int forever = cols == 33;
+    while (forever) {
+    }
+#elif defined(FAULT_EXIT)
+    exit(0);
+#elif defined(FAULT_ABORT)
+    abort();
+#elif defined(FAULT_HEAP)
+    /* Too large for the lists that free() looks at no further; behind it lies the size of its neighbour. */
+    size_t size = 2000;
+    volatile uint8_t *scratch = (volatile uint8_t *)malloc(size);
+    for (size_t i = 0; scratch && i < size + 24; i++) {
+        scratch[i] = 0xff;
+    }
+    free((void *)scratch);
+#elif defined(FAULT_CLOSE)
+    for (int descriptor = 1; descriptor <= 20; descriptor++) {
+        close(descriptor);
+    }
+#elif defined(FAULT_CLOSE_OUTPUT)
+    close(1);
+#elif defined(FAULT_CLOSE_OTHERS)
+    for (int descriptor = 3; descriptor <= 20; descriptor++) {
+        close(descriptor);
+    }
+#elif defined(FAULT_PRINT)
+    printf("gemv of %zu rows\n", rows);
+    fflush(stdout);
+#elif defined(FAULT_PRINT_BUFFERED)
+    /* Stays in the buffer of stdio until somebody flushes it. */
+    printf("gemv of %zu rows\n", rows);
+#endif
+}
+
+/* The product in another order, which loses more than most and is as legal as any: one sum of the odd columns
+ * from the last to the first, then of the even ones. Not one to imitate. */
+#ifdef FAULT_LEGAL_ORDER
+static float poor_dot(const uint8_t *row, const float *scales, const float *x, size_t cols) {
+    float sum = 0.0f;
+    for (int parity = 1; parity >= 0; parity--) {
+        for (size_t c = cols; c-- > 0;) {
+            if (c % 2 == (size_t)parity) {
+                float weight = WEIGHTS[code(row, c)];
+                sum += (scales ? weight * scales[c / QK256_BLOCK_ELEMENTS] : weight) * x[c];
+            }
+        }
+    }
+    return sum;
+}
+#endif
+
+int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
+                   const float *x, size_t x_len, float *y, size_t y_len, size_t rows, size_t cols,
+                   size_t row_stride) {
+#if defined(FAULT_REFUSE)
+    if (rows > 1 && cols % 4 == 3) {
+        return QK256_REFUSED;
+    }
+#elif defined(FAULT_ACCEPT)
+    /* What is not there is left out, and the caller hears nothing of it. */
+    cols = x_len < cols ? x_len : cols;
+#elif defined(FAULT_ACCUMULATE)
+    float *old = (float *)malloc(y_len * sizeof *y + 1);
+    memcpy(old, y, y_len * sizeof *y);
+#endif
+    int32_t result =
+        right_gemv(packed, packed_len, scales, scales_len, x, x_len, y, y_len, rows, cols, row_stride);
+    if (result == QK256_DONE && rows > 0 && cols > 0) {
+        fall(rows, cols);
+#if defined(FAULT_READ_BEFORE_PACKED)
+        READ(packed - 1);
+#elif defined(FAULT_READ_PAST_PACKED)
+        READ(packed + packed_len);
+#elif defined(FAULT_READ_BEFORE_X)
+        READ((const uint8_t *)x - 1);
+#elif defined(FAULT_READ_PAST_X)
+        READ(x + x_len);
+#elif defined(FAULT_READ_BEFORE_SCALES)
+        if (scales) {
+            READ((const uint8_t *)scales - 1);
+        }
+#elif defined(FAULT_READ_PAST_SCALES)
+        if (scales) {
+            READ(scales + scales_len);
+        }
+#elif defined(FAULT_WRITE_BEFORE_Y)
+        WRITE(y - 1);
+#elif defined(FAULT_WRITE_PAST_Y)
+        WRITE(y + y_len);
+#elif defined(FAULT_WRITE_SPARE_Y)
+        if (y_len > rows) {
+            y[rows] = 0.0f;
+        }
+#elif defined(FAULT_FTZ) && defined(__x86_64__)
+        _MM_SET_FLUSH_ZERO_MODE(_MM_FLUSH_ZERO_ON);
+#elif defined(FAULT_STALE)
+        /* A scratch that is never cleared: the first call is right. */
+        static float scratch[64];
+        for (size_t r = 0; r < rows && r < 64; r++) {
+            scratch[r] += y[r];
+            y[r] = scratch[r];
+        }
+#elif defined(FAULT_ACCUMULATE)
+        for (size_t r = 0; r < rows; r++) {
+            y[r] += old[r];
+        }
+#elif defined(FAULT_SECOND_THREAD)
+        /* The first thread that calls is served well. */
+        static int threads;
+        static __thread int mine;
+        if (mine == 0) {
+            mine = __atomic_add_fetch(&threads, 1, __ATOMIC_RELAXED);
+        }
+        y[0] = mine > 1 ? y[0] + y[0] + 1.0f : y[0];
+#elif defined(FAULT_LEGAL_ORDER)
+        for (size_t r = 0; r < rows; r++) {
+            y[r] = poor_dot(packed + r * row_stride, scales ? scales + r * blocks(cols) : NULL, x, cols);
+        }
+#endif
+    }
+#ifdef FAULT_ACCUMULATE
+    free(old);
+#endif
+    return result;
+}
+
+#endif
