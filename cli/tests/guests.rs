@@ -142,7 +142,7 @@ fn after_a_call_that_does_not_return_the_check_goes_on() {
 fn what_a_kernel_leaves_behind_and_what_it_takes_for_granted_is_a_finding() {
     expect(&[
         only("FTZ", "mxcsr", "MXCSR 0x9f80"),
-        among_others("STALE", "repeat", "called again"),
+        among_others("STALE", "repeat", "in call number 2"),
         among_others("ACCUMULATE", "placement", "over other old contents"),
         only("SECOND_THREAD", "threads", "from several threads"),
         only("REFUSE", "sizes", "a legal call is refused"),

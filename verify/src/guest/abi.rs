@@ -57,6 +57,9 @@ pub enum LoadError {
         /// What it says.
         version: u32,
     },
+    /// It has no name.
+    #[error("{0} exports no `qk256_kernel_name`, or gives none: findings must call it something")]
+    NoName(String),
     /// It has no kernel.
     #[error(
         "{0} exports none of `qk256_unpack`, `qk256_dequantize` and `qk256_gemv`: there is nothing to check"
@@ -97,7 +100,7 @@ pub(super) fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
     let flags = symbol::<unsafe extern "C" fn() -> u32>(library, "qk256_flags");
     // SAFETY: as above.
     let flags = flags.map_or(0, |flags| unsafe { flags() });
-    let name = name(library, path);
+    let name = name(library).ok_or_else(|| LoadError::NoName(shown()))?;
     let kernel = |function| GuestKernel {
         name: name.clone(),
         library: path.to_owned(),
@@ -109,17 +112,17 @@ pub(super) fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
     if kernels.is_empty() { Err(LoadError::NoOperation(shown())) } else { Ok(kernels) }
 }
 
-/// What the library calls itself, or else the name of its file.
-fn name(library: &'static Library, path: &Path) -> String {
-    let said =
-        symbol::<unsafe extern "C" fn() -> *const c_char>(library, "qk256_kernel_name").and_then(|name| {
-            // SAFETY: the ABI gives the function this type.
-            let text = unsafe { name() };
-            // SAFETY: the ABI says that it is a string that lives as long as the library, or null.
-            (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
-        });
-    let file = || path.file_stem().map_or("guest".to_owned(), |stem| stem.to_string_lossy().into_owned());
-    said.filter(|name| !name.is_empty()).unwrap_or_else(file)
+/// What the library calls itself.
+fn name(library: &'static Library) -> Option<String> {
+    let name = symbol::<unsafe extern "C" fn() -> *const c_char>(library, "qk256_kernel_name")?;
+    // SAFETY: the ABI gives the function this type.
+    let text = unsafe { name() };
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: the ABI says that it is a string that lives as long as the library.
+    let name = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+    (!name.is_empty()).then_some(name)
 }
 
 fn function(library: &'static Library, operation: Operation) -> Option<Function> {

@@ -28,7 +28,7 @@ const CHUNK: u64 = 128;
 const ENOUGH_DEATHS: usize = 8;
 
 /// Time that shrinking a case may take on which a kernel takes its process down: each try is a process.
-const SHRINK_TIME: Duration = Duration::from_secs(10);
+const SHRINK_TIME: Duration = Duration::from_secs(5);
 
 /// Kernels of shared libraries, and how to call them.
 #[derive(Debug)]
