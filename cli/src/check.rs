@@ -38,8 +38,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", requires = "libraries")]
     jobs: Option<usize>,
 
-    /// How long to go on with cases, the sweep of all edges first: 30s, 5m, 8h. The tensors of --weights are checked whole and come before, the
-    /// timing comes after
+    /// How long to go on with cases, the sweep of all edges first: 30s, 5m, 8h. The tensors of --weights are checked whole and
+    /// come before, the timing comes after
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "15s")]
     time: Duration,
 
@@ -55,8 +55,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
 
-    /// Try what can be tried whole, too: all 2^32 scales of dequantize, and every one-hot x of gemv up to 1100 columns. Takes minutes,
-    /// whatever the time or number given
+    /// Try what can be tried whole, too: all 2^32 scales of dequantize, and every one-hot x of gemv up to 1100 columns. Takes
+    /// minutes, whatever the time or number given
     #[arg(long)]
     exhaustive: bool,
 

@@ -17,11 +17,11 @@ use crate::check::fresh_seed;
 use crate::output::OutputFile;
 use subject::{Kind, Subject, Verdict as Seen};
 
-/// Show that the harness finds every one of a hundred wrong kernels, and nothing in right ones.
+/// Show that the harness finds every one of some 250 wrong kernels, and nothing in right ones.
 ///
-/// Each kernel is checked in a process of its own, by the cases that `check` runs first. Then faults are built into the harness, one
-/// at a time: each must let a wrong kernel go that the sound harness finds. Exit code 1 if a wrong kernel survives, a right one does
-/// not, or a fault is not noticed.
+/// Each kernel is checked in a process of its own, by the cases that `check` runs first: the sweep, and a thousand drawn ones.
+/// Then faults are built into the harness, one at a time: each must let a wrong kernel go that the sound harness finds. Exit
+/// code 1 if a wrong kernel survives, a right one does not, or a fault is not noticed.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The seed of the run; a fresh one is drawn, and shown, if there is none

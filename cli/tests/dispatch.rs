@@ -1,5 +1,5 @@
-//! The command on other CPUs than this one, by an emulator: no instruction that the CPU lacks, the right kernels chosen, and a forced
-//! choice refused where it cannot be had.
+//! The command on other CPUs than this one, by an emulator: no instruction that the CPU lacks, the right kernels chosen, and a
+//! forced choice refused where it cannot be had.
 
 use std::io::Write;
 use std::process::Command;

@@ -12,8 +12,8 @@
 //! # The error
 //! Rounding moves an element by `2^e / 2` at most, and no weight is larger than 2, so the sum of `n` terms is off by
 //! `n * 2^e` at most: [`Activations::error_bound`]. As `e` is the smallest that will do, `max |x| > M * 2^(e - 1)`, and the
-//! bound is below `2 * n * max |x| / M`, or `1.004 * n * max |x| * 2^-(8 L - 2)` from two digits on (1.008 with one). Storing `y` rounds once more, by half a
-//! unit in the last place of `y`.
+//! bound is below `2 * n * max |x| / M`, or `1.004 * n * max |x| * 2^-(8 L - 2)` from two digits on (1.008 with one). Storing
+//! `y` rounds once more, by half a unit in the last place of `y`.
 
 pub(crate) mod rounding;
 

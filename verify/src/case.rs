@@ -121,8 +121,8 @@ pub enum Codes {
     Ramp,
     /// 0, 3, 0, 3 and so on along each row.
     Stripes,
-    /// Each packed byte, and each byte of `lut`, is its block's number plus 37 times its place in the block, modulo 256: in 256 blocks
-    /// every byte stands at every place.
+    /// Each packed byte, and each byte of `lut`, is its block's number plus 37 times its place in the block, modulo 256: in 256
+    /// blocks every byte stands at every place.
     Bytes,
 }
 

@@ -26,8 +26,8 @@ pub const WIRED_COLS: Range<usize> = 1..1101;
 /// The number of scales: every f32.
 pub const ALL_SCALES: u64 = 1 << 32;
 
-/// Sends the f32 of all these bits through a kernel of `dequantize` as scales, on all cores: the case of one that comes out wrong, if
-/// any does.
+/// Sends the f32 of all these bits through a kernel of `dequantize` as scales, on all cores: the case of one that comes out
+/// wrong, if any does.
 ///
 /// # Panics
 /// If the kernel is of another operation, or panics.
@@ -83,9 +83,9 @@ fn scales_rightly(kernel: &dyn Kernel, bits: u32) -> bool {
 /// What a one-hot x holds: any number that is exact times every weight.
 const HOT: f32 = 1.5;
 
-/// Multiplies a matrix of `rows` rows by every one-hot x, for each of these numbers of columns: the case of one that comes out wrong, if
-/// any does. That no column is dropped, doubled, or mistaken for another is then known for all data, as far as paths do not depend on
-/// them.
+/// Multiplies a matrix of `rows` rows by every one-hot x, for each of these numbers of columns: the case of one that comes out
+/// wrong, if any does. That no column is dropped, doubled, or mistaken for another is then known for all data, as far as paths
+/// do not depend on them.
 ///
 /// # Panics
 /// If the kernel is not one of gemv, or panics.

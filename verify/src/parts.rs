@@ -10,8 +10,8 @@ use crate::operation::Operation;
 use crate::oracle::{self, Expected};
 use crate::rung::Failure;
 
-/// The parts of a [`Harness`](crate::Harness). The default methods are the real ones, [`Real`] is all of them; whatever overrides one
-/// is a fault on purpose, for `qk256 selftest`.
+/// The parts of a [`Harness`](crate::Harness). The default methods are the real ones, [`Real`] is all of them; whatever
+/// overrides one is a fault on purpose, for `qk256 selftest`.
 pub trait Parts: fmt::Debug + Sync {
     /// Case number `index` of `operation` in the run that `seed` names.
     fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {

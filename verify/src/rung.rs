@@ -14,7 +14,7 @@ pub enum Rung {
     Order,
     /// Rung 4: 1e-4, flat.
     Flat,
-    /// Rung 5: gamma_n times the sum of absolute terms; in fixed point, what rounding x and y may come to.
+    /// Rung 5: gamma_d times the sum of absolute terms; in fixed point, what rounding x and y may come to.
     Bound,
     /// Rung 6: NaN, infinities.
     Special,
@@ -22,17 +22,17 @@ pub enum Rung {
     Memory,
     /// Inputs are left as they were.
     Inputs,
-    /// The floating-point mode is left as it was.
+    /// The floating-point mode is left as it was: that of SSE, that of the x87, and its registers empty.
     Mxcsr,
     /// No panic.
     Panic,
-    /// Wrong sizes are refused, and an x that cannot be rounded; legal calls are not.
+    /// Wrong sizes are refused, and an x that cannot be rounded; legal calls are not, and are supported for all sizes or for none.
     Sizes,
     /// The same bits at other addresses and over other old contents of the output.
     Placement,
     /// The same bits when called again.
     Repeat,
-    /// The same bits from concurrent threads.
+    /// The same bits from concurrent threads, each with other data.
     Threads,
     /// Padding codes, gaps between rows and spare elements do not matter.
     Padding,

@@ -2,9 +2,9 @@
 //!
 //! Code of the C library, such as that of `memset`, does not count: it runs in any kernel that allocates.
 //!
-//! The CPU's trap flag stops the thread after each instruction (Intel 64 and IA-32 Architectures Software Developer's Manual, volume
-//! 3, section 19.3.1.4), and a handler notes where it is. That takes microseconds an instruction, so that calls are short and few.
-//! Elsewhere than on x86-64 Linux, and under an emulator that has no trap flag, nothing is seen.
+//! The CPU's trap flag stops the thread after each instruction (Intel 64 and IA-32 Architectures Software Developer's Manual,
+//! volume 3, section 19.3.1.4), and a handler notes where it is. That takes microseconds an instruction, so that calls are
+//! short and few. Elsewhere than on x86-64 Linux, and under an emulator that has no trap flag, nothing is seen.
 
 use std::collections::HashMap;
 

@@ -1,8 +1,9 @@
-//! Every SIMD kernel on weights, scales and activations that nobody knows: valgrind reports a branch or an address that depends on them.
+//! Every SIMD kernel on weights, scales and activations that nobody knows: valgrind reports a branch or an address that depends
+//! on them.
 //!
-//! The idea is that of Langley's ctgrind. To be run under valgrind, which the exit code relies on: 0 if it saw nothing, 1 otherwise.
-//! With the word `canaries` it is the other way round: 0 if it saw each of some kernels that do depend on their data.
-//! docs/verification.md has the commands and says what this proves.
+//! The idea is that of Langley's ctgrind. To be run under valgrind, which the exit code relies on: 0 if it saw nothing, 1
+//! otherwise. With the word `canaries` it is the other way round: 0 if it saw each of some kernels that do depend on their
+//! data. docs/verification.md has the commands and says what this proves.
 
 mod canaries;
 mod valgrind;

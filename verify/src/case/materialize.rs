@@ -37,7 +37,7 @@ pub enum MaterializeError {
         /// Bytes from the first row to the last.
         bytes: usize,
     },
-    /// A patch outside of its buffer.
+    /// A patch outside of its buffer, or in a gap of sparse memory.
     #[error("patch.{buffer}.{index} is in a gap or past the end of `{buffer}`, which has {len} elements")]
     PatchOutside {
         /// The buffer's name.
@@ -61,8 +61,8 @@ impl Case {
     /// `weights` is needed by cases with a `tensor` only.
     ///
     /// # Errors
-    /// If a buffer would be larger than [`MAX_BUFFER_BYTES`], a patch lies outside of its buffer, or the tensor cannot
-    /// be had.
+    /// If a buffer would be larger than [`MAX_BUFFER_BYTES`], or than [`MAX_SPARSE_BYTES`] where its rows lie far apart; if
+    /// there is no sparse memory for those; if a patch lies outside of its buffer; or if the tensor cannot be had.
     pub fn materialize(&self, weights: Option<&Weights>) -> Result<Inputs, MaterializeError> {
         let len = |buffer| self.buffer_len(buffer);
         let mut inputs = Inputs {

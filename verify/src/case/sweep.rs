@@ -1,7 +1,7 @@
 //! The sweep: a fixed list of cases in which every edge of every dimension occurs, and every two of them together.
 //!
-//! It has parts, so that no edge hides another: shapes and layouts on integer data, of which every term counts to the last bit; data
-//! of every kind on fewer shapes; special values; callers at one time; wrong sizes.
+//! It has parts, so that no edge hides another: shapes and layouts on integer data, of which every term counts to the last bit;
+//! data of every kind on fewer shapes; special values; callers at one time; wrong sizes.
 
 use std::collections::HashSet;
 use std::sync::OnceLock;

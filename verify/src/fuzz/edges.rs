@@ -57,9 +57,9 @@ impl<'a> Edge<'a> {
     }
 }
 
-/// Changes the first `size` bytes of `data` to an input of `target` that is worth a try, by choices of `seed`: to an edge of the sweep,
-/// to the neighbour of one, or as `otherwise` does, the fuzzer's own mutator, which is given `data`, the size and the largest size. The
-/// result is the new size.
+/// Changes the first `size` bytes of `data` to an input of `target` that is worth a try, by choices of `seed`: to an edge of
+/// the sweep, to the neighbour of one, or as `otherwise` does, the fuzzer's own mutator, which is given `data`, the size and
+/// the largest size. The result is the new size.
 pub fn mutate(
     target: Target,
     data: &mut [u8],

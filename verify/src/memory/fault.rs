@@ -1,4 +1,5 @@
-//! The fault handler: it turns a touch of a guard page into a note, and any other crash into a last line with the case.
+//! The fault handler: it turns a touch of a guard page into a note, and any other crash into a last line with the case. What ends
+//! the process in another way, or does not return, is told in the same way where that was asked for.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

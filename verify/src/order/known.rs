@@ -12,7 +12,7 @@ use crate::oracle::{self, Expected, RowTruth};
 use crate::quiet::quiet;
 use crate::rung::{Failure, Rung};
 
-/// Columns up to which all rows are held to an order: revealing one takes a millisecond here, and ever more beyond.
+/// Columns up to which all rows are held to an order: revealing one takes about a millisecond here, and ever more beyond.
 pub const ORDER_COLUMNS: usize = 256;
 
 /// Longer rows that are held to an order: around blocks, and such that sums of several blocks meet.

@@ -14,8 +14,8 @@ use crate::operation::BLOCK_ELEMENTS;
 /// Random rows that a model must predict, bit for bit.
 const TRIALS: usize = 100;
 
-/// Pairs of numbers after which an addition that could be fused or not is taken for not fused. A pair tells them apart about once in
-/// three times; two thirds to this power, for each of thousands of additions, is no chance at all.
+/// Pairs of numbers after which an addition that could be fused or not is taken for not fused. A pair tells them apart about
+/// once in three times; two thirds to this power, for each of thousands of additions, is no chance at all.
 const JOIN_TRIALS: usize = 80;
 
 /// How sums are kept.
