@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use qk256_verify::case::{Case, parse_file};
+use qk256_verify::guest::Guests;
 use qk256_verify::{Harness, Operation, Weights};
+
+use crate::guests::Libraries;
 
 /// A case, or files of cases, and the weights that it may need.
 #[derive(Args, Debug)]
@@ -14,6 +17,9 @@ pub(crate) struct CaseArgs {
     /// Only the kernel of this name
     #[arg(long, value_name = "NAME")]
     pub(crate) kernel: Option<String>,
+
+    #[command(flatten)]
+    libraries: Libraries,
 
     /// Safetensors file of the tensor that the case names
     #[arg(long, value_name = "FILE")]
@@ -41,6 +47,14 @@ impl CaseArgs {
             return Ok(vec![(None, self.words.join(" ").parse().context("not a case, and not a file")?)]);
         }
         self.words.iter().map(|path| Ok((Some(path.into()), read(Path::new(path))?))).collect()
+    }
+
+    /// The kernels of the libraries that are named, if any.
+    ///
+    /// # Errors
+    /// If one cannot be loaded, or is no guest.
+    pub(crate) fn guests(&self) -> Result<Option<Guests>> {
+        self.libraries.open(self.weights.as_ref())
     }
 
     /// A harness with the weights given.

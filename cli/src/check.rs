@@ -13,11 +13,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use qk256_verify::check::{self, Budget, KernelReport, Plan, Progress, Report};
+use qk256_verify::guest::Guests;
 use qk256_verify::{Harness, Weights, registry};
 
+use crate::guests::Libraries;
+
+use crate::Verdict;
 use crate::output::OutputFile;
 use crate::select::Selection;
-use crate::{Verdict, check::speed::Speed};
+use speed::{Beside, Speed};
 
 /// Check kernels against exact oracles, then time them beside scalar code.
 ///
@@ -26,6 +30,13 @@ use crate::{Verdict, check::speed::Speed};
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
+
+    #[command(flatten)]
+    libraries: Libraries,
+
+    /// Workers for each library at a time [default: as many as there are cores]
+    #[arg(long, value_name = "NUMBER", requires = "libraries")]
+    jobs: Option<usize>,
 
     /// How long to go on with cases, the sweep of all edges first: 30s, 5m, 8h. The tensors of --weights are checked whole and come before, the
     /// timing comes after
@@ -81,6 +92,13 @@ pub(crate) enum Outcome {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    match args.libraries.open(args.weights.as_ref())? {
+        Some(guests) => run_guests(args, &guests),
+        None => run_own(args),
+    }
+}
+
+fn run_own(args: &Args) -> Result<Verdict> {
     let all = registry::kernels();
     let kernels = args.selection.of(&all)?;
     for feature in &args.require {
@@ -90,16 +108,11 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
             );
         }
     }
-    let json = args.json.as_deref().map(OutputFile::create).transpose()?;
-    let junit = args.junit.as_deref().map(OutputFile::create).transpose()?;
+    let files = Files::create(args)?;
     let weights = args.weights.as_deref().map(open).transpose()?;
-    let seed = args.seed.unwrap_or_else(fresh_seed);
-    let budget = args.cases.map_or(Budget::Time(args.time), Budget::Cases);
-
     let mut harness = Harness::new(weights);
     let bar = progress_bar();
-    let plan = Plan { seeds: args.seeds, exhaustive: args.exhaustive, ..Plan::new(seed, budget) };
-    let mut report = check::check(&mut harness, &kernels, &plan, &mut |progress| {
+    let mut report = check::check(&mut harness, &kernels, &args.plan(), &mut |progress| {
         show(&bar, progress);
         ControlFlow::Continue(())
     })?;
@@ -110,22 +123,81 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         speed::measure(&mut harness, &all, &mut report)?
     };
     bar.finish_and_clear();
+    files.write(args, &report, &speed, &[], harness.weights())
+}
 
-    let outcome = outcome(&report, &args.require);
-    for finding in &report.findings {
-        writeln!(stderr(), "{finding}\n")?;
+/// The same for the kernels of libraries.
+fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
+    if args.exhaustive || !args.require.is_empty() {
+        bail!("--exhaustive and --require are for our own kernels; leave them out with --lib");
     }
-    write!(stdout(), "{}", table::render(&report, &speed, harness.weights()))?;
-    if let Some(file) = json {
-        file.write(json::render(&report, &speed, &outcome)?.as_bytes())?;
+    let wanted = args.selection.filter();
+    if !guests.kernels().any(&wanted) {
+        bail!("no library has a kernel of that name and that operation");
     }
-    if let Some(file) = junit {
-        file.write(junit::render(&report)?.as_bytes())?;
+    let files = Files::create(args)?;
+    let bar = progress_bar();
+    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let report = guests.check(&args.plan(), &wanted, jobs, &mut |progress| {
+        show(&bar, progress);
+        ControlFlow::Continue(())
+    })?;
+    let (speed, beside) = if args.no_speed {
+        (vec![None; report.kernels.len()], Vec::new())
+    } else {
+        bar.set_message("timing");
+        speed::of_guests(guests, &report)?
+    };
+    bar.finish_and_clear();
+    files.write(args, &report, &speed, &beside, None)
+}
+
+impl Args {
+    fn plan(&self) -> Plan {
+        let seed = self.seed.unwrap_or_else(fresh_seed);
+        let budget = self.cases.map_or(Budget::Time(self.time), Budget::Cases);
+        Plan { seeds: self.seeds, exhaustive: self.exhaustive, ..Plan::new(seed, budget) }
     }
-    if let Outcome::Invalid(why) = &outcome {
-        writeln!(stderr(), "qk256: {why}")?;
+}
+
+/// The files of the reports.
+struct Files {
+    json: Option<OutputFile>,
+    junit: Option<OutputFile>,
+}
+
+impl Files {
+    /// Makes sure that they can be written.
+    fn create(args: &Args) -> Result<Self> {
+        let create = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::create).transpose();
+        Ok(Self { json: create(&args.json)?, junit: create(&args.junit)? })
     }
-    Ok(if outcome == Outcome::Pass { Verdict::Pass } else { Verdict::Finding })
+
+    /// Writes all that there is to say of a check; `beside` are kernels of ours that guests were timed beside.
+    fn write(
+        self,
+        args: &Args,
+        report: &Report<'_>,
+        speed: &Speeds,
+        beside: &[Beside],
+        weights: Option<&Weights>,
+    ) -> Result<Verdict> {
+        let outcome = outcome(report, &args.require);
+        for finding in &report.findings {
+            writeln!(stderr(), "{finding}\n")?;
+        }
+        write!(stdout(), "{}", table::render(report, speed, beside, weights))?;
+        if let Some(file) = self.json {
+            file.write(json::render(report, speed, &outcome)?.as_bytes())?;
+        }
+        if let Some(file) = self.junit {
+            file.write(junit::render(report)?.as_bytes())?;
+        }
+        if let Outcome::Invalid(why) = &outcome {
+            writeln!(stderr(), "qk256: {why}")?;
+        }
+        Ok(if outcome == Outcome::Pass { Verdict::Pass } else { Verdict::Finding })
+    }
 }
 
 fn open(path: &std::path::Path) -> Result<Weights> {
@@ -252,7 +324,7 @@ mod tests {
         assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 regime=unit seed=2");
         let junit = junit::render(&report).expect("it renders");
         assert!(!junit.contains(r#"failures="0""#) && junit.contains("outputs are wrong"), "{junit}");
-        assert!(table::render(&report, &speed, None).contains("WRONG"));
+        assert!(table::render(&report, &speed, &[], None).contains("WRONG"));
     }
 
     #[test]
@@ -264,7 +336,7 @@ mod tests {
         assert!(
             matches!(outcome(&report, &["avx9".to_owned()]), Outcome::Invalid(why) if why.contains("avx9"))
         );
-        assert!(table::render(&report, &vec![None, None], None).contains("1 kernels skipped"));
+        assert!(table::render(&report, &vec![None, None], &[], None).contains("1 kernels skipped"));
         assert!(junit::render(&report).expect("it renders").contains(r#"skipped="1""#));
     }
 

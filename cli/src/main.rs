@@ -2,6 +2,7 @@
 
 mod cases;
 mod check;
+mod guests;
 mod list;
 mod minimize;
 mod new_guest;
@@ -38,6 +39,8 @@ enum Command {
     Reveal(reveal::Args),
     Selftest(selftest::Args),
     NewGuest(new_guest::Args),
+    #[command(hide = true)]
+    Worker(guests::Worker),
 }
 
 /// How a command that ran ended.
@@ -50,7 +53,7 @@ enum Verdict {
 }
 
 /// How long a call of a kernel may take. The longest that there are take milliseconds.
-const HANG: Duration = Duration::from_secs(10);
+pub(crate) const HANG: Duration = Duration::from_secs(10);
 
 /// The exit code of a finding.
 const FINDING: u8 = 1;
@@ -63,8 +66,8 @@ const CLOSED_PIPE: u8 = 141;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // The selftest sets a limit of its own.
-    if !matches!(cli.command, Command::Selftest(_)) {
+    // The selftest sets a limit of its own, and a worker has a host that watches it.
+    if !matches!(cli.command, Command::Selftest(_) | Command::Worker(_)) {
         exit_after_crash(FINDING.into(), HANG);
     }
     let result = match cli.command {
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Reveal(args) => reveal::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::NewGuest(args) => new_guest::run(&args),
+        Command::Worker(args) => guests::work(&args),
     };
     match result {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,

@@ -4,10 +4,12 @@ use std::io::{Write, stderr, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use qk256_verify::Finding;
+use qk256_verify::guest::Guests;
+use qk256_verify::{Case, Finding};
 
 use crate::Verdict;
 use crate::cases::CaseArgs;
+use crate::guests::chosen;
 use crate::output::OutputFile;
 use crate::select::CaseKernels;
 
@@ -28,21 +30,41 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let cases = args.case.cases()?;
     let [(_, case)] = &cases[..] else { bail!("minimize takes one case, not {} files", cases.len()) };
     let output = args.output.as_deref().map(OutputFile::create).transpose()?;
+    let smallest = match args.case.guests()? {
+        Some(guests) => of_guests(args, &guests, case)?,
+        None => of_own(args, case)?,
+    };
+    let Some(smallest) = smallest else {
+        writeln!(stderr(), "no kernel violates anything on this case: there is nothing to minimise")?;
+        return Ok(Verdict::Pass);
+    };
+    writeln!(stdout(), "{}", smallest.case)?;
+    writeln!(stderr(), "{smallest}")?;
+    if let Some(output) = output {
+        output.write(file_text(&smallest).as_bytes())?;
+    }
+    Ok(Verdict::Finding)
+}
+
+fn of_own(args: &Args, case: &Case) -> Result<Option<Finding>> {
     let mut harness = args.case.harness()?;
     for kernel in &CaseKernels::of(case.operation, args.case.kernel.as_deref())?.runnable {
-        let found = harness.findings(kernel.as_ref(), case)?;
-        if let Some(finding) = found.first() {
-            let smallest = harness.minimize(kernel.as_ref(), finding);
-            writeln!(stdout(), "{}", smallest.case)?;
-            writeln!(stderr(), "{smallest}")?;
-            if let Some(output) = output {
-                output.write(file_text(&smallest).as_bytes())?;
-            }
-            return Ok(Verdict::Finding);
+        if let Some(finding) = harness.findings(kernel.as_ref(), case)?.first() {
+            return Ok(Some(harness.minimize(kernel.as_ref(), finding)));
         }
     }
-    writeln!(stderr(), "no kernel violates anything on this case: there is nothing to minimise")?;
-    Ok(Verdict::Pass)
+    Ok(None)
+}
+
+fn of_guests(args: &Args, guests: &Guests, case: &Case) -> Result<Option<Finding>> {
+    let harness = args.case.harness()?;
+    for kernel in chosen(guests, case.operation, args.case.kernel.as_deref())? {
+        if let Some(failure) = guests.examine(kernel, case)?.failures.into_iter().next() {
+            let finding = Finding::new(kernel, case, harness.weights(), failure);
+            return Ok(Some(guests.minimize(kernel, &finding)?));
+        }
+    }
+    Ok(None)
 }
 
 fn file_text(finding: &Finding) -> String {

@@ -3,11 +3,13 @@
 use std::io::{Write, stderr, stdout};
 
 use anyhow::Result;
+use qk256_verify::guest::Guests;
 use qk256_verify::kernel::missing_features;
-use qk256_verify::{Case, Finding, Harness};
+use qk256_verify::{Case, Finding, Harness, Weights};
 
 use crate::Verdict;
 use crate::cases::CaseArgs;
+use crate::guests::chosen;
 use crate::select::CaseKernels;
 
 /// Run a case again: the line that a finding ends in, or a .case file.
@@ -20,14 +22,44 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    let guests = args.case.guests()?;
     let mut harness = args.case.harness()?;
     let mut verdict = Verdict::Pass;
     for (file, case) in args.case.cases()? {
         if let Some(file) = file {
             writeln!(stdout(), "{}:", file.display())?;
         }
-        if replay(&mut harness, args.case.kernel.as_deref(), &case)? == Verdict::Finding {
+        let name = args.case.kernel.as_deref();
+        let seen = match &guests {
+            Some(guests) => replay_guests(guests, name, &case, harness.weights())?,
+            None => replay(&mut harness, name, &case)?,
+        };
+        if seen == Verdict::Finding {
             verdict = Verdict::Finding;
+        }
+    }
+    Ok(verdict)
+}
+
+/// The same for the kernels of libraries.
+fn replay_guests(
+    guests: &Guests,
+    name: Option<&str>,
+    case: &Case,
+    weights: Option<&Weights>,
+) -> Result<Verdict> {
+    let mut verdict = Verdict::Pass;
+    for kernel in chosen(guests, case.operation, name)? {
+        let seen = guests.examine(kernel, case)?;
+        let state = match (&seen.skipped, seen.failures.is_empty()) {
+            (Some(why), _) => format!("skip     {kernel:?}: {why}"),
+            (None, true) => format!("pass     {kernel:?}: {}", seen.rungs.join(", ")),
+            (None, false) => format!("finding  {kernel:?}"),
+        };
+        writeln!(stdout(), "{state}")?;
+        for failure in seen.failures {
+            verdict = Verdict::Finding;
+            writeln!(stderr(), "{}\n", Finding::new(kernel, case, weights, failure))?;
         }
     }
     Ok(verdict)

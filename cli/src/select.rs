@@ -18,6 +18,14 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
+    /// Whether a kernel is meant.
+    pub(crate) fn filter(&self) -> impl Fn(&dyn Kernel) -> bool {
+        |kernel| {
+            (self.operations.is_empty() || self.operations.contains(&kernel.operation()))
+                && (self.kernels.is_empty() || self.kernels.iter().any(|name| name == kernel.name()))
+        }
+    }
+
     /// The kernels of `all` that are meant.
     ///
     /// # Errors
@@ -28,11 +36,8 @@ impl Selection {
                 bail!("there is no kernel `{name}`; there are {}", names(all).join(", "));
             }
         }
-        let wanted = |kernel: &&dyn Kernel| {
-            (self.operations.is_empty() || self.operations.contains(&kernel.operation()))
-                && (self.kernels.is_empty() || self.kernels.iter().any(|name| name == kernel.name()))
-        };
-        let chosen: Vec<&dyn Kernel> = all.iter().map(Box::as_ref).filter(wanted).collect();
+        let wanted = self.filter();
+        let chosen: Vec<&dyn Kernel> = all.iter().map(Box::as_ref).filter(|kernel| wanted(*kernel)).collect();
         if chosen.is_empty() {
             bail!("no kernel has that name and that operation; `qk256 list` shows those that there are");
         }

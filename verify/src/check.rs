@@ -1,26 +1,24 @@
 //! A run of many cases over many kernels: what `qk256 check` does before it times anything.
 
+mod steps;
 mod vacuous;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use crate::case::{Case, Coverage, MaterializeError, Regime, Sweep};
+use crate::case::{Case, Coverage, MaterializeError};
 use crate::exhaustive::{self, ALL_SCALES};
 use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
-use crate::operation::{BLOCK_ELEMENTS, DIGITS, Operation};
+use crate::operation::{BLOCK_ELEMENTS, Operation};
 use crate::rung::{Rung, RungCounts};
 use crate::timing::Workload;
 use crate::trace::{Trace, trace};
-use crate::trial::Harness;
-use crate::weights::{Tensor, TensorRows, Weights};
+use crate::trial::{Harness, Trial};
 
-/// Elements of a tensor that one case takes: larger tensors are checked in bands of rows.
-const BAND_ELEMENTS: usize = 1 << 21;
-
+pub(crate) use steps::Steps;
 pub use vacuous::Vacuous;
 
 /// Rows of the matrices whose wiring is tried: more than one of every tile that our kernels have.
@@ -82,13 +80,59 @@ pub struct KernelReport<'a> {
     pub trace: Trace,
     /// Whether rows were met whose order of summation no model explains, so that rung 3 did not apply to them.
     pub unexplained: bool,
+    /// The largest part of its bound that an error on rung 5 came to.
+    pub share: f64,
+    /// Of the longest rows without scales whose order of summation is known: columns, and the most additions of a term.
+    pub depth: Option<(usize, usize)>,
     /// The largest error on the data of rung 4, with its case.
     pub worst: Option<(WorstError, Case)>,
     /// Cases that violated something.
     pub failed: u64,
 }
 
-impl KernelReport<'_> {
+impl<'a> KernelReport<'a> {
+    /// A report of nothing yet.
+    pub(crate) fn blank(kernel: &'a dyn Kernel) -> Self {
+        Self {
+            kernel,
+            missing: missing_features(kernel.required_features()).into_iter().map(str::to_owned).collect(),
+            cases: 0,
+            wrong_sizes: 0,
+            unsupported: 0,
+            rungs: RungCounts::default(),
+            exhausted: false,
+            trace: Trace::default(),
+            unexplained: false,
+            share: 0.0,
+            depth: None,
+            worst: None,
+            failed: 0,
+        }
+    }
+
+    /// Counts what became of a case.
+    pub(crate) fn take(&mut self, case: &Case, is_legal: bool, trial: &Trial) {
+        if trial.skipped.is_some() {
+            self.unsupported += 1;
+            return;
+        }
+        self.cases += 1;
+        self.wrong_sizes += u64::from(!is_legal);
+        self.rungs.merge(&trial.rungs);
+        self.failed += u64::from(!trial.passed());
+        self.share = self.share.max(trial.share);
+        if trial.rungs.of(Rung::Flat) > 0 {
+            self.take_worst(trial.worst, case);
+        }
+    }
+
+    /// Keeps the larger error.
+    pub(crate) fn take_worst(&mut self, worst: WorstError, case: &Case) {
+        if self.worst.as_ref().is_none_or(|(known, _)| worst.absolute > known.absolute) {
+            self.worst = Some((worst, case.clone()));
+        }
+    }
+
     /// Whether the CPU lacks something that the kernel needs.
     pub fn is_skipped(&self) -> bool {
         !self.missing.is_empty()
@@ -154,7 +198,7 @@ pub fn check<'a>(
         cases: 0,
         sweeps: Vec::new(),
         without_memory: 0,
-        kernels: kernels.iter().map(|&kernel| blank(kernel)).collect(),
+        kernels: kernels.iter().map(|&kernel| KernelReport::blank(kernel)).collect(),
         findings: Vec::new(),
     };
     let mut run = Run { harness, report, minimize: plan.minimize, watch, seen: HashSet::new() };
@@ -168,13 +212,14 @@ pub fn check<'a>(
     let mut report = run.report;
     for kernel in report.kernels.iter_mut().filter(|kernel| kernel.cases > 0 && kernel.failed == 0) {
         kernel.unexplained = harness.has_unexplained_order(kernel.kernel);
+        kernel.depth = harness.known_depth(kernel.kernel);
         kernel.trace = traced(kernel.kernel);
     }
     Ok(report)
 }
 
 /// What `kernel` executes on a small call. Threads that do part of the work are not seen.
-fn traced(kernel: &dyn Kernel) -> Trace {
+pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
     if kernel.shares_work() {
         return Trace::default();
     }
@@ -201,57 +246,6 @@ impl From<MaterializeError> for Ended {
     }
 }
 
-fn blank(kernel: &dyn Kernel) -> KernelReport<'_> {
-    KernelReport {
-        kernel,
-        missing: missing_features(kernel.required_features()).into_iter().map(str::to_owned).collect(),
-        cases: 0,
-        wrong_sizes: 0,
-        unsupported: 0,
-        rungs: RungCounts::default(),
-        exhausted: false,
-        trace: Trace::default(),
-        unexplained: false,
-        worst: None,
-        failed: 0,
-    }
-}
-
-fn sweep_report(operation: Operation, cases: u64) -> SweepReport {
-    let sweep = Sweep::of(operation);
-    SweepReport { operation, met: sweep.coverage(cases), whole: sweep.whole() }
-}
-
-/// A place in the sequence of cases of a plan.
-#[derive(Clone, Copy)]
-struct Place {
-    seed: u64,
-    /// Behind the sweep, for every seed but the first.
-    is_drawn: bool,
-    index: u64,
-}
-
-impl Place {
-    /// Every place of a plan that ends, all seeds in turn where time decides.
-    fn all(plan: &Plan) -> Box<dyn Iterator<Item = Self>> {
-        let (first, seeds) = (plan.seed, plan.seeds.max(1));
-        let place = move |nth: u64, index| Self { seed: first.wrapping_add(nth), is_drawn: nth > 0, index };
-        match plan.budget {
-            Budget::Cases(cases) => Box::new(
-                (0..seeds).flat_map(move |nth| (0..cases.max(1)).map(move |index| place(nth, index))),
-            ),
-            Budget::Time(_) => {
-                Box::new((0..).flat_map(move |index| (0..seeds).map(move |nth| place(nth, index))))
-            }
-        }
-    }
-
-    fn case(self, harness: &Harness, operation: Operation) -> Case {
-        let sweep = if self.is_drawn { Sweep::of(operation).len() } else { 0 };
-        harness.parts().case(operation, self.seed, sweep + self.index)
-    }
-}
-
 /// A run under way.
 struct Run<'h, 'a> {
     harness: &'h mut Harness,
@@ -264,33 +258,22 @@ struct Run<'h, 'a> {
 
 impl Run<'_, '_> {
     fn whole(&mut self, operations: &[Operation], plan: &Plan) -> Result<(), Ended> {
-        let weights = self.harness.weights();
-        let tensor_cases = weights.map_or(Vec::new(), |weights| tensor_cases(weights, operations, plan.seed));
-        for case in &tensor_cases {
-            self.case(case, 0.0)?;
-        }
+        let steps = Steps::new(plan, operations, self.harness.weights(), self.harness.parts());
         let start = Instant::now();
-        let mut met = 0;
+        let mut done = 0;
         let mut ended = Ok(());
-        for (index, place) in (0..).zip(Place::all(plan)) {
-            let fraction = match plan.budget {
-                Budget::Time(limit) => start.elapsed().as_secs_f64() / limit.as_secs_f64().max(1e-9),
-                Budget::Cases(cases) => index as f64 / (cases * plan.seeds).max(1) as f64,
-            };
-            // A budget too small for anything still gets a case of each operation.
-            if fraction >= 1.0 && index > 0 {
+        while let Some(case) = steps.case(done) {
+            let fraction = steps.fraction(done, start.elapsed());
+            if fraction >= 1.0 {
                 break;
             }
-            ended = operations.iter().try_for_each(|&operation| {
-                let case = place.case(self.harness, operation);
-                self.case(&case, fraction)
-            });
+            ended = self.case(&case, fraction);
             if ended.is_err() {
                 break;
             }
-            met += u64::from(!place.is_drawn);
+            done += 1;
         }
-        self.report.sweeps = operations.iter().map(|&operation| sweep_report(operation, met)).collect();
+        self.report.sweeps = steps.sweeps(done);
         ended?;
         if plan.exhaustive {
             self.exhaustive()?;
@@ -353,20 +336,7 @@ impl Run<'_, '_> {
                 continue;
             }
             let trial = self.harness.examine(report.kernel, &prepared);
-            if trial.skipped.is_some() {
-                report.unsupported += 1;
-                continue;
-            }
-            report.cases += 1;
-            report.wrong_sizes += u64::from(!prepared.is_legal());
-            report.rungs.merge(&trial.rungs);
-            report.failed += u64::from(!trial.passed());
-            let measured = trial.rungs.of(Rung::Flat) > 0;
-            if measured
-                && report.worst.as_ref().is_none_or(|(worst, _)| trial.worst.absolute > worst.absolute)
-            {
-                report.worst = Some((trial.worst, case.clone()));
-            }
+            report.take(case, prepared.is_legal(), &trial);
             for failure in trial.failures {
                 if self.seen.insert((place, failure.rung)) {
                     let finding = Finding::new(report.kernel, case, self.harness.weights(), failure);
@@ -378,44 +348,4 @@ impl Run<'_, '_> {
         }
         self.tell(fraction)
     }
-}
-
-/// Every element of every tensor, for every operation; gemv with real scales and integer x, and without scales; gemv_fixed
-/// with the fewest and the most digits.
-fn tensor_cases(weights: &Weights, operations: &[Operation], seed: u64) -> Vec<Case> {
-    let mut cases = Vec::new();
-    for tensor in weights.tensors() {
-        for (first_row, rows) in bands(&tensor) {
-            for &operation in operations {
-                let part = TensorRows { name: tensor.name.clone(), first_row };
-                cases.extend(band_cases(operation, rows, tensor.cols, part, seed));
-            }
-        }
-    }
-    cases
-}
-
-/// Pairs of first row and row count that cover a tensor.
-fn bands(tensor: &Tensor) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let step = (BAND_ELEMENTS / tensor.cols.max(1)).max(1);
-    let rows = tensor.rows;
-    (0..rows).step_by(step).map(move |first| (first, step.min(rows - first)))
-}
-
-fn band_cases(operation: Operation, rows: usize, cols: usize, part: TensorRows, seed: u64) -> Vec<Case> {
-    let base = Case { seed, tensor: Some(part), ..Case::new(operation, 1, rows * cols) };
-    if !operation.is_matrix() {
-        return vec![base];
-    }
-    if operation.has_digits() {
-        let fixed = |digits| Case { rows, cols, digits, regime: Regime::Ten, ..base.clone() };
-        return vec![fixed(*DIGITS.start()), fixed(*DIGITS.end())];
-    }
-    let gemv = |scaled, regime| Case { rows, cols, scaled, regime, ..base.clone() };
-    vec![
-        gemv(true, Regime::Ten),
-        gemv(true, Regime::Integer),
-        gemv(false, Regime::Ten),
-        gemv(false, Regime::Integer),
-    ]
 }

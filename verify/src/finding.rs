@@ -31,12 +31,16 @@ impl Finding {
         let file = weights.filter(|_| case.tensor.is_some());
         let weights =
             file.map_or(String::new(), |weights| format!(" --weights {}", shell_word(weights.path())));
+        let library = kernel.library().map_or(String::new(), |path| format!(" --lib {}", shell_word(path)));
         Self {
             kernel: kernel.name().to_owned(),
             rung: failure.rung,
             case: case.clone(),
             detail: failure.detail,
-            replay: format!("qk256 replay --kernel {}{weights} {case}", kernel.name()),
+            replay: format!(
+                "qk256 replay{library} --kernel {}{weights} {case}",
+                shell_word(kernel.name().as_ref())
+            ),
         }
     }
 

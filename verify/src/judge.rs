@@ -21,6 +21,8 @@ pub struct Judgement {
     pub rungs: RungCounts,
     /// The largest error on the data of rung 4.
     pub worst: WorstError,
+    /// The largest part of its bound that an error on rung 5 comes to.
+    pub share: f64,
     /// The strictest violated rung first, each rung once.
     pub failures: Vec<Failure>,
 }
@@ -93,6 +95,9 @@ fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement
             judgement.rungs.add(demand.rung, 1);
             if demand.rung == Rung::Flat && demand.error > judgement.worst.absolute {
                 judgement.worst = WorstError { absolute: demand.error, ulps: demand.error / demand.ulp };
+            }
+            if demand.rung == Rung::Bound && demand.bound > 0.0 {
+                judgement.share = judgement.share.max(demand.error / demand.bound).min(f64::MAX);
             }
             if !demand.met {
                 let (_, list) =

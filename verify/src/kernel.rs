@@ -1,6 +1,7 @@
 //! A kernel under test, and the call that every kernel understands.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::operation::Operation;
 
@@ -30,6 +31,11 @@ pub trait Kernel: Sync {
     /// is checked and not timed.
     fn shares_work(&self) -> bool {
         false
+    }
+
+    /// The shared library that the kernel comes from, if it is a guest: what `--lib` takes.
+    fn library(&self) -> Option<&Path> {
+        None
     }
 
     /// Performs the operation. The harness calls it with arguments of [`operation`](Self::operation) only.

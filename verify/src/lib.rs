@@ -9,6 +9,7 @@ pub mod check;
 pub mod exhaustive;
 pub mod finding;
 pub mod fuzz;
+pub mod guest;
 pub mod inputs;
 pub mod judge;
 pub mod kernel;

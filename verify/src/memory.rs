@@ -129,6 +129,8 @@ impl Region {
             Placement::StartFlush { offset } => offset,
         };
         self.span = start..start + len;
+        let data = self.base.as_ptr() as usize + GUARD_BYTES;
+        self.watch.lies_at(self.buffer, data + start..data + start + len);
         for canary in self.canaries() {
             self.accessible()[canary].fill(CANARY);
         }

@@ -44,11 +44,21 @@ pub enum Rung {
     PowerOfTwo,
     /// Permuted rows give permuted y.
     RowOrder,
+    /// The call does not take the process down, by a signal or an abort. This and what follows is asked of guests.
+    Crash,
+    /// The call returns within a time limit.
+    Hang,
+    /// The call does not end the process as if all were well.
+    Exit,
+    /// File descriptors stay open.
+    Descriptors,
+    /// Nothing is written to standard output.
+    Output,
 }
 
 impl Rung {
     /// Every rung, in the order of reports.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::BitExact,
         Self::ExactRegime,
         Self::Order,
@@ -68,6 +78,11 @@ impl Rung {
         Self::Negation,
         Self::PowerOfTwo,
         Self::RowOrder,
+        Self::Crash,
+        Self::Hang,
+        Self::Exit,
+        Self::Descriptors,
+        Self::Output,
     ];
 
     /// The name in reports.
@@ -92,7 +107,22 @@ impl Rung {
             Self::Negation => "negation",
             Self::PowerOfTwo => "power-of-two",
             Self::RowOrder => "row-order",
+            Self::Crash => "crash",
+            Self::Hang => "hang",
+            Self::Exit => "exit",
+            Self::Descriptors => "descriptors",
+            Self::Output => "output",
         }
+    }
+
+    /// The rung of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rung| rung.name() == name)
+    }
+
+    /// Whether it is about the process that a guest runs in, and so asked of guests only.
+    pub const fn is_of_guests(self) -> bool {
+        matches!(self, Self::Crash | Self::Hang | Self::Exit | Self::Descriptors | Self::Output)
     }
 
     /// The number on the oracle ladder, if it is one of its rungs.

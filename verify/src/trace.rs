@@ -36,6 +36,11 @@ impl Width {
             Self::Bits512 => "512-bit",
         }
     }
+
+    /// The width of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Narrow, Self::Bits256, Self::Bits512].into_iter().find(|width| width.name() == name)
+    }
 }
 
 /// Instructions after which a trace ends.
@@ -48,6 +53,11 @@ impl Trace {
     /// The widest registers that instructions worked on; `None` where nothing could be seen.
     pub fn width(&self) -> Option<Width> {
         self.width
+    }
+
+    /// A trace of which nothing but this is known.
+    pub(crate) fn of_width(width: Option<Width>) -> Self {
+        Self { width, ..Self::default() }
     }
 
     /// Whether both are traces of the same code.

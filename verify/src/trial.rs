@@ -69,6 +69,8 @@ pub struct Trial {
     pub rungs: RungCounts,
     /// The largest error on the data of rung 4.
     pub worst: WorstError,
+    /// The largest part of its bound that an error on rung 5 comes to.
+    pub share: f64,
     /// What was violated, each rung once.
     pub failures: Vec<Failure>,
     /// Why the kernel was not called or said that it does not do this, if so.
@@ -81,6 +83,12 @@ impl Trial {
     /// Whether nothing was violated.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
+    }
+
+    /// Adds what was seen of the process after the calls.
+    pub(crate) fn take_process(&mut self, failures: Vec<Failure>) {
+        Rung::ALL.into_iter().filter(|rung| rung.is_of_guests()).for_each(|rung| self.rungs.add(rung, 1));
+        failures.into_iter().for_each(|failure| self.fail(failure));
     }
 
     fn fail(&mut self, failure: Failure) {
@@ -137,6 +145,12 @@ impl Harness {
     /// Whether rows of a gemv kernel were met whose order nothing explains, so that rung 3 did not apply to them.
     pub fn has_unexplained_order(&self, kernel: &dyn Kernel) -> bool {
         self.orders.is_unexplained(kernel)
+    }
+
+    /// The longest rows of a gemv kernel without scales whose order is known: columns, and the most additions that a term of them goes
+    /// through.
+    pub fn known_depth(&self, kernel: &dyn Kernel) -> Option<(usize, usize)> {
+        self.orders.depth(kernel)
     }
 
     /// The weights that tensors of cases come from.
@@ -227,6 +241,7 @@ impl Harness {
         let judged = self.parts.judge(inputs, expected, depth, &first.output[..inputs.outputs()]);
         trial.rungs.merge(&judged.rungs);
         trial.worst = judged.worst;
+        trial.share = judged.share;
         judged.failures.into_iter().for_each(|failure| trial.fail(failure));
         let outputs = &first.output[..inputs.outputs()];
         if let Some((rows, failure)) = self.orders.judge(kernel, inputs, expected, outputs) {

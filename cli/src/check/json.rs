@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use qk256_verify::Rung;
 use qk256_verify::check::{KernelReport, Report, SweepReport};
 use qk256_verify::finding::FindingJson;
 use qk256_verify::timing::Ratio;
@@ -52,9 +53,18 @@ struct KernelJson<'a> {
     tried_whole: bool,
     /// Applications of each rung.
     rungs: BTreeMap<&'static str, u64>,
+    accuracy: Option<AccuracyJson>,
     /// On data of the flat bound.
     worst_error: Option<WorstJson>,
     timing: Option<TimingJson>,
+}
+
+/// How accurate a gemv is: the depth of its additions, and how much of the bound of rung 5 its errors come to.
+#[derive(Serialize)]
+struct AccuracyJson {
+    columns: Option<usize>,
+    depth: Option<usize>,
+    largest_share_of_bound: f64,
 }
 
 #[derive(Serialize)]
@@ -125,6 +135,11 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> Kerne
         unexplained_order: report.unexplained,
         tried_whole: report.exhausted,
         rungs: report.rungs.applied().map(|rung| (rung.name(), report.rungs.of(rung))).collect(),
+        accuracy: (report.rungs.of(Rung::Bound) > 0).then_some(AccuracyJson {
+            columns: report.depth.map(|(columns, _)| columns),
+            depth: report.depth.map(|(_, depth)| depth),
+            largest_share_of_bound: report.share,
+        }),
         worst_error: worst.map(|(worst, case)| WorstJson {
             absolute: worst.absolute,
             ulps: worst.ulps,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use qk256_verify::check::Report;
+use qk256_verify::guest::{self, Guests};
 use qk256_verify::kernel::{Kernel, missing_features};
 use qk256_verify::timing::{Ratio, Workload, race};
 use qk256_verify::{Harness, Operation, registry};
@@ -30,6 +31,40 @@ const fn shape(operation: Operation) -> (usize, usize) {
 
 const fn budget(operation: Operation) -> Duration {
     Duration::from_millis(if operation.is_matrix() { 1200 } else { 300 })
+}
+
+/// A kernel of our own that was timed beside guests.
+#[derive(Clone, Debug)]
+pub(crate) struct Beside {
+    pub(crate) operation: Operation,
+    pub(crate) name: String,
+    pub(crate) speed: Speed,
+}
+
+/// Times the guests of the report that nothing was found in, each beside our own kernels; and these, once for each operation.
+pub(crate) fn of_guests(guests: &Guests, report: &Report<'_>) -> Result<(Speeds, Vec<Beside>)> {
+    let mut speeds = vec![None; report.kernels.len()];
+    let mut beside: Vec<Beside> = Vec::new();
+    for (place, row) in report.kernels.iter().enumerate() {
+        let operation = row.kernel.operation();
+        if row.failed > 0 || row.cases == 0 {
+            continue;
+        }
+        let Some(timed) = guests.time(row.kernel, budget(operation))? else { continue };
+        let [guest, own @ ..] = &timed[..] else { continue };
+        let speed = |timed: &guest::Speed| Speed {
+            shape: shape(operation),
+            nanoseconds: timed.nanoseconds,
+            over_scalar: Some(timed.over_scalar),
+            over_fast_scalar: Some(timed.over_fast_scalar),
+        };
+        speeds[place] = Some(speed(guest));
+        if beside.iter().all(|known| known.operation != operation) {
+            let known = |own: &guest::Speed| Beside { operation, name: own.name.clone(), speed: speed(own) };
+            beside.extend(own.iter().map(known));
+        }
+    }
+    Ok((speeds, beside))
 }
 
 /// Times the kernels of the report, each against the scalar ones of its operation in turn. A kernel with a finding, before

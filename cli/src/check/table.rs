@@ -10,7 +10,7 @@ use qk256_verify::trace::Width;
 use qk256_verify::{Rung, Weights};
 
 use super::Speeds;
-use super::speed::Speed;
+use super::speed::{Beside, Speed};
 use crate::list::needs;
 use crate::output;
 
@@ -28,7 +28,12 @@ const HEADER: [&str; 10] = [
 ];
 
 /// Operation, kernel, features, cases, rungs, worst error, time and speed-ups, and what the columns mean.
-pub(crate) fn render(report: &Report<'_>, speeds: &Speeds, weights: Option<&Weights>) -> String {
+pub(crate) fn render(
+    report: &Report<'_>,
+    speeds: &Speeds,
+    beside: &[Beside],
+    weights: Option<&Weights>,
+) -> String {
     let mut table = output::table(HEADER);
     for column in [4, 7, 8, 9] {
         table
@@ -38,6 +43,9 @@ pub(crate) fn render(report: &Report<'_>, speeds: &Speeds, weights: Option<&Weig
     }
     for (kernel, speed) in report.kernels.iter().zip(speeds) {
         table.add_row(row(kernel, speed.as_ref()));
+    }
+    for own in beside {
+        table.add_row(own_row(own));
     }
     let mut text = format!("{table}\n");
     describe(&mut text, report, speeds, weights).expect("writing to a string does not fail");
@@ -58,6 +66,23 @@ fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> [String; 10] {
         speed.map_or("-".to_owned(), time),
         ratio(speed.and_then(|speed| speed.over_scalar)),
         ratio(speed.and_then(|speed| speed.over_fast_scalar)),
+    ]
+}
+
+/// A kernel of ours that guests were timed beside.
+fn own_row(own: &Beside) -> [String; 10] {
+    let nothing = || "-".to_owned();
+    [
+        own.operation.to_string(),
+        format!("{} (ours)", own.name),
+        nothing(),
+        nothing(),
+        nothing(),
+        nothing(),
+        nothing(),
+        time(&own.speed),
+        ratio(own.speed.over_scalar),
+        ratio(own.speed.over_fast_scalar),
     ]
 }
 
@@ -108,6 +133,25 @@ fn worst_cases(text: &mut String, report: &Report<'_>) -> std::fmt::Result {
     Ok(())
 }
 
+/// How accurate a right gemv of a library is: of our own, docs/kernels.md says it.
+fn accuracy(report: &KernelReport<'_>) -> Option<String> {
+    report.kernel.library()?;
+    let (columns, depth) = report.depth?;
+    let (worst, _) = report.worst.as_ref()?;
+    let rank = match depth + 1 == columns {
+        true => "right, and only as accurate as sums in order are",
+        false => "right, and more accurate than sums in order",
+    };
+    Some(format!(
+        "{}: {rank}: {columns} columns at depth {depth}; worst error {:.1e} ({:.1} ulp) on 1e-4 data; errors on rung 5 up to {:.2} of \
+         their bound\n",
+        report.label(),
+        worst.absolute,
+        worst.ulps,
+        report.share
+    ))
+}
+
 /// What was met of the sweeps.
 fn sweeps(text: &mut String, report: &Report<'_>) -> std::fmt::Result {
     let sum = |of: fn(&SweepReport) -> usize| report.sweeps.iter().map(of).sum::<usize>();
@@ -128,6 +172,9 @@ fn describe(
     weights: Option<&Weights>,
 ) -> std::fmt::Result {
     worst_cases(text, report)?;
+    for kernel in report.kernels.iter().filter(|kernel| kernel.failed == 0) {
+        text.extend(accuracy(kernel));
+    }
     let exhausted: Vec<String> =
         report.kernels.iter().filter(|kernel| kernel.exhausted).map(KernelReport::label).collect();
     if !exhausted.is_empty() {
@@ -157,7 +204,7 @@ fn describe(
         let missing: BTreeSet<&str> =
             report.kernels.iter().flat_map(|kernel| kernel.missing.iter().map(String::as_str)).collect();
         let missing = Vec::from_iter(missing).join(", ");
-        writeln!(text, "{skipped} kernels skipped: this CPU lacks {missing}")?;
+        writeln!(text, "{skipped} kernels skipped, for want of {missing}")?;
     }
     if speeds.iter().any(Option::is_some) {
         writeln!(

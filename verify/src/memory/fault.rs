@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::operation::Buffer;
 
 /// Regions that can be watched at one time.
 const SLOTS: usize = 1024;
@@ -14,6 +16,9 @@ const SLOTS: usize = 1024;
 /// One watched region. Written by its owner, read by the handler on any thread.
 struct Slot {
     taken: AtomicBool,
+    /// Which buffer lies in it, and where.
+    buffer: AtomicUsize,
+    span: [AtomicUsize; 2],
     before: [AtomicUsize; 2],
     behind: [AtomicUsize; 2],
     hits: AtomicUsize,
@@ -25,6 +30,8 @@ impl Slot {
     const fn new() -> Self {
         Self {
             taken: AtomicBool::new(false),
+            buffer: AtomicUsize::new(0),
+            span: [AtomicUsize::new(0), AtomicUsize::new(0)],
             before: [AtomicUsize::new(0), AtomicUsize::new(0)],
             behind: [AtomicUsize::new(0), AtomicUsize::new(0)],
             hits: AtomicUsize::new(0),
@@ -76,6 +83,14 @@ impl Watch {
         slot.hits.store(0, Ordering::Release);
     }
 
+    /// Says where in the region the buffer of the present call lies.
+    pub(super) fn lies_at(&self, buffer: Buffer, span: Range<usize>) {
+        let slot = &TABLE[self.slot];
+        slot.buffer.store(buffer as usize, Ordering::Relaxed);
+        slot.span[0].store(span.start, Ordering::Relaxed);
+        slot.span[1].store(span.end, Ordering::Relaxed);
+    }
+
     /// The first touch since the last call; closes the guards again.
     pub(super) fn take(&self) -> Option<Hit> {
         let slot = &TABLE[self.slot];
@@ -95,6 +110,50 @@ impl Watch {
         self.set(0..0, 0..0);
         TABLE[self.slot].taken.store(false, Ordering::Release);
     }
+}
+
+/// A crash that is no touch of a guard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crash {
+    pub(crate) signal: c_int,
+    /// What was touched, where the signal is about that.
+    pub(crate) address: usize,
+    pub(crate) near: Option<Near>,
+}
+
+/// How far an address is from the nearest buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Near {
+    pub(crate) buffer: Buffer,
+    /// As that of a [`Trespass`](super::Trespass).
+    pub(crate) distance: isize,
+}
+
+/// Bytes up to which an address is near a buffer: what an offset of 32 bits reaches.
+const NEAR_BYTES: usize = 1 << 32;
+
+/// What is called with a crash before the process ends, if anything: it may do what a signal handler may.
+type NoteCrash = fn(Crash);
+static NOTE_CRASH: OnceLock<(NoteCrash, fn())> = OnceLock::new();
+
+/// From now on `crash` is called before the process ends by a crash, and `exit` before it ends by an exit in the middle of a call.
+pub(crate) fn note_ends(crash: NoteCrash, exit: fn()) {
+    // Whoever was first stays.
+    let _ = NOTE_CRASH.set((crash, exit));
+}
+
+/// The buffer that is nearest to an address, of those that lie in memory now.
+fn nearest(address: usize) -> Option<Near> {
+    let distance = |slot: &Slot| {
+        let [start, end] = [0, 1].map(|at| slot.span[at].load(Ordering::Relaxed));
+        if address < start { -((start - address) as isize) } else { address as isize - end as isize + 1 }
+    };
+    let slots = TABLE
+        .iter()
+        .filter(|slot| slot.taken.load(Ordering::Relaxed) && slot.span[1].load(Ordering::Relaxed) > 0);
+    let slot = slots.min_by_key(|slot| distance(slot).unsigned_abs())?;
+    let near = Near { buffer: Buffer::ALL[slot.buffer.load(Ordering::Relaxed)], distance: distance(slot) };
+    (near.distance.unsigned_abs() <= NEAR_BYTES).then_some(near)
 }
 
 /// What the handler says if the call now running on this thread ends the process.
@@ -127,7 +186,7 @@ pub fn exit_after_crash(code: i32, limit: Duration) {
         unsafe { libc::atexit(at_exit) };
         // Not among `SIGNALS`: a fuzzer has a handler of its own for this one, and needs it.
         // SAFETY: the handler does what a handler may.
-        unsafe { libc::signal(libc::SIGABRT, last_words as *const () as usize) };
+        unsafe { libc::signal(libc::SIGABRT, aborted as *const () as usize) };
         std::thread::Builder::new()
             .name("watchdog".to_owned())
             .spawn(move || watch_for_hangs(limit))
@@ -138,8 +197,20 @@ pub fn exit_after_crash(code: i32, limit: Duration) {
 /// Calls under way, by thread: since when, and what is on record.
 static CALLS: Mutex<BTreeMap<u64, (Instant, String)>> = Mutex::new(BTreeMap::new());
 
+/// What is called at each call of a kernel, if anything.
+static BEAT: OnceLock<fn()> = OnceLock::new();
+
+/// From now on `beat` is called at each call of a kernel.
+pub(crate) fn beat(beat: fn()) {
+    // Whoever was first stays.
+    let _ = BEAT.set(beat);
+}
+
 /// Says that the call on record goes on, with another call of the kernel.
 pub(crate) fn go_on() {
+    if let Some(beat) = BEAT.get() {
+        beat();
+    }
     if EXIT_CODE.load(Ordering::Acquire) >= 0
         && let Some((since, _)) = CALLS.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&this_thread())
     {
@@ -173,6 +244,9 @@ fn watch_for_hangs(limit: Duration) {
 extern "C" fn at_exit() {
     let calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, record)) = calls.get(&this_thread()) {
+        if let Some((_, note)) = NOTE_CRASH.get() {
+            note();
+        }
         end(&format!("\nfinding: exit\n  the kernel ends the process{record}"));
     }
 }
@@ -249,6 +323,9 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c
     if is_access && open_guard(address, is_write(context)) {
         return;
     }
+    if let (Some((note, _)), false) = (NOTE_CRASH.get(), RUNNING.get().text.is_null()) {
+        note(Crash { signal, address, near: if is_access { nearest(address) } else { None } });
+    }
     last_words(signal);
     let at = SIGNALS.iter().position(|&each| each == signal).unwrap_or(0);
     let previous = (&raw const PREVIOUS).cast::<libc::sigaction>().wrapping_add(at);
@@ -288,15 +365,30 @@ fn is_write(_context: *mut c_void) -> bool {
     false
 }
 
-/// Writes the record of the running call and, where a code was set, ends the process.
-extern "C" fn last_words(signal: c_int) {
-    let name = match signal {
+/// What happens on SIGABRT.
+extern "C" fn aborted(signal: c_int) {
+    if let (Some((note, _)), false) = (NOTE_CRASH.get(), RUNNING.get().text.is_null()) {
+        note(Crash { signal, address: 0, near: None });
+    }
+    last_words(signal);
+}
+
+/// The name of a signal that a crash may have.
+pub(crate) fn signal_name(signal: c_int) -> &'static str {
+    match signal {
         libc::SIGSEGV => "SIGSEGV",
         libc::SIGBUS => "SIGBUS",
         libc::SIGILL => "SIGILL",
         libc::SIGABRT => "SIGABRT",
-        _ => "SIGFPE",
-    };
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        _ => "a signal",
+    }
+}
+
+/// Writes the record of the running call and, where a code was set, ends the process.
+fn last_words(signal: c_int) {
+    let name = signal_name(signal);
     let code = EXIT_CODE.load(Ordering::Acquire);
     if write_record(name) && code >= 0 {
         // SAFETY: _exit may be called from a handler and does not return.

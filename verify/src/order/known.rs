@@ -63,6 +63,14 @@ impl KnownOrders {
         self.fickle.take()
     }
 
+    /// The most columns without scales for which there is a model, and its depth.
+    pub(crate) fn depth(&self, kernel: &dyn Kernel) -> Option<(usize, usize)> {
+        let of_kernel = self.models.iter().filter(|((name, _, scaled), _)| name == kernel.name() && !scaled);
+        let known =
+            of_kernel.filter_map(|((_, cols, _), model)| Some((*cols, model.as_ref()?.order().depth())));
+        known.max().filter(|_| kernel.operation() == Operation::Gemv)
+    }
+
     /// Whether the kernel has been asked for an order that nothing explains.
     pub(crate) fn is_unexplained(&self, kernel: &dyn Kernel) -> bool {
         let unexplained = |((name, ..), model): (&(String, usize, bool), &Option<Model>)| {

@@ -1,0 +1,83 @@
+//! Shared libraries on a command line, and the process that they are loaded in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use qk256_verify::guest::{Guests, Host, serve};
+use qk256_verify::{Operation, Weights};
+
+use crate::Verdict;
+
+/// Options that name shared libraries.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Libraries {
+    /// Kernels of this shared library, through the C ABI of verify/include/qk256_kernel.h, in the place of our own. May be given several
+    /// times
+    #[arg(long = "lib", value_name = "FILE")]
+    libraries: Vec<PathBuf>,
+
+    /// How long one call of a kernel of a library may take
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "10s", requires = "libraries")]
+    timeout: Option<Duration>,
+}
+
+impl Libraries {
+    /// The kernels of the libraries; `None` if none is named. `weights` is the file that their workers open.
+    ///
+    /// # Errors
+    /// If one cannot be loaded, or is no guest.
+    pub(crate) fn open(&self, weights: Option<&PathBuf>) -> Result<Option<Guests>> {
+        if self.libraries.is_empty() {
+            return Ok(None);
+        }
+        let itself = std::env::current_exe().context("cannot find this program")?;
+        let program = vec![itself.to_string_lossy().into_owned(), "worker".to_owned()];
+        let host = |library: &PathBuf| Host {
+            program: program.clone(),
+            library: library.clone(),
+            weights: weights.cloned(),
+            timeout: self.timeout.unwrap_or(crate::HANG),
+        };
+        let opened = weights.map(|path| Weights::open(path)).transpose()?;
+        Ok(Some(Guests::open(self.libraries.iter().map(host).collect(), opened)?))
+    }
+}
+
+/// The kernels of `guests` of this operation, by this name if there is one.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn chosen<'g>(
+    guests: &'g Guests,
+    operation: Operation,
+    name: Option<&str>,
+) -> Result<Vec<&'g dyn qk256_verify::Kernel>> {
+    let wanted = |kernel: &&dyn qk256_verify::Kernel| {
+        kernel.operation() == operation && name.is_none_or(|name| name == kernel.name())
+    };
+    let kernels: Vec<_> = guests.kernels().filter(wanted).collect();
+    anyhow::ensure!(!kernels.is_empty(), "no library has a kernel of that name for {operation}");
+    Ok(kernels)
+}
+
+/// Do what a host asks for: the process that a library is loaded in.
+#[derive(Args)]
+pub(crate) struct Worker {
+    #[arg(long, value_name = "FILE")]
+    lib: PathBuf,
+
+    /// The file in which host and worker share memory
+    #[arg(long, value_name = "FILE")]
+    record: PathBuf,
+
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+}
+
+pub(crate) fn work(args: &Worker) -> Result<Verdict> {
+    let weights = args.weights.as_deref().map(Weights::open).transpose()?;
+    serve(&args.lib, &args.record, weights).context("the worker lost its host")?;
+    Ok(Verdict::Pass)
+}

@@ -1,0 +1,146 @@
+//! The cases of a run, in order: a number for each, so that a run can be cut into pieces and taken up again.
+
+use std::time::Duration;
+
+use super::{Budget, Plan, SweepReport};
+use crate::case::{Case, Regime, Sweep};
+use crate::operation::{DIGITS, Operation};
+use crate::parts::Parts;
+use crate::weights::{Tensor, TensorRows, Weights};
+
+/// Elements of a tensor that one case takes: larger tensors are checked in bands of rows.
+const BAND_ELEMENTS: usize = 1 << 21;
+
+/// Every case of a plan: those of the tensors, then one of each operation in turn.
+pub(crate) struct Steps {
+    plan: Plan,
+    operations: Vec<Operation>,
+    tensors: Vec<Case>,
+    parts: &'static dyn Parts,
+}
+
+impl Steps {
+    pub(crate) fn new(
+        plan: &Plan,
+        operations: &[Operation],
+        weights: Option<&Weights>,
+        parts: &'static dyn Parts,
+    ) -> Self {
+        let tensors = weights.map_or(Vec::new(), |weights| tensor_cases(weights, operations, plan.seed));
+        Self {
+            plan: Plan { seeds: plan.seeds.max(1), ..*plan },
+            operations: operations.to_vec(),
+            tensors,
+            parts,
+        }
+    }
+
+    /// How many cases there are, where time does not decide.
+    pub(crate) fn len(&self) -> Option<u64> {
+        let each = |cases: u64| {
+            cases.max(1).saturating_mul(self.plan.seeds).saturating_mul(self.operations.len() as u64)
+        };
+        match self.plan.budget {
+            Budget::Cases(cases) => Some(self.tensors.len() as u64 + each(cases)),
+            Budget::Time(_) => None,
+        }
+    }
+
+    /// Case number `step`; `None` behind the last.
+    pub(crate) fn case(&self, step: u64) -> Option<Case> {
+        if let Some(case) = self.tensors.get(usize::try_from(step).ok()?) {
+            return Some(case.clone());
+        }
+        if self.len().is_some_and(|len| step >= len) {
+            return None;
+        }
+        let (index, operation) = self.place(step)?;
+        let (nth, index) = self.seed_and_index(index);
+        // The sweep is for the first seed alone.
+        let behind = if nth > 0 { Sweep::of(operation).len() } else { 0 };
+        Some(self.parts.case(operation, self.plan.seed.wrapping_add(nth), behind + index))
+    }
+
+    /// How much of the plan is behind when `step` is next, after so much time. At least one case of each operation is made.
+    pub(crate) fn fraction(&self, step: u64, elapsed: Duration) -> f64 {
+        let first = self.tensors.len() as u64;
+        if step < first + self.operations.len() as u64 {
+            return 0.0;
+        }
+        match (self.plan.budget, self.len()) {
+            (Budget::Time(limit), _) => elapsed.as_secs_f64() / limit.as_secs_f64().max(1e-9),
+            (Budget::Cases(_), len) => {
+                (step - first) as f64 / (len.unwrap_or(step).max(first + 1) - first) as f64
+            }
+        }
+    }
+
+    /// What was met of each sweep by the first so many cases.
+    pub(crate) fn sweeps(&self, steps: u64) -> Vec<SweepReport> {
+        let indices = steps.saturating_sub(self.tensors.len() as u64) / self.operations.len().max(1) as u64;
+        let met = match self.plan.budget {
+            Budget::Cases(cases) => indices.min(cases.max(1)),
+            Budget::Time(_) => indices.div_ceil(self.plan.seeds),
+        };
+        let report = |&operation: &Operation| {
+            let sweep = Sweep::of(operation);
+            SweepReport { operation, met: sweep.coverage(met), whole: sweep.whole() }
+        };
+        self.operations.iter().map(report).collect()
+    }
+
+    fn place(&self, step: u64) -> Option<(u64, Operation)> {
+        let step = step - self.tensors.len() as u64;
+        let count = self.operations.len() as u64;
+        let operation = self.operations.get(usize::try_from(step.checked_rem(count)?).ok()?)?;
+        Some((step / count, *operation))
+    }
+
+    /// The seeds in turn where time decides, otherwise one after the other.
+    fn seed_and_index(&self, index: u64) -> (u64, u64) {
+        match self.plan.budget {
+            Budget::Cases(cases) => (index / cases.max(1), index % cases.max(1)),
+            Budget::Time(_) => (index % self.plan.seeds, index / self.plan.seeds),
+        }
+    }
+}
+
+/// Every element of every tensor, for every operation; gemv with real scales and integer x, and without scales; gemv_fixed
+/// with the fewest and the most digits.
+fn tensor_cases(weights: &Weights, operations: &[Operation], seed: u64) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for tensor in weights.tensors() {
+        for (first_row, rows) in bands(&tensor) {
+            for &operation in operations {
+                let part = TensorRows { name: tensor.name.clone(), first_row };
+                cases.extend(band_cases(operation, rows, tensor.cols, part, seed));
+            }
+        }
+    }
+    cases
+}
+
+/// Pairs of first row and row count that cover a tensor.
+fn bands(tensor: &Tensor) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let step = (BAND_ELEMENTS / tensor.cols.max(1)).max(1);
+    let rows = tensor.rows;
+    (0..rows).step_by(step).map(move |first| (first, step.min(rows - first)))
+}
+
+fn band_cases(operation: Operation, rows: usize, cols: usize, part: TensorRows, seed: u64) -> Vec<Case> {
+    let base = Case { seed, tensor: Some(part), ..Case::new(operation, 1, rows * cols) };
+    if !operation.is_matrix() {
+        return vec![base];
+    }
+    if operation.has_digits() {
+        let fixed = |digits| Case { rows, cols, digits, regime: Regime::Ten, ..base.clone() };
+        return vec![fixed(*DIGITS.start()), fixed(*DIGITS.end())];
+    }
+    let gemv = |scaled, regime| Case { rows, cols, scaled, regime, ..base.clone() };
+    vec![
+        gemv(true, Regime::Ten),
+        gemv(true, Regime::Integer),
+        gemv(false, Regime::Ten),
+        gemv(false, Regime::Integer),
+    ]
+}

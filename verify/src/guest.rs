@@ -1,0 +1,22 @@
+//! Kernels of anybody, from any language: shared libraries with the C ABI of `verify/include/qk256_kernel.h`.
+//!
+//! A library is loaded by a worker process and nowhere else ([`serve`]), since a kernel may crash, hang, or end the process. The host
+//! ([`Guests`]) hands out cases by number; when a worker dies it reads from shared memory what was being called, makes a finding of it, and
+//! starts the next worker behind it.
+
+mod abi;
+mod host;
+mod message;
+mod process;
+mod run;
+mod worker;
+
+pub use abi::{ABI_VERSION, LoadError};
+pub use host::{GuestError, Host};
+pub use run::{Guests, Speed};
+pub use worker::serve;
+
+use crate::operation::Operation;
+
+/// The operations that the ABI has, in the order of reports.
+pub const OPERATIONS: [Operation; 3] = [Operation::Unpack, Operation::Dequantize, Operation::Gemv];

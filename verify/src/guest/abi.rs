@@ -1,0 +1,198 @@
+//! The C ABI, version 1: what is looked up in a shared library, and how it is called.
+
+use std::ffi::{CStr, c_char};
+use std::path::{Path, PathBuf};
+
+use libloading::Library;
+
+use super::OPERATIONS;
+use crate::kernel::{Arguments, Kernel, Outcome};
+use crate::operation::Operation;
+
+/// The version of the ABI that is spoken here.
+pub const ABI_VERSION: u32 = 1;
+
+/// Bit 0 of the flags: wrong sizes are refused.
+const REFUSES_WRONG_SIZES: u32 = 1;
+
+type Unpack = unsafe extern "C" fn(*const u8, usize, *mut u8, usize) -> i32;
+type Dequantize = unsafe extern "C" fn(*const u8, usize, *const f32, usize, *mut f32, usize) -> i32;
+type Gemv = unsafe extern "C" fn(
+    *const u8,
+    usize,
+    *const f32,
+    usize,
+    *const f32,
+    usize,
+    *mut f32,
+    usize,
+    usize,
+    usize,
+    usize,
+) -> i32;
+
+/// Why a library is no guest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The system cannot load it.
+    #[error("cannot load {path}: {why}")]
+    NotLoaded {
+        /// The library.
+        path: String,
+        /// The system's reason.
+        why: String,
+    },
+    /// It does not say which ABI it speaks.
+    #[error(
+        "{0} exports no `qk256_abi_version`: it is no guest; verify/include/qk256_kernel.h says what to export"
+    )]
+    NoVersion(String),
+    /// It speaks another ABI.
+    #[error(
+        "{path} speaks version {version} of the ABI; here it is {ABI_VERSION}: build it with the header of this qk256"
+    )]
+    Version {
+        /// The library.
+        path: String,
+        /// What it says.
+        version: u32,
+    },
+    /// It has no kernel.
+    #[error(
+        "{0} exports none of `qk256_unpack`, `qk256_dequantize` and `qk256_gemv`: there is nothing to check"
+    )]
+    NoOperation(String),
+}
+
+/// A kernel of a library, callable in this process.
+pub(super) struct GuestKernel {
+    name: String,
+    library: PathBuf,
+    refuses_wrong_sizes: bool,
+    function: Function,
+}
+
+#[derive(Clone, Copy)]
+enum Function {
+    Unpack(Unpack),
+    Dequantize(Dequantize),
+    Gemv(Gemv),
+}
+
+/// The kernels of the library at `path`, which stays loaded for good.
+pub(super) fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
+    let shown = || path.display().to_string();
+    let not_loaded = |why: String| LoadError::NotLoaded { path: shown(), why };
+    // A name without a slash would be searched for elsewhere.
+    let whole = path.canonicalize().map_err(|error| not_loaded(error.to_string()))?;
+    // SAFETY: whatever the library does when it is loaded it does to a process that is there for nothing else.
+    let library = unsafe { Library::new(&whole) }.map_err(|error| not_loaded(error.to_string()))?;
+    let library: &'static Library = Box::leak(Box::new(library));
+    let version = symbol::<unsafe extern "C" fn() -> u32>(library, "qk256_abi_version");
+    // SAFETY: the ABI gives the function this type.
+    let version = unsafe { version.ok_or_else(|| LoadError::NoVersion(shown()))?() };
+    if version != ABI_VERSION {
+        return Err(LoadError::Version { path: shown(), version });
+    }
+    let flags = symbol::<unsafe extern "C" fn() -> u32>(library, "qk256_flags");
+    // SAFETY: as above.
+    let flags = flags.map_or(0, |flags| unsafe { flags() });
+    let name = name(library, path);
+    let kernel = |function| GuestKernel {
+        name: name.clone(),
+        library: path.to_owned(),
+        refuses_wrong_sizes: flags & REFUSES_WRONG_SIZES != 0,
+        function,
+    };
+    let functions = OPERATIONS.into_iter().filter_map(|operation| function(library, operation));
+    let kernels: Vec<GuestKernel> = functions.map(kernel).collect();
+    if kernels.is_empty() { Err(LoadError::NoOperation(shown())) } else { Ok(kernels) }
+}
+
+/// What the library calls itself, or else the name of its file.
+fn name(library: &'static Library, path: &Path) -> String {
+    let said =
+        symbol::<unsafe extern "C" fn() -> *const c_char>(library, "qk256_kernel_name").and_then(|name| {
+            // SAFETY: the ABI gives the function this type.
+            let text = unsafe { name() };
+            // SAFETY: the ABI says that it is a string that lives as long as the library, or null.
+            (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+        });
+    let file = || path.file_stem().map_or("guest".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    said.filter(|name| !name.is_empty()).unwrap_or_else(file)
+}
+
+fn function(library: &'static Library, operation: Operation) -> Option<Function> {
+    let name = symbol_name(operation);
+    match operation {
+        Operation::Unpack => symbol(library, &name).map(Function::Unpack),
+        Operation::Dequantize => symbol(library, &name).map(Function::Dequantize),
+        Operation::Gemv => symbol(library, &name).map(Function::Gemv),
+        Operation::Lut | Operation::GemvFixed => None,
+    }
+}
+
+/// What the function of an operation is called.
+pub(super) fn symbol_name(operation: Operation) -> String {
+    format!("qk256_{operation}")
+}
+
+fn symbol<T: Copy>(library: &'static Library, name: &str) -> Option<T> {
+    // SAFETY: the ABI gives each name that is looked up here the type that it is looked up with.
+    unsafe { library.get::<T>(name.as_bytes()) }.ok().map(|symbol| *symbol)
+}
+
+impl Kernel for GuestKernel {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn operation(&self) -> Operation {
+        match self.function {
+            Function::Unpack(_) => Operation::Unpack,
+            Function::Dequantize(_) => Operation::Dequantize,
+            Function::Gemv(_) => Operation::Gemv,
+        }
+    }
+
+    fn refuses_wrong_sizes(&self) -> bool {
+        self.refuses_wrong_sizes
+    }
+
+    fn library(&self) -> Option<&Path> {
+        Some(&self.library)
+    }
+
+    fn call(&self, arguments: Arguments<'_>) -> Outcome {
+        // SAFETY (of all three): each pointer is that of a slice with the length beside it. What the library does with them is what is
+        // examined, in a process that is there for nothing else.
+        let result = match (self.function, arguments) {
+            (Function::Unpack(call), Arguments::Unpack { packed, codes }) => {
+                // SAFETY: see above.
+                unsafe { call(packed.as_ptr(), packed.len(), codes.as_mut_ptr(), codes.len()) }
+            }
+            (Function::Dequantize(call), Arguments::Dequantize { packed, scales, out }) => {
+                let (p, s, o) = (packed.as_ptr(), scales.as_ptr(), out.as_mut_ptr());
+                // SAFETY: see above.
+                unsafe { call(p, packed.len(), s, scales.len(), o, out.len()) }
+            }
+            (Function::Gemv(call), Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride }) => {
+                let (s, s_len) =
+                    scales.map_or((std::ptr::null(), 0), |scales| (scales.as_ptr(), scales.len()));
+                let (p, y_len, y) = (packed.as_ptr(), y.len(), y.as_mut_ptr());
+                // SAFETY: see above.
+                unsafe {
+                    call(p, packed.len(), s, s_len, x.as_ptr(), x.len(), y, y_len, rows, cols, row_stride)
+                }
+            }
+            _ => return Outcome::Unsupported,
+        };
+        match result {
+            0 => Outcome::Done,
+            1 => Outcome::Unsupported,
+            2 => Outcome::Refused,
+            // It becomes a finding, as any panic of a kernel.
+            other => panic!("the kernel returns {other}; the ABI knows 0, 1 and 2"),
+        }
+    }
+}
