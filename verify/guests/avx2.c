@@ -64,13 +64,21 @@ AVX2_PART __m256 table(float scale) {
     return _mm256_mul_ps(weights, _mm256_set1_ps(scale));
 }
 
-/* What the table gives for the eight codes of two bytes. The lookup takes the low two bits of a lane and no
- * others. */
+/* What brings code i of a register of copies to the low bits of lane i. */
+AVX2_PART __m256i shifts(void) {
+    return _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+}
+
+/* What the table gives for the low two bits of each lane: the lookup takes these and no others. */
+AVX2_PART __m256 look_up(__m256 table, __m256i codes) {
+    return _mm256_permutevar_ps(table, codes);
+}
+
+/* What the table gives for the eight codes of two bytes. */
 AVX2_PART __m256 look_up8(__m256 table, const uint8_t *codes) {
     uint16_t bits;
     memcpy(&bits, codes, sizeof bits);
-    __m256i shifts = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
-    return _mm256_permutevar_ps(table, _mm256_srlv_epi32(_mm256_set1_epi32(bits), shifts));
+    return look_up(table, _mm256_srlv_epi32(_mm256_set1_epi32(bits), shifts()));
 }
 
 /* All ones in the first `len` lanes. */
@@ -126,10 +134,16 @@ AVX2 static float dot(const uint8_t *row, const float *scales, const float *x, s
             weights = table(scales[c / QK256_BLOCK_ELEMENTS]);
         }
         const uint8_t *codes = row + c / 4;
-#pragma GCC unroll 8
-        for (int i = 0; i < PARTIALS; i++) {
-            __m256 w = look_up8(weights, codes + i * LANES / 4);
-            sums[i] = _mm256_fmadd_ps(w, _mm256_loadu_ps(x + c + i * LANES), sums[i]);
+#pragma GCC unroll 4
+        for (int i = 0; i < PARTIALS; i += 2) {
+            /* Four bytes are two registers of codes, for one load. */
+            int32_t bits;
+            memcpy(&bits, codes + i * LANES / 4, sizeof bits);
+            __m256i low = _mm256_srlv_epi32(_mm256_set1_epi32(bits), shifts());
+            __m256i high = _mm256_srli_epi32(low, 16);
+            const float *at = x + c + i * LANES;
+            sums[i] = _mm256_fmadd_ps(look_up(weights, low), _mm256_loadu_ps(at), sums[i]);
+            sums[i + 1] = _mm256_fmadd_ps(look_up(weights, high), _mm256_loadu_ps(at + LANES), sums[i + 1]);
         }
     }
     if (c < cols) {
