@@ -62,7 +62,7 @@ pub enum LoadError {
     NoName(String),
     /// It has no kernel.
     #[error(
-        "{0} exports none of `qk256_unpack`, `qk256_dequantize` and `qk256_gemv`: there is nothing to check"
+        "{0} exports no operation: none of `qk256_unpack`, `qk256_dequantize` and `qk256_gemv`: there is nothing to check"
     )]
     NoOperation(String),
 }
