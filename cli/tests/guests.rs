@@ -179,6 +179,32 @@ fn several_libraries_are_checked_in_one_run() {
 }
 
 #[test]
+fn more_workers_find_the_same() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    for name in ["SECOND_THREAD", "NULL"] {
+        let library = fault(&folder, name);
+        let findings = |jobs| check(&library, &["--op", "gemv", "--jobs", jobs], 1).0["findings"].clone();
+        assert_eq!(findings("1"), findings("3"), "{name}");
+    }
+}
+
+#[test]
+fn the_order_of_a_guest_is_revealed() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let library = c(&folder, "plain.c", &[]);
+    let output = qk256(&["reveal", "--lib", text(&library), "plain", "--cols", "300"]);
+    let said = shown(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("plain gemv, 300 columns: one sum") && said.contains("f32 additions"), "{said}");
+}
+
+#[test]
 fn the_command_that_a_finding_ends_in_shows_it_again() {
     if !has("cc") {
         return;

@@ -12,6 +12,7 @@ mod known;
 mod model;
 mod probe;
 mod reveal;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub use known::{LONG_ORDER_COLUMNS, ORDER_COLUMNS, is_ordered};
 pub use model::{Model, Precision, Scaling};
 pub use probe::{RevealError, Subject};
 pub use reveal::{differing_places, reveal};
+pub use words::Revealed;
 
 /// The tree of the additions of a row: the columns are its leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]

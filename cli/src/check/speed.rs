@@ -24,11 +24,6 @@ pub(crate) struct Speed {
     pub(crate) over_fast_scalar: Option<Ratio>,
 }
 
-/// Rows and columns that an operation is timed at.
-const fn shape(operation: Operation) -> (usize, usize) {
-    if operation.is_matrix() { (2560, 2560) } else { (1, 1024) }
-}
-
 const fn budget(operation: Operation) -> Duration {
     Duration::from_millis(if operation.is_matrix() { 1200 } else { 300 })
 }
@@ -52,8 +47,9 @@ pub(crate) fn of_guests(guests: &Guests, report: &Report<'_>) -> Result<(Speeds,
         }
         let Some(timed) = guests.time(row.kernel, budget(operation))? else { continue };
         let [guest, own @ ..] = &timed[..] else { continue };
+        let usual = Workload::usual(operation);
         let speed = |timed: &guest::Speed| Speed {
-            shape: shape(operation),
+            shape: (usual.case().rows, usual.case().cols),
             nanoseconds: timed.nanoseconds,
             over_scalar: Some(timed.over_scalar),
             over_fast_scalar: Some(timed.over_fast_scalar),
@@ -82,8 +78,8 @@ pub(crate) fn measure(
         if places.is_empty() {
             continue;
         }
-        let (rows, cols) = shape(operation);
-        let mut workload = Workload::new(operation, rows, cols, operation == Operation::Dequantize);
+        let mut workload = Workload::usual(operation);
+        let shape = (workload.case().rows, workload.case().cols);
         let racers = racers(harness, all, report, &workload)?;
         if racers.is_empty() {
             continue;
@@ -97,7 +93,7 @@ pub(crate) fn measure(
         for place in places {
             let name = report.kernels[place].kernel.name();
             speeds[place] = racers.iter().position(|racer| racer.name() == name).map(|racer| Speed {
-                shape: (rows, cols),
+                shape,
                 nanoseconds: race.nanoseconds(racer),
                 over_scalar: over(racer, scalar),
                 over_fast_scalar: over(racer, fast_scalar),

@@ -6,6 +6,7 @@ use crate::case::Case;
 use crate::check::{Budget, KernelReport, Plan};
 use crate::judge::WorstError;
 use crate::operation::Operation;
+use crate::order::Revealed;
 use crate::rung::{Failure, Rung};
 
 /// What the worker is asked for. Kernels are named by their place in [`Response::Loaded`].
@@ -23,6 +24,8 @@ pub(super) enum Request {
     },
     /// Examine a kernel by one case.
     Examine { kernel: usize, case: String },
+    /// Reveal the order in which a row of a matrix is added up.
+    Reveal { kernel: usize, rows: usize, cols: usize, row: usize, scaled: bool },
     /// See what a kernel executes.
     Trace { kernel: usize },
     /// Time a kernel beside our own.
@@ -42,6 +45,8 @@ pub(super) enum Response {
     Done { counts: Vec<Counts>, without_memory: u64 },
     /// What became of one case.
     Examined { skipped: Option<String>, rungs: Vec<String>, failures: Vec<FailureWords> },
+    /// The order, or why there is no tree.
+    Revealed(Result<RevealedWords, String>),
     /// The widest registers seen in use.
     Traced(Option<String>),
     /// Kernels and their times, the guest first.
@@ -66,6 +71,27 @@ impl From<&Failure> for FailureWords {
 impl FailureWords {
     pub(super) fn failure(&self) -> Option<Failure> {
         Some(Failure { rung: Rung::from_name(&self.rung)?, detail: self.detail.clone() })
+    }
+}
+
+/// An order in words and pictures.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RevealedWords {
+    words: String,
+    dot: String,
+    svg: String,
+    differing: Vec<String>,
+}
+
+impl From<Revealed> for RevealedWords {
+    fn from(Revealed { words, dot, svg, differing }: Revealed) -> Self {
+        Self { words, dot, svg, differing }
+    }
+}
+
+impl From<RevealedWords> for Revealed {
+    fn from(RevealedWords { words, dot, svg, differing }: RevealedWords) -> Self {
+        Self { words, dot, svg, differing }
     }
 }
 

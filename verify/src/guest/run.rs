@@ -15,6 +15,7 @@ use crate::check::{KernelReport, Plan, Progress, Report, Steps};
 use crate::finding::Finding;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
+use crate::order::{Revealed, Subject};
 use crate::parts::Real;
 use crate::rung::{Failure, Rung};
 use crate::timing::Ratio;
@@ -161,6 +162,26 @@ impl Guests {
     pub fn minimize(&self, kernel: &dyn Kernel, finding: &Finding) -> Result<Finding, GuestError> {
         let (guest, _) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
         guest.minimize(kernel, finding, self.weights.as_ref())
+    }
+
+    /// How a gemv adds up a row, or in words why no tree explains it.
+    ///
+    /// # Errors
+    /// If the system gives no process, the row is none, or the kernel takes its process down.
+    pub fn reveal(
+        &self,
+        kernel: &dyn Kernel,
+        subject: Subject,
+    ) -> Result<Result<Revealed, String>, GuestError> {
+        let (guest, place) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
+        let Subject { rows, cols, row, scaled } = subject;
+        let (_, mut worker) = guest.host.start()?;
+        match worker.ask(&Request::Reveal { kernel: place, rows, cols, row, scaled }, &mut |_| {})? {
+            Answer::Response(Response::Revealed(revealed)) => Ok(revealed.map(Revealed::from)),
+            Answer::Response(Response::Failed(why)) => Err(GuestError::Load(why)),
+            Answer::Response(other) => Err(GuestError::Load(format!("the worker answers {other:?}"))),
+            Answer::Death(death) => Err(GuestError::Load(death.failure.detail)),
+        }
     }
 
     /// Times a kernel beside our own; the guest comes first. `None` if it does not survive that.

@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::abi::{GuestKernel, load};
 use super::message::{Counts, FailureWords, PlanWords, Request, Response, Timed};
 use super::process::{Belongings, Shared, high};
-use crate::case::Case;
+use crate::case::{Case, MaterializeError};
 use crate::check::{KernelReport, Steps, traced};
 use crate::kernel::{Kernel, missing_features};
 use crate::memory::fault;
-use crate::operation::Operation;
+use crate::order::{RevealError, Revealed, Subject};
 use crate::registry;
 use crate::timing::{Workload, race};
 use crate::trial::{Harness, Prepared, Trial};
@@ -42,7 +42,8 @@ pub fn serve(library: &Path, record: &Path, weights: Option<Weights>) -> std::io
             let loaded = loaded(&kernels);
             watch(shared);
             write(&mut answers, &loaded)?;
-            let mut worker = Worker { kernels, harness: Harness::new(weights), shared, belongings };
+            let bench = Bench { harness: Harness::new(weights), shared, belongings };
+            let mut worker = Worker { kernels, bench };
             return worker.answer_all(&mut requests, &mut answers);
         }
         Err(error) => Response::NotLoaded(error.to_string()),
@@ -82,9 +83,25 @@ fn write(answers: &mut File, response: &Response) -> std::io::Result<()> {
 
 struct Worker {
     kernels: Vec<GuestKernel>,
+    bench: Bench,
+}
+
+/// Where kernels are examined.
+struct Bench {
     harness: Harness,
     shared: &'static Shared,
     belongings: Belongings,
+}
+
+impl Bench {
+    /// Examines a kernel, with what it does to its process.
+    fn examine(&mut self, step: u64, (place, kernel): (usize, &GuestKernel), prepared: &Prepared) -> Trial {
+        self.shared.enter(step, place);
+        let mut trial = self.harness.examine(kernel, prepared);
+        self.shared.leave();
+        trial.take_process(self.belongings.failures());
+        trial
+    }
 }
 
 impl Worker {
@@ -97,6 +114,9 @@ impl Worker {
                     self.steps(&plan, first, end, &dropped, answers)?
                 }
                 Request::Examine { kernel, case } => self.one(kernel, &case),
+                Request::Reveal { kernel, rows, cols, row, scaled } => {
+                    self.reveal(kernel, Subject { rows, cols, row, scaled })
+                }
                 Request::Trace { kernel } => self.trace(kernel),
                 Request::Time { kernel, milliseconds } => {
                     self.time(kernel, Duration::from_millis(milliseconds))
@@ -116,16 +136,17 @@ impl Worker {
         dropped: &[usize],
         answers: &mut File,
     ) -> std::io::Result<Response> {
+        let Self { kernels, bench } = self;
         let steps =
-            Steps::new(&plan.plan(), &plan.operations(), self.harness.weights(), self.harness.parts());
-        let faces: Vec<Face> = self.kernels.iter().map(Face::of).collect();
-        let mut reports: Vec<KernelReport<'_>> = faces.iter().map(|face| KernelReport::blank(face)).collect();
+            Steps::new(&plan.plan(), &plan.operations(), bench.harness.weights(), bench.harness.parts());
+        let mut reports: Vec<KernelReport<'_>> =
+            kernels.iter().map(|kernel| KernelReport::blank(kernel)).collect();
         let mut without_memory = 0;
         for step in start..end {
             let Some(case) = steps.case(step) else { break };
-            let prepared = match self.harness.prepare(&case) {
+            let prepared = match bench.harness.prepare(&case) {
                 Ok(prepared) => prepared,
-                Err(crate::case::MaterializeError::NoSparseMemory { .. }) => {
+                Err(MaterializeError::NoSparseMemory { .. }) => {
                     without_memory += 1;
                     continue;
                 }
@@ -136,36 +157,32 @@ impl Worker {
                 if report.kernel.operation() != case.operation || dropped.contains(&kernel) {
                     continue;
                 }
-                let trial = self.examine(step, kernel, &prepared);
+                let trial = bench.examine(step, (kernel, &kernels[kernel]), &prepared);
                 report.take(&case, prepared.is_legal(), &trial);
                 for failure in &trial.failures {
                     write(answers, &Response::Found { step, kernel, failure: failure.into() })?;
                 }
             }
         }
-        let counts = |(report, kernel): (&KernelReport<'_>, &GuestKernel)| {
-            Counts::of(report, self.harness.has_unexplained_order(kernel), self.harness.known_depth(kernel))
+        let counts = |report: &KernelReport<'_>| {
+            let harness = &bench.harness;
+            Counts::of(
+                report,
+                harness.has_unexplained_order(report.kernel),
+                harness.known_depth(report.kernel),
+            )
         };
-        Ok(Response::Done { counts: reports.iter().zip(&self.kernels).map(counts).collect(), without_memory })
-    }
-
-    /// Examines a kernel, with what it does to its process.
-    fn examine(&mut self, step: u64, kernel: usize, prepared: &Prepared) -> Trial {
-        self.shared.enter(step, kernel);
-        let mut trial = self.harness.examine(&self.kernels[kernel], prepared);
-        self.shared.leave();
-        trial.take_process(self.belongings.failures());
-        trial
+        Ok(Response::Done { counts: reports.iter().map(counts).collect(), without_memory })
     }
 
     fn one(&mut self, kernel: usize, case: &str) -> Response {
         let prepared = case
             .parse::<Case>()
             .map_err(|error| error.to_string())
-            .and_then(|case| self.harness.prepare(&case).map_err(|error| error.to_string()));
+            .and_then(|case| self.bench.harness.prepare(&case).map_err(|error| error.to_string()));
         match prepared {
             Ok(prepared) => {
-                let trial = self.examine(0, kernel, &prepared);
+                let trial = self.bench.examine(0, (kernel, &self.kernels[kernel]), &prepared);
                 Response::Examined {
                     skipped: trial.skipped.map(str::to_owned),
                     rungs: trial.rungs.applied().map(|rung| rung.name().to_owned()).collect(),
@@ -176,18 +193,28 @@ impl Worker {
         }
     }
 
+    fn reveal(&mut self, kernel: usize, subject: Subject) -> Response {
+        self.bench.shared.enter(0, kernel);
+        let revealed = Revealed::of(&self.kernels[kernel], subject);
+        self.bench.shared.leave();
+        match revealed {
+            Ok(revealed) => Response::Revealed(Ok(revealed.into())),
+            Err(error @ RevealError::NoTree(_)) => Response::Revealed(Err(error.to_string())),
+            Err(error) => Response::Failed(error.to_string()),
+        }
+    }
+
     fn trace(&mut self, kernel: usize) -> Response {
-        self.shared.enter(0, kernel);
+        self.bench.shared.enter(0, kernel);
         let width = traced(&self.kernels[kernel]).width();
-        self.shared.leave();
+        self.bench.shared.leave();
         Response::Traced(width.map(|width| width.name().to_owned()))
     }
 
     /// Times a kernel beside the scalar ones of its operation and our own fastest.
     fn time(&mut self, kernel: usize, budget: Duration) -> Response {
         let operation = self.kernels[kernel].operation();
-        let (rows, cols) = if operation.is_matrix() { (2560, 2560) } else { (1, 1024) };
-        let mut workload = Workload::new(operation, rows, cols, operation == Operation::Dequantize);
+        let mut workload = Workload::usual(operation);
         let own = registry::kernels();
         let can_run = |own: &&dyn Kernel| {
             let name = own.name();
@@ -197,9 +224,9 @@ impl Worker {
         };
         let mut racers: Vec<&dyn Kernel> = vec![&self.kernels[kernel]];
         racers.extend(own.iter().map(Box::as_ref).filter(can_run));
-        self.shared.enter(0, kernel);
+        self.bench.shared.enter(0, kernel);
         let race = race(&racers, &mut workload, budget);
-        self.shared.leave();
+        self.bench.shared.leave();
         let scalar =
             racers.iter().position(|racer| racer.name() == registry::SCALAR && racer.library().is_none());
         let fast = (1..racers.len())
@@ -218,31 +245,5 @@ impl Worker {
             over_fast_scalar: over(at, fast),
         };
         Response::Timed((0..racers.len()).map(timed).collect())
-    }
-}
-
-/// A kernel of the worker, as far as a report wants to know it.
-struct Face {
-    name: String,
-    operation: Operation,
-}
-
-impl Face {
-    fn of(kernel: &GuestKernel) -> Self {
-        Self { name: kernel.name().to_owned(), operation: kernel.operation() }
-    }
-}
-
-impl Kernel for Face {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn operation(&self) -> Operation {
-        self.operation
-    }
-
-    fn call(&self, _: crate::kernel::Arguments<'_>) -> crate::kernel::Outcome {
-        crate::kernel::Outcome::Unsupported
     }
 }

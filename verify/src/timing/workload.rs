@@ -37,6 +37,12 @@ impl Workload {
         Self::of(case)
     }
 
+    /// The workload by which the kernels of an operation are compared: 2560 rows of 2560 columns without scales, or 1024 elements.
+    pub fn usual(operation: Operation) -> Self {
+        let (rows, cols) = if operation.is_matrix() { (2560, 2560) } else { (1, 1024) };
+        Self::new(operation, rows, cols, false)
+    }
+
     /// A case, laid out; its offsets and threads do not matter.
     ///
     /// # Panics
