@@ -1,7 +1,7 @@
 /* The C ABI, version 1, by which `qk256 check --lib` calls kernels of any language in a shared library.
  *
- * A library exports qk256_abi_version, qk256_kernel_name and at least one of the three operations; the rest
- * is optional. Operations that it lacks are skipped, and the skips are counted. Include this header where you
+ * A library exports qk256_abi_version and at least one of the three operations; the rest is optional.
+ * Operations that it lacks are skipped, and the skips are counted. Include this header where you
  * define the functions: it gives them C linkage and exports them.
  *
  * The format, in short (docs/format.md is the long form)
@@ -44,7 +44,7 @@
 /* Bytes of a block. */
 #define QK256_BLOCK_BYTES 64
 
-/* Results of the operations. The output is written. */
+/* Results of the operations; any other number is a fault. The output is written. */
 #define QK256_DONE 0
 
 /* Not supported: this library does not do that at all, or not on this CPU, or not with scales. Counted as a
@@ -71,10 +71,11 @@
 extern "C" {
 #endif
 
-/* Required. Returns QK256_ABI_VERSION. Called first: nothing else is if this is another number. */
+/* Required. Returns QK256_ABI_VERSION. If it is another number, nothing else is called. */
 QK256_EXPORT uint32_t qk256_abi_version(void);
 
-/* Required. The name in reports: short, UTF-8, with a zero byte behind it; it stays as it is. */
+/* Optional; the name of the file where it is missing, or NULL. The name in reports: short, UTF-8, with a zero
+ * byte behind it. It stays as it is for as long as the library is loaded. */
 QK256_EXPORT const char *qk256_kernel_name(void);
 
 /* Optional; 0 where it is missing. A sum of QK256_FLAG_ bits, the same at every call. */
