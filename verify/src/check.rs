@@ -13,7 +13,7 @@ use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
 use crate::operation::{BLOCK_ELEMENTS, Operation};
-use crate::rung::{Rung, RungCounts};
+use crate::rung::{Failure, Rung, RungCounts};
 use crate::timing::Workload;
 use crate::trace::{Trace, trace};
 use crate::trial::{Harness, Trial};
@@ -294,10 +294,23 @@ impl Run<'_, '_> {
                 _ => continue,
             };
             match wrong {
-                Some(case) => self.case(&case, 1.0)?,
+                Some(case) => self.condemn(place, kernel, &case)?,
                 None => self.report.kernels[place].exhausted = true,
             }
             self.tell(1.0)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a finding of a case that came out wrong when all were tried, also if it comes out right when it is tried again.
+    fn condemn(&mut self, place: usize, kernel: &dyn Kernel, case: &Case) -> Result<(), Ended> {
+        let failed = self.report.kernels[place].failed;
+        self.case(case, 1.0)?;
+        if self.report.kernels[place].failed == failed {
+            let detail =
+                "the output was wrong when everything was tried, and is right when only this is".to_owned();
+            let finding = Finding::new(kernel, case, None, Failure { rung: Rung::Repeat, detail });
+            self.report.findings.push(finding);
         }
         Ok(())
     }

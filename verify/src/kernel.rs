@@ -177,6 +177,10 @@ pub enum Outcome {
     Refused = 2,
 }
 
+/// What a kernel of another language answers that is no [`Outcome`]: the payload of the panic by which its call ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnknownOutcome(pub(crate) i32);
+
 /// The features of `required` that this CPU lacks.
 pub fn missing_features<'a>(required: &[&'a str]) -> Vec<&'a str> {
     required.iter().copied().filter(|feature| !has_feature(feature)).collect()

@@ -131,6 +131,11 @@ impl Subject {
             }
             if start.elapsed() > LIMIT {
                 child.kill()?;
+                child.wait()?;
+                bail!(
+                    "{self} has not ended within {} s: the machine is too slow, or a limit of the harness fails",
+                    LIMIT.as_secs()
+                );
             }
             std::thread::sleep(Duration::from_millis(2));
         };

@@ -12,6 +12,9 @@ use crate::weights::{TensorRows, Weights, WeightsError};
 /// The largest buffer that a case may ask for.
 pub const MAX_BUFFER_BYTES: usize = 1 << 30;
 
+/// Packed bytes from which a matrix that is mostly gaps is laid out in sparse memory.
+const SPARSE_BYTES: usize = 1 << 24;
+
 /// The largest buffer of packed bytes of which only the rows take memory.
 pub const MAX_SPARSE_BYTES: usize = 1 << 34;
 
@@ -143,7 +146,9 @@ impl Case {
 
     fn packed(&self, len: usize) -> Result<PackedBytes, MaterializeError> {
         let shape = self.shape();
-        let is_sparse = len > MAX_BUFFER_BYTES;
+        let own = shape.rows.saturating_mul(shape.row_bytes());
+        let is_sparse =
+            len > MAX_BUFFER_BYTES || (len > SPARSE_BYTES && own <= len / 4 && self.may_be_sparse());
         if is_sparse && !memory::sparse_is_possible() {
             return Err(MaterializeError::NoSparseMemory { bytes: len });
         }

@@ -32,7 +32,7 @@ const LONG_COLS: &[usize] = &[
 /// Columns for data of every kind.
 const SOME_COLS: &[usize] = &[
     1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 300, 511, 512, 513,
-    770, 1024, 2048,
+    770, 1024, 2048, 2304, 4097,
 ];
 
 /// Columns for special values.
@@ -310,7 +310,7 @@ fn parts(operation: Operation) -> Vec<Part> {
         part(
             base(Regime::Wide),
             shape(&[1, 3, 17, 64], &[5, 64, 300, 1024, 2050]),
-            with_how(&[Factor::Threads]),
+            with_how(&[Factor::Threads, Factor::Regime(&[Regime::Integer, Regime::Wide])]),
         ),
         part(base(Regime::Integer), shape(&[2, 4, 16], &[1, 64, 300]), layout(operation, BYTE_OFFSETS)),
     ];

@@ -215,6 +215,9 @@ impl Parser {
         } else {
             case.cols = self.cols.ok_or(ParseError::Missing(operation, "len"))?;
         }
+        if case.scales != Scales::Independent && !case.scaled {
+            return Err(ParseError::Missing(operation, "scaled` with `scales"));
+        }
         let foreign = Buffer::ALL.into_iter().find(|&buffer| {
             let used = case.buffers().any(|own| own == buffer);
             let resizable = case.resizable_buffers().any(|own| own == buffer);
@@ -302,6 +305,7 @@ mod tests {
             ("unpack rows=1", "`rows=1`"),
             ("unpack len=1 scaled", "`scaled`"),
             ("unpack len=1 scales=equal", "`scales=equal`"),
+            ("gemv rows=1 cols=1 scales=equal", "needs `scaled` with"),
             ("gemv rows=1 cols=1 scales=odd", "independent, equal"),
             ("unpack len=+1", "`len=+1`"),
             ("unpack len=1 spare.out=1", "`out` of a unpack case"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use libloading::Library;
 
 use super::OPERATIONS;
-use crate::kernel::{Arguments, Kernel, Outcome};
+use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
 use crate::operation::Operation;
 
 /// The version of the ABI that is spoken here.
@@ -57,9 +57,6 @@ pub enum LoadError {
         /// What it says.
         version: u32,
     },
-    /// It has no name.
-    #[error("{0} exports no `qk256_kernel_name`, or gives none: findings must call it something")]
-    NoName(String),
     /// It has no kernel.
     #[error(
         "{0} exports no operation: none of `qk256_unpack`, `qk256_dequantize` and `qk256_gemv`: there is nothing to check"
@@ -100,7 +97,8 @@ pub(super) fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
     let flags = symbol::<unsafe extern "C" fn() -> u32>(library, "qk256_flags");
     // SAFETY: as above.
     let flags = flags.map_or(0, |flags| unsafe { flags() });
-    let name = name(library).ok_or_else(|| LoadError::NoName(shown()))?;
+    let file = || path.file_stem().map_or("guest".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let name = name(library).unwrap_or_else(file);
     let kernel = |function| GuestKernel {
         name: name.clone(),
         library: path.to_owned(),
@@ -112,7 +110,7 @@ pub(super) fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
     if kernels.is_empty() { Err(LoadError::NoOperation(shown())) } else { Ok(kernels) }
 }
 
-/// What the library calls itself.
+/// What the library calls itself, if it says.
 fn name(library: &'static Library) -> Option<String> {
     let name = symbol::<unsafe extern "C" fn() -> *const c_char>(library, "qk256_kernel_name")?;
     // SAFETY: the ABI gives the function this type.
@@ -194,8 +192,8 @@ impl Kernel for GuestKernel {
             0 => Outcome::Done,
             1 => Outcome::Unsupported,
             2 => Outcome::Refused,
-            // It becomes a finding, as any panic of a kernel.
-            other => panic!("the kernel returns {other}; the ABI knows 0, 1 and 2"),
+            // It becomes a finding, as any panic of a kernel, and says what it is.
+            other => std::panic::panic_any(UnknownOutcome(other)),
         }
     }
 }

@@ -1,15 +1,18 @@
 //! One call of one kernel in guarded memory, and what can be said of it without knowing the right result.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::case::MAX_BUFFER_BYTES;
 use crate::inputs::Inputs;
-use crate::kernel::{Arguments, Kernel, Outcome};
+use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
 use crate::memory::{Placement, Region, fault};
 use crate::mxcsr::Mode;
 use crate::operation::{Buffer, Operation};
 use crate::quiet::quiet;
 use crate::rung::{Failure, Rung};
+
+/// Bytes of packed codes from which a region is not kept for the next call.
+const LARGE_REGION: usize = 1 << 26;
 
 /// Guarded memory for every argument of a call. Reused from call to call.
 #[derive(Debug)]
@@ -72,9 +75,7 @@ impl Arena {
         let outcome = match called {
             Ok(outcome) => Some(outcome),
             Err(payload) => {
-                let text = payload.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
-                failures.push(Failure { rung: Rung::Panic, detail: format!("the kernel panicked: {text}") });
+                failures.push(ended_by(payload.as_ref()));
                 None
             }
         };
@@ -93,7 +94,7 @@ impl Arena {
     fn lay(&mut self, inputs: &Inputs, flush: Flush) {
         let placement = |buffer| flush.placement(inputs, buffer);
         // Sparse memory is fresh for each call, and is not kept for others: its gaps are zeros.
-        if inputs.packed.is_sparse() || self.packed.capacity() > MAX_BUFFER_BYTES {
+        if inputs.packed.is_sparse() || self.packed.capacity() > LARGE_REGION {
             self.packed = Region::new(Buffer::Packed);
         }
         for &buffer in inputs.buffers() {
@@ -223,6 +224,17 @@ fn pieces_of(inputs: &Inputs, buffer: Buffer) -> impl Iterator<Item = (usize, &[
     };
     let packed = (buffer == Buffer::Packed).then(|| inputs.packed.pieces());
     packed.into_iter().flatten().chain(whole.map(|bytes| (0, bytes)))
+}
+
+/// What a panic of a kernel is a failure of.
+fn ended_by(payload: &(dyn Any + Send)) -> Failure {
+    if let Some(UnknownOutcome(answer)) = payload.downcast_ref() {
+        let detail = format!("the kernel answers {answer}; 0 is done, 1 not supported, 2 refused");
+        return Failure { rung: Rung::Sizes, detail };
+    }
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    Failure { rung: Rung::Panic, detail: format!("the kernel panicked: {text}") }
 }
 
 fn float_bytes(floats: &[f32]) -> &[u8] {
