@@ -7,6 +7,7 @@ mod materialize;
 mod shrink;
 mod sweep;
 mod text;
+mod values;
 
 pub use file::{FileError, parse_file};
 pub use generate::{from_seed, nth};

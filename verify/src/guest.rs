@@ -6,6 +6,7 @@
 
 mod abi;
 mod host;
+mod library;
 mod message;
 mod process;
 mod run;
@@ -13,7 +14,7 @@ mod worker;
 
 pub use abi::{ABI_VERSION, LoadError};
 pub use host::{GuestError, Host};
-pub use run::{Guests, Speed};
+pub use library::{Examined, Guests, Speed};
 pub use worker::serve;
 
 use crate::operation::Operation;

@@ -1,0 +1,80 @@
+//! Calls that must be refused.
+
+use super::super::generate::NOT_FINITE;
+use super::super::{Case, Patch};
+use crate::operation::{Buffer, MAX_FIXED_COLUMNS, Operation};
+
+/// Every way in which sizes may be wrong, on shapes that have the edges in question; and x that fixed point refuses.
+pub(super) fn wrong_sizes(operation: Operation) -> Vec<Case> {
+    let shapes: &[(usize, usize)] = match operation.is_matrix() {
+        true => &[(1, 1), (1, 256), (2, 257), (3, 300), (4, 64), (5, 1024)],
+        false => &[(1, 1), (1, 4), (1, 5), (1, 255), (1, 256), (1, 257), (1, 1024)],
+    };
+    let mut cases = Vec::new();
+    for &(rows, cols) in shapes {
+        for scaled in [false, true] {
+            let mut case = Case::new(operation, rows, cols);
+            if scaled && !operation.may_be_scaled() {
+                continue;
+            }
+            case.scaled |= scaled;
+            too_short(&case, &mut cases);
+            if operation.is_matrix() {
+                impossible_strides(&case, &mut cases);
+            }
+            if operation.has_digits() {
+                not_finite(&case, &mut cases);
+            }
+        }
+    }
+    if operation.has_digits() {
+        let digits = [0, 5, 255].map(|digits| Case { digits, ..Case::new(operation, 2, 300) });
+        cases.extend(digits);
+        cases.push(Case::new(operation, 1, MAX_FIXED_COLUMNS + 1));
+    }
+    cases
+}
+
+/// Each buffer shorter than needed, by one element up to all of them.
+fn too_short(case: &Case, cases: &mut Vec<Case>) {
+    for buffer in case.resizable_buffers() {
+        let needed = case.shape().needed(case.operation, buffer) as i64;
+        let mut short = vec![1, 2, 8, 63, needed / 2, needed - 1, needed];
+        short.retain(|short| (1..=needed).contains(short));
+        short.sort_unstable();
+        short.dedup();
+        cases.extend(short.into_iter().map(|short| {
+            let mut case = case.clone();
+            case.spare[buffer] = -short;
+            case
+        }));
+    }
+}
+
+/// Strides at which rows overlap, and products that wrap around to a few bytes, or to nothing.
+fn impossible_strides(case: &Case, cases: &mut Vec<Case>) {
+    let row_bytes = case.shape().row_bytes() as i64;
+    if case.rows > 1 {
+        let small = [1, 8, 63, 64, row_bytes];
+        cases.extend(small.map(|less| Case { stride: -less.min(row_bytes), ..case.clone() }));
+    }
+    for power in 1..=3 {
+        let rows = 1 + (1 << power);
+        let wrapping =
+            |extra: i64| ((1_u64 << (64 - power)) as i64).wrapping_add(extra).wrapping_sub(row_bytes);
+        cases.extend([0, 1, 64].map(|extra| Case { rows, stride: wrapping(extra), ..case.clone() }));
+    }
+    for huge in [usize::MAX, usize::MAX - 255, 1 << 63, 1 << 62, (1 << 62) + 1, 1 << 58] {
+        cases.extend([Case { rows: huge, ..case.clone() }, Case { cols: huge, ..case.clone() }]);
+    }
+}
+
+/// An element of x that no fixed point has, first and last.
+fn not_finite(case: &Case, cases: &mut Vec<Case>) {
+    for bits in NOT_FINITE {
+        for index in [0, case.cols - 1] {
+            let patch = Patch { buffer: Buffer::X, index, bits: vec![bits] };
+            cases.push(Case { patches: vec![patch], ..case.clone() });
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Numbers of each regime: x and scales, from draws of 64 bits.
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
+
+use super::Regime;
+use crate::operation::{BLOCK_ELEMENTS, DIGITS};
+
+impl Regime {
+    pub(super) fn activation(self, cols: usize, draw: u64) -> f32 {
+        match self {
+            Self::Unit => signed_unit(draw) * flat_amplitude(cols),
+            Self::Ten | Self::Special => signed_unit(draw) * 10.0,
+            Self::Huge => huge(draw, cols),
+            Self::Integer => {
+                // Four scales at most 8 apart: 2 * |x| * 8 * cols stays below 2^24.
+                let limit = ((1 << 20) / cols.max(1)).clamp(1, 1 << 12) as u64;
+                (draw % (2 * limit + 1)) as f32 - limit as f32
+            }
+            Self::Wide => wide(draw, 60),
+            Self::Subnormal => f32::from_bits(draw as u32 & 0x807f_ffff),
+            Self::OneHot | Self::Extreme | Self::Sparse | Self::Absorbing | Self::Raw => 0.0,
+        }
+    }
+
+    pub(super) fn scale(self, draw: u64) -> f32 {
+        match self {
+            Self::Unit | Self::Extreme | Self::Absorbing => 1.0,
+            Self::Ten | Self::Special | Self::Sparse | Self::Huge => {
+                f32::from_bits(0x3c00_0000 + (draw as u32 & 0x01ff_ffff))
+            }
+            Self::Integer => {
+                let (exponent, sign) = ((draw as u32 & 3) << 23, draw as u32 & 0x8000_0000);
+                f32::from_bits((0x3f80_0000 + exponent) | sign)
+            }
+            Self::OneHot | Self::Wide => wide(draw, 20),
+            Self::Subnormal => {
+                let subnormal = f32::from_bits((draw >> 2) as u32 & 0x007f_ffff);
+                [1.0, 2.0, subnormal, wide(draw >> 2, 3)][(draw % 4) as usize]
+            }
+            Self::Raw => 0.0,
+        }
+    }
+}
+
+/// Uniform on [-1, 1), a multiple of 2^-23.
+fn signed_unit(draw: u64) -> f32 {
+    ((draw as u32 >> 8) as f32 - 8_388_608.0) / 8_388_608.0
+}
+
+/// The amplitude of the unit regime. At 1 the in-order f32 sum misses 1e-4 in 1.7 % of rows of 2048 columns; its error
+/// grows with amplitude times columns, so their product is held at 256 (docs/numerics.md has the measurement).
+fn flat_amplitude(cols: usize) -> f32 {
+    match cols {
+        0..=256 => 1.0,
+        257..=512 => 0.5,
+        513..=1024 => 0.25,
+        _ => 0.125,
+    }
+}
+
+/// Random sign and mantissa, exponent uniform on [-span, span].
+fn wide(draw: u64, span: u64) -> f32 {
+    let exponent = (127 - span + (draw >> 32) % (2 * span + 1)) as u32;
+    f32::from_bits(draw as u32 & 0x807f_ffff | exponent << 23)
+}
+
+/// Any sign and mantissa, the exponents of three binades such that the sum of `cols` terms of twice the magnitude stays below an
+/// eighth of the largest f32.
+fn huge(draw: u64, cols: usize) -> f32 {
+    let bits = cols.max(1).next_power_of_two().ilog2();
+    let top = 127 + 127 - 5 - bits;
+    f32::from_bits(draw as u32 & 0x807f_ffff | (top - (draw >> 32) as u32 % 3) << 23)
+}
+
+/// 2^24, 1 + 2^-10 and then 2^-9 throughout, times one power of two from -20 to 20: from left to right all but the second are
+/// absorbed, and a compensation with the wrong sign grows from step to step.
+pub(super) fn absorbing(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let unit = 2_f32.powi((rng.next_u64() % 41) as i32 - 20);
+    let front = [16_777_216.0, 1.0 + 1.0 / 1024.0].into_iter();
+    front.chain(std::iter::repeat(1.0 / 512.0)).map(|x| x * unit).take(len).collect()
+}
+
+/// Values as of `ten` in half of the blocks of 256; there, of each 32 columns all are zero, or negative zero, or half, or none.
+pub(super) fn sparse(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut block = false;
+    let mut group = 0;
+    let value = |at: usize| {
+        let draw = rng.next_u64();
+        if at.is_multiple_of(BLOCK_ELEMENTS) {
+            block = draw & 1 == 0;
+        }
+        if at.is_multiple_of(32) {
+            group = if block { draw >> 1 & 3 } else { draw >> 1 & 1 };
+        }
+        match group {
+            0 => 0.0,
+            1 => -0.0,
+            2 if draw & 8 == 0 => 0.0,
+            _ => signed_unit(draw) * 10.0,
+        }
+    };
+    (0..len).map(value).collect()
+}
+
+pub(super) fn one_hot(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut x = vec![0.0; len];
+    let (place, bits) = (rng.next_u64() as usize, rng.next_u64());
+    if len > 0 {
+        // Half are plain numbers, a quarter any bits at all, a quarter values that ordinary data never hold.
+        x[place % len] = match bits >> 62 {
+            0 | 1 => wide(bits, 30),
+            2 => f32::from_bits(bits as u32),
+            _ => SPECIALS[bits as usize % SPECIALS.len()],
+        };
+    }
+    x
+}
+
+/// Integers whose digits are as large as they get, times one power of two. One in sixteen has the other sign, one the other
+/// digits.
+pub(super) fn extreme(len: usize, digits: u8, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    // Of another number, which must be refused, it does not matter.
+    let digits = digits.clamp(*DIGITS.start(), *DIGITS.end());
+    let bits = 8 * i32::from(digits);
+    let ones = |digits: u8| (0..digits).fold(0, |all, _| all << 8 | 1_i64);
+    let high = 127 << (bits - 8);
+    // 127 everywhere, and -128 everywhere but on top. An f32 has 24 bits: of four digits the lowest cannot be 127 as well.
+    let room = !0 << (bits - f32::MANTISSA_DIGITS as i32).max(0);
+    let integers = [(127 * ones(digits)) & room, high - 128 * ones(digits - 1)];
+    // From that of the smallest f32 to that at which the largest integer is still below 2^128.
+    let (choice, exponents) = (rng.next_u64(), (129 - bits + 149 + 1) as u64);
+    let exponent = ((choice >> 32) % exponents) as i32 - 149;
+    let (first, negated) = ((choice & 1) as usize, choice & 2 != 0);
+    let integer = |draw: u64| match draw % 16 {
+        0 => -integers[first],
+        1 => integers[1 - first],
+        _ => integers[first],
+    };
+    let value =
+        |draw| (integer(draw) as f64 * 2_f64.powi(exponent)) as f32 * if negated { -1.0 } else { 1.0 };
+    (0..len).map(|_| value(rng.next_u64())).collect()
+}
+
+/// Values that ordinary data never hold.
+const SPECIALS: [f32; 8] = [
+    f32::NAN,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    -0.0,
+    f32::from_bits(1),
+    f32::from_bits(0x807f_ffff),
+    f32::MAX,
+    f32::MIN_POSITIVE,
+];
+
+/// Replaces one to three values, or none in one vector of four.
+pub(super) fn sprinkle(values: &mut [f32], rng: &mut ChaCha8Rng) {
+    for _ in 0..rng.next_u64() % 4 {
+        let (place, which) = (rng.next_u64() as usize, rng.next_u64() as usize);
+        if !values.is_empty() {
+            let place = place % values.len();
+            values[place] = SPECIALS[which % SPECIALS.len()];
+        }
+    }
+}

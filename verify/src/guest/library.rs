@@ -1,0 +1,291 @@
+//! Shared libraries as the host knows them: what they have, and what can be asked of it.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::OPERATIONS;
+use super::host::{Answer, GuestError, Host, Worker, exists};
+use super::message::{Request, Response};
+use super::run::Run;
+use crate::case::{Case, shrink};
+use crate::check::{Plan, Progress, Report};
+use crate::finding::Finding;
+use crate::kernel::{Arguments, Kernel, Outcome};
+use crate::operation::Operation;
+use crate::order::{Revealed, Subject};
+use crate::rung::Failure;
+use crate::timing::Ratio;
+use crate::weights::Weights;
+
+/// Time that shrinking a case may take on which a kernel takes its process down: each try is a process.
+const SHRINK_TIME: Duration = Duration::from_secs(5);
+
+/// Kernels of shared libraries, and how to call them.
+#[derive(Debug)]
+pub struct Guests {
+    guests: Vec<Guest>,
+    weights: Option<Weights>,
+}
+
+/// A library.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) host: Host,
+    /// One for each operation of the ABI.
+    pub(super) faces: Vec<Face>,
+}
+
+/// A kernel of a library, as the host knows it: it cannot be called here.
+#[derive(Debug)]
+pub(super) struct Face {
+    name: String,
+    library: PathBuf,
+    pub(super) operation: Operation,
+    refuses_wrong_sizes: bool,
+    /// Its place among the kernels of the worker; `None` if the library does not export it.
+    pub(super) place: Option<usize>,
+}
+
+impl Kernel for Face {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    fn refuses_wrong_sizes(&self) -> bool {
+        self.refuses_wrong_sizes
+    }
+
+    fn library(&self) -> Option<&Path> {
+        Some(&self.library)
+    }
+
+    fn call(&self, _: Arguments<'_>) -> Outcome {
+        Outcome::Unsupported
+    }
+}
+
+/// The speed of a kernel beside scalar ones.
+#[derive(Clone, Debug)]
+pub struct Speed {
+    /// The kernel.
+    pub name: String,
+    /// Median time of a call, in nanoseconds.
+    pub nanoseconds: f64,
+    /// Over the in-order scalar kernel.
+    pub over_scalar: Ratio,
+    /// Over the fastest of the honest scalar kernels.
+    pub over_fast_scalar: Ratio,
+}
+
+/// What one case comes to.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// Why the kernel was not called, or that it does not do this.
+    pub skipped: Option<String>,
+    /// The rungs that were applied.
+    pub rungs: Vec<String>,
+    /// What was violated.
+    pub failures: Vec<Failure>,
+}
+
+impl Guests {
+    /// Loads each library in a worker of its own, to see what it has.
+    ///
+    /// # Errors
+    /// If one is no guest, or the system gives no process.
+    pub fn open(hosts: Vec<Host>, weights: Option<Weights>) -> Result<Self, GuestError> {
+        let guests = hosts.into_iter().map(Guest::open).collect::<Result<_, _>>()?;
+        Ok(Self { guests, weights })
+    }
+
+    /// The kernels, those that libraries do not export included.
+    pub fn kernels(&self) -> impl Iterator<Item = &dyn Kernel> {
+        self.guests.iter().flat_map(|guest| guest.faces.iter().map(|face| face as &dyn Kernel))
+    }
+
+    /// Examines the kernels for which `wanted` holds as [`check`](crate::check::check) does, with so many workers a library.
+    ///
+    /// # Errors
+    /// If the system gives no process, or a worker breaks off.
+    pub fn check(
+        &self,
+        plan: &Plan,
+        wanted: &dyn Fn(&dyn Kernel) -> bool,
+        jobs: usize,
+        watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
+    ) -> Result<Report<'_>, GuestError> {
+        let mut report = Report {
+            seed: plan.seed,
+            cases: 0,
+            sweeps: Vec::new(),
+            without_memory: 0,
+            kernels: Vec::new(),
+            findings: Vec::new(),
+        };
+        for guest in &self.guests {
+            let faces: Vec<&Face> = guest.faces.iter().filter(|face| wanted(*face)).collect();
+            let run = Run::new(guest, faces, *plan, self.weights.as_ref());
+            run.whole(jobs.max(1), watch)?;
+            run.finish(&mut report)?;
+        }
+        Ok(report)
+    }
+
+    /// Examines one kernel by one case.
+    ///
+    /// # Errors
+    /// If the system gives no process, or the case has no data.
+    pub fn examine(&self, kernel: &dyn Kernel, case: &Case) -> Result<Examined, GuestError> {
+        let (guest, place) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
+        guest.examine(&mut None, place, case)
+    }
+
+    /// The finding for the smallest case on which `kernel` still violates the rung of `finding`.
+    ///
+    /// # Errors
+    /// If the system gives no process.
+    pub fn minimize(&self, kernel: &dyn Kernel, finding: &Finding) -> Result<Finding, GuestError> {
+        let (guest, _) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
+        guest.minimize(kernel, finding, self.weights.as_ref())
+    }
+
+    /// How a gemv adds up a row, or in words why no tree explains it.
+    ///
+    /// # Errors
+    /// If the system gives no process, the row is none, or the kernel takes its process down.
+    pub fn reveal(
+        &self,
+        kernel: &dyn Kernel,
+        subject: Subject,
+    ) -> Result<Result<Revealed, String>, GuestError> {
+        let (guest, place) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
+        let Subject { rows, cols, row, scaled } = subject;
+        let (_, mut worker) = guest.host.start()?;
+        match worker.ask(&Request::Reveal { kernel: place, rows, cols, row, scaled }, &mut |_| {})? {
+            Answer::Response(Response::Revealed(revealed)) => Ok(revealed.map(Revealed::from)),
+            Answer::Response(Response::Failed(why)) => Err(GuestError::Load(why)),
+            Answer::Response(other) => Err(GuestError::Load(format!("the worker answers {other:?}"))),
+            Answer::Death(death) => Err(GuestError::Load(death.failure.detail)),
+        }
+    }
+
+    /// Times a kernel beside our own; the guest comes first. `None` if it does not survive that.
+    ///
+    /// # Errors
+    /// If the system gives no process.
+    pub fn time(&self, kernel: &dyn Kernel, budget: Duration) -> Result<Option<Vec<Speed>>, GuestError> {
+        let Some((guest, place)) = self.place(kernel) else { return Ok(None) };
+        let request = Request::Time { kernel: place, milliseconds: budget.as_millis() as u64 };
+        let (_, mut worker) = guest.host.start()?;
+        Ok(match worker.ask(&request, &mut |_| {})? {
+            Answer::Response(Response::Timed(timed)) => {
+                let ratio = |[median, low, high]: [f64; 3]| Ratio { median, low, high };
+                let speed = |timed: super::message::Timed| Speed {
+                    name: timed.name,
+                    nanoseconds: timed.nanoseconds,
+                    over_scalar: ratio(timed.over_scalar),
+                    over_fast_scalar: ratio(timed.over_fast_scalar),
+                };
+                Some(timed.into_iter().map(speed).collect())
+            }
+            _ => None,
+        })
+    }
+
+    fn place(&self, kernel: &dyn Kernel) -> Option<(&Guest, usize)> {
+        self.guests.iter().find_map(|guest| {
+            let face = guest.faces.iter().find(|face| {
+                face.operation == kernel.operation() && Some(face.library.as_path()) == kernel.library()
+            })?;
+            Some((guest, face.place?))
+        })
+    }
+}
+
+fn unknown(kernel: &dyn Kernel) -> GuestError {
+    GuestError::Load(format!("{kernel:?} is exported by none of the libraries"))
+}
+
+impl Guest {
+    fn open(host: Host) -> Result<Self, GuestError> {
+        exists(&host.library)?;
+        let (loaded, _) = host.start()?;
+        let Response::Loaded { name, refuses_wrong_sizes, operations } = loaded else {
+            unreachable!("a worker that starts has loaded its library")
+        };
+        let face = |operation: Operation| Face {
+            name: name.clone(),
+            library: host.library.clone(),
+            operation,
+            refuses_wrong_sizes,
+            place: operations.iter().position(|name| *name == operation.name()),
+        };
+        let faces = OPERATIONS.into_iter().map(face).collect();
+        Ok(Self { faces, host })
+    }
+
+    /// Examines a kernel by a case, in the worker that is there or a new one.
+    fn examine(
+        &self,
+        worker: &mut Option<Worker>,
+        place: usize,
+        case: &Case,
+    ) -> Result<Examined, GuestError> {
+        let mut alive = match worker.take() {
+            Some(alive) => alive,
+            None => self.host.start()?.1,
+        };
+        let request = Request::Examine { kernel: place, case: case.to_string() };
+        match alive.ask(&request, &mut |_| {})? {
+            Answer::Response(Response::Examined { skipped, rungs, failures }) => {
+                *worker = Some(alive);
+                let failures = failures.iter().filter_map(|words| words.failure()).collect();
+                Ok(Examined { skipped, rungs, failures })
+            }
+            Answer::Response(Response::Failed(why)) => Err(GuestError::Load(why)),
+            Answer::Response(other) => Err(GuestError::Load(format!("the worker answers {other:?}"))),
+            Answer::Death(death) => {
+                let rungs = vec![death.failure.rung.name().to_owned()];
+                Ok(Examined { skipped: None, rungs, failures: vec![death.failure] })
+            }
+        }
+    }
+
+    pub(super) fn minimize(
+        &self,
+        kernel: &dyn Kernel,
+        finding: &Finding,
+        weights: Option<&Weights>,
+    ) -> Result<Finding, GuestError> {
+        let place = self.faces.iter().find(|face| face.operation == kernel.operation());
+        let Some(place) = place.and_then(|face| face.place) else { return Err(unknown(kernel)) };
+        let (mut smallest, mut worker, mut trouble) = (finding.clone(), None, None);
+        let start = Instant::now();
+        shrink(&finding.case, |candidate| {
+            if start.elapsed() > SHRINK_TIME {
+                return false;
+            }
+            // What a kernel keeps from one call to the next must not decide: each try is a process.
+            let found = match self.examine(&mut worker, place, candidate) {
+                Ok(examined) => examined.failures,
+                Err(GuestError::Load(_)) => Vec::new(),
+                Err(error) => {
+                    trouble = Some(error);
+                    Vec::new()
+                }
+            };
+            let again = found.into_iter().find(|failure| failure.rung == finding.rung);
+            let holds = again.is_some();
+            if let Some(failure) = again {
+                smallest = Finding::new(kernel, candidate, weights, failure);
+            }
+            holds
+        });
+        trouble.map_or(Ok(smallest), Err)
+    }
+}
