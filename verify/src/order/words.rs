@@ -20,7 +20,7 @@ impl Revealed {
     /// Asks `kernel` how it adds up the row of `subject`, and whether it does so elsewhere.
     ///
     /// # Errors
-    /// As [`reveal`].
+    /// As [`reveal()`].
     ///
     /// # Panics
     /// If the kernel does.
