@@ -1,5 +1,6 @@
 //! `qk256`: checks 2-bit quantised kernels against exact oracles and times them beside scalar code.
 
+mod adopt;
 mod cases;
 mod check;
 mod guests;
@@ -7,6 +8,7 @@ mod list;
 mod minimize;
 mod new_guest;
 mod output;
+mod overnight;
 mod replay;
 mod reveal;
 mod select;
@@ -38,6 +40,12 @@ enum Command {
     Minimize(minimize::Args),
     Reveal(reveal::Args),
     Selftest(selftest::Args),
+    Overnight(overnight::Args),
+    Adopt(adopt::Args),
+    #[command(hide = true)]
+    FuzzOne(overnight::One),
+    #[command(hide = true)]
+    TriageOne(overnight::Triage),
     #[command(hide = true)]
     Worker(guests::Worker),
     NewGuest(new_guest::Args),
@@ -77,6 +85,10 @@ fn main() -> ExitCode {
         Command::Minimize(args) => minimize::run(&args),
         Command::Reveal(args) => reveal::run(&args),
         Command::Selftest(args) => selftest::run(&args),
+        Command::Overnight(args) => overnight::run(&args),
+        Command::Adopt(args) => adopt::run(&args),
+        Command::FuzzOne(args) => overnight::run_one(&args),
+        Command::TriageOne(args) => overnight::run_triage(&args),
         Command::Worker(args) => guests::work(&args),
         Command::NewGuest(args) => new_guest::run(&args),
     };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
 use crate::kernel::Kernel;
@@ -64,8 +64,8 @@ impl Finding {
     pub fn to_json(&self) -> FindingJson {
         FindingJson {
             kernel: self.kernel.clone(),
-            operation: self.operation().name(),
-            rung: self.rung.name(),
+            operation: self.operation().name().to_owned(),
+            rung: self.rung.name().to_owned(),
             case: self.case.to_string(),
             detail: self.detail.clone(),
             replay: self.replay.clone(),
@@ -83,14 +83,14 @@ impl fmt::Display for Finding {
 }
 
 /// A finding in the JSON report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FindingJson {
     /// The kernel's name.
     pub kernel: String,
     /// The operation's name.
-    pub operation: &'static str,
+    pub operation: String,
     /// The rung's name.
-    pub rung: &'static str,
+    pub rung: String,
     /// The case's text form.
     pub case: String,
     /// First and worst place, values, bound.

@@ -63,6 +63,11 @@ impl Target {
         }
     }
 
+    /// The target of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|target| target.name() == name)
+    }
+
     /// The target of the legal cases of an operation.
     pub const fn of(operation: Operation, scaled: bool) -> Self {
         match operation {
@@ -98,16 +103,10 @@ const MAX_ELEMENTS: usize = 1 << 14;
 /// # Panics
 /// With every finding, shrunk; each ends in its `qk256 replay` line.
 pub fn run(target: Target, data: &[u8]) {
-    let case = match target {
-        Target::CaseText => return check_text(data),
-        Target::Arguments => wrong_sizes(&mut Unstructured::new(data)).expect(RUN_OUT),
-        _ => {
-            let (operation, scaled) = target.legal().expect("the others have legal cases");
-            let Some(case) = legal(operation, scaled, data) else { return };
-            case
-        }
-    };
-    if target == Target::Arguments || case.rows * case.cols <= MAX_ELEMENTS {
+    if target == Target::CaseText {
+        return check_text(data);
+    }
+    if let Some(case) = case_of(target, data) {
         BENCH.with_borrow_mut(|bench| bench.check(&case));
     }
 }
@@ -129,6 +128,17 @@ pub fn run_kernel(kernel: &dyn Kernel, data: &[u8]) {
             found.iter().map(|finding| harness.minimize(kernel, finding).to_string()).collect();
         assert!(small.is_empty(), "drawn: {case}\n{}", small.join("\n"));
     });
+}
+
+/// The case that `run` makes of `data`, if it makes one of it.
+pub fn case_of(target: Target, data: &[u8]) -> Option<Case> {
+    let case = match target.legal() {
+        Some((operation, scaled)) => legal(operation, scaled, data)?,
+        None if target == Target::Arguments => wrong_sizes(&mut Unstructured::new(data)).expect(RUN_OUT),
+        None => return None,
+    };
+    let is_tried = target == Target::Arguments || case.rows * case.cols <= MAX_ELEMENTS;
+    is_tried.then_some(case)
 }
 
 /// Why a draw does not fail.

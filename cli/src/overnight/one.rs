@@ -1,0 +1,204 @@
+//! One process of the builtin engine: inputs of one target, one after the other.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{Write, stdout};
+use std::os::unix::fs::FileExt;
+use std::panic::catch_unwind;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use qk256_mutants::Mutant;
+use qk256_verify::fuzz::{Target, case_of, mutate, run, run_kernel};
+use qk256_verify::kernel::missing_features;
+use qk256_verify::{Case, Harness, Kernel, registry};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use crate::Verdict;
+use crate::output::OutputFile;
+
+/// The largest input that is made.
+const MAX_LEN: usize = 400;
+
+/// Inputs that are kept to be changed.
+const POOL: usize = 4096;
+
+/// Fuzz one target: what `overnight` calls itself with.
+#[derive(clap::Args)]
+pub(crate) struct One {
+    #[arg(long, value_parser = super::target)]
+    target: Target,
+
+    #[arg(long)]
+    seed: u64,
+
+    #[arg(long)]
+    milliseconds: u64,
+
+    /// Where bad inputs go
+    #[arg(long, value_name = "DIR")]
+    artifacts: PathBuf,
+
+    /// The input that is being tried, should it end the process
+    #[arg(long, value_name = "FILE")]
+    seen: PathBuf,
+
+    #[arg(long, value_name = "NAME")]
+    plant: Option<String>,
+}
+
+/// What a process says at its end.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Stats {
+    pub(super) executions: u64,
+    /// Kinds of cases that were met.
+    pub(super) kinds: u64,
+}
+
+pub(crate) fn run_one(args: &One) -> Result<Verdict> {
+    let planted = args.plant.as_deref().map(planted).transpose()?;
+    // What an earlier process was trying when it ended goes to the bad inputs first.
+    save(args, &std::fs::read(&args.seen).unwrap_or_default())?;
+    let trying = File::create(&args.seen).with_context(|| format!("cannot write {}", args.seen.display()))?;
+    let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
+    let (mut pool, mut kinds, mut stats) = (Vec::new(), HashSet::new(), Stats::default());
+    let (start, limit) = (Instant::now(), Duration::from_millis(args.milliseconds));
+    while start.elapsed() < limit {
+        let input = input(args.target, &pool, &mut rng);
+        trying
+            .set_len(0)
+            .and_then(|()| trying.write_all_at(&input, 0))
+            .context("cannot keep the input on disk")?;
+        if !passes(args.target, planted.as_ref(), &input) {
+            save(args, &input)?;
+        }
+        stats.executions += 1;
+        if case_of(args.target, &input).is_some_and(|case| kinds.insert(kind(&case))) {
+            let place = if pool.len() < POOL { pool.len() } else { rng.next_u64() as usize % POOL };
+            if place == pool.len() { pool.push(input) } else { pool[place] = input }
+        }
+    }
+    trying.set_len(0).context("cannot empty the file of the input")?;
+    stats.kinds = kinds.len() as u64;
+    writeln!(stdout(), "{}", serde_json::to_string(&stats)?)?;
+    Ok(Verdict::Pass)
+}
+
+/// Look at one input in this process: what `overnight` calls itself with.
+#[derive(clap::Args)]
+pub(crate) struct Triage {
+    #[arg(long, value_parser = super::target)]
+    target: Target,
+
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+
+    #[arg(long, value_name = "NAME")]
+    plant: Option<String>,
+}
+
+/// Writes the findings of an input, shrunk, to standard output as JSON.
+pub(crate) fn run_triage(args: &Triage) -> Result<Verdict> {
+    let input =
+        std::fs::read(&args.input).with_context(|| format!("cannot read {}", args.input.display()))?;
+    let mut findings = Vec::new();
+    match case_of(args.target, &input) {
+        // Text, of which the parsers say by a panic what is wrong.
+        None => run(args.target, &input),
+        Some(case) => {
+            let planted = args.plant.as_deref().map(planted).transpose()?;
+            let mut harness = Harness::new(None);
+            let own = registry::kernels();
+            let own = own
+                .iter()
+                .map(Box::as_ref)
+                .filter(|kernel| missing_features(kernel.required_features()).is_empty());
+            let planted = planted.iter().map(|mutant| &mutant.kernel as &dyn Kernel);
+            for kernel in own.chain(planted).filter(|kernel| kernel.operation() == case.operation) {
+                for found in harness.findings(kernel, &case)? {
+                    findings.push(harness.minimize(kernel, &found).to_json());
+                }
+            }
+        }
+    }
+    writeln!(stdout(), "{}", serde_json::to_string(&findings)?)?;
+    Ok(Verdict::Pass)
+}
+
+/// The wrong kernel of that name.
+pub(super) fn planted(name: &str) -> Result<Mutant> {
+    let found = qk256_mutants::wrong().into_iter().find(|mutant| mutant.name == name);
+    found.with_context(|| format!("there is no wrong kernel `{name}` in the selftest"))
+}
+
+/// An input from scratch, or one that was kept, changed.
+fn input(target: Target, pool: &[Vec<u8>], rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let draw = rng.next_u64() as usize;
+    let mut data = match pool.get(draw / 4 % pool.len().max(1)) {
+        Some(kept) if !draw.is_multiple_of(4) => kept.clone(),
+        _ => {
+            let mut fresh = vec![0; 8 + draw / 4 % 120];
+            rng.fill_bytes(&mut fresh);
+            fresh
+        }
+    };
+    let size = data.len();
+    data.resize(MAX_LEN, 0);
+    let seed = rng.next_u32();
+    // Of a change of bytes the seed says which.
+    rng.fill_bytes(&mut data[size..]);
+    let size = mutate(target, &mut data, size, MAX_LEN, seed, change);
+    data.truncate(size);
+    data
+}
+
+/// Changes a byte, or takes one on that lies behind.
+fn change(data: &mut [u8], size: usize, max_size: usize) -> usize {
+    let Some(&choice) = data.get(size) else { return size };
+    if choice % 4 == 0 || size == 0 {
+        return (size + 1).min(max_size);
+    }
+    let place = usize::from(choice) * 31 % size;
+    data[place] = data[place].wrapping_add(choice);
+    size
+}
+
+/// What a case is like: its sizes as far as kernels make a difference, and its data.
+fn kind(case: &Case) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let size = |value: usize| (value.min(64), value % 64, usize::BITS - value.leading_zeros());
+    (case.operation, size(case.cols), case.rows.min(9), case.rows % 4, case.scaled).hash(&mut hasher);
+    (case.regime.name(), case.digits, case.stride.signum(), case.patches.len()).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn passes(target: Target, planted: Option<&Mutant>, input: &[u8]) -> bool {
+    let quietly = || {
+        run(target, input);
+        if let Some(mutant) = planted.filter(|mutant| {
+            case_of(target, input).is_some_and(|case| case.operation == mutant.kernel.operation)
+        }) {
+            run_kernel(&mutant.kernel, input);
+        }
+    };
+    // The message of the panic is made again, from the input, when it is looked at.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let passed = catch_unwind(quietly).is_ok();
+    std::panic::set_hook(hook);
+    passed
+}
+
+/// Keeps a bad input, whole or not at all.
+fn save(args: &One, input: &[u8]) -> Result<()> {
+    if input.is_empty() {
+        return Ok(());
+    }
+    let mut hasher = DefaultHasher::new();
+    input.hash(&mut hasher);
+    OutputFile::create(&args.artifacts.join(format!("input-{:016x}", hasher.finish())))?.write(input)
+}

@@ -1,0 +1,141 @@
+//! From a bad input to a finding: replayed in processes of their own, shrunk, told apart, written down.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use qk256_verify::finding::FindingJson;
+use qk256_verify::fuzz::case_of;
+
+use super::directory::{Artifact, Directory};
+use crate::output::OutputFile;
+
+/// Processes in which an input is tried again.
+const REPLAYS: usize = 5;
+
+/// Makes findings of an input, and puts it aside: the names of those that are new.
+pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&str>) -> Result<Vec<String>> {
+    let tries = (0..REPLAYS).map(|_| look(artifact, plant)).collect::<Result<Vec<Look>>>()?;
+    let bad = tries.iter().filter(|look| look.is_bad()).count();
+    let mut fresh = Vec::new();
+    let seen = tries.iter().find(|look| look.is_bad()).unwrap_or(&tries[0]);
+    for (slug, case, text) in told(artifact, seen)? {
+        let path = directory.finding(&format!("{slug}.case"));
+        // What a kernel does wrong in one way it does wrong in many inputs.
+        if !path.exists() {
+            let rate = format!("{bad} of {REPLAYS} processes of their own show it");
+            let report =
+                format!("# {slug}\n\n{rate}.\n\n```text\n{text}\n```\n\nInput: `{}`\n", shown(artifact));
+            OutputFile::create(&directory.finding(&format!("{slug}.md")))?.write(report.as_bytes())?;
+            // Last, as it is what counts as a finding.
+            OutputFile::create(&path)?.write(case.as_bytes())?;
+            fresh.push(slug);
+        }
+    }
+    directory.put_aside(artifact)?;
+    Ok(fresh)
+}
+
+/// What one process saw.
+struct Look {
+    findings: Vec<FindingJson>,
+    /// What a process said that ended without an answer.
+    died: Option<String>,
+}
+
+impl Look {
+    fn is_bad(&self) -> bool {
+        self.died.is_some() || !self.findings.is_empty()
+    }
+}
+
+/// Tries an input in a process of its own.
+fn look(artifact: &Artifact, plant: Option<&str>) -> Result<Look> {
+    let itself = std::env::current_exe().context("cannot find this program")?;
+    let mut command = Command::new(itself);
+    command.args(["triage-one", "--target", artifact.target.name(), "--input"]).arg(&artifact.path);
+    command.args(plant.into_iter().flat_map(|name| ["--plant", name]));
+    let output = command.stdin(Stdio::null()).output().context("cannot start this program again")?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    match serde_json::from_slice(&output.stdout) {
+        Ok(findings) => Ok(Look { findings, died: None }),
+        Err(_) => Ok(Look { findings: Vec::new(), died: Some(format!("{}\n{said}", output.status)) }),
+    }
+}
+
+/// Name, case file and words of each finding: by kernel, operation, rung and the class of the smallest shape.
+fn told(artifact: &Artifact, look: &Look) -> Result<Vec<(String, String, String)>> {
+    let mut all = Vec::new();
+    for finding in &look.findings {
+        let slug = format!(
+            "{}-{}-{}-{}",
+            finding.kernel,
+            finding.operation,
+            finding.rung,
+            shape_class(&finding.case)
+        );
+        let head = format!(
+            "# {} {} violates `{}`\n# {}\n",
+            finding.kernel, finding.operation, finding.rung, finding.detail
+        );
+        let text = format!("{}\n{}\nagain: {}", finding.detail, finding.case, finding.replay);
+        all.push((plain(&slug), format!("{head}{}\n", finding.case), text));
+    }
+    if all.is_empty() {
+        let bytes =
+            fs::read(&artifact.path).with_context(|| format!("cannot read {}", artifact.path.display()))?;
+        let case = case_of(artifact.target, &bytes)
+            .map_or("# the input is no case\n".to_owned(), |case| format!("{case}\n"));
+        let (slug, text) = match &look.died {
+            Some(died) => ("crash", died.clone()),
+            None => (
+                "not-again",
+                "no process of its own shows it: it hangs on what came before, or on time".to_owned(),
+            ),
+        };
+        let name =
+            artifact.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let slug = format!("{}-{slug}-{name}", artifact.target.name());
+        let head = format!("# {slug}; the input is {}\n", shown(artifact));
+        all.push((plain(&slug), head + &case, text));
+    }
+    Ok(all)
+}
+
+/// Where the input will be.
+fn shown(artifact: &Artifact) -> String {
+    let name = artifact.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    format!("artifacts.done/{}/{name}", artifact.target.name())
+}
+
+/// Rows and columns of a smallest case; those that are not small by their remainder.
+fn shape_class(case: &str) -> String {
+    let value = |key: &str| {
+        let word = case.split_whitespace().find_map(|word| word.strip_prefix(key));
+        word.and_then(|digits| digits.parse::<u64>().ok())
+    };
+    let class = |value: u64| if value <= 64 { value.to_string() } else { format!("{}mod64", value % 64) };
+    match (value("rows="), value("cols=").or_else(|| value("len="))) {
+        (Some(rows), Some(cols)) => format!("{}x{}", class(rows), class(cols)),
+        (None, Some(cols)) => class(cols),
+        _ => "any".to_owned(),
+    }
+}
+
+/// A name that any file system takes.
+fn plain(slug: &str) -> String {
+    let sane = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    slug.chars().map(sane).take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_told_apart_by_their_smallest_shape() {
+        assert_eq!(shape_class("gemv rows=2 cols=63 regime=unit seed=0"), "2x63");
+        assert_eq!(shape_class("unpack len=257 regime=unit seed=0"), "1mod64");
+        assert_eq!(plain("a/b gemv"), "a-b-gemv");
+    }
+}
