@@ -240,7 +240,7 @@ fn a_library_that_is_no_kernel_is_bad_usage() {
         let faults = [
             ("VERSION", "version 2"),
             ("NO_VERSION", "qk256_abi_version"),
-            ("NO_OPERATION", "exports none of"),
+            ("NO_OPERATION", "exports no operation"),
         ];
         rows.extend(faults.map(|(name, part)| (fault(&folder, name), part)));
     }

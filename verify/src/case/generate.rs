@@ -165,11 +165,19 @@ impl Case {
         if needed == 0 {
             return Ok(());
         }
-        let index = match u.int_in_range(0..=2)? {
+        // Of packed bytes those of a row: what lies between rows does not matter, and is not there in sparse memory.
+        let (row_bytes, in_rows) =
+            (self.shape().row_bytes(), buffer == Buffer::Packed && self.operation.is_matrix());
+        let count = if in_rows { self.rows * row_bytes } else { needed };
+        if count == 0 {
+            return Ok(());
+        }
+        let at = match u.int_in_range(0..=2)? {
             0 => 0,
-            1 => needed - 1,
-            _ => u.int_in_range(0..=needed - 1)?,
+            1 => count - 1,
+            _ => u.int_in_range(0..=count - 1)?,
         };
+        let index = if in_rows { at / row_bytes * self.shape().row_stride + at % row_bytes } else { at };
         let bits = match self.operation.width(buffer) {
             1 if buffer == Buffer::Codes => u.int_in_range(0..=255)?,
             1 => u32::from(u.arbitrary::<u8>()?),
