@@ -123,13 +123,16 @@ struct Night<'a> {
 impl Night<'_> {
     fn fuzz(&mut self, state: &mut State) -> Result<()> {
         let (start, targets) = (Instant::now(), self.args.targets());
+        // In a short run every target has its turn, too.
+        let fair = self.args.time / (2 * targets.len() as u32);
+        let slice = self.args.slice.min(fair.max(Duration::from_secs(1)));
         while !self.stop.load(Ordering::SeqCst) {
             let left = self.args.time.saturating_sub(start.elapsed());
             if left.is_zero() {
                 break;
             }
             let target = state.next(&targets);
-            let slice = self.args.slice.min(left);
+            let slice = slice.min(left);
             let seen = self.engine.slice(target, slice)?;
             state.take(target, slice, &seen);
             self.triage(state)?;

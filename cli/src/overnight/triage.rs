@@ -15,22 +15,27 @@ const REPLAYS: usize = 5;
 
 /// Makes findings of an input, and puts it aside: the names of those that are new.
 pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&str>) -> Result<Vec<String>> {
-    let tries = (0..REPLAYS).map(|_| look(artifact, plant)).collect::<Result<Vec<Look>>>()?;
+    let first = look(artifact, plant)?;
+    let is_new = |slug: &str| !directory.finding(&format!("{slug}.case")).exists();
+    // What a kernel does wrong in one way it does wrong in many inputs.
+    if first.is_bad() && told(artifact, &first)?.iter().all(|(slug, ..)| !is_new(slug)) {
+        directory.put_aside(artifact)?;
+        return Ok(Vec::new());
+    }
+    let mut tries = vec![first];
+    for _ in 1..REPLAYS {
+        tries.push(look(artifact, plant)?);
+    }
     let bad = tries.iter().filter(|look| look.is_bad()).count();
-    let mut fresh = Vec::new();
     let seen = tries.iter().find(|look| look.is_bad()).unwrap_or(&tries[0]);
-    for (slug, case, text) in told(artifact, seen)? {
-        let path = directory.finding(&format!("{slug}.case"));
-        // What a kernel does wrong in one way it does wrong in many inputs.
-        if !path.exists() {
-            let rate = format!("{bad} of {REPLAYS} processes of their own show it");
-            let report =
-                format!("# {slug}\n\n{rate}.\n\n```text\n{text}\n```\n\nInput: `{}`\n", shown(artifact));
-            OutputFile::create(&directory.finding(&format!("{slug}.md")))?.write(report.as_bytes())?;
-            // Last, as it is what counts as a finding.
-            OutputFile::create(&path)?.write(case.as_bytes())?;
-            fresh.push(slug);
-        }
+    let mut fresh = Vec::new();
+    for (slug, case, text) in told(artifact, seen)?.into_iter().filter(|(slug, ..)| is_new(slug)) {
+        let rate = format!("{bad} of {REPLAYS} processes of their own show it");
+        let report = format!("# {slug}\n\n{rate}.\n\n```text\n{text}\n```\n\nInput: `{}`\n", shown(artifact));
+        OutputFile::create(&directory.finding(&format!("{slug}.md")))?.write(report.as_bytes())?;
+        // Last, as it is what counts as a finding.
+        OutputFile::create(&directory.finding(&format!("{slug}.case")))?.write(case.as_bytes())?;
+        fresh.push(slug);
     }
     directory.put_aside(artifact)?;
     Ok(fresh)
