@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # Whether what build.sh left in $OUT is fit to be sent to other machines. Reports every target and everything that is wrong with it;
-# fails if anything is. The environment is that of oss-fuzz/env.sh.
+# fails if anything is. OUT and SANITIZER are those of the build.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 MIN_COUNTERS=1000
 MIN_ASAN_CALLS=1000
 RUNS=4
+# With these the services start a program. The last option is ClusterFuzz's; the file of options must undo it.
+LIMITS=(-rss_limit_mb=2560 -timeout=25)
+OPTIONS=alloc_dealloc_mismatch=0:allocator_may_return_null=1:check_malloc_usable_size=0:detect_leaks=1:detect_odr_violation=0
+OPTIONS+=:detect_stack_use_after_return=1:handle_abort=1:handle_segv=1:handle_sigbus=1:handle_sigfpe=1:handle_sigill=1
+OPTIONS+=:quarantine_size_mb=10:strict_memcmp=1:use_sigaltstack=1:allow_user_segv_handler=0
 
 # Programs run on machines that have neither $OUT nor the repository: from a copy, elsewhere.
 there=$(mktemp -d)
@@ -26,13 +31,11 @@ complain_with_log() {
     tail -n 40 "$log"
 }
 
-# As the services run it: the options of its file joined to theirs, no input, and their limits.
+# Without an input, and with the options of its own file behind those of all.
 run() {
     local own
     own=$(sed -n '/^\[asan\]/,/^\[libfuzzer\]/{/=/p}' "$target.options" 2>/dev/null | paste -sd:)
-    # The limits are words.
-    # shellcheck disable=SC2086
-    env -u OUT -u SRC -u WORK ASAN_OPTIONS="$ASAN_OPTIONS${own:+:$own}" "./$target" $FUZZER_ARGS "$@" </dev/null >"$log" 2>&1
+    env -u OUT -u SRC -u WORK ASAN_OPTIONS="$OPTIONS:$own" "./$target" "${LIMITS[@]}" "$@" </dev/null >"$log" 2>&1
 }
 
 # The number behind a mark in the log, or 0.
@@ -55,6 +58,10 @@ check_sanitizer() {
     else
         ((calls == 0)) || complain "calls AddressSanitizer, with SANITIZER=$SANITIZER"
     fi
+}
+
+check_options() {
+    grep -qx 'allow_user_segv_handler=1' "$target.options" 2>/dev/null || complain "may not handle faults, for want of its options"
 }
 
 check_start() {
@@ -91,6 +98,7 @@ for source in "$root"/fuzz/fuzz_targets/*.rs; do
     fi
     check_program
     check_sanitizer
+    check_options
     check_start
     rm -rf seeds && mkdir seeds
     if ! unzip -q "${target}_seed_corpus.zip" -d seeds 2>"$log"; then

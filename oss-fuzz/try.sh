@@ -5,8 +5,13 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/oss-fuzz/env.sh"
 
-folder=${2:-$(mktemp -d)}
-[[ -n ${2:-} ]] || trap 'rm -rf "$folder"' EXIT
+if [[ -n ${2:-} ]]; then
+    mkdir -p "$2"
+    folder=$(cd "$2" && pwd)
+else
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+fi
 mkdir -p "$folder"/{src,work,out}
 ln -sfn "$root" "$folder/src/qk256"
 # What is built here anyway need not be built twice.
