@@ -28,7 +28,7 @@ complain() {
 
 complain_with_log() {
     complain "$1"
-    tail -n 40 "$log"
+    cat "$log"
 }
 
 # Without an input, and with the options of its own file behind those of all.
@@ -65,10 +65,13 @@ check_options() {
 }
 
 check_start() {
-    run -seed=1 -runs="$RUNS" || complain_with_log "does not start"
-    grep -q "Done $RUNS runs" "$log" || complain_with_log "ends before $RUNS inputs are done"
+    run -seed=1 -runs="$RUNS" || {
+        complain_with_log "does not start"
+        return
+    }
+    grep -q "Done $RUNS runs" "$log" || complain "ends before $RUNS inputs are done"
     [[ $SANITIZER == coverage ]] || (($(number 'INFO: Loaded [0-9]* modules *(') >= MIN_COUNTERS)) ||
-        complain_with_log "has fewer than $MIN_COUNTERS counters: it is not instrumented"
+        complain "has fewer than $MIN_COUNTERS counters: it is not instrumented"
 }
 
 # Every seed once; each must be read, none may fail, and the counters must move.
@@ -76,9 +79,12 @@ check_seeds() {
     local seeds
     seeds=$(find seeds -type f -size +0 | wc -l)
     ((seeds > 0)) || complain "has no seeds"
-    run -runs=0 seeds || complain_with_log "fails on a seed"
-    (($(number 'seed corpus: files: ') == seeds)) || complain_with_log "does not read all of its $seeds seeds"
-    (($(number 'INITED cov: ') > 0)) || complain_with_log "runs its seeds without a counter that moves"
+    run -runs=0 seeds || {
+        complain_with_log "fails on a seed"
+        return
+    }
+    (($(number 'seed corpus: files: ') == seeds)) || complain "does not read all of its $seeds seeds"
+    (($(number 'INITED cov: ') > 0)) || complain "runs its seeds without a counter that moves"
 }
 
 # As the services measure coverage.
