@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::engine::Seen;
 use crate::output::OutputFile;
 
+/// What the files of findings end in: a case, or an input that is none.
+pub(super) const CASE: &str = "case";
+pub(super) const INPUT: &str = "input";
+
 /// A directory that this process alone works in.
 #[derive(Debug)]
 pub(super) struct Directory {
@@ -73,10 +77,11 @@ impl Directory {
         self.root.join("report.md")
     }
 
-    /// The cases of all findings, sorted.
+    /// The cases of all findings, or their inputs where these are none, sorted.
     pub(super) fn findings(&self) -> Result<Vec<PathBuf>> {
         let mut cases = files(&self.root.join("findings"))?;
-        cases.retain(|path| path.extension().is_some_and(|extension| extension == "case"));
+        cases
+            .retain(|path| path.extension().is_some_and(|extension| extension == CASE || extension == INPUT));
         Ok(cases)
     }
 

@@ -24,6 +24,9 @@ use crate::output::OutputFile;
 /// The largest input that is made.
 const MAX_LEN: usize = 400;
 
+/// What the names of inputs begin with that were being tried when a process ended.
+pub(super) const TRIED: &str = "tried";
+
 /// Bad inputs that one process keeps: a kernel that is wrong everywhere is wrong in all of them.
 const MAX_BAD: usize = 16;
 
@@ -64,8 +67,8 @@ pub(super) struct Stats {
 
 pub(crate) fn run_one(args: &One) -> Result<Verdict> {
     let planted = args.plant.as_deref().map(planted).transpose()?;
-    // What an earlier process was trying when it ended goes to the bad inputs first.
-    save(args, &std::fs::read(&args.seen).unwrap_or_default())?;
+    // What an earlier process was trying when it ended: it may be why, or somebody killed it.
+    save(args, TRIED, &std::fs::read(&args.seen).unwrap_or_default())?;
     let trying = File::create(&args.seen).with_context(|| format!("cannot write {}", args.seen.display()))?;
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     let (mut pool, mut kinds, mut stats) = (Vec::new(), HashSet::new(), Stats::default());
@@ -78,7 +81,7 @@ pub(crate) fn run_one(args: &One) -> Result<Verdict> {
             .and_then(|()| trying.write_all_at(&input, 0))
             .context("cannot keep the input on disk")?;
         if !passes(args.target, planted.as_ref(), &input) && bad < MAX_BAD {
-            save(args, &input)?;
+            save(args, "input", &input)?;
             bad += 1;
         }
         stats.executions += 1;
@@ -199,11 +202,11 @@ fn passes(target: Target, planted: Option<&Mutant>, input: &[u8]) -> bool {
 }
 
 /// Keeps a bad input, whole or not at all.
-fn save(args: &One, input: &[u8]) -> Result<()> {
+fn save(args: &One, kind: &str, input: &[u8]) -> Result<()> {
     if input.is_empty() {
         return Ok(());
     }
     let mut hasher = DefaultHasher::new();
     input.hash(&mut hasher);
-    OutputFile::create(&args.artifacts.join(format!("input-{:016x}", hasher.finish())))?.write(input)
+    OutputFile::create(&args.artifacts.join(format!("{kind}-{:016x}", hasher.finish())))?.write(input)
 }

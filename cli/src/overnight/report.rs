@@ -53,7 +53,7 @@ fn words(state: &State, findings: &[String], before: Option<&Document>) -> Strin
     let _ = writeln!(text, "\n{} finding(s), {fresh} of them since the last report.\n", findings.len());
     for name in findings {
         let mark = if known(&name) { "" } else { ", new" };
-        let _ = writeln!(text, "- [{name}](findings/{name}.md){mark}: `qk256 replay findings/{name}.case`");
+        let _ = writeln!(text, "- [{name}](findings/{name}.md){mark}");
     }
     text
 }

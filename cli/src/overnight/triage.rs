@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use qk256_verify::finding::FindingJson;
 use qk256_verify::fuzz::case_of;
 
-use super::directory::{Artifact, Directory};
+use super::directory::{Artifact, CASE, Directory, INPUT};
+use super::one::TRIED;
 use crate::output::OutputFile;
 
 /// Processes in which an input is tried again.
@@ -16,7 +17,9 @@ const REPLAYS: usize = 5;
 /// Makes findings of an input, and puts it aside: the names of those that are new.
 pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&str>) -> Result<Vec<String>> {
     let first = look(artifact, plant)?;
-    let is_new = |slug: &str| !directory.finding(&format!("{slug}.case")).exists();
+    let is_new = |slug: &str| {
+        [CASE, INPUT].into_iter().all(|kind| !directory.finding(&format!("{slug}.{kind}")).exists())
+    };
     // What a kernel does wrong in one way it does wrong in many inputs.
     if first.is_bad() && told(artifact, &first)?.iter().all(|(slug, ..)| !is_new(slug)) {
         directory.put_aside(artifact)?;
@@ -29,12 +32,19 @@ pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&
     let bad = tries.iter().filter(|look| look.is_bad()).count();
     let seen = tries.iter().find(|look| look.is_bad()).unwrap_or(&tries[0]);
     let mut fresh = Vec::new();
-    for (slug, case, text) in told(artifact, seen)?.into_iter().filter(|(slug, ..)| is_new(slug)) {
+    // The input of a process that somebody killed is no finding.
+    let is_innocent = bad == 0 && name(artifact).starts_with(TRIED);
+    let told = if is_innocent { Vec::new() } else { told(artifact, seen)? };
+    for (slug, content, text) in told.into_iter().filter(|(slug, ..)| is_new(slug)) {
         let rate = format!("{bad} of {REPLAYS} processes of their own show it");
         let report = format!("# {slug}\n\n{rate}.\n\n```text\n{text}\n```\n\nInput: `{}`\n", shown(artifact));
         OutputFile::create(&directory.finding(&format!("{slug}.md")))?.write(report.as_bytes())?;
         // Last, as it is what counts as a finding.
-        OutputFile::create(&directory.finding(&format!("{slug}.case")))?.write(case.as_bytes())?;
+        let (kind, bytes) = match &content {
+            Content::Case(text) => (CASE, text.as_bytes()),
+            Content::Input(bytes) => (INPUT, bytes.as_slice()),
+        };
+        OutputFile::create(&directory.finding(&format!("{slug}.{kind}")))?.write(bytes)?;
         fresh.push(slug);
     }
     directory.put_aside(artifact)?;
@@ -68,49 +78,54 @@ fn look(artifact: &Artifact, plant: Option<&str>) -> Result<Look> {
     }
 }
 
-/// Name, case file and words of each finding: by kernel, operation, rung and the class of the smallest shape.
-fn told(artifact: &Artifact, look: &Look) -> Result<Vec<(String, String, String)>> {
-    let mut all = Vec::new();
-    for finding in &look.findings {
-        let slug = format!(
-            "{}-{}-{}-{}",
-            finding.kernel,
-            finding.operation,
-            finding.rung,
-            shape_class(&finding.case)
-        );
-        let head = format!(
-            "# {} {} violates `{}`\n# {}\n",
-            finding.kernel, finding.operation, finding.rung, finding.detail
-        );
-        let text = format!("{}\n{}\nagain: {}", finding.detail, finding.case, finding.replay);
-        all.push((plain(&slug), format!("{head}{}\n", finding.case), text));
+/// What a finding is kept as.
+enum Content {
+    /// A case file.
+    Case(String),
+    /// An input of the target that is no case: text.
+    Input(Vec<u8>),
+}
+
+/// Name, content and words of each finding: by kernel, operation, rung and the class of the smallest shape.
+fn told(artifact: &Artifact, look: &Look) -> Result<Vec<(String, Content, String)>> {
+    if look.findings.is_empty() {
+        return Ok(vec![without_findings(artifact, look)?]);
     }
-    if all.is_empty() {
-        let bytes =
-            fs::read(&artifact.path).with_context(|| format!("cannot read {}", artifact.path.display()))?;
-        let case = case_of(artifact.target, &bytes)
-            .map_or("# the input is no case\n".to_owned(), |case| format!("{case}\n"));
-        let (slug, text) = match &look.died {
-            Some(died) => ("crash", died.clone()),
-            None => (
-                "not-again",
-                "no process of its own shows it: it hangs on what came before, or on time".to_owned(),
-            ),
-        };
-        let name =
-            artifact.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let slug = format!("{}-{slug}-{name}", artifact.target.name());
-        let head = format!("# {slug}; the input is {}\n", shown(artifact));
-        all.push((plain(&slug), head + &case, text));
-    }
-    Ok(all)
+    let told = |finding: &FindingJson| {
+        let FindingJson { kernel, operation, rung, case, detail, replay } = finding;
+        let slug = format!("{kernel}-{operation}-{rung}-{}", shape_class(case));
+        let file = format!("# {kernel} {operation} violates `{rung}`\n# {detail}\n{case}\n");
+        (plain(&slug), Content::Case(file), format!("{detail}\n{case}\nagain: {replay}"))
+    };
+    Ok(look.findings.iter().map(told).collect())
+}
+
+/// The same of an input that ended its process, or that no process of its own shows.
+fn without_findings(artifact: &Artifact, look: &Look) -> Result<(String, Content, String)> {
+    let bytes =
+        fs::read(&artifact.path).with_context(|| format!("cannot read {}", artifact.path.display()))?;
+    let (kind, text) = match &look.died {
+        Some(died) => ("crash", died.clone()),
+        None => (
+            "not-again",
+            "no process of its own shows it: it hangs on what came before, or on time".to_owned(),
+        ),
+    };
+    let slug = plain(&format!("{}-{kind}-{}", artifact.target.name(), name(artifact)));
+    let content = match case_of(artifact.target, &bytes) {
+        Some(case) => Content::Case(format!("# {slug}; the input is {}\n{case}\n", shown(artifact))),
+        None => Content::Input(bytes),
+    };
+    Ok((slug, content, text))
+}
+
+fn name(artifact: &Artifact) -> String {
+    artifact.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// Where the input will be.
 fn shown(artifact: &Artifact) -> String {
-    let name = artifact.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    format!("artifacts.done/{}/{name}", artifact.target.name())
+    format!("artifacts.done/{}/{}", artifact.target.name(), name(artifact))
 }
 
 /// Rows and columns of a smallest case; those that are not small by their remainder.

@@ -96,8 +96,12 @@ fn every_rung_catches_the_kernel_that_violates_it() {
 
 #[test]
 fn every_rung_has_a_mutant() {
-    let lonely: Vec<Rung> =
-        Rung::ALL.into_iter().filter(|rung| TRIPPED.iter().all(|(tripped, _)| tripped != rung)).collect();
+    // The guests of cli/tests/guests.rs trip the others.
+    let lonely: Vec<Rung> = Rung::ALL
+        .into_iter()
+        .filter(|rung| !rung.is_of_guests())
+        .filter(|rung| TRIPPED.iter().all(|(tripped, _)| tripped != rung))
+        .collect();
     assert!(lonely.is_empty(), "no mutant for {lonely:?}");
 }
 
