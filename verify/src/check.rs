@@ -74,6 +74,8 @@ pub struct KernelReport<'a> {
     pub unsupported: u64,
     /// How often each rung was applied.
     pub rungs: RungCounts,
+    /// Why a guest was not called any more, if so: it took its process down too often.
+    pub given_up: Option<String>,
     /// Whether all that can be tried whole was, and is right.
     pub exhausted: bool,
     /// What the kernel was seen to execute on a small call; nothing of kernels that failed or share their work.
@@ -100,6 +102,7 @@ impl<'a> KernelReport<'a> {
             wrong_sizes: 0,
             unsupported: 0,
             rungs: RungCounts::default(),
+            given_up: None,
             exhausted: false,
             trace: Trace::default(),
             unexplained: false,

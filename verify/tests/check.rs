@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use qk256_verify::check::{Budget, Plan, Progress, Report, check};
+use qk256_verify::check::{Budget, Plan, Progress, Report, Vacuous, check};
 use qk256_verify::{Arguments, Harness, Kernel, KernelFn, Operation, Outcome};
 
 /// Codes of zero, whatever the bytes.
@@ -39,4 +39,41 @@ fn a_watcher_ends_the_run_at_the_first_finding_and_has_it_as_it_was_met() {
     let whole = checked(&[&ZEROS], Plan::new(1, Budget::Cases(20)), &mut |_| ControlFlow::Continue(()));
     assert!(whole.cases >= 20);
     assert_eq!(whole.findings[0].case.to_string(), "unpack len=1 regime=unit seed=2");
+}
+
+/// One code a byte, as the format says.
+const PLAIN: KernelFn = KernelFn {
+    name: "plain",
+    call: |arguments| {
+        let Arguments::Unpack { packed, codes } = arguments else { return Outcome::Unsupported };
+        codes.iter_mut().enumerate().for_each(|(at, code)| *code = packed[at / 4] >> (2 * (at % 4)) & 3);
+        Outcome::Done
+    },
+    ..ZEROS
+};
+
+#[test]
+fn a_run_that_shows_nothing_of_a_kernel_says_so() {
+    let vacuous = |kernels: &[&dyn Kernel], cases| {
+        let report = checked(kernels, Plan::new(1, Budget::Cases(cases)), &mut |_| ControlFlow::Continue(()));
+        assert_eq!(report.findings, [], "nothing is wrong");
+        report.vacuous()
+    };
+    assert_eq!(vacuous(&[&PLAIN], 200), None);
+    assert_eq!(vacuous(&[], 200), Some(Vacuous::Nothing));
+    let idle = KernelFn { name: "idle", call: |_| Outcome::Unsupported, ..ZEROS };
+    assert!(matches!(vacuous(&[&idle], 200), Some(Vacuous::MostlyUnsupported { done: 0, of: 200, .. })));
+    // The first case of the sweep has no elements.
+    assert!(matches!(vacuous(&[&PLAIN], 1), Some(Vacuous::NotCompared(_))));
+}
+
+/// Instructions are seen on x86-64 Linux alone.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn simd_that_is_the_scalar_function_is_unmasked() {
+    let masked = KernelFn { name: "simd", required_features: &["sse2"], ..PLAIN };
+    let plan = Plan::new(1, Budget::Cases(200));
+    let report = checked(&[&PLAIN, &masked], plan, &mut |_| ControlFlow::Continue(()));
+    let is_unmasked = |vacuous| matches!(vacuous, Some(Vacuous::SameFunction { kernel, plain }) if kernel == "simd unpack" && plain == "plain unpack");
+    assert!(is_unmasked(report.vacuous()), "{:?}", report.vacuous());
 }

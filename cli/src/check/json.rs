@@ -49,6 +49,7 @@ struct KernelJson<'a> {
     failed_cases: u64,
     /// The widest registers seen in use.
     runs: Option<&'static str>,
+    given_up: Option<&'a str>,
     unexplained_order: bool,
     tried_whole: bool,
     /// Applications of each rung.
@@ -132,6 +133,7 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> Kerne
         unsupported_cases: report.unsupported,
         failed_cases: report.failed,
         runs: report.trace.width().map(Width::name),
+        given_up: report.given_up.as_deref(),
         unexplained_order: report.unexplained,
         tried_whole: report.exhausted,
         rungs: report.rungs.applied().map(|rung| (rung.name(), report.rungs.of(rung))).collect(),

@@ -172,6 +172,11 @@ fn describe(
     weights: Option<&Weights>,
 ) -> std::fmt::Result {
     worst_cases(text, report)?;
+    for kernel in &report.kernels {
+        if let Some(why) = &kernel.given_up {
+            writeln!(text, "{}: not called any more after {why}", kernel.label())?;
+        }
+    }
     for kernel in report.kernels.iter().filter(|kernel| kernel.failed == 0) {
         text.extend(accuracy(kernel));
     }

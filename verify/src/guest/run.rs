@@ -213,6 +213,9 @@ impl<'g> Run<'g> {
             state.counts.get(&place).into_iter().flatten().for_each(|counts| counts.add_to(&mut kernel));
             let dead: usize =
                 state.deaths.iter().filter(|((at, _), _)| *at == place).map(|(_, deaths)| deaths).sum();
+            let enough =
+                state.deaths.iter().find(|((at, _), deaths)| *at == place && **deaths >= ENOUGH_DEATHS);
+            kernel.given_up = enough.map(|((_, rung), deaths)| format!("{deaths} times `{rung}`"));
             kernel.cases += dead as u64;
             kernel.failed += dead as u64;
             for ((_, rung), (step, failure)) in state.found.iter().filter(|((at, _), _)| *at == place) {
