@@ -217,7 +217,8 @@ fn the_command_that_a_finding_ends_in_shows_it_again() {
     let folder = scratch();
     let library = fault(&folder, "NULL");
     let (report, said) = check(&library, &["--op", "gemv"], 1);
-    assert_eq!(report["kernels"][0]["given_up"], "8 times `crash`", "{said}");
+    let given_up = report["kernels"][0]["given_up"].as_str();
+    assert!(given_up.is_some_and(|why| why.ends_with("times `crash`")), "{said}");
     assert!(said.contains("not called any more"), "{said}");
     let replay = report["findings"][0]["replay"].as_str().expect("a finding has its command");
     let words: Vec<&str> = replay.split_whitespace().collect();
