@@ -31,6 +31,12 @@ const NEVER: Duration = Duration::from_secs(1 << 30);
 /// # Errors
 /// If the system refuses a file.
 pub fn serve(library: &Path, record: &Path, weights: Option<Weights>) -> std::io::Result<()> {
+    // A kernel that never returns would outlive a host that is killed.
+    #[cfg(target_os = "linux")]
+    // SAFETY: prctl with these arguments only says which signal follows the death of the parent.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
+    };
     let shared = Shared::of(&File::options().read(true).write(true).open(record)?)?;
     // SAFETY: the descriptors are those that this process was started with; nobody else here owns them.
     let [requests, answers] =
