@@ -53,6 +53,10 @@ impl Avx2 {
     /// The same.
     #[inline]
     pub fn unpack(self, packed: &[u8], codes: &mut [u8]) -> Result<(), SizeError> {
+        if codes.len() < unpack::FEW {
+            unpack::few(crate::format::Packed::new(packed, codes.len())?.bytes(), codes);
+            return Ok(());
+        }
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
         unsafe { unpack::unpack(packed, codes) }
     }

@@ -15,18 +15,14 @@ const STEP_BYTES: usize = 8;
 const STEP: usize = 32;
 
 /// Below so many codes [`few`] is faster than the way through the registers.
-const FEW: usize = 9;
+pub(super) const FEW: usize = 9;
 
-/// Writes the code of element `i` to `codes[i]`.
+/// Writes the code of element `i` to `codes[i]`, of [`FEW`] codes or more.
 ///
 /// The checks are within the feature: one call less on the way to a short vector.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn unpack(packed: &[u8], codes: &mut [u8]) -> Result<(), SizeError> {
     let packed = Packed::new(packed, codes.len())?;
-    if codes.len() < FEW {
-        few(packed.bytes(), codes);
-        return Ok(());
-    }
     let blocks = packed.blocks();
     let (whole, rest) = codes.as_chunks_mut::<BLOCK_LEN>();
     for (codes, block) in whole.iter_mut().zip(blocks) {
@@ -98,7 +94,7 @@ fn unpack_rest(bytes: [u8; STEP_BYTES], mut codes: &mut [u8]) {
 
 /// Unpacks the front of a block, `codes.len()` codes less than [`FEW`].
 #[inline]
-fn few(block: &[u8], codes: &mut [u8]) {
+pub(super) fn few(block: &[u8], codes: &mut [u8]) {
     let Some(bytes) = block.first_chunk() else { return };
     let mut pair = u16::from_le_bytes(*bytes);
     for code in codes {
