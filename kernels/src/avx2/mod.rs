@@ -12,7 +12,7 @@
 //! | `fixed` | integer sums of byte products |
 //! | `prefetch` | asking for the codes of later rows in time |
 //!
-//! Each has a plain loop for fewer elements than pay for the call into the feature: there AVX2 has nothing to win.
+//! Fewer elements than pay for the call into the feature are left to a plain loop: there AVX2 has nothing to win.
 //!
 //! Everything in these files is safe code but for the loads and stores of `lanes` and the prefetch.
 
@@ -35,6 +35,7 @@ pub use prefetch::{AHEAD, prefetch};
 use crate::activations::rounding::compare_magnitudes;
 use crate::activations::{Activations, Digits, Plane};
 use crate::matrix::Matrix;
+use crate::scalar;
 use crate::size::{Buffer, SizeError, at_least};
 
 /// Proof that this CPU has AVX2 and FMA, and the way to the kernels that need them.
@@ -54,8 +55,7 @@ impl Avx2 {
     #[inline]
     pub fn unpack(self, packed: &[u8], codes: &mut [u8]) -> Result<(), SizeError> {
         if codes.len() < unpack::FEW {
-            unpack::few(crate::format::Packed::new(packed, codes.len())?.bytes(), codes);
-            return Ok(());
+            return scalar::unpack(packed, codes);
         }
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
         unsafe { unpack::unpack(packed, codes) }

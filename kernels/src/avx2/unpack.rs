@@ -14,7 +14,7 @@ use crate::size::SizeError;
 const STEP_BYTES: usize = 8;
 const STEP: usize = 32;
 
-/// Below so many codes [`few`] is faster than the way through the registers.
+/// Below so many codes the scalar loop is as fast as the way through the registers.
 pub(super) const FEW: usize = 9;
 
 /// Writes the code of element `i` to `codes[i]`, of [`FEW`] codes or more.
@@ -89,16 +89,5 @@ fn unpack_rest(bytes: [u8; STEP_BYTES], mut codes: &mut [u8]) {
     for code in codes {
         *code = word as u8;
         word >>= 8;
-    }
-}
-
-/// Unpacks the front of a block, `codes.len()` codes less than [`FEW`].
-#[inline]
-pub(super) fn few(block: &[u8], codes: &mut [u8]) {
-    let Some(bytes) = block.first_chunk() else { return };
-    let mut pair = u16::from_le_bytes(*bytes);
-    for code in codes {
-        *code = pair as u8 & 3;
-        pair >>= 2;
     }
 }
