@@ -20,18 +20,41 @@ pub enum Scope {
     All,
     /// Some products, with prefetches at several distances, on one thread.
     Distances,
-    /// Those that have a bar to meet, and the limit.
-    Barred,
+    /// Every product with the prefetches that a plain call makes.
+    AsCalled,
 }
 
-/// Checks the kernels on the shapes of the model, decodes, and prints the table. `false` if a bar is missed; it says which on
-/// standard error.
+/// Why nothing was decoded.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// A kernel is wrong, or two ways to the same product differ in a bit.
+    #[error("{0}")]
+    Wrong(String),
+    /// There is no memory for the codes, or no such way on this CPU.
+    #[error("{0}")]
+    Impossible(String),
+}
+
+/// Checks the kernels on the shapes of the model, decodes, and prints the table.
 ///
 /// # Errors
-/// If a kernel is wrong, two ways to the same product differ in a bit, or there is no memory for the codes.
+/// If a kernel is wrong, or there is no memory.
 #[cfg(target_arch = "x86_64")]
-pub fn run(scope: Scope) -> Result<bool, String> {
+pub fn run(scope: Scope) -> Result<(), DecodeError> {
     race::run(scope)
+}
+
+/// For each of these ways, a name and a number of threads, and each of so many rounds: the part of the rate of reading, with as
+/// many threads, that it reaches.
+///
+/// # Errors
+/// As [`run`], and if this CPU has no such way.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn parts_of_reading(
+    ways: &[(String, usize)],
+    rounds: usize,
+) -> Result<Vec<Vec<f64>>, DecodeError> {
+    race::parts_of_reading(ways, rounds)
 }
 
 /// Says that there is nothing to decode with.
@@ -39,7 +62,13 @@ pub fn run(scope: Scope) -> Result<bool, String> {
 /// # Errors
 /// None.
 #[cfg(not(target_arch = "x86_64"))]
-pub fn run(_: Scope) -> Result<bool, String> {
+pub fn run(_: Scope) -> Result<(), DecodeError> {
     println!("decode: skipped: the kernels that are timed are those of x86-64");
-    Ok(true)
+    Ok(())
+}
+
+/// Says that there is nothing to decode with.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn parts_of_reading(_: &[(String, usize)], _: usize) -> Result<Vec<Vec<f64>>, DecodeError> {
+    Err(DecodeError::Impossible("the kernels that decode are those of x86-64".to_owned()))
 }

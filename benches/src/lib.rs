@@ -5,7 +5,6 @@ pub mod decode;
 pub mod gate;
 pub mod limit;
 pub mod machine_code;
-pub mod suite;
 
 use std::time::Duration;
 
@@ -65,9 +64,10 @@ impl<'a> Verified<'a> {
         if findings.is_empty() { Ok(Self { kernels: right, workload }) } else { Err(findings) }
     }
 
-    /// Adds a limit, which does less than the work and so would pass no check.
-    pub fn add_limit(&mut self, limit: &'a dyn Kernel) {
-        self.kernels.push(limit);
+    /// The same without a look: kernels that were examined on this workload before, and limits, which do less than the work and
+    /// so would pass no check.
+    pub(crate) fn trusting(kernels: Vec<&'a dyn Kernel>, workload: Workload) -> Self {
+        Self { kernels, workload }
     }
 
     /// The kernels.
@@ -78,6 +78,11 @@ impl<'a> Verified<'a> {
     /// What they are timed on.
     pub fn workload(&self) -> &Workload {
         &self.workload
+    }
+
+    /// The same, for other kernels.
+    pub(crate) fn into_workload(self) -> Workload {
+        self.workload
     }
 
     /// CPU time of `calls` calls of the kernel at place `kernel`.

@@ -18,6 +18,11 @@ pub fn limits() -> Vec<Box<dyn Kernel>> {
     limits
 }
 
+/// Whether a kernel of this name is a limit.
+pub fn is_limit(name: &str) -> bool {
+    [STORE_FILL, FMA_PEAK].contains(&name)
+}
+
 /// Writes as much as a vector operation and reads nothing: the same value everywhere.
 #[derive(Clone, Copy, Debug)]
 struct StoreFill(Operation);

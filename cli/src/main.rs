@@ -3,6 +3,7 @@
 mod adopt;
 mod cases;
 mod check;
+mod gate;
 mod guests;
 mod list;
 mod minimize;
@@ -24,7 +25,7 @@ use qk256_verify::memory::fault::exit_after_crash;
 /// The proving ground for 2-bit quantised kernels.
 ///
 /// Exit code 0: all is well. 1: a finding, or a check that could not be made although it was required. 2: bad usage or
-/// bad input.
+/// bad input. 3 (`gate` only): nothing is wrong, and not everything could be judged.
 #[derive(Parser)]
 #[command(name = "qk256", version, max_term_width = 110)]
 struct Cli {
@@ -40,6 +41,12 @@ enum Command {
     Minimize(minimize::Args),
     Reveal(reveal::Args),
     Selftest(selftest::Args),
+    Gate(gate::Args),
+    History(gate::HistoryArgs),
+    #[command(hide = true)]
+    GateWorker(gate::WorkerArgs),
+    #[command(hide = true)]
+    GateCaller(gate::CallerArgs),
     Overnight(overnight::Args),
     Adopt(adopt::Args),
     #[command(hide = true)]
@@ -58,6 +65,8 @@ enum Verdict {
     Pass,
     /// Something is violated, or was required and could not be checked.
     Finding,
+    /// Nothing is wrong as far as could be judged, which was not everything.
+    Unknown,
 }
 
 /// How long a call of a kernel may take. The longest that there are take milliseconds.
@@ -68,6 +77,9 @@ const FINDING: u8 = 1;
 
 /// The exit code of bad usage or bad input.
 const BAD_USAGE: u8 = 2;
+
+/// The exit code when nothing can be said.
+const UNKNOWN: u8 = 3;
 
 /// The exit code when the reader of standard output has gone, as of a program that died of SIGPIPE.
 const CLOSED_PIPE: u8 = 141;
@@ -85,6 +97,10 @@ fn main() -> ExitCode {
         Command::Minimize(args) => minimize::run(&args),
         Command::Reveal(args) => reveal::run(&args),
         Command::Selftest(args) => selftest::run(&args),
+        Command::Gate(args) => gate::run(&args),
+        Command::History(args) => gate::history(&args),
+        Command::GateWorker(args) => gate::work(&args),
+        Command::GateCaller(args) => gate::call(&args),
         Command::Overnight(args) => overnight::run(&args),
         Command::Adopt(args) => adopt::run(&args),
         Command::FuzzOne(args) => overnight::run_one(&args),
@@ -95,6 +111,7 @@ fn main() -> ExitCode {
     match result {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(Verdict::Finding) => ExitCode::from(FINDING),
+        Ok(Verdict::Unknown) => ExitCode::from(UNKNOWN),
         Err(error) if is_closed_pipe(&error) => ExitCode::from(CLOSED_PIPE),
         Err(error) => {
             // Nothing more can be done if standard error is gone as well.

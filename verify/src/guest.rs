@@ -12,7 +12,7 @@ mod process;
 mod run;
 mod worker;
 
-pub use abi::{ABI_VERSION, LoadError};
+pub use abi::{ABI_VERSION, LoadError, load_here};
 pub use host::{GuestError, Host};
 pub use library::{Examined, Guests, Speed};
 pub use worker::serve;

@@ -11,6 +11,7 @@ mod workload;
 use std::time::{Duration, Instant};
 
 use crate::kernel::Kernel;
+pub use clock::cpu_time;
 pub use workload::Workload;
 
 /// What a slice should last: long beside the clock's own cost, short beside the moods of a machine.
@@ -35,7 +36,7 @@ fn race_by(
 ) -> Race {
     let start = Instant::now();
     let calls: Vec<u64> =
-        kernels.iter().map(|&kernel| calls_per_slice(|calls| time(kernel, calls))).collect();
+        kernels.iter().map(|&kernel| calls_per_slice(SLICE, |calls| time(kernel, calls))).collect();
     let mut race = Race { nanoseconds: vec![Vec::new(); kernels.len()] };
     for round in 0.. {
         if round >= MIN_ROUNDS && start.elapsed() >= budget {
@@ -59,13 +60,14 @@ fn order(round: usize, kernels: usize) -> impl Iterator<Item = usize> {
     (0..kernels).map(forth).chain((0..kernels).rev().map(forth))
 }
 
-/// Calls that fill a slice, one at least. Doubles them until their time can be told from the clock's own.
-fn calls_per_slice(mut time: impl FnMut(u64) -> Duration) -> u64 {
+/// Calls that fill a slice of this length, one at least, by `time`, the time of so many calls. Doubles them until their time can be
+/// told from the clock's own.
+pub fn calls_per_slice(slice: Duration, mut time: impl FnMut(u64) -> Duration) -> u64 {
     let mut calls = 1;
     loop {
         let spent = time(calls);
-        if spent >= SLICE / 4 {
-            return ((calls as f64 * SLICE.as_secs_f64() / spent.as_secs_f64()).round() as u64).max(1);
+        if spent >= slice / 4 {
+            return ((calls as f64 * slice.as_secs_f64() / spent.as_secs_f64()).round() as u64).max(1);
         }
         calls *= 2;
     }
@@ -90,9 +92,9 @@ impl Race {
         Ratio::of(of.iter().zip(over).map(|(of, over)| over / of))
     }
 
-    /// Rounds that were run.
-    pub fn rounds(&self) -> usize {
-        self.nanoseconds.first().map_or(0, Vec::len)
+    /// Time of one call in each round, in nanoseconds.
+    pub fn rounds(&self, kernel: usize) -> &[f64] {
+        &self.nanoseconds[kernel]
     }
 }
 
@@ -119,7 +121,7 @@ impl Ratio {
 }
 
 /// The quantile of values in any order, interpolated between the two nearest ranks. NaN if there are none.
-fn quantile(values: &[f64], fraction: f64) -> f64 {
+pub fn quantile(values: &[f64], fraction: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
@@ -175,7 +177,7 @@ mod tests {
         assert!(near(ratios[1], 0.5, 0.2), "twice over once: {:?}", ratios[1]);
         assert!(near(ratios[2], 1.0, 0.1), "a kernel over itself: {:?}", ratios[2]);
         assert!(race.nanoseconds(1) > race.nanoseconds(0));
-        assert!(race.rounds() >= 40, "{} rounds", race.rounds());
+        assert!(race.rounds(0).len() >= 40, "{} rounds", race.rounds(0).len());
     }
 
     #[test]
@@ -208,7 +210,7 @@ mod tests {
     #[test]
     fn slices_last_about_as_long_for_fast_kernels_and_are_one_call_for_slow_ones() {
         for (nanoseconds, calls) in [(20, 3000), (5_900, 10), (40_000, 2), (3_000_000, 1)] {
-            let found = calls_per_slice(|calls| Duration::from_nanos(nanoseconds * calls));
+            let found = calls_per_slice(SLICE, |calls| Duration::from_nanos(nanoseconds * calls));
             assert_eq!(found, calls, "a call of {nanoseconds} ns");
         }
     }
@@ -220,7 +222,7 @@ mod tests {
             slices.borrow_mut().push(kernel.name() == "once");
             Duration::from_secs(1)
         });
-        assert_eq!(race.rounds(), MIN_ROUNDS);
+        assert_eq!(race.rounds(0).len(), MIN_ROUNDS);
         let round = |round: usize| slices.borrow()[2 + 4 * round..][..4].to_vec();
         assert_eq!(round(0), [true, false, false, true]);
         assert_eq!(round(1), [false, true, true, false]);

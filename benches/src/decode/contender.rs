@@ -34,8 +34,6 @@ pub(super) struct Contender {
     pub(super) threads: usize,
     /// Bytes between what is worked on and what is asked for, one of [`DISTANCES`].
     pub(super) ahead: usize,
-    /// The smallest part of the rate of reading, with as many threads, that is demanded.
-    pub(super) bar: Option<f64>,
     isa: Option<Isa>,
     /// `None` for one thread: the caller's.
     pool: Option<rayon::ThreadPool>,
@@ -44,13 +42,13 @@ pub(super) struct Contender {
 /// Distances of prefetches, 0 being none.
 const DISTANCES: [usize; 5] = [0, 2 * 1024, 4 * 1024, AHEAD, 16 * 1024];
 
-/// A product, whether AVX-VNNI does it, and the bars for one and for two threads.
-const WAYS: [(Product, bool, Option<[f64; 2]>); 5] = [
-    (Product::F32, false, Some([0.2, 0.2])),
-    (Product::Fixed(Digits::One), false, Some([0.5, 0.5])),
-    (Product::Fixed(Digits::One), true, None),
-    (Product::Fixed(Digits::Four), false, None),
-    (Product::Fixed(Digits::Four), true, None),
+/// A product, and whether AVX-VNNI does it.
+const WAYS: [(Product, bool); 5] = [
+    (Product::F32, false),
+    (Product::Fixed(Digits::One), false),
+    (Product::Fixed(Digits::One), true),
+    (Product::Fixed(Digits::Four), false),
+    (Product::Fixed(Digits::Four), true),
 ];
 
 /// The limit and every way of `scope` that this CPU has.
@@ -58,30 +56,22 @@ pub(super) fn contenders(scope: Scope) -> Vec<Contender> {
     let (avx2, vnni) = (Avx2::new(), AvxVnni::new());
     let (threads, distances): (&[usize], &[usize]) = match scope {
         Scope::All => (&[1, 2], &[AHEAD, 0]),
-        Scope::Barred => (&[1, 2], &[AHEAD]),
+        Scope::AsCalled => (&[1, 2], &[AHEAD]),
         Scope::Distances => (&[1], &DISTANCES),
     };
     let mut contenders = Vec::new();
     for &threads in threads {
-        let contender = |product, ahead, bar, isa| {
+        let contender = |product, ahead, isa| {
             let pool = (threads > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build());
             let pool = pool.map(|pool| pool.expect("two threads can be had"));
-            Contender { product, threads, ahead, bar, isa, pool }
+            Contender { product, threads, ahead, isa, pool }
         };
-        contenders.push(contender(Product::Read, AHEAD, None, None));
-        for (product, with_vnni, bars) in WAYS {
+        contenders.push(contender(Product::Read, AHEAD, None));
+        for (product, with_vnni) in WAYS {
             let isa = if with_vnni { vnni.map(Isa::AvxVnni) } else { avx2.map(Isa::Avx2) };
-            let is_asked = match scope {
-                Scope::All => true,
-                Scope::Barred => bars.is_some(),
-                Scope::Distances => product != Product::Fixed(Digits::Four),
-            };
-            if isa.is_none() || !is_asked {
-                continue;
-            }
-            for &ahead in distances {
-                let bar = bars.map(|bars| bars[threads - 1]).filter(|_| ahead == AHEAD);
-                contenders.push(contender(product, ahead, bar, isa));
+            let is_asked = scope != Scope::Distances || product != Product::Fixed(Digits::Four);
+            if isa.is_some() && is_asked {
+                contenders.extend(distances.iter().map(|&ahead| contender(product, ahead, isa)));
             }
         }
     }

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 
+use super::DecodeError;
 use super::contender::{Contender, Product};
 
 /// Layers of the model.
@@ -50,21 +51,21 @@ pub(super) struct Model {
 
 impl Model {
     /// A model of random codes.
-    pub(super) fn random() -> Result<Self, String> {
+    pub(super) fn random() -> Result<Self, DecodeError> {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let layers = (0..LAYERS).map(|_| {
             let mut layer: [Vec<u8>; MATRICES.len()] = Default::default();
             for (codes, (rows, input)) in layer.iter_mut().zip(MATRICES) {
                 let bytes = rows * row_bytes(INPUTS[input]);
-                codes
-                    .try_reserve_exact(bytes)
-                    .map_err(|_| format!("no memory for {} MB of codes", BYTES / 1_000_000))?;
+                codes.try_reserve_exact(bytes).map_err(|_| {
+                    DecodeError::Impossible(format!("no memory for {} MB of codes", BYTES / 1_000_000))
+                })?;
                 codes.resize(bytes, 0);
                 rng.fill_bytes(codes);
             }
             Ok(layer)
         });
-        Ok(Self { codes: layers.collect::<Result<_, String>>()? })
+        Ok(Self { codes: layers.collect::<Result<_, DecodeError>>()? })
     }
 
     /// Bytes of codes that a token reads.
@@ -151,12 +152,13 @@ impl Decoder {
     }
 
     /// Whether the last token has the bits that the first of the same product had.
-    pub(super) fn check(&mut self, contender: &Contender) -> Result<(), String> {
+    pub(super) fn check(&mut self, contender: &Contender) -> Result<(), DecodeError> {
         let expected = *self.expected.entry(contender.product).or_insert(self.digest);
         if expected == self.digest {
             Ok(())
         } else {
-            Err(format!("{contender} gives other bits than the first way to the same product"))
+            let why = format!("{contender} gives other bits than the first way to the same product");
+            Err(DecodeError::Wrong(why))
         }
     }
 }

@@ -7,43 +7,70 @@ use qk256_verify::{Case, Harness, Operation};
 
 use super::contender::{Contender, contenders};
 use super::model::{self, Decoder, Model};
-use super::{Scope, report};
+use super::{DecodeError, Scope, report};
 use crate::{Verified, kernels_here};
 
 /// Rounds of which each has a token of every contender.
 const ROUNDS: usize = 9;
 
-/// How often it is measured before a missed bar counts: a bad moment passes meanwhile.
-const ATTEMPTS: usize = 3;
-
 /// [`decode::run`](super::run).
-pub(super) fn run(scope: Scope) -> Result<bool, String> {
+pub(super) fn run(scope: Scope) -> Result<(), DecodeError> {
     let contenders = contenders(scope);
     if contenders.iter().all(Contender::is_limit) {
         println!("decode: skipped: this CPU lacks AVX2 or FMA");
-        return Ok(true);
+        return Ok(());
     }
     check_shapes()?;
     let mut decoder = Decoder::new(Model::random()?);
-    for contender in &contenders {
-        decoder.token(contender);
-    }
-    for attempt in 1.. {
-        let times = race(&mut decoder, &contenders)?;
-        let missed = report::missed(&contenders, &times);
-        if missed.is_empty() || attempt == ATTEMPTS {
-            report::print(&contenders, &times, decoder.model().bytes());
-            missed.iter().for_each(|missed| eprintln!("{missed}"));
-            return Ok(missed.is_empty());
-        }
-    }
-    unreachable!("the last attempt returns")
+    let times = race(&mut decoder, &contenders, ROUNDS)?;
+    report::print(&contenders, &times, decoder.model().bytes());
+    Ok(())
 }
 
-/// The times of a token, by contender and round.
-fn race(decoder: &mut Decoder, contenders: &[Contender]) -> Result<Vec<Vec<Duration>>, String> {
+/// [`decode::parts_of_reading`](super::parts_of_reading).
+pub(super) fn parts_of_reading(
+    ways: &[(String, usize)],
+    rounds: usize,
+) -> Result<Vec<Vec<f64>>, DecodeError> {
+    let mut contenders = contenders(Scope::AsCalled);
+    let is_way = |contender: &Contender, (name, threads): &(String, usize)| {
+        *threads == contender.threads && contender.to_string() == *name
+    };
+    contenders.retain(|own| own.is_limit() || ways.iter().any(|way| is_way(own, way)));
+    let places = ways.iter().map(|way| {
+        let place = contenders.iter().position(|own| is_way(own, way));
+        place.ok_or_else(|| {
+            let (name, threads) = way;
+            DecodeError::Impossible(format!("there is no way to decode called `{name}`, threads: {threads}"))
+        })
+    });
+    let places = places.collect::<Result<Vec<_>, _>>()?;
+    check_shapes()?;
+    let times = race(&mut Decoder::new(Model::random()?), &contenders, rounds)?;
+    Ok(places.into_iter().map(|place| of_reading(&contenders, &times, place).collect()).collect())
+}
+
+/// The part of the rate of reading, with as many threads, that a contender reaches in each round.
+pub(super) fn of_reading<'t>(
+    contenders: &[Contender],
+    times: &'t [Vec<Duration>],
+    contender: usize,
+) -> impl Iterator<Item = f64> + use<'t> {
+    let threads = contenders[contender].threads;
+    let limit = contenders.iter().position(|other| other.is_limit() && other.threads == threads);
+    let limit = &times[limit.expect("the limit is run with every number of threads")];
+    limit.iter().zip(&times[contender]).map(|(limit, spent)| limit.as_secs_f64() / spent.as_secs_f64())
+}
+
+/// The times of a token, by contender and round, after one that is not timed.
+fn race(
+    decoder: &mut Decoder,
+    contenders: &[Contender],
+    rounds: usize,
+) -> Result<Vec<Vec<Duration>>, DecodeError> {
+    contenders.iter().for_each(|contender| decoder.token(contender));
     let mut times = vec![Vec::new(); contenders.len()];
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         for at in 0..contenders.len() {
             // The first changes from round to round, so that none has the same predecessor always.
             let at = (at + round) % contenders.len();
@@ -54,7 +81,7 @@ fn race(decoder: &mut Decoder, contenders: &[Contender]) -> Result<Vec<Vec<Durat
 }
 
 /// Wall time of a token: several threads may work on it.
-fn time_token(decoder: &mut Decoder, contender: &Contender) -> Result<Duration, String> {
+fn time_token(decoder: &mut Decoder, contender: &Contender) -> Result<Duration, DecodeError> {
     let start = Instant::now();
     decoder.token(contender);
     let time = start.elapsed();
@@ -63,7 +90,7 @@ fn time_token(decoder: &mut Decoder, contender: &Contender) -> Result<Duration, 
 }
 
 /// Examines every kernel that is timed on every shape of the model.
-fn check_shapes() -> Result<(), String> {
+fn check_shapes() -> Result<(), DecodeError> {
     let mut harness = Harness::new(None);
     for operation in [Operation::Gemv, Operation::GemvFixed] {
         let mut kernels = kernels_here(operation);
@@ -75,7 +102,10 @@ fn check_shapes() -> Result<(), String> {
                 case.digits = 1;
             }
             Verified::new(&mut harness, kernels.iter().map(AsRef::as_ref), Workload::of(case)).map_err(
-                |findings| findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"),
+                |findings| {
+                    let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                    DecodeError::Wrong(findings.join("\n\n"))
+                },
             )?;
         }
     }

@@ -1,106 +1,410 @@
-//! The gate's table and its last word.
+//! What a gate has to say: rows with their verdicts, for people and for machines.
 
-use comfy_table::{CellAlignment, Table, presets};
-use qk256_verify::timing::Ratio;
+mod code_quality;
+mod json;
+mod junit;
+mod open_metrics;
+mod table;
 
-use super::demands::{Contest, Row};
-use super::verdict::{CONTROL_TOLERANCE, Settled, Verdict};
-use super::{REQUIRE_AVX2, verdict};
+use std::time::Duration;
 
-/// A row with what decided it.
-struct Decided<'a> {
-    contest: &'a Contest,
-    row: &'a Row,
-    base: &'a str,
-    speedup: Ratio,
-    control: Ratio,
-    races: usize,
-    verdict: Verdict,
+use serde::{Deserialize, Serialize};
+
+use super::canary::SANE;
+use super::judge::{Estimate, Verdict};
+use super::rows::{DecodingRow, Row};
+
+/// A row with what became of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// The candidate.
+    pub kernel: String,
+    /// Operation and size.
+    pub on: String,
+    /// What the candidate is measured against.
+    pub over: String,
+    /// The fastest kernel that `over` stands for, where it is not one by itself.
+    #[serde(default)]
+    pub base: Option<String>,
+    /// How many times as fast as the base the candidate is.
+    pub estimate: Option<Estimate>,
+    /// What is demanded.
+    pub at_least: f64,
+    /// The base over itself.
+    pub control: Option<Estimate>,
+    /// What follows.
+    pub verdict: Verdict,
+    /// Features that this CPU would need.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// Why it is demanded.
+    pub why: String,
+    /// The line of the file that demands it.
+    pub source_line: Option<usize>,
 }
 
-/// Prints the table and what failed. Whether the run passes.
-pub(super) fn finish(contests: &[Contest], settled: &[Settled], skipped: usize, skips_fail: bool) -> bool {
-    let decided = decided(contests, settled);
-    if !decided.is_empty() {
-        println!("{}", table(&decided));
-    }
-    let failures: Vec<String> = decided.iter().filter_map(complaint).collect();
-    failures.iter().for_each(|failure| eprintln!("{failure}"));
-    if skipped > 0 {
-        eprintln!("gate: {skipped} rows skipped: this CPU lacks what the candidate needs (see above)");
-    }
-    let (ran, failed) = (decided.len(), failures.len());
-    if verdict::passes(ran, failed, skipped, skips_fail) {
-        println!("gate: {ran} rows met, {skipped} skipped");
-        return true;
-    }
-    let required =
-        if skipped > 0 && skips_fail { format!(", none may be ({REQUIRE_AVX2})") } else { String::new() };
-    eprintln!("gate: {failed} of {ran} rows failed, {skipped} skipped{required}");
-    false
-}
-
-/// Rows of these contests.
-pub(super) fn count_rows(contests: &[Contest]) -> usize {
-    contests.iter().map(|contest| contest.demanded.len()).sum()
-}
-
-fn decided<'a>(contests: &'a [Contest], settled: &'a [Settled]) -> Vec<Decided<'a>> {
-    let rows = |(contest, Settled { heat, races }): (&'a Contest, &'a Settled)| {
-        contest.demanded.iter().enumerate().map(move |(at, row)| Decided {
-            contest,
-            row,
-            base: &heat.speedups[at].0,
-            speedup: heat.speedups[at].1,
-            control: heat.control,
-            races: *races,
-            verdict: heat.verdict(at, row),
-        })
-    };
-    contests.iter().zip(settled).flat_map(rows).collect()
-}
-
-fn table(decided: &[Decided<'_>]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["kernel", "on", "over", "speed-up", "8 of 10", "bar", "control", "races", "verdict"]);
-    for row in decided {
-        table.add_row([
-            row.row.candidate.to_owned(),
-            row.contest.to_string(),
-            row.base.to_owned(),
-            format!("{:.2}", row.speedup.median),
-            format!("{:.2}-{:.2}", row.speedup.low, row.speedup.high),
-            format!("{:.2}", row.row.at_least),
-            format!("{:.3}", row.control.median),
-            row.races.to_string(),
-            row.verdict.word().to_owned(),
-        ]);
-    }
-    for column in 3..=7 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
+impl Default for Line {
+    /// A row that was skipped.
+    fn default() -> Self {
+        Self {
+            kernel: String::new(),
+            on: String::new(),
+            over: String::new(),
+            base: None,
+            estimate: None,
+            at_least: 0.0,
+            control: None,
+            verdict: Verdict::Skipped,
+            missing: Vec::new(),
+            why: String::new(),
+            source_line: None,
         }
     }
-    table
 }
 
-/// What to say of a row that is not met.
-fn complaint(decided: &Decided<'_>) -> Option<String> {
-    let Decided { contest, row, base, speedup, control, races, verdict } = decided;
-    let Ratio { median, low, high } = speedup;
-    let name = format!("{} {contest} over {base}", row.candidate);
-    match verdict {
-        Verdict::Met => None,
-        Verdict::Missed => Some(format!(
-            "missed: {name}: {median:.2} ({low:.2} to {high:.2}) in the last of {races} races; at least {} is \
-             demanded: {}",
-            row.at_least, row.why
-        )),
-        Verdict::Invalid => Some(format!(
-            "invalid: {name}: in the last of {races} races the first base over itself was {:.3}, more than \
-             {CONTROL_TOLERANCE} from 1: this machine is too restless to judge",
-            control.median
-        )),
+impl Line {
+    /// A row that nothing is known of yet.
+    pub(super) fn of(row: &Row) -> Self {
+        Self {
+            kernel: row.kernel.clone(),
+            on: row.task.to_string(),
+            over: row.base.clone(),
+            at_least: row.at_least,
+            why: row.why.clone(),
+            source_line: Some(row.line),
+            ..Self::default()
+        }
+    }
+
+    /// The same of a row about decoding.
+    pub(super) fn of_decoding(row: &DecodingRow) -> Self {
+        Self {
+            kernel: row.way.clone(),
+            on: format!("decoding, threads: {}", row.threads),
+            over: "read".to_owned(),
+            at_least: row.at_least,
+            why: row.why.clone(),
+            source_line: Some(row.line),
+            ..Self::default()
+        }
+    }
+
+    /// What tells the row from others: `avx2 dequantize 1024 over scalar`.
+    pub fn name(&self) -> String {
+        format!("{} {} over {}", self.kernel, self.on, self.over)
+    }
+
+    /// Nothing that was measured counts.
+    pub(super) fn invalidate(&mut self) {
+        if self.verdict != Verdict::Skipped {
+            self.verdict = Verdict::Invalid;
+        }
+    }
+
+    /// What to say of a row that is neither met nor skipped.
+    pub fn complaint(&self) -> Option<String> {
+        let Estimate { median, low, high, processes } = self.estimate?;
+        let (name, at_least, why) = (self.name(), self.at_least, &self.why);
+        let measured = format!("{median:.3} ({low:.3} to {high:.3}, {processes} processes)");
+        match self.verdict {
+            Verdict::Met | Verdict::Skipped => None,
+            Verdict::Missed => {
+                Some(format!("missed: {name}: {measured}; at least {at_least} is demanded: {why}"))
+            }
+            Verdict::Inconclusive => Some(format!(
+                "inconclusive: {name}: {measured} is neither above nor below the {at_least} that is demanded; more \
+                 processes (--for) may tell"
+            )),
+            Verdict::Invalid => Some(format!(
+                "invalid: {name}: the base over itself, or the canary, was off: this machine is too restless to judge"
+            )),
+        }
+    }
+}
+
+/// What a run comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Every row is met, or skipped.
+    Pass,
+    /// A row is missed.
+    Finding,
+    /// No row is missed, and not all could be judged.
+    Inconclusive,
+    /// The machine was too restless to judge some rows.
+    Invalid,
+}
+
+impl Outcome {
+    /// Of all rows: a miss outweighs what could not be judged.
+    pub(super) fn of(lines: &[Line]) -> Self {
+        let has = |verdict| lines.iter().any(|line| line.verdict == verdict);
+        if has(Verdict::Missed) {
+            Self::Finding
+        } else if has(Verdict::Invalid) {
+            Self::Invalid
+        } else if has(Verdict::Inconclusive) {
+            Self::Inconclusive
+        } else {
+            Self::Pass
+        }
+    }
+
+    /// The exit code of the command: 3 says that nothing is known.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Finding => 1,
+            Self::Inconclusive | Self::Invalid => 3,
+        }
+    }
+}
+
+/// Where and of what something was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The model of the CPU.
+    pub cpu: String,
+    /// CPUs that this process may use.
+    pub cpus: usize,
+    /// The compiler.
+    pub rustc: String,
+    /// The commit, if it can be told.
+    pub commit: Option<String>,
+}
+
+impl Machine {
+    /// This one.
+    pub fn this() -> Self {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        Self {
+            cpu: model.map_or(std::env::consts::ARCH, |(_, model)| model).to_owned(),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            rustc: env!("QK256_RUSTC").to_owned(),
+            commit: commit(),
+        }
+    }
+}
+
+/// What the services that run merge requests say, or git.
+fn commit() -> Option<String> {
+    let said = ["CI_COMMIT_SHA", "GITHUB_SHA"].into_iter().find_map(|name| std::env::var(name).ok());
+    said.or_else(|| {
+        let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    })
+}
+
+/// A run of the gate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// `promises`, or what was compared.
+    pub about: String,
+    /// What it comes to.
+    pub verdict: Outcome,
+    /// The rows.
+    pub rows: Vec<Line>,
+    /// Elements of f32 that were filled in a cycle.
+    pub canary: Option<Estimate>,
+    /// Where.
+    pub machine: Machine,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// Features that were required, none of whose rows ran.
+    pub unmet_requirements: Vec<String>,
+}
+
+impl Report {
+    /// A report on these rows.
+    pub(super) fn new(about: &str, rows: Vec<Line>, canary: Option<Estimate>, time: Duration) -> Self {
+        Self {
+            about: about.to_owned(),
+            verdict: Outcome::of(&rows),
+            rows,
+            canary,
+            machine: Machine::this(),
+            seconds: time.as_secs_f64(),
+            unmet_requirements: Vec::new(),
+        }
+    }
+
+    /// Adds rows of another kind, and what they took.
+    pub fn extend(&mut self, other: Report) {
+        self.rows.extend(other.rows);
+        self.seconds += other.seconds;
+        self.verdict = Outcome::of(&self.rows);
+    }
+
+    /// Fails the run if rows were skipped and none that needs `feature` ran. `needs` are the features that a kernel needs.
+    pub fn require(&mut self, feature: &str, needs: impl Fn(&Line) -> bool) {
+        let of_feature = || self.rows.iter().filter(|line| needs(line));
+        if of_feature().all(|line| line.verdict == Verdict::Skipped) {
+            self.unmet_requirements.push(feature.to_owned());
+            self.verdict = Outcome::Finding;
+        }
+    }
+
+    /// Rows with this verdict.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.rows.iter().filter(|line| line.verdict == verdict).count()
+    }
+
+    /// The last word, a line.
+    pub fn summary(&self) -> String {
+        let counted =
+            [Verdict::Met, Verdict::Missed, Verdict::Inconclusive, Verdict::Invalid, Verdict::Skipped]
+                .map(|verdict| (self.count(verdict), verdict.word().to_lowercase()))
+                .into_iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, word)| format!("{count} {word}"));
+        let word = match self.verdict {
+            Outcome::Pass => "passed",
+            Outcome::Finding => "FAILED",
+            Outcome::Inconclusive => "INCONCLUSIVE",
+            Outcome::Invalid => "INVALID",
+        };
+        let rows = counted.collect::<Vec<_>>().join(", ");
+        format!("gate ({}) {word}: of {} rows {rows}; {:.0} s", self.about, self.rows.len(), self.seconds)
+    }
+
+    /// What is wrong, a line each.
+    pub fn complaints(&self) -> Vec<String> {
+        let canary = self.canary.filter(|canary| !SANE.contains(&canary.median)).map(|canary| {
+            format!(
+                "invalid: the canary fills {:.1} elements in a cycle, where a machine fills {} to {}: no figure of this \
+                 moment counts; wait, or look for what else is running",
+                canary.median,
+                SANE.start(),
+                SANE.end()
+            )
+        });
+        let required = self.unmet_requirements.iter().map(|feature| {
+            format!("required: no row of a kernel that needs {feature} ran: this CPU lacks what they need")
+        });
+        canary.into_iter().chain(self.rows.iter().filter_map(Line::complaint)).chain(required).collect()
+    }
+
+    /// For people.
+    pub fn table(&self) -> String {
+        table::plain(self)
+    }
+
+    /// For a comment on a merge request.
+    pub fn markdown(&self) -> String {
+        table::markdown(self)
+    }
+
+    /// For programs.
+    pub fn json(&self) -> String {
+        json::render(self)
+    }
+
+    /// As JUnit XML: a suite for each operation, a test case for each row.
+    ///
+    /// # Errors
+    /// If it cannot be written as XML.
+    pub fn junit(&self) -> Result<String, String> {
+        junit::render(self)
+    }
+
+    /// As OpenMetrics text, which GitLab's metrics reports are.
+    pub fn open_metrics(&self) -> String {
+        open_metrics::render(self)
+    }
+
+    /// As GitLab's code-quality report: an entry for each row that is not met. `demands` is the file with the rows.
+    pub fn code_quality(&self, demands: &str) -> String {
+        code_quality::render(self, demands)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A row with this verdict.
+    pub(in super::super) fn line(kernel: &str, on: &str, median: f64, verdict: Verdict) -> Line {
+        let estimate = Estimate { median, low: median * 0.98, high: median * 1.02, processes: 5 };
+        let estimate = (verdict != Verdict::Skipped).then_some(estimate);
+        let missing = if estimate.is_none() { vec!["avxvnni".to_owned()] } else { Vec::new() };
+        Line {
+            kernel: kernel.to_owned(),
+            on: on.to_owned(),
+            over: "scalar".to_owned(),
+            base: None,
+            estimate,
+            at_least: 3.0,
+            control: estimate.map(|_| Estimate::exact(1.0)),
+            verdict,
+            missing,
+            why: "it was <promised> & so".to_owned(),
+            source_line: Some(7),
+        }
+    }
+
+    /// A report with a row of each verdict.
+    pub(in super::super) fn of_every_kind() -> Report {
+        let rows = vec![
+            line("avx2", "dequantize 1024", 8.0, Verdict::Met),
+            line("avx2", "dequantize 4096", 2.0, Verdict::Missed),
+            line("avx2", "gemv 1x1024", 3.0, Verdict::Inconclusive),
+            line("avx2", "gemv 2560x2560", 4.0, Verdict::Invalid),
+            line("avx_vnni", "gemv_fixed 64x2560-1", 0.0, Verdict::Skipped),
+        ];
+        Report::new("promises", rows, Some(Estimate::exact(14.8)), Duration::from_secs(40))
+    }
+
+    #[test]
+    fn a_miss_outweighs_doubt_and_doubt_outweighs_what_is_met() {
+        let mut rows = of_every_kind().rows;
+        for (expected, code) in
+            [(Outcome::Finding, 1), (Outcome::Invalid, 3), (Outcome::Inconclusive, 3), (Outcome::Pass, 0)]
+        {
+            assert_eq!((Outcome::of(&rows), Outcome::of(&rows).exit_code()), (expected, code), "{rows:?}");
+            let dropped = match expected {
+                Outcome::Finding => Verdict::Missed,
+                Outcome::Invalid => Verdict::Invalid,
+                _ => Verdict::Inconclusive,
+            };
+            rows.retain(|line| line.verdict != dropped);
+        }
+    }
+
+    #[test]
+    fn every_row_that_is_neither_met_nor_skipped_is_named_with_its_figures() {
+        let complaints = of_every_kind().complaints();
+        assert_eq!(complaints.len(), 3, "{complaints:?}");
+        assert!(
+            complaints[0]
+                .starts_with("missed: avx2 dequantize 4096 over scalar: 2.000 (1.960 to 2.040, 5 processes)"),
+            "{}",
+            complaints[0]
+        );
+        assert!(complaints[1].starts_with("inconclusive: avx2 gemv 1x1024"), "{}", complaints[1]);
+        assert!(complaints[2].starts_with("invalid: avx2 gemv 2560x2560"), "{}", complaints[2]);
+    }
+
+    #[test]
+    fn a_canary_that_is_off_is_named() {
+        let mut report = of_every_kind();
+        report.rows.clear();
+        for (rate, is_named) in [(2.9, true), (3.0, false), (17.6, false), (40.0, true), (f64::NAN, true)] {
+            report.canary = Some(Estimate::exact(rate));
+            assert_eq!(report.complaints().len(), usize::from(is_named), "{rate}");
+        }
+    }
+
+    #[test]
+    fn a_required_feature_needs_a_row_that_ran() {
+        let mut report = of_every_kind();
+        report.rows.retain(|line| [Verdict::Met, Verdict::Skipped].contains(&line.verdict));
+        report.verdict = Outcome::of(&report.rows);
+        report.require("avx2", |line| line.kernel == "avx2");
+        assert_eq!(report.verdict, Outcome::Pass);
+        report.require("avxvnni", |line| line.kernel == "avx_vnni");
+        assert_eq!((report.verdict, report.complaints().len()), (Outcome::Finding, 1));
     }
 }

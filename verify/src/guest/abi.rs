@@ -79,7 +79,16 @@ enum Function {
     Gemv(Gemv),
 }
 
-/// The kernels of the library at `path`, which stays loaded for good.
+/// The kernels of the library at `path`, loaded into this process for good: whatever the library does, it does to this process.
+/// A process that has anything to lose starts another ([`Guests`](super::Guests)).
+///
+/// # Errors
+/// If it is no guest.
+pub fn load_here(path: &Path) -> Result<Vec<Box<dyn Kernel>>, LoadError> {
+    Ok(load(path)?.into_iter().map(|kernel| Box::new(kernel) as Box<dyn Kernel>).collect())
+}
+
+/// The same, as what they are.
 pub(super) fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
     let shown = || path.display().to_string();
     let not_loaded = |why: String| LoadError::NotLoaded { path: shown(), why };

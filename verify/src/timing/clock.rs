@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 /// Time that `work` holds the CPU, from a state in which no earlier code slows it down.
-pub(super) fn cpu_time(work: impl FnOnce()) -> Duration {
+///
+/// # Panics
+/// If the system has no clock for threads.
+pub fn cpu_time(work: impl FnOnce()) -> Duration {
     clear_upper_halves();
     let start = thread_time();
     work();

@@ -9,7 +9,7 @@ use qk256_verify::operation::DIGITS;
 use qk256_verify::timing::Workload;
 use qk256_verify::{Case, Harness, Operation};
 
-use crate::{Verified, kernels_here};
+use qk256_benches::{Verified, kernels_here};
 
 /// Elements of the vector operations: a block, two sizes in the first-level cache, and 64 KiB of output.
 const LENGTHS: [usize; 4] = [256, 1024, 4096, 16384];
@@ -25,7 +25,7 @@ const MATRICES: [(usize, usize, bool); 6] = [
 ];
 
 /// Defaults that keep all suites together at a few minutes. The options of criterion override them.
-pub fn configuration() -> Criterion {
+pub(super) fn configuration() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
@@ -33,7 +33,7 @@ pub fn configuration() -> Criterion {
 }
 
 /// Unpack, LUT and dequantize.
-pub fn vectors(criterion: &mut Criterion) {
+pub(super) fn vectors(criterion: &mut Criterion) {
     for operation in [Operation::Unpack, Operation::Lut, Operation::Dequantize] {
         let workloads = LENGTHS.map(|len| (len.to_string(), Workload::new(operation, 1, len, false)));
         bench(criterion, operation, workloads);
@@ -41,7 +41,7 @@ pub fn vectors(criterion: &mut Criterion) {
 }
 
 /// Matrix-vector products.
-pub fn gemv(criterion: &mut Criterion) {
+pub(super) fn gemv(criterion: &mut Criterion) {
     let workloads = MATRICES.map(|(rows, cols, scaled)| {
         let scales = if scaled { "-scaled" } else { "" };
         (format!("{rows}x{cols}{scales}"), Workload::new(Operation::Gemv, rows, cols, scaled))
@@ -50,7 +50,7 @@ pub fn gemv(criterion: &mut Criterion) {
 }
 
 /// Matrix-vector products in fixed point, at the shapes without scales. Rounding x is part of the call.
-pub fn gemv_fixed(criterion: &mut Criterion) {
+pub(super) fn gemv_fixed(criterion: &mut Criterion) {
     let shapes = MATRICES.into_iter().filter(|&(_, _, scaled)| !scaled);
     let workloads = shapes.flat_map(|(rows, cols, _)| {
         DIGITS.map(move |digits| {
@@ -62,7 +62,7 @@ pub fn gemv_fixed(criterion: &mut Criterion) {
 }
 
 /// Rounding activations to fixed point, in memory that is there: what a product with several matrices needs once.
-pub fn rounding(criterion: &mut Criterion) {
+pub(super) fn rounding(criterion: &mut Criterion) {
     const COLUMNS: usize = 2560;
     let x: Vec<f32> = (0..COLUMNS).map(|column| (column as f32 * 0.37).sin()).collect();
     let mut group = criterion.benchmark_group("activations");

@@ -2,7 +2,8 @@
 #![allow(missing_docs, reason = "criterion_group makes public functions without any")]
 
 use criterion::{criterion_group, criterion_main};
-use qk256_benches::suite;
+
+mod suite;
 
 criterion_group! {
     name = figures;

@@ -1,0 +1,222 @@
+//! Two builds of this project, or two libraries, measured in turn: is anything slower than it was?
+
+use std::time::{Duration, Instant};
+
+use qk256_verify::timing::{Ratio, quantile};
+
+use super::host::{Process, Program};
+use super::judge::{Estimate, Verdict};
+use super::message::{Request, Response};
+use super::promises::{canary, is_steady, is_valid_canary};
+use super::report::{Line, Report};
+use super::rows::{Against, Task};
+use super::{Effort, GateError, Watch};
+use crate::limit;
+
+/// Wall time of a comparison within a pair of processes.
+const TIME: Duration = Duration::from_millis(40);
+
+/// Rounds of a comparison, however long they take.
+const MIN_ROUNDS: usize = 6;
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sides {
+    /// Two builds of this project: kernels are compared that have one name, if they are listed.
+    Builds,
+    /// Two libraries: each operation that both have is compared, whatever the libraries call themselves.
+    Libraries,
+}
+
+/// Measures `new` against `old`, kernel by kernel. A ratio is the old time over the new: 0.95 is a kernel that takes 5 % longer.
+///
+/// # Errors
+/// If a kernel of either is wrong on what it was to be timed on, a process fails, or there is nothing to compare.
+pub fn run(
+    new: &Program,
+    old: &Program,
+    demands: &Against,
+    sides: Sides,
+    effort: Effort,
+    watch: &mut Watch<'_>,
+) -> Result<Report, GateError> {
+    let start = Instant::now();
+    watch(0.0, "starting");
+    let mut pair = Pair::start(new, old)?;
+    let (mut comparisons, mut lines) = pair.comparisons(demands, sides, &old.name);
+    if comparisons.is_empty() {
+        return Err(GateError::Nothing(format!(
+            "there is nothing to compare: {} and {} have no kernel in common that this CPU can run",
+            new.name, old.name
+        )));
+    }
+    let mut canaries = Vec::new();
+    for at in 0..effort.most {
+        let first = at < effort.processes;
+        let mut open: Vec<_> = comparisons.iter_mut().filter(|own| first || own.is_open()).collect();
+        if !first && (open.is_empty() || start.elapsed() > effort.time) {
+            break;
+        }
+        if at > 0 {
+            pair = Pair::start(new, old)?;
+        }
+        canaries.push(canary(&mut pair.new)?);
+        let count = open.len();
+        for (place, comparison) in open.iter_mut().enumerate() {
+            let part = (at as f64 + place as f64 / count as f64) / effort.processes.max(at + 1) as f64;
+            watch(part, &format!("process {}: {}", at + 1, comparison.line.name()));
+            comparison.measure(&mut pair, place, at == 0)?;
+        }
+    }
+    let canary = Estimate::of(&canaries);
+    lines.splice(0..0, comparisons.iter().map(Comparison::judged));
+    if !is_valid_canary(&canary) {
+        lines.iter_mut().for_each(Line::invalidate);
+    }
+    Ok(Report::new(&format!("against {}", old.name), lines, Some(canary), start.elapsed()))
+}
+
+/// A process of each side.
+struct Pair {
+    new: Process,
+    old: Process,
+    /// Whether both stay on one CPU: two CPUs have different neighbours.
+    is_pinned: bool,
+}
+
+impl Pair {
+    fn start(new: &Program, old: &Program) -> Result<Self, GateError> {
+        Ok(Self { new: Process::start(new)?, old: Process::start(old)?, is_pinned: false })
+    }
+
+    /// What there is to compare, and lines for what there would be.
+    fn comparisons(&self, demands: &Against, sides: Sides, over: &str) -> (Vec<Comparison>, Vec<Line>) {
+        let (mut comparisons, mut skipped) = (Vec::new(), Vec::new());
+        for task in &demands.tasks {
+            let of_task = |process: &Process| {
+                let is_own = |operation: &str| operation == task.operation.name();
+                let offered = process.offered().iter().filter(|kernel| is_own(&kernel.operation));
+                offered.filter(|kernel| !limit::is_limit(&kernel.name)).cloned().collect::<Vec<_>>()
+            };
+            let old = of_task(&self.old);
+            for kernel in of_task(&self.new) {
+                if sides == Sides::Builds && !demands.kernels.contains(&kernel.name) {
+                    continue;
+                }
+                let other = old.iter().find(|other| sides == Sides::Libraries || other.name == kernel.name);
+                let missing = match other {
+                    Some(_) => kernel.missing.clone(),
+                    None => vec!["such kernel on the other side".to_owned()],
+                };
+                let line = Line {
+                    kernel: kernel.name.clone(),
+                    on: task.to_string(),
+                    over: over.to_owned(),
+                    at_least: demands.at_least,
+                    why: "a merge must not make a kernel slower".to_owned(),
+                    source_line: Some(demands.line),
+                    ..Line::default()
+                };
+                match other {
+                    Some(other) if missing.is_empty() => {
+                        let names = [kernel.name, other.name.clone()];
+                        comparisons.push(Comparison::new(*task, names, line));
+                    }
+                    _ => skipped.push(Line { missing, ..line }),
+                }
+            }
+        }
+        (comparisons, skipped)
+    }
+
+    /// Keeps both where the scheduler has put the first.
+    fn pin(&mut self, cpu: usize) -> Result<(), GateError> {
+        if !self.is_pinned {
+            self.new.ask(&Request::Pin { cpu })?;
+            self.old.ask(&Request::Pin { cpu })?;
+            self.is_pinned = true;
+        }
+        Ok(())
+    }
+}
+
+/// One kernel, new and old.
+struct Comparison {
+    task: Task,
+    /// What the new one is called, and the old one.
+    names: [String; 2],
+    line: Line,
+    /// Of each pair of processes, the old time over the new.
+    ratios: Vec<f64>,
+    /// The same of the old one over itself.
+    controls: Vec<f64>,
+}
+
+impl Comparison {
+    fn new(task: Task, names: [String; 2], line: Line) -> Self {
+        Self { task, names, line, ratios: Vec::new(), controls: Vec::new() }
+    }
+
+    /// New, old, old, new, and the other way round in the next round; in a pair in which `place` tasks were prepared before.
+    fn measure(&mut self, pair: &mut Pair, place: usize, check: bool) -> Result<(), GateError> {
+        let prepare = |name: &String| Request::Prepare {
+            task: self.task.to_string(),
+            kernels: vec![(self.task.operation.name().to_owned(), name.clone())],
+            check,
+        };
+        let [new, old] = [prepare(&self.names[0]), prepare(&self.names[1])];
+        let Response::Prepared { cpu } = pair.new.ask(&new)? else { return Err(pair.new.foreign()) };
+        pair.old.ask(&old)?;
+        pair.pin(cpu)?;
+        // The first slice of each finds out how many calls it has room for.
+        slice(&mut pair.new, place)?;
+        slice(&mut pair.old, place)?;
+        let (mut ratios, mut controls, start) = (Vec::new(), Vec::new(), Instant::now());
+        while ratios.len() < MIN_ROUNDS || start.elapsed() < TIME {
+            let (new, old) = if ratios.len() % 2 == 0 {
+                let first = slice(&mut pair.new, place)?;
+                let old = [slice(&mut pair.old, place)?, slice(&mut pair.old, place)?];
+                ([first, slice(&mut pair.new, place)?], old)
+            } else {
+                let first = slice(&mut pair.old, place)?;
+                let new = [slice(&mut pair.new, place)?, slice(&mut pair.new, place)?];
+                (new, [first, slice(&mut pair.old, place)?])
+            };
+            ratios.push((old[0] + old[1]) / (new[0] + new[1]));
+            controls.push(old[0] / old[1]);
+        }
+        self.ratios.push(Ratio::of(ratios).median);
+        self.controls.push(quantile(&controls, 0.5));
+        Ok(())
+    }
+
+    fn verdict(&self) -> Verdict {
+        if is_steady(&Estimate::of(&self.controls)) {
+            Estimate::of(&self.ratios).judge(self.line.at_least)
+        } else {
+            Verdict::Invalid
+        }
+    }
+
+    /// Whether another pair of processes might tell more.
+    fn is_open(&self) -> bool {
+        self.verdict().is_open()
+    }
+
+    fn judged(&self) -> Line {
+        Line {
+            estimate: Some(Estimate::of(&self.ratios)),
+            control: Some(Estimate::of(&self.controls)),
+            verdict: self.verdict(),
+            ..self.line.clone()
+        }
+    }
+}
+
+/// Nanoseconds of a call.
+fn slice(process: &mut Process, task: usize) -> Result<f64, GateError> {
+    match process.ask(&Request::Slice { task, place: 0 })? {
+        Response::Sliced(nanoseconds) => Ok(nanoseconds),
+        _ => Err(process.foreign()),
+    }
+}

@@ -1,0 +1,282 @@
+//! The rows of `benches/gates.toml`, measured: each in several processes, beside a base and a control.
+
+use std::time::Instant;
+
+use qk256_verify::timing::Ratio;
+
+use super::canary;
+use super::host::{Process, Program};
+use super::judge::{Estimate, Verdict};
+use super::message::{Offered, Request, Response};
+use super::report::{Line, Report};
+use super::rows::{DecodingRow, Demands, Row, Task};
+use super::{Effort, GateError, Watch};
+
+/// Wall time of a race within one process. The slowest kernels take longer: five rounds are run whatever they take.
+const RACE_MILLISECONDS: u64 = 40;
+
+/// Tokens that each way decodes in a process.
+const TOKENS: usize = 3;
+
+/// How far from 1 a base may race against itself.
+const CONTROL_TOLERANCE: f64 = 0.03;
+
+/// Measures all rows of `demands` in processes of `program`.
+///
+/// # Errors
+/// If a kernel is wrong on what it was to be timed on, a row names a kernel that is not there, or a process fails.
+pub fn run(
+    program: &Program,
+    demands: &Demands,
+    effort: Effort,
+    watch: &mut Watch<'_>,
+) -> Result<Report, GateError> {
+    let start = Instant::now();
+    watch(0.0, "starting");
+    let mut process = Process::start(program)?;
+    let mut contests = contests(&demands.rows, process.offered())?;
+    let mut decoding = Decoding::new(&demands.decoding, process.offered());
+    let mut canaries = Vec::new();
+    for at in 0..effort.most {
+        let first = at < effort.processes;
+        let open: Vec<_> = contests.iter_mut().filter(|contest| first || contest.is_open()).collect();
+        let decodes = first || decoding.is_open();
+        if !first && ((open.is_empty() && !decodes) || start.elapsed() > effort.time) {
+            break;
+        }
+        if at > 0 {
+            process = Process::start(program)?;
+        }
+        let mut tell = |part: f64, what: &str| {
+            watch(
+                (at as f64 + part) / effort.processes.max(at + 1) as f64,
+                &format!("process {}: {what}", at + 1),
+            );
+        };
+        canaries.push(canary(&mut process)?);
+        let count = open.len();
+        for (place, contest) in open.into_iter().enumerate() {
+            tell(place as f64 / (count + 1) as f64, &contest.task.to_string());
+            contest.measure(&mut process, place, at == 0)?;
+        }
+        if decodes {
+            tell(count as f64 / (count + 1) as f64, "decoding");
+            decoding.measure(&mut process)?;
+        }
+    }
+    let canary = Estimate::of(&canaries);
+    let mut lines: Vec<Line> = contests.iter().flat_map(Contest::lines).collect();
+    lines.extend(decoding.lines());
+    if !is_valid_canary(&canary) {
+        lines.iter_mut().for_each(Line::invalidate);
+    }
+    Ok(Report::new("promises", lines, Some(canary), start.elapsed()))
+}
+
+/// Whether a kernel that was raced against itself shows that a ratio can be trusted.
+pub(super) fn is_steady(control: &Estimate) -> bool {
+    (1.0 - CONTROL_TOLERANCE..=1.0 + CONTROL_TOLERANCE).contains(&control.median)
+}
+
+/// Whether the machine did what machines do.
+pub(super) fn is_valid_canary(canary: &Estimate) -> bool {
+    canary::SANE.contains(&canary.median)
+}
+
+/// How many elements a process fills in a cycle.
+pub(super) fn canary(process: &mut Process) -> Result<f64, GateError> {
+    match process.ask(&Request::Canary)? {
+        Response::Canary(rate) => Ok(rate),
+        _ => Err(process.foreign()),
+    }
+}
+
+/// Rows on one task: all that one race decides.
+struct Contest<'d> {
+    task: Task,
+    rows: Vec<&'d Row>,
+    /// What stands in the race, by label.
+    labels: Vec<String>,
+    /// The same, by operation and name.
+    kernels: Vec<(String, String)>,
+    /// What is raced twice.
+    control: usize,
+    /// Rows whose candidate this CPU cannot run, and what it lacks.
+    skipped: Vec<(&'d Row, Vec<String>)>,
+    /// Of each process, the control over itself.
+    controls: Vec<f64>,
+    /// For each row, of each process, the speed-up and the base that was the fastest.
+    speedups: Vec<Vec<(f64, String)>>,
+}
+
+/// The rows by the races that decide them.
+fn contests<'d>(rows: &'d [Row], offered: &[Offered]) -> Result<Vec<Contest<'d>>, GateError> {
+    let mut tasks: Vec<Task> = Vec::new();
+    for row in rows {
+        if !tasks.contains(&row.task) {
+            tasks.push(row.task);
+        }
+    }
+    let of = |task: Task| Contest::new(task, rows.iter().filter(|row| row.task == task).collect(), offered);
+    tasks.into_iter().map(of).collect()
+}
+
+impl<'d> Contest<'d> {
+    fn new(task: Task, rows: Vec<&'d Row>, offered: &[Offered]) -> Result<Self, GateError> {
+        let labelled: Vec<(String, &Offered)> = offered
+            .iter()
+            .filter_map(|kernel| Some((task.label(&kernel.operation, &kernel.name)?, kernel)))
+            .collect();
+        let candidate = |row: &&'d Row| labelled.iter().find(|(label, _)| *label == row.kernel);
+        if let Some(row) = rows.iter().find(|row| candidate(row).is_none()) {
+            let there: Vec<&str> = labelled.iter().map(|(label, _)| label.as_str()).collect();
+            let why = format!(
+                "line {}: {task} has no kernel `{}`: there are {}",
+                row.line,
+                row.kernel,
+                there.join(", ")
+            );
+            return Err(GateError::Rows { file: "the rows".to_owned(), why });
+        }
+        let missing = |row: &&'d Row| candidate(row).map_or(Vec::new(), |(_, kernel)| kernel.missing.clone());
+        let (ready, skipped): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| missing(row).is_empty());
+        let skipped = skipped.into_iter().map(|row| (row, missing(&row))).collect();
+        let raced: Vec<_> = labelled
+            .iter()
+            .filter(|(label, kernel)| {
+                let named = |row: &&Row| *label == row.kernel || label.starts_with(&row.base);
+                kernel.missing.is_empty() && ready.iter().any(named)
+            })
+            .collect();
+        let labels: Vec<String> = raced.iter().map(|(label, _)| label.clone()).collect();
+        if let Some(row) = ready.iter().find(|row| !labels.iter().any(|label| label.starts_with(&row.base))) {
+            let why = format!("line {}: {task} has no kernel `{}` to measure against", row.line, row.base);
+            return Err(GateError::Rows { file: "the rows".to_owned(), why });
+        }
+        let first = |row: &&Row| labels.iter().position(|label| label.starts_with(&row.base));
+        let control = ready.first().and_then(first).unwrap_or_default();
+        let kernels =
+            raced.iter().map(|(_, kernel)| (kernel.operation.clone(), kernel.name.clone())).collect();
+        let speedups = vec![Vec::new(); ready.len()];
+        Ok(Self { task, rows: ready, labels, kernels, control, skipped, controls: Vec::new(), speedups })
+    }
+
+    /// One race, in a process in which `place` tasks were prepared before.
+    fn measure(&mut self, process: &mut Process, place: usize, check: bool) -> Result<(), GateError> {
+        let prepare = Request::Prepare { task: self.task.to_string(), kernels: self.kernels.clone(), check };
+        process.ask(&prepare)?;
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let again = self.labels.len();
+        let places = (0..again).chain([self.control]).collect();
+        let race = Request::Race { task: place, places, milliseconds: RACE_MILLISECONDS };
+        let Response::Raced(rounds) = process.ask(&race)? else { return Err(process.foreign()) };
+        let speedup = |of: usize, over: usize| {
+            Ratio::of(rounds[over].iter().zip(&rounds[of]).map(|(over, of)| over / of)).median
+        };
+        self.controls.push(speedup(self.control, again));
+        for (row, speedups) in self.rows.iter().zip(&mut self.speedups) {
+            let candidate = self.labels.iter().position(|label| *label == row.kernel);
+            let candidate = candidate.expect("a row without its candidate is skipped");
+            let bases = (0..again).filter(|&base| self.labels[base].starts_with(&row.base));
+            let slowest = bases
+                .map(|base| (speedup(candidate, base), self.labels[base].clone()))
+                .min_by(|(a, _), (b, _)| a.total_cmp(b));
+            speedups.push(slowest.expect("a row without a base is refused"));
+        }
+        Ok(())
+    }
+
+    fn control(&self) -> Estimate {
+        Estimate::of(&self.controls)
+    }
+
+    fn estimate(&self, row: usize) -> Estimate {
+        Estimate::of(&self.speedups[row].iter().map(|(speedup, _)| *speedup).collect::<Vec<_>>())
+    }
+
+    fn verdict(&self, row: usize) -> Verdict {
+        if is_steady(&self.control()) {
+            self.estimate(row).judge(self.rows[row].at_least)
+        } else {
+            Verdict::Invalid
+        }
+    }
+
+    /// Whether another process might tell more.
+    fn is_open(&self) -> bool {
+        (0..self.rows.len()).any(|row| self.verdict(row).is_open())
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let judged = |(at, row): (usize, &&Row)| Line {
+            estimate: Some(self.estimate(at)),
+            base: self.speedups[at].last().map(|(_, base)| base.clone()),
+            control: Some(self.control()),
+            verdict: self.verdict(at),
+            ..Line::of(row)
+        };
+        let skipped =
+            |(row, missing): &(&Row, Vec<String>)| Line { missing: missing.clone(), ..Line::of(row) };
+        let judged = self.rows.iter().enumerate().map(judged);
+        judged.chain(self.skipped.iter().map(skipped)).collect()
+    }
+}
+
+/// The rows about decoding.
+struct Decoding<'d> {
+    rows: Vec<&'d DecodingRow>,
+    /// Rows that this CPU has no kernels for, and what it lacks.
+    skipped: Vec<(&'d DecodingRow, Vec<String>)>,
+    /// For each row, of each process, the part of the rate of reading.
+    parts: Vec<Vec<f64>>,
+}
+
+impl<'d> Decoding<'d> {
+    fn new(rows: &'d [DecodingRow], offered: &[Offered]) -> Self {
+        // A way is called by its kernel, then by what it computes.
+        let missing = |row: &DecodingRow| {
+            let name = row.way.split(' ').next().unwrap_or_default();
+            let kernel = offered.iter().find(|kernel| kernel.name == name && !kernel.missing.is_empty());
+            kernel.map_or(Vec::new(), |kernel| kernel.missing.clone())
+        };
+        let (ready, skipped): (Vec<_>, Vec<_>) = rows.iter().partition(|row| missing(row).is_empty());
+        let skipped = skipped.into_iter().map(|row| (row, missing(row))).collect();
+        Self { parts: vec![Vec::new(); ready.len()], rows: ready, skipped }
+    }
+
+    fn measure(&mut self, process: &mut Process) -> Result<(), GateError> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let ways = self.rows.iter().map(|row| (row.way.clone(), row.threads)).collect();
+        let request = Request::Decode { ways, rounds: TOKENS };
+        let Response::Decoded(parts) = process.ask(&request)? else { return Err(process.foreign()) };
+        for (of_row, rounds) in self.parts.iter_mut().zip(parts) {
+            of_row.push(Ratio::of(rounds).median);
+        }
+        Ok(())
+    }
+
+    fn verdict(&self, row: usize) -> Verdict {
+        Estimate::of(&self.parts[row]).judge(self.rows[row].at_least)
+    }
+
+    fn is_open(&self) -> bool {
+        (0..self.rows.len()).any(|row| self.verdict(row).is_open())
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let judged = self.rows.iter().enumerate().map(|(at, row)| Line {
+            estimate: Some(Estimate::of(&self.parts[at])),
+            verdict: self.verdict(at),
+            ..Line::of_decoding(row)
+        });
+        let skipped = |(row, missing): &(&DecodingRow, Vec<String>)| Line {
+            missing: missing.clone(),
+            ..Line::of_decoding(row)
+        };
+        judged.chain(self.skipped.iter().map(skipped)).collect()
+    }
+}
