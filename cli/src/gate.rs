@@ -280,17 +280,18 @@ impl Files {
         write(self.metrics, report.open_metrics())?;
         write(self.code_quality, report.code_quality(&demands.display().to_string()))?;
         if let Some(path) = &args.markdown {
-            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-            let written = file.as_mut().map(|file| file.write_all(report.markdown().as_bytes()));
-            written
-                .map_or_else(|error| Err(std::io::Error::from(error.kind())), |written| written)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            append(path, &report.markdown()).with_context(|| format!("cannot write {}", path.display()))?;
         }
         if let Some(path) = &args.record {
             history::record(report, path).with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
     }
+}
+
+/// Appends to a file, since $GITHUB_STEP_SUMMARY is one that others write too.
+fn append(path: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
 }
 
 pub(crate) fn history(args: &HistoryArgs) -> Result<Verdict> {
