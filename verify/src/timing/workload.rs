@@ -11,6 +11,13 @@ use crate::operation::{Operation, Shape};
 /// Bytes to which every buffer is aligned: a cache line.
 const ALIGNMENT: usize = 64;
 
+/// Bytes of a page. Where a buffer lies within one is fixed: a load waits for an earlier store to an address that is the same in its
+/// low 12 bits, so that the same kernel would be faster in one process than in another, wherever its allocations came to lie.
+const PAGE: usize = 4096;
+
+/// Bytes from the start of a page to a buffer, for each buffer more: that many lines, so that short ones do not meet.
+const STAGGER: usize = 9 * ALIGNMENT;
+
 /// Data and plain (not guarded) memory for repeated calls of kernels of one operation. That of `gemv_fixed` can time kernels of
 /// `gemv` too: the same product of the same data.
 #[derive(Debug)]
@@ -54,12 +61,12 @@ impl Workload {
         let writes_codes = case.operation == Operation::Unpack;
         Self {
             shape: inputs.shape,
-            packed: Aligned::new(inputs.packed.kept()),
-            codes_in: Aligned::new(&inputs.codes),
-            scales: inputs.scales.as_deref().map(Aligned::new),
-            x: Aligned::new(&inputs.x),
-            codes_out: Aligned::new(&vec![u8::MAX; out_len(writes_codes)]),
-            floats_out: Aligned::new(&vec![f32::NAN; out_len(!writes_codes)]),
+            packed: Aligned::new(0, inputs.packed.kept()),
+            codes_in: Aligned::new(1, &inputs.codes),
+            scales: inputs.scales.as_deref().map(|scales| Aligned::new(2, scales)),
+            x: Aligned::new(3, &inputs.x),
+            codes_out: Aligned::new(4, &vec![u8::MAX; out_len(writes_codes)]),
+            floats_out: Aligned::new(5, &vec![f32::NAN; out_len(!writes_codes)]),
             case,
         }
     }
@@ -169,7 +176,7 @@ impl Workload {
     }
 }
 
-/// Elements that start at a cache line.
+/// Elements that start at a cache line, the same one of its page in every process.
 #[derive(Debug)]
 struct Aligned<T> {
     /// Never grows, so never moves.
@@ -179,9 +186,10 @@ struct Aligned<T> {
 }
 
 impl<T: Copy + Default> Aligned<T> {
-    fn new(elements: &[T]) -> Self {
-        let memory = vec![T::default(); elements.len() + ALIGNMENT / size_of::<T>()];
-        let start = memory.as_ptr().align_offset(ALIGNMENT);
+    /// The buffer with this number of its workload.
+    fn new(number: usize, elements: &[T]) -> Self {
+        let memory = vec![T::default(); elements.len() + (PAGE + number * STAGGER) / size_of::<T>()];
+        let start = memory.as_ptr().align_offset(PAGE) + number * STAGGER / size_of::<T>();
         let mut aligned = Self { memory, start, len: elements.len() };
         aligned.get_mut().copy_from_slice(elements);
         aligned
@@ -239,6 +247,18 @@ mod tests {
                 _ => return Outcome::Unsupported,
             }
             Outcome::Done
+        }
+    }
+
+    #[test]
+    fn a_buffer_lies_at_the_same_place_of_its_page_every_time() {
+        for number in 0..6 {
+            let first = Aligned::new(number, &[1_u8; 100]);
+            let _between = vec![0_u8; 77];
+            let second = Aligned::new(number, &[2.0_f32; 5000]);
+            let places = [first.get().as_ptr() as usize, second.get().as_ptr() as usize];
+            assert_eq!(places.map(|address| address % PAGE), [number * STAGGER; 2], "buffer {number}");
+            assert_eq!((first.get(), second.get()), (&[1; 100][..], &[2.0; 5000][..]));
         }
     }
 
