@@ -128,8 +128,8 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let files = Files::create(args)?;
     let measured = match measure(args) {
         Err(error) => match error.downcast_ref::<GateError>() {
-            Some(GateError::Wrong(_)) => {
-                writeln!(stderr(), "{error}")?;
+            Some(GateError::Wrong(_) | GateError::Ended { .. } | GateError::Silent { .. }) => {
+                writeln!(stderr(), "qk256: {error}")?;
                 return Ok(Verdict::Finding);
             }
             _ => return Err(error),

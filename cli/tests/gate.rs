@@ -1,0 +1,221 @@
+//! `qk256 gate` and `qk256 history` as their users meet them: exit codes, reports, comparisons, and a clear line for what is wrong.
+//!
+//! Bars are so low, or so high, that no machine decides a test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command as Program;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const VERIFY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../verify");
+
+/// Rows that every machine meets, and some that none does: dequantize and gemv of scalar code over itself.
+const ROWS: &str = r#"
+[[rows]]
+operation = "dequantize"
+sizes = ["256"]
+kernel = "scalar"
+over = { scalar = LOW }
+why = "a test"
+
+[[rows]]
+operation = "gemv"
+sizes = ["1x256"]
+kernel = "fast_scalar"
+over = { scalar = HIGH }
+why = "a test"
+
+[against]
+at_least = 0.2
+kernels = ["scalar"]
+sizes = ["unpack 1024", "gemv 1x1024"]
+"#;
+
+/// Standard output and standard error of a run that must end with `code`.
+fn run(words: &[&str], code: i32) -> (String, String) {
+    let mut command = Command::cargo_bin("qk256").expect("the binary is built with its tests");
+    let output = command.args(words).output().expect("the command starts");
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert_eq!(output.status.code(), Some(code), "qk256 {words:?}\n{out}\n{err}");
+    (out, err)
+}
+
+/// The same of a run that must end with 2 and say one line.
+fn refused(words: &[&str]) -> String {
+    let (_, err) = run(words, 2);
+    assert!(!err.contains("panicked"), "{err}");
+    err
+}
+
+fn scratch() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder can be made")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are UTF-8")
+}
+
+/// A file of rows with these bars.
+fn rows(folder: &TempDir, low: &str, high: &str) -> PathBuf {
+    write(folder, "rows.toml", &ROWS.replace("LOW", low).replace("HIGH", high))
+}
+
+fn write(folder: &TempDir, name: &str, content: &str) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).expect("there is room for a file");
+    path
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn rows_that_are_met_pass_and_every_report_is_written() {
+    let folder = scratch();
+    let rows = rows(&folder, "0.01", "0.01");
+    let file = |name: &str| folder.path().join(name);
+    let [json, junit, markdown, metrics, quality, record] =
+        ["r.json", "r.xml", "r.md", "r.txt", "q.json", "history.jsonl"].map(file);
+    let (out, _) = run(
+        &[
+            "gate",
+            "--processes",
+            "3",
+            "--rows",
+            text(&rows),
+            "--json",
+            text(&json),
+            "--junit",
+            text(&junit),
+            "--markdown",
+            text(&markdown),
+            "--metrics",
+            text(&metrics),
+            "--code-quality",
+            text(&quality),
+            "--record",
+            text(&record),
+        ],
+        0,
+    );
+    assert!(out.contains("gate (promises) passed: of 2 rows 2 met"), "{out}");
+    let report: Value = serde_json::from_str(&read(&json)).expect("it is JSON");
+    assert_eq!(report["verdict"], "pass");
+    for row in report["rows"].as_array().expect("rows is a list") {
+        assert_eq!((&row["verdict"], &row["estimate"]["processes"]), (&"met".into(), &3.into()), "{row}");
+        assert!(row["estimate"]["low"].as_f64() <= row["estimate"]["high"].as_f64(), "{row}");
+    }
+    assert!(read(&junit).contains(r#"failures="0""#), "{}", read(&junit));
+    assert!(read(&markdown).contains("| fast_scalar"), "{}", read(&markdown));
+    assert!(read(&metrics).ends_with("# EOF\n"), "{}", read(&metrics));
+    assert_eq!(read(&quality).trim(), "[]");
+    let (trends, _) = run(&["history", text(&record), "--only", "gemv"], 0);
+    assert!(
+        trends.contains("fast_scalar gemv 1x256 over scalar") && !trends.contains("dequantize"),
+        "{trends}"
+    );
+}
+
+#[test]
+fn a_row_that_is_missed_fails_and_is_named_with_its_reason() {
+    let folder = scratch();
+    let quality = folder.path().join("q.json");
+    let rows = rows(&folder, "0.01", "1000.0");
+    let (_, err) =
+        run(&["gate", "--processes", "3", "--rows", text(&rows), "--code-quality", text(&quality)], 1);
+    assert!(err.contains("missed: fast_scalar gemv 1x256 over scalar:") && err.contains("a test"), "{err}");
+    let entries: Value = serde_json::from_str(&read(&quality)).expect("it is JSON");
+    assert_eq!(entries[0]["location"]["path"], text(&rows));
+    assert_eq!((&entries[0]["location"]["lines"]["begin"], &entries[1]), (&9.into(), &Value::Null));
+}
+
+#[test]
+fn a_build_is_no_slower_than_itself() {
+    let folder = scratch();
+    let itself = assert_cmd::cargo::cargo_bin("qk256");
+    let rows = rows(&folder, "1.0", "1.0");
+    let (out, _) = run(&["gate", "--processes", "3", "--rows", text(&rows), "--against", text(&itself)], 0);
+    assert!(out.contains("of 2 rows 2 met"), "{out}");
+}
+
+#[test]
+fn a_library_that_is_slower_than_another_is_missed_and_the_other_is_not() {
+    if Program::new("cc").arg("--version").output().is_err() {
+        return eprintln!("skipped: there is no `cc`");
+    }
+    let folder = scratch();
+    let [fast, slow] = ["-O3", "-O0"].map(|level| guest(&folder, "plain.c", level, &[]));
+    let (_, err) = run(&["gate", "--processes", "3", "--lib", text(&slow), "--against", text(&fast)], 1);
+    assert!(err.contains("missed: plain gemv 64x2560"), "{err}");
+    let (out, _) = run(&["gate", "--processes", "3", "--lib", text(&fast), "--against", text(&slow)], 0);
+    assert!(out.contains("passed"), "{out}");
+}
+
+#[test]
+fn a_library_that_is_wrong_or_dies_is_a_finding_and_is_not_timed() {
+    if Program::new("cc").arg("--version").output().is_err() {
+        return eprintln!("skipped: there is no `cc`");
+    }
+    let folder = scratch();
+    let right = guest(&folder, "plain.c", "-O2", &[]);
+    // The size at which the kernel that ends its process does so.
+    let rows = ROWS.replace("LOW", "1.0").replace("HIGH", "1.0").replace("gemv 1x1024", "gemv 2x33");
+    let rows = write(&folder, "rows.toml", &rows);
+    for (fault, expected) in
+        [("ACCUMULATE", "nothing was timed: a kernel is wrong"), ("EXIT", "ended while it was timed")]
+    {
+        let wrong = guest(&folder, "faults.c", "-O1", &[&format!("-DFAULT_{fault}")]);
+        let words = ["gate", "--rows", text(&rows), "--lib", text(&wrong), "--against", text(&right)];
+        let (_, err) = run(&words, 1);
+        assert!(err.contains(expected), "{fault}: {err}");
+    }
+}
+
+/// A library built from an example.
+fn guest(folder: &TempDir, source: &str, level: &str, options: &[&str]) -> PathBuf {
+    let library = folder.path().join(format!("{source}{level}.so"));
+    let mut command = Program::new("cc");
+    command.args(["-std=c11", "-fPIC", "-shared", level]).args(options).arg(format!("-I{VERIFY}/include"));
+    let built = command.arg("-o").arg(&library).arg(format!("{VERIFY}/guests/{source}")).output();
+    let built = built.expect("the compiler starts");
+    assert!(built.status.success(), "{command:?}: {}", String::from_utf8_lossy(&built.stderr));
+    library
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_with_a_line_that_names_it() {
+    let folder = scratch();
+    let good = rows(&folder, "1.0", "1.0");
+    let broken = write(&folder, "broken.toml", "rows = 3");
+    let unknown = write(
+        &folder,
+        "unknown.toml",
+        &ROWS.replace("LOW", "1.0").replace("HIGH", "1.0").replace("fast_scalar", "quick"),
+    );
+    let foreign = write(&folder, "foreign", "not a program");
+    let missing = folder.path().join("missing");
+    for (words, expected) in [
+        (&["--rows", text(&missing)][..], "cannot read"),
+        (&["--rows", text(&broken)], "broken.toml:"),
+        (&["--rows", text(&unknown)], "gemv 1x256 has no kernel `quick`: there are scalar, fast_scalar"),
+        (&["--rows", text(&good), "--only", "nothing"], "no row is left"),
+        (&["--against", text(&missing)], "cannot read"),
+        (&["--against", text(&foreign)], "cannot start"),
+        (&["--against", "/bin/true"], "must be a `qk256` of a commit that has the same `qk256 gate`"),
+        (&["--lib", text(&foreign), "--against", text(&foreign)], "cannot load"),
+        (&["--lib", text(&foreign)], "--against <PROGRAM>"),
+        (&["--processes", "2"], "three processes"),
+        (&["--rows", text(&good), "--require", "avx9"], "no row is about a kernel that needs this feature"),
+        (&["--instructions", text(&missing), "--no-times"], "--update"),
+        (&["--rows", text(&good), "--json", text(folder.path())], "it is a directory"),
+    ] {
+        let words: Vec<&str> = ["gate"].iter().chain(words).copied().collect();
+        let said = refused(&words);
+        assert!(said.contains(expected), "{words:?}: {said}");
+    }
+    let said = refused(&["history", text(&broken)]);
+    assert!(said.contains("line 1 is no run of the gate") && said.contains("--record"), "{said}");
+}
