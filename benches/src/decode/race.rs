@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use qk256_verify::kernel::missing_features;
 use qk256_verify::timing::Workload;
-use qk256_verify::{Case, Harness, Operation};
+use qk256_verify::{Case, Harness, Operation, registry};
 
 use super::contender::{Contender, contenders};
 use super::model::{self, Decoder, Model};
 use super::{DecodeError, Scope, report};
-use crate::{Verified, kernels_here};
+use crate::Verified;
 
 /// Rounds of which each has a token of every contender.
 const ROUNDS: usize = 9;
@@ -93,8 +94,14 @@ fn time_token(decoder: &mut Decoder, contender: &Contender) -> Result<Duration, 
 fn check_shapes() -> Result<(), DecodeError> {
     let mut harness = Harness::new(None);
     for operation in [Operation::Gemv, Operation::GemvFixed] {
-        let mut kernels = kernels_here(operation);
-        kernels.retain(|kernel| kernel.name().starts_with("avx"));
+        let mut kernels = registry::kernels();
+        kernels.retain(|kernel| {
+            let is_here = missing_features(kernel.required_features()).is_empty();
+            kernel.operation() == operation
+                && is_here
+                && kernel.name().starts_with("avx")
+                && !kernel.shares_work()
+        });
         for (rows, cols) in model::shapes() {
             // A few rows of each: the exact sums of all would take longer than everything else.
             let mut case = Case::new(operation, rows.min(67), cols);
