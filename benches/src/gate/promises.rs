@@ -280,3 +280,96 @@ impl<'d> Decoding<'d> {
         judged.chain(self.skipped.iter().map(skipped)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered(kernels: &[(&str, &str, &[&str])]) -> Vec<Offered> {
+        let offer = |&(operation, name, missing): &(&str, &str, &[&str])| Offered {
+            operation: operation.to_owned(),
+            name: name.to_owned(),
+            missing: missing.iter().map(|&feature| feature.to_owned()).collect(),
+        };
+        kernels.iter().map(offer).collect()
+    }
+
+    fn row(task: &str, kernel: &str, base: &str) -> Row {
+        let task = task.parse().expect("a task");
+        Row {
+            task,
+            kernel: kernel.to_owned(),
+            base: base.to_owned(),
+            at_least: 3.0,
+            why: String::new(),
+            line: 5,
+        }
+    }
+
+    const KERNELS: &[(&str, &str, &[&str])] = &[
+        ("gemv", "scalar", &[]),
+        ("gemv", "fast_scalar", &[]),
+        ("gemv", "fast_scalar_avx2", &[]),
+        ("gemv", "avx2", &[]),
+        ("gemv_fixed", "scalar", &[]),
+        ("gemv_fixed", "avx2", &[]),
+        ("gemv_fixed", "avx_vnni", &["avxvnni"]),
+    ];
+
+    #[test]
+    fn one_race_decides_all_rows_of_a_task_and_holds_only_what_they_name() {
+        let rows = [
+            row("gemv 1x8", "avx2", "fast_scalar"),
+            row("gemv_fixed 1x8-1", "avx2", "gemv scalar"),
+            row("gemv 1x8", "avx2", "scalar"),
+        ];
+        let contests = contests(&rows, &offered(KERNELS)).expect("all are there");
+        let races: Vec<_> =
+            contests.iter().map(|contest| (contest.rows.len(), &contest.labels[..])).collect();
+        let labels = |labels: &[&str]| labels.iter().map(|&label| label.to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            races,
+            [
+                (2, &labels(&["scalar", "fast_scalar", "fast_scalar_avx2", "avx2"])[..]),
+                (1, &labels(&["gemv scalar", "avx2"])[..]),
+            ]
+        );
+        assert_eq!(contests[0].labels[contests[0].control], "fast_scalar");
+    }
+
+    #[test]
+    fn a_row_whose_candidate_the_cpu_lacks_is_a_line_that_says_so() {
+        let rows = [row("gemv_fixed 1x8-1", "avx_vnni", "avx2"), row("gemv_fixed 1x8-1", "avx2", "scalar")];
+        let contests = contests(&rows, &offered(KERNELS)).expect("all are there");
+        assert_eq!(contests[0].labels, ["scalar", "avx2"]);
+        let skipped: Vec<Line> =
+            contests[0].lines().into_iter().filter(|line| line.verdict == Verdict::Skipped).collect();
+        assert_eq!((skipped.len(), skipped[0].missing.as_slice()), (1, &["avxvnni".to_owned()][..]));
+        assert_eq!(skipped[0].name(), "avx_vnni gemv_fixed 1x8-1 over avx2");
+    }
+
+    #[test]
+    fn a_row_about_what_nobody_knows_is_refused() {
+        for (kernel, base, expected) in [
+            ("avx3", "scalar", "line 5: gemv 1x8 has no kernel `avx3`: there are scalar"),
+            ("avx2", "slow", "line 5: gemv 1x8 has no kernel `slow` to measure against"),
+        ] {
+            let rows = [row("gemv 1x8", kernel, base)];
+            let said = contests(&rows, &offered(KERNELS)).err().expect("it is refused").to_string();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_base_that_is_not_as_fast_as_itself_makes_its_race_invalid() {
+        let rows = [row("gemv 1x8", "avx2", "scalar")];
+        let mut contests = contests(&rows, &offered(KERNELS)).expect("all are there");
+        let contest = &mut contests[0];
+        contest.speedups[0] = vec![(8.0, "scalar".to_owned()); 5];
+        for (control, expected) in [(1.0, Verdict::Met), (1.04, Verdict::Invalid), (0.96, Verdict::Invalid)] {
+            contest.controls = vec![control; 5];
+            assert_eq!(contest.verdict(0), expected, "{control}");
+            assert_eq!(contest.is_open(), expected == Verdict::Invalid, "{control}");
+        }
+    }
+}
