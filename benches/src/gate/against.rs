@@ -6,7 +6,7 @@ use qk256_verify::timing::{Ratio, quantile};
 
 use super::host::{Process, Program};
 use super::judge::{Estimate, Verdict};
-use super::message::{Request, Response};
+use super::message::{Offered, Request, Response};
 use super::promises::{canary, is_steady, is_valid_canary};
 use super::report::{Line, Report};
 use super::rows::{Against, Task};
@@ -43,7 +43,8 @@ pub fn run(
     let start = Instant::now();
     watch(0.0, "starting");
     let mut pair = Pair::start(new, old)?;
-    let (mut comparisons, mut lines) = pair.comparisons(demands, sides, &old.name);
+    let (mut comparisons, mut lines) =
+        comparisons(pair.new.offered(), pair.old.offered(), demands, sides, &old.name);
     if comparisons.is_empty() {
         return Err(GateError::Nothing(format!(
             "there is nothing to compare: {} and {} have no kernel in common that this CPU can run",
@@ -76,6 +77,49 @@ pub fn run(
     Ok(Report::new(&format!("against {}", old.name), lines, Some(canary), start.elapsed()))
 }
 
+/// What there is to compare, and lines for what there would be. `over` is what the old side is called.
+fn comparisons(
+    new: &[Offered],
+    old: &[Offered],
+    demands: &Against,
+    sides: Sides,
+    over: &str,
+) -> (Vec<Comparison>, Vec<Line>) {
+    let (mut comparisons, mut skipped) = (Vec::new(), Vec::new());
+    for task in &demands.tasks {
+        let is_own =
+            |kernel: &&Offered| kernel.operation == task.operation.name() && !limit::is_limit(&kernel.name);
+        let is_listed =
+            |kernel: &&Offered| sides == Sides::Libraries || demands.kernels.contains(&kernel.name);
+        for kernel in new.iter().filter(is_own).filter(is_listed) {
+            let is_same = |other: &&Offered| sides == Sides::Libraries || other.name == kernel.name;
+            let line = Line {
+                kernel: kernel.name.clone(),
+                on: task.to_string(),
+                over: over.to_owned(),
+                at_least: demands.at_least,
+                why: "a merge must not make a kernel slower".to_owned(),
+                source_line: Some(demands.line),
+                ..Line::default()
+            };
+            match old.iter().filter(is_own).find(is_same) {
+                None => {
+                    let missing = vec!["such kernel on the other side".to_owned()];
+                    skipped.push(Line { missing, ..line });
+                }
+                Some(_) if !kernel.missing.is_empty() => {
+                    skipped.push(Line { missing: kernel.missing.clone(), ..line });
+                }
+                Some(other) => {
+                    let names = [kernel.name.clone(), other.name.clone()];
+                    comparisons.push(Comparison::new(*task, names, line));
+                }
+            }
+        }
+    }
+    (comparisons, skipped)
+}
+
 /// A process of each side.
 struct Pair {
     new: Process,
@@ -87,46 +131,6 @@ struct Pair {
 impl Pair {
     fn start(new: &Program, old: &Program) -> Result<Self, GateError> {
         Ok(Self { new: Process::start(new)?, old: Process::start(old)?, is_pinned: false })
-    }
-
-    /// What there is to compare, and lines for what there would be.
-    fn comparisons(&self, demands: &Against, sides: Sides, over: &str) -> (Vec<Comparison>, Vec<Line>) {
-        let (mut comparisons, mut skipped) = (Vec::new(), Vec::new());
-        for task in &demands.tasks {
-            let of_task = |process: &Process| {
-                let is_own = |operation: &str| operation == task.operation.name();
-                let offered = process.offered().iter().filter(|kernel| is_own(&kernel.operation));
-                offered.filter(|kernel| !limit::is_limit(&kernel.name)).cloned().collect::<Vec<_>>()
-            };
-            let old = of_task(&self.old);
-            for kernel in of_task(&self.new) {
-                if sides == Sides::Builds && !demands.kernels.contains(&kernel.name) {
-                    continue;
-                }
-                let other = old.iter().find(|other| sides == Sides::Libraries || other.name == kernel.name);
-                let missing = match other {
-                    Some(_) => kernel.missing.clone(),
-                    None => vec!["such kernel on the other side".to_owned()],
-                };
-                let line = Line {
-                    kernel: kernel.name.clone(),
-                    on: task.to_string(),
-                    over: over.to_owned(),
-                    at_least: demands.at_least,
-                    why: "a merge must not make a kernel slower".to_owned(),
-                    source_line: Some(demands.line),
-                    ..Line::default()
-                };
-                match other {
-                    Some(other) if missing.is_empty() => {
-                        let names = [kernel.name, other.name.clone()];
-                        comparisons.push(Comparison::new(*task, names, line));
-                    }
-                    _ => skipped.push(Line { missing, ..line }),
-                }
-            }
-        }
-        (comparisons, skipped)
     }
 
     /// Keeps both where the scheduler has put the first.
@@ -218,5 +222,55 @@ fn slice(process: &mut Process, task: usize) -> Result<f64, GateError> {
     match process.ask(&Request::Slice { task, place: 0 })? {
         Response::Sliced(nanoseconds) => Ok(nanoseconds),
         _ => Err(process.foreign()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(operation: &str, name: &str, missing: &[&str]) -> Offered {
+        let missing = missing.iter().map(|&feature| feature.to_owned()).collect();
+        Offered { operation: operation.to_owned(), name: name.to_owned(), missing }
+    }
+
+    fn compared(new: &[Offered], old: &[Offered], sides: Sides) -> (Vec<[String; 2]>, Vec<String>) {
+        let demands = Against {
+            at_least: 0.97,
+            kernels: vec!["avx2".to_owned(), "avx_vnni".to_owned()],
+            tasks: vec!["unpack 64".parse().expect("a task"), "gemv_fixed 2x8-1".parse().expect("a task")],
+            line: 1,
+        };
+        let (comparisons, skipped) = comparisons(new, old, &demands, sides, "old");
+        let reason = |line: &Line| format!("{}: {}", line.name(), line.missing.join(", "));
+        (comparisons.into_iter().map(|own| own.names).collect(), skipped.iter().map(reason).collect())
+    }
+
+    #[test]
+    fn builds_are_compared_by_name_and_what_has_no_counterpart_is_told() {
+        let new = [
+            offer("unpack", "scalar", &[]),
+            offer("unpack", "avx2", &[]),
+            offer("unpack", limit::STORE_FILL, &[]),
+            offer("gemv_fixed", "avx2", &[]),
+            offer("gemv_fixed", "avx_vnni", &["avxvnni"]),
+        ];
+        let old = [new[0].clone(), new[1].clone(), new[2].clone(), new[4].clone()];
+        let (names, skipped) = compared(&new, &old, Sides::Builds);
+        assert_eq!(names, [["avx2", "avx2"]]);
+        assert_eq!(
+            skipped,
+            [
+                "avx2 gemv_fixed 2x8-1 over old: such kernel on the other side",
+                "avx_vnni gemv_fixed 2x8-1 over old: avxvnni",
+            ]
+        );
+    }
+
+    #[test]
+    fn libraries_are_compared_by_operation_whatever_they_call_themselves() {
+        let (names, skipped) =
+            compared(&[offer("unpack", "mine 2", &[])], &[offer("unpack", "mine 1", &[])], Sides::Libraries);
+        assert_eq!((names, skipped.len()), (vec![["mine 2".to_owned(), "mine 1".to_owned()]], 0));
     }
 }
