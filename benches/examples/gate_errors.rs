@@ -1,9 +1,9 @@
 //! How often the gate errs: runs of it with kernels of which the truth is known.
 //!
 //! ```sh
-//! cargo run --release -p qk256-benches --example gate_errors             # 100 runs each, about 25 minutes
+//! cargo run --release -p qk256-benches --example gate_errors             # 100 runs each, half an hour
 //! cargo run --release -p qk256-benches --example gate_errors -- 20       # 20 runs each
-//! cargo run --release -p qk256-benches --example gate_errors -- 20 idle  # without those beside a neighbour
+//! cargo run --release -p qk256-benches --example gate_errors -- 20 idle  # only without a neighbour; or: busy
 //! ```
 //!
 //! Kernels are the same on both sides, or do a known part of their work twice, or are scalar in truth. Exit 1 if the gate errs more
@@ -246,7 +246,8 @@ fn overhead(task: &str) -> (String, f64) {
 /// All trials, beside an idle neighbour and beside a busy one. Whether the gate erred no more than it may.
 fn measure(words: &[&str]) -> Result<bool, Failure> {
     let runs = words.first().map_or(Ok(100), |runs| runs.parse::<usize>())?;
-    let neighbours: &[bool] = if words.contains(&"idle") { &[false] } else { &[false, true] };
+    let neighbours = [("idle", false), ("busy", true)];
+    let is_wanted = |(name, _): &(&str, bool)| words.len() < 2 || words.contains(name);
     let trials = trials();
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
@@ -261,7 +262,7 @@ fn measure(words: &[&str]) -> Result<bool, Failure> {
         "seconds a run",
     ]);
     let mut is_well = true;
-    for &is_busy in neighbours {
+    for (name, is_busy) in neighbours.into_iter().filter(is_wanted) {
         let _neighbour = is_busy.then(Neighbour::start).transpose()?;
         for trial in &trials {
             let seen = trial.run(runs)?;
@@ -269,7 +270,7 @@ fn measure(words: &[&str]) -> Result<bool, Failure> {
             is_well &= seen.erred <= allowed;
             table.add_row([
                 trial.name.clone(),
-                if is_busy { "busy" } else { "idle" }.to_owned(),
+                name.to_owned(),
                 runs.to_string(),
                 seen.erred.to_string(),
                 allowed.to_string(),
