@@ -50,6 +50,13 @@ impl Default for Effort {
     }
 }
 
+impl Effort {
+    /// Whether another process is begun after `done` of them, by what is open and the time since the start.
+    fn goes_on(&self, done: usize, is_open: bool, spent: Duration) -> bool {
+        done < self.processes || (done < self.most && is_open && spent <= self.time)
+    }
+}
+
 /// What is told while a gate is at work: the part of the work that is certainly done, and what is being done.
 pub type Watch<'a> = dyn FnMut(f64, &str) + 'a;
 
@@ -111,4 +118,25 @@ pub enum GateError {
         /// Its reason.
         why: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_processes_are_for_what_is_open_and_only_while_there_is_time() {
+        let effort = Effort { processes: 5, most: 15, time: Duration::from_secs(80) };
+        let [soon, late] = [Duration::from_secs(80), Duration::from_secs(81)];
+        for (done, is_open, spent, expected) in [
+            (4, false, late, true),
+            (5, false, soon, false),
+            (5, true, soon, true),
+            (5, true, late, false),
+            (14, true, soon, true),
+            (15, true, soon, false),
+        ] {
+            assert_eq!(effort.goes_on(done, is_open, spent), expected, "{done}, {is_open}, {spent:?}");
+        }
+    }
 }

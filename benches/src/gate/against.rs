@@ -52,10 +52,10 @@ pub fn run(
         )));
     }
     let mut canaries = Vec::new();
-    for at in 0..effort.most {
+    for at in 0.. {
         let first = at < effort.processes;
         let mut open: Vec<_> = comparisons.iter_mut().filter(|own| first || own.is_open()).collect();
-        if !first && (open.is_empty() || start.elapsed() > effort.time) {
+        if !effort.goes_on(at, !open.is_empty(), start.elapsed()) {
             break;
         }
         if at > 0 {

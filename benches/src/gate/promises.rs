@@ -37,11 +37,11 @@ pub fn run(
     let mut contests = contests(&demands.rows, process.offered())?;
     let mut decoding = Decoding::new(&demands.decoding, process.offered());
     let mut canaries = Vec::new();
-    for at in 0..effort.most {
+    for at in 0.. {
         let first = at < effort.processes;
         let open: Vec<_> = contests.iter_mut().filter(|contest| first || contest.is_open()).collect();
         let decodes = first || decoding.is_open();
-        if !first && ((open.is_empty() && !decodes) || start.elapsed() > effort.time) {
+        if !effort.goes_on(at, !open.is_empty() || decodes, start.elapsed()) {
             break;
         }
         if at > 0 {
