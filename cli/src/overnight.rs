@@ -58,7 +58,7 @@ pub(crate) struct Args {
     quiet: bool,
 
     /// How long a target is fuzzed before another may be
-    #[arg(long, hide = true, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
+    #[arg(long, hide = true, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "2m")]
     slice: Duration,
 
     /// A wrong kernel of the selftest, to see that it is found
@@ -99,6 +99,7 @@ fn fuzz_through_the_night(args: &Args) -> Result<Verdict> {
         Night { args, directory: &directory, engine: engine.as_mut(), stop: &stop, progress, end };
     // What a run that was killed has left comes first.
     night.settle(&mut state)?;
+    night.end = Instant::now() + args.time;
     night.fuzz(&mut state)?;
     night.finish(&mut state)?;
     let findings = directory.findings()?;
