@@ -58,7 +58,7 @@ pub(crate) struct Args {
     quiet: bool,
 
     /// How long a target is fuzzed before another may be
-    #[arg(long, hide = true, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "2m")]
+    #[arg(long, hide = true, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5m")]
     slice: Duration,
 
     /// A wrong kernel of the selftest, to see that it is found
@@ -190,6 +190,7 @@ impl Night<'_> {
 
     /// Puts what was learned into the corpus, and looks at what is slow.
     fn finish(&mut self, state: &mut State) -> Result<()> {
+        self.progress.end();
         for target in self.args.targets() {
             let fresh = self.engine.merge(target)?;
             state.of(target).merged += fresh;

@@ -110,6 +110,11 @@ fn leashed(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
+/// This program, once more; also where its file was replaced by a newer one since the night began.
+pub(super) fn itself() -> Command {
+    leashed("/proc/self/exe")
+}
+
 /// Time beyond a slice after which a process of an engine is ended.
 const GRACE: Duration = Duration::from_secs(60);
 

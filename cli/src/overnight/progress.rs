@@ -60,4 +60,11 @@ impl Progress {
         }
         Ok(())
     }
+
+    /// Leaves what is on the screen for what comes after it.
+    pub(super) fn end(&self) {
+        if let Self::Terminal { bars, .. } = self {
+            bars.iter().for_each(|(_, bar)| bar.abandon());
+        }
+    }
 }

@@ -64,7 +64,9 @@ fn words(state: &State, findings: &[String], before: Option<&Document>) -> Strin
 /// The inputs that take longest, with their times.
 fn slowest(text: &mut String, state: &State) {
     let slow = |(target, counts): (&String, &Counts)| -> Vec<String> {
-        let row = |slow: &Slow| format!("| {target} | {:.1} | `{}` |", slow.milliseconds, slow.case);
+        // In a table these two would end a cell and its code.
+        let plain = |case: &str| case.replace('|', "\\x7c").replace('`', "\\x60");
+        let row = |slow: &Slow| format!("| {target} | {:.1} | `{}` |", slow.milliseconds, plain(&slow.case));
         counts.slowest.iter().map(row).collect()
     };
     let rows: Vec<String> = state.targets.iter().flat_map(slow).collect();

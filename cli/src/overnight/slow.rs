@@ -37,7 +37,7 @@ impl Slow {
         let milliseconds = time().min(time()).as_secs_f64() * 1e3;
         let case = match case_of(target, input) {
             Some(case) => case.to_string(),
-            None => String::from_utf8_lossy(input).escape_debug().take(80).collect(),
+            None => input.escape_ascii().to_string().chars().take(80).collect(),
         };
         Self { case, milliseconds }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use qk256_verify::fuzz::Target;
 
-use super::{Engine, GRACE, Seen, Setting, leashed};
+use super::{Engine, GRACE, Seen, Setting, itself};
 use crate::check::fresh_seed;
 use crate::overnight::one::Stats;
 use crate::overnight::slow::Slow;
@@ -28,7 +28,7 @@ impl<'a> Builtin<'a> {
     /// Starts a process; what it says goes to the file.
     fn start(&self, target: Target, time: Duration, job: usize, stats: &Path) -> Result<Child> {
         let directory = self.setting.directory;
-        let mut command = leashed(std::env::current_exe().context("cannot find this program")?);
+        let mut command = itself();
         command.args(["fuzz-one", "--target", target.name()]);
         command.args(["--seed", &fresh_seed().wrapping_add(job as u64).to_string()]);
         command.args(["--milliseconds", &time.as_millis().to_string()]);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use qk256_verify::fuzz::Target;
 
-use super::{Engine, GRACE, Seen, Setting, leashed, succeeds};
+use super::{Engine, GRACE, Seen, Setting, itself, leashed, succeeds};
 use crate::output::OutputFile;
 use crate::overnight::directory::{entries, files};
 use crate::overnight::slow::{self, Slow};
@@ -20,6 +20,7 @@ use crate::overnight::slow::{self, Slow};
 pub(super) struct Libfuzzer<'a> {
     repository: PathBuf,
     builds: Vec<Build>,
+    name: &'static str,
     setting: Setting<'a>,
 }
 
@@ -34,6 +35,7 @@ struct Build {
 type Way = (&'static str, &'static str);
 
 const SANITIZED: Way = ("+nightly", "address");
+/// Where there is no such toolchain, the default one does.
 const PLAIN: Way = ("+stable", "none");
 
 /// How the programs are built, and how many processes each build has: with AddressSanitizer where there is a nightly toolchain; where
@@ -49,12 +51,17 @@ fn shares(nightly: bool, jobs: usize) -> Vec<(Way, usize)> {
 impl<'a> Libfuzzer<'a> {
     /// Builds the programs.
     pub(super) fn build(repository: PathBuf, setting: Setting<'a>) -> Result<Self> {
-        let nightly = succeeds(Command::new("cargo").args(["+nightly", "--version"]));
+        let nightly = has(SANITIZED.0);
         let mut builds = Vec::new();
         for (way, jobs) in shares(nightly, setting.jobs) {
             builds.push(Build { programs: build(&repository, way, setting)?, jobs });
         }
-        Ok(Self { repository, builds, setting })
+        let name = match (nightly, builds.len()) {
+            (false, _) => "libfuzzer, no sanitizer",
+            (true, 1) => "libfuzzer, AddressSanitizer",
+            (true, _) => "libfuzzer, with AddressSanitizer and without",
+        };
+        Ok(Self { repository, builds, name, setting })
     }
 
     /// The program of a target. What it puts into temporary files stays in the directory, whatever happens to it.
@@ -106,14 +113,21 @@ impl<'a> Libfuzzer<'a> {
         };
         for folder in entries(&scratch).iter().flat_map(|run| entries(run)).filter(learned) {
             for input in entries(&folder) {
-                let name = input.file_name().expect("a file has a name");
-                // A job that is still at it keeps its own.
-                let _ = fs::rename(&input, corpus.join(name));
+                let place = corpus.join(input.file_name().expect("a file has a name"));
+                if !place.exists() {
+                    // What cannot be moved is learned again.
+                    let _ = fs::rename(&input, place);
+                }
             }
         }
         let _ = fs::remove_dir_all(&scratch);
         fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))
     }
+}
+
+/// Whether there is a toolchain.
+fn has(toolchain: &str) -> bool {
+    succeeds(Command::new("cargo").args([toolchain, "--version"]))
 }
 
 /// What a program that was built with the feature `plant` is told by: the name of a wrong kernel.
@@ -126,7 +140,8 @@ fn build(repository: &Path, (toolchain, sanitizer): Way, setting: Setting<'_>) -
     let folder = if setting.plant.is_some() { "overnight-plant" } else { "overnight" };
     let target = repository.join("target").join(format!("{folder}-{sanitizer}"));
     let mut build = Command::new("cargo");
-    build.args([toolchain, "fuzz", "build", "--sanitizer", sanitizer, "--target-dir"]).arg(&target);
+    build.args([toolchain].into_iter().filter(|toolchain| has(toolchain)));
+    build.args(["fuzz", "build", "--sanitizer", sanitizer, "--target-dir"]).arg(&target);
     build.args(setting.plant.into_iter().flat_map(|_| ["--features", "plant"]));
     build.current_dir(repository);
     if setting.quiet {
@@ -150,13 +165,7 @@ fn target_triple() -> Result<String> {
 
 impl Engine for Libfuzzer<'_> {
     fn name(&self) -> &'static str {
-        match self.builds.as_slice() {
-            [_, _] => "libfuzzer, with AddressSanitizer and without",
-            [build] if build.programs.components().any(|part| part.as_os_str() == "overnight-none") => {
-                "libfuzzer, no sanitizer"
-            }
-            _ => "libfuzzer, AddressSanitizer",
-        }
+        self.name
     }
 
     fn slice(&mut self, target: Target, time: Duration, tell: &mut dyn FnMut(&Seen)) -> Result<Seen> {
@@ -203,7 +212,7 @@ impl Engine for Libfuzzer<'_> {
     }
 
     fn slowest(&mut self, target: Target) -> Result<Vec<Slow>> {
-        let mut command = leashed(std::env::current_exe().context("cannot find this program")?);
+        let mut command = itself();
         command.args(["time-inputs", "--target", target.name()]);
         command.args([self.setting.directory.corpus(target), self.seeds(target)]);
         command.stdout(Stdio::piped()).stderr(Stdio::null());
