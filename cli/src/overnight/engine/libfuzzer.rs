@@ -274,7 +274,10 @@ fn absolute(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
+    use crate::overnight::directory::Directory;
 
     #[test]
     fn the_lines_of_libfuzzer_are_read() {
@@ -296,6 +299,30 @@ mod tests {
         assert_eq!(shares(true, 1), [(SANITIZED, 1)]);
         assert_eq!(shares(true, 2), [(SANITIZED, 1), (PLAIN, 1)]);
         assert_eq!(shares(true, 5), [(SANITIZED, 2), (PLAIN, 3)]);
+    }
+
+    #[test]
+    fn what_a_killed_job_has_learned_goes_to_the_corpus() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let directory = Directory::open(folder.path()).expect("it is empty");
+        let stop = AtomicBool::new(false);
+        let setting = Setting { jobs: 1, plant: None, directory: &directory, stop: &stop, quiet: true };
+        let repository = folder.path().to_owned();
+        let engine = Libfuzzer { repository, builds: Vec::new(), name: "none", setting };
+        let left = directory.scratch(Target::Gemv).join("libFuzzerTemp.FuzzWithFork7.dir");
+        for (job, input) in [("C1", "learned"), ("C2", "known"), ("F1", "features")] {
+            fs::create_dir_all(left.join(job)).expect("a folder can be made");
+            fs::write(left.join(job).join(input), "new").expect("it can be written");
+        }
+        let corpus = directory.corpus(Target::Gemv);
+        fs::write(corpus.join("known"), "old").expect("it can be written");
+        engine.rescue(Target::Gemv).expect("there is room");
+        assert_eq!(
+            files(&corpus).expect("it can be read"),
+            ["known", "learned"].map(|name| corpus.join(name))
+        );
+        assert_eq!(fs::read_to_string(corpus.join("known")).expect("it is there"), "old");
+        assert!(entries(&directory.scratch(Target::Gemv)).is_empty());
     }
 
     /// Inputs named by what they hold; each is a page and more, so that writing takes a moment.
