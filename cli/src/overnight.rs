@@ -101,9 +101,11 @@ fn fuzz_through_the_night(args: &Args) -> Result<Verdict> {
     night.settle(&mut state)?;
     night.end = Instant::now() + args.time;
     night.fuzz(&mut state)?;
-    night.finish(&mut state)?;
+    let finished = night.finish(&mut state);
     let findings = directory.findings()?;
+    // Also where the corpus cannot be written.
     report::write(&directory, &state, &findings)?;
+    finished?;
     for finding in &findings {
         writeln!(stderr(), "finding: {}", finding.display())?;
     }

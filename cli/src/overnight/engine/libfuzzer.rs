@@ -61,7 +61,10 @@ impl<'a> Libfuzzer<'a> {
             (true, 1) => "libfuzzer, AddressSanitizer",
             (true, _) => "libfuzzer, with AddressSanitizer and without",
         };
-        Ok(Self { repository, builds, name, setting })
+        let engine = Self { repository, builds, name, setting };
+        // Those of a run that was killed.
+        Target::ALL.into_iter().for_each(|target| engine.ask_to_end(target));
+        Ok(engine)
     }
 
     /// The program of a target. What it puts into temporary files stays in the directory, whatever happens to it.
