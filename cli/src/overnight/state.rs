@@ -11,9 +11,12 @@ use super::slow::Slow;
 
 /// What has been counted in a directory.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct State {
     /// How often a run was started here.
     pub(super) runs: u64,
+    /// Slices that there have been.
+    pub(super) slices: u64,
     pub(super) engine: String,
     pub(super) findings: u64,
     pub(super) targets: BTreeMap<String, Counts>,
@@ -21,6 +24,7 @@ pub(super) struct State {
 
 /// What has been counted of a target.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Counts {
     pub(super) seconds: f64,
     pub(super) executions: u64,
@@ -32,11 +36,7 @@ pub(super) struct Counts {
     pub(super) gain: f64,
     /// Inputs that went to the corpus of the repository.
     pub(super) merged: u64,
-    /// Slices since the target was last fuzzed.
-    pub(super) waiting: u64,
-    #[serde(default)]
     pub(super) findings: u64,
-    #[serde(default)]
     pub(super) slowest: Vec<Slow>,
 }
 
@@ -52,30 +52,33 @@ impl State {
         }
     }
 
-    /// The target that is fuzzed next: one that never was, or else the one that has brought the most of late; who waits gains.
+    /// The target that is fuzzed next: by turns the one that has had least time, and the one that has brought the most of late.
     pub(super) fn next(&self, targets: &[Target]) -> Target {
-        let worth = |target: &Target| match self.targets.get(target.name()) {
-            Some(counts) if counts.seconds > 0.0 => counts.gain + 0.01 * (1 + counts.waiting) as f64,
-            _ => f64::INFINITY,
-        };
-        let best = targets.iter().max_by(|a, b| worth(a).total_cmp(&worth(b)));
+        let unknown = Counts::default();
+        let counts = |target: &Target| self.targets.get(target.name()).unwrap_or(&unknown);
+        let best = targets.iter().min_by(|a, b| {
+            let (a, b) = (counts(a), counts(b));
+            let by_time = a.seconds.total_cmp(&b.seconds);
+            let by_gain = b.gain.total_cmp(&a.gain).then(by_time);
+            if self.slices.is_multiple_of(2) { by_time } else { by_gain }
+        });
         *best.expect("there is a target")
     }
 
     /// Counts a slice.
     pub(super) fn take(&mut self, target: Target, slice: Duration, seen: &Seen) {
-        self.targets.values_mut().for_each(|counts| counts.waiting += 1);
+        self.slices += 1;
         let counts = self.of(target);
-        if counts.coverage_at_first == 0 {
-            counts.coverage_at_first = seen.coverage;
-        }
         let gained = seen.coverage.saturating_sub(counts.coverage) as f64 / slice.as_secs_f64().max(1e-9);
-        counts.gain = if counts.seconds == 0.0 { 0.0 } else { (counts.gain + gained) / 2.0 };
+        counts.gain = (counts.gain + gained) / 2.0;
+        if counts.coverage_at_first == 0 {
+            // What the seeds bring is no gain.
+            (counts.coverage_at_first, counts.gain) = (seen.coverage, 0.0);
+        }
         counts.seconds += slice.as_secs_f64();
         counts.executions += seen.executions;
         counts.coverage = counts.coverage.max(seen.coverage);
         counts.corpus = seen.corpus;
-        counts.waiting = 0;
     }
 
     /// What has been counted of a target.
@@ -99,5 +102,24 @@ impl State {
             "{:12} {executions} executions, {rate:.0}/s, coverage {coverage}, corpus {corpus}, {findings} finding(s), {left} left",
             target.name(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_brings_most_has_most_time_and_nothing_waits_for_long() {
+        let (mut state, mut growing) = (State::default(), 100);
+        for _ in 0..48 {
+            let target = state.next(&Target::ALL);
+            growing += 10;
+            let coverage = if target == Target::GemvScaled { growing } else { 100 };
+            state.take(target, Duration::from_secs(60), &Seen { executions: 1, coverage, corpus: 1 });
+        }
+        let seconds = |target: Target| state.targets[target.name()].seconds;
+        assert!(seconds(Target::GemvScaled) >= 60.0 * 18.0, "{state:?}");
+        assert!(Target::ALL.into_iter().all(|target| seconds(target) >= 60.0 * 3.0), "{state:?}");
     }
 }
