@@ -44,7 +44,7 @@ pub(super) trait Engine {
     /// Fuzzes a target for so long, or until Ctrl-C or a full disk, and tells every second what was seen so far.
     fn slice(&mut self, target: Target, time: Duration, tell: &mut dyn FnMut(&Seen)) -> Result<Seen>;
 
-    /// Puts inputs that are new, and the smallest of their kind, into the corpus of the repository: how many.
+    /// Puts the smallest inputs that reach what the corpus of the repository does not into that: how many.
     fn merge(&mut self, target: Target) -> Result<u64>;
 
     /// The inputs of a target that take longest.

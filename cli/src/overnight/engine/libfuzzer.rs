@@ -201,10 +201,15 @@ impl Engine for Libfuzzer<'_> {
         let chosen = self.scratch(target).join("chosen");
         fs::create_dir_all(&chosen).with_context(|| format!("cannot make {}", chosen.display()))?;
         let seeds = self.seeds(target);
+        // Beside copies of the seeds, so that only what they do not reach is added, and nothing the second time.
+        for seed in files(&seeds)? {
+            let copy = chosen.join(seed.file_name().expect("a file has a name"));
+            fs::copy(&seed, &copy).with_context(|| format!("cannot copy {}", seed.display()))?;
+        }
         // The last is the fastest, and what only the other sees is an artifact, not a seed.
         let build = self.builds.last().expect("there is a build");
         let mut merge = self.program(build, target);
-        merge.arg("-merge=1").arg(&chosen).arg(&seeds).arg(absolute(&self.setting.directory.corpus(target)));
+        merge.arg("-merge=1").arg(&chosen).arg(absolute(&self.setting.directory.corpus(target)));
         let status = merge.stderr(Stdio::null()).status().context("cannot start the merge")?;
         if !status.success() {
             let target = target.name();
