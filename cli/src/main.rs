@@ -54,6 +54,8 @@ enum Command {
     #[command(hide = true)]
     TriageOne(overnight::Triage),
     #[command(hide = true)]
+    TimeInputs(overnight::TimeInputs),
+    #[command(hide = true)]
     Worker(guests::Worker),
     NewGuest(new_guest::Args),
 }
@@ -106,6 +108,7 @@ fn main() -> ExitCode {
         Command::Adopt(args) => adopt::run(&args),
         Command::FuzzOne(args) => overnight::run_one(&args),
         Command::TriageOne(args) => overnight::run_triage(&args),
+        Command::TimeInputs(args) => overnight::run_time_inputs(&args),
         Command::Worker(args) => guests::work(&args),
         Command::NewGuest(args) => new_guest::run(&args),
     };

@@ -17,10 +17,15 @@ pub(crate) fn table(header: impl Into<Row>) -> Table {
     table
 }
 
+/// What the name of a file begins with that is being written.
+pub(crate) const TEMPORARY: &str = ".qk256-";
+
 /// A file to be written in one piece.
 #[derive(Debug)]
 pub(crate) struct OutputFile {
     path: PathBuf,
+    /// The folder that it is written in before it is renamed.
+    way: PathBuf,
     /// An open pipe or device, which cannot be replaced.
     stream: Option<File>,
 }
@@ -31,6 +36,16 @@ impl OutputFile {
     /// # Errors
     /// If it is a directory, or the system refuses.
     pub(crate) fn create(path: &Path) -> Result<Self> {
+        Self::create_by_way_of(None, path)
+    }
+
+    /// The same, for a folder of which others read every file: it is written in another one, of the same file system.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub(crate) fn create_by_way_of(way: Option<&Path>, path: &Path) -> Result<Self> {
+        let parent = || path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let way = way.or_else(parent).unwrap_or(Path::new("."));
         let cannot = || format!("cannot write {}", path.display());
         let stream = match path.metadata() {
             Ok(status) if status.is_dir() => bail!("{}: it is a directory; give a file", cannot()),
@@ -39,11 +54,11 @@ impl OutputFile {
             }
             _ => {
                 // Gone again at once: should a kernel end the process, nothing is left behind.
-                drop(beside(path)?);
+                drop(temporary(way, path)?);
                 None
             }
         };
-        Ok(Self { path: path.to_owned(), stream })
+        Ok(Self { path: path.to_owned(), way: way.to_owned(), stream })
     }
 
     /// Writes the whole file. On an error an older file of that name is as it was.
@@ -55,7 +70,7 @@ impl OutputFile {
         if let Some(mut stream) = self.stream {
             return stream.write_all(bytes).with_context(cannot);
         }
-        let mut file = beside(&self.path)?;
+        let mut file = temporary(&self.way, &self.path)?;
         file.write_all(bytes).with_context(cannot)?;
         file.as_file().sync_all().with_context(cannot)?;
         file.persist(&self.path).with_context(cannot)?;
@@ -63,12 +78,11 @@ impl OutputFile {
     }
 }
 
-/// A temporary file in the folder of `path`, which a rename can put in its place.
-fn beside(path: &Path) -> Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// A temporary file in `folder`, which a rename can put in the place of `path`.
+fn temporary(folder: &Path, path: &Path) -> Result<NamedTempFile> {
     // As any new file: the umask takes away from this.
     let permissions = PermissionsExt::from_mode(0o666);
-    let file = tempfile::Builder::new().prefix(".qk256-").permissions(permissions).tempfile_in(folder);
+    let file = tempfile::Builder::new().prefix(TEMPORARY).permissions(permissions).tempfile_in(folder);
     file.map_err(|error| io::Error::from(error.kind()))
         .with_context(|| format!("cannot write {} into the folder {}", path.display(), folder.display()))
 }

@@ -3,22 +3,28 @@
 mod directory;
 mod engine;
 mod one;
+mod progress;
 mod report;
+mod slow;
+mod state;
 mod triage;
 
 use std::io::{Write, stderr, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use qk256_verify::fuzz::Target;
 
 use crate::Verdict;
-use directory::{Directory, State};
-use engine::{Engine, Engines};
+use directory::{Directory, is_full};
+use engine::{Engine, Engines, Setting};
 pub(crate) use one::{One, Triage, run_one, run_triage};
+use progress::Progress;
+pub(crate) use slow::{TimeInputs, run_time_inputs};
+use state::State;
 
 /// Fuzz every target through the night: findings small and sorted in the morning.
 ///
@@ -52,10 +58,10 @@ pub(crate) struct Args {
     quiet: bool,
 
     /// How long a target is fuzzed before another may be
-    #[arg(long, hide = true, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
+    #[arg(long, hide = true, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5m")]
     slice: Duration,
 
-    /// A wrong kernel of the selftest, to see that it is found; for the builtin engine
+    /// A wrong kernel of the selftest, to see that it is found
     #[arg(long, hide = true, value_name = "NAME")]
     plant: Option<String>,
 }
@@ -68,6 +74,18 @@ fn target(name: &str) -> Result<Target, String> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    fuzz_through_the_night(args).map_err(|error| match is_full(&error) {
+        true => error.context(format!("{}, and start this again", full(&args.dir))),
+        false => error,
+    })
+}
+
+/// What to do about a full disk.
+fn full(dir: &Path) -> String {
+    format!("the disk of {} is full, and nothing that was found is lost: make room there", dir.display())
+}
+
+fn fuzz_through_the_night(args: &Args) -> Result<Verdict> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     ctrlc::set_handler(move || asked.store(true, Ordering::SeqCst)).context("cannot watch for Ctrl-C")?;
@@ -75,13 +93,19 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let mut engine = args.start_engine(&directory, &stop)?;
     let mut state = directory.state()?;
     state.begin(engine.name());
-    let mut night = Night { args, directory: &directory, engine: engine.as_mut(), stop: &stop, said: 0 };
+    let progress = Progress::new(args.quiet, &args.targets());
+    let end = Instant::now() + args.time;
+    let mut night =
+        Night { args, directory: &directory, engine: engine.as_mut(), stop: &stop, progress, end };
     // What a run that was killed has left comes first.
-    night.triage(&mut state)?;
+    night.settle(&mut state)?;
+    night.end = Instant::now() + args.time;
     night.fuzz(&mut state)?;
-    night.merge(&mut state)?;
+    let finished = night.finish(&mut state);
     let findings = directory.findings()?;
-    report::write(&directory, &mut state, &findings)?;
+    // Also where the corpus cannot be written.
+    report::write(&directory, &state, &findings)?;
+    finished?;
     for finding in &findings {
         writeln!(stderr(), "finding: {}", finding.display())?;
     }
@@ -103,10 +127,8 @@ impl Args {
     ) -> Result<Box<dyn Engine + 'a>> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or(cores, usize::from);
-        if self.plant.is_some() && self.engine != Some(Engines::Builtin) {
-            bail!("--plant is for --engine builtin");
-        }
-        engine::start(self.engine, jobs, self.plant.as_deref(), directory, stop, self.quiet)
+        let plant = self.plant.as_deref();
+        engine::start(self.engine, Setting { jobs, plant, directory, stop, quiet: self.quiet })
     }
 }
 
@@ -116,62 +138,97 @@ struct Night<'a> {
     directory: &'a Directory,
     engine: &'a mut dyn Engine,
     stop: &'a AtomicBool,
-    /// Findings that were told.
-    said: usize,
+    progress: Progress,
+    end: Instant,
 }
 
 impl Night<'_> {
     fn fuzz(&mut self, state: &mut State) -> Result<()> {
-        let (start, targets) = (Instant::now(), self.args.targets());
+        let targets = self.args.targets();
         // In a short run every target has its turn, too.
         let fair = self.args.time / (2 * targets.len() as u32);
         let slice = self.args.slice.min(fair.max(Duration::from_secs(1)));
-        while !self.stop.load(Ordering::SeqCst) {
-            let left = self.args.time.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                break;
+        loop {
+            self.patiently(|night| Ok(night.directory.room()?))?;
+            if self.is_over() {
+                return Ok(());
             }
             let target = state.next(&targets);
-            let slice = slice.min(left);
-            let seen = self.engine.slice(target, slice)?;
-            state.take(target, slice, &seen);
-            self.triage(state)?;
-            // After the findings: a crash in between costs counts, never a finding.
-            self.directory.keep(state)?;
-            self.tell(state, target, left)?;
+            let slice = slice.min(self.left());
+            let (start, end, progress) = (Instant::now(), self.end, &self.progress);
+            let seen = self.engine.slice(target, slice, &mut |seen| {
+                let mut now = state.clone();
+                now.take(target, start.elapsed(), seen);
+                progress.show(target, &now.line(target, end.saturating_duration_since(Instant::now())));
+            })?;
+            state.take(target, start.elapsed().min(slice), &seen);
+            self.settle(state)?;
+            let line = state.line(target, self.left());
+            self.progress.settle(target, &line)?;
+            self.patiently(|night| night.directory.log(&line))?;
         }
-        Ok(())
     }
 
-    /// Makes findings of the inputs that engines have left.
+    /// Makes findings of the inputs that engines have left, and then keeps what was counted: a crash in between costs counts, never a
+    /// finding.
+    fn settle(&mut self, state: &mut State) -> Result<()> {
+        self.patiently(|night| {
+            night.triage(state)?;
+            night.directory.keep(state)
+        })
+    }
+
     fn triage(&mut self, state: &mut State) -> Result<()> {
         for artifact in self.directory.artifacts()? {
             let fresh = triage::triage(self.directory, &artifact, self.args.plant.as_deref())?;
-            state.findings += fresh.len() as u64;
+            state.found(artifact.target, fresh.len() as u64);
             for slug in fresh {
-                self.said += 1;
+                self.progress.warn(&format!("finding: {slug}"))?;
                 self.directory.log(&format!("finding {slug}"))?;
-                writeln!(stderr(), "finding: {slug}")?;
             }
         }
         Ok(())
     }
 
-    /// One line for the target that was fuzzed last.
-    fn tell(&self, state: &State, target: Target, left: Duration) -> Result<()> {
-        let line = state.line(target, left);
-        self.directory.log(&line)?;
-        if !self.args.quiet {
-            writeln!(stdout(), "{line}")?;
-        }
-        Ok(())
-    }
-
-    fn merge(&mut self, state: &mut State) -> Result<()> {
+    /// Puts what was learned into the corpus, and looks at what is slow.
+    fn finish(&mut self, state: &mut State) -> Result<()> {
+        self.progress.end();
         for target in self.args.targets() {
             let fresh = self.engine.merge(target)?;
-            state.merged(target, fresh);
+            state.of(target).merged += fresh;
+            // Who has pressed Ctrl-C does not want to wait for this.
+            let slowest =
+                if self.stop.load(Ordering::SeqCst) { Vec::new() } else { self.engine.slowest(target)? };
+            if !slowest.is_empty() {
+                state.of(target).slowest = slowest;
+            }
         }
         self.directory.keep(state)
+    }
+
+    /// Does it. Where the disk is full, says so and does it again when there is room, while there is time.
+    fn patiently(&mut self, mut work: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
+        let mut said = false;
+        loop {
+            match work(self) {
+                Err(error) if is_full(&error) && !self.is_over() => {
+                    if !said {
+                        self.progress.warn(&format!("{}, and it goes on", full(self.directory.path())))?;
+                        said = true;
+                    }
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+                Ok(()) if said => return self.progress.warn("there is room again: it goes on"),
+                result => return result,
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.left().is_zero() || self.stop.load(Ordering::SeqCst)
+    }
+
+    fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
     }
 }

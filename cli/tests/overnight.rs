@@ -1,20 +1,27 @@
 //! A night of fuzzing, in seconds: what is wrong is found, and nothing that was found is lost.
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The wrong kernel that is planted: the last of 63 columns of 64 is lost in the last of two rows of three.
 const PLANTED: &str = "last-dropped-when-63-of-64-in-a-third-row";
 
 /// A run of the builtin engine on a directory.
 fn overnight(dir: &Path, words: &[&str]) -> Command {
+    overnight_with("builtin", dir, words)
+}
+
+fn overnight_with(engine: &str, dir: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qk256"));
     command.args([
         "overnight",
         "--engine",
-        "builtin",
+        engine,
         "--targets",
         "gemv",
         "--jobs",
@@ -24,6 +31,8 @@ fn overnight(dir: &Path, words: &[&str]) -> Command {
         "--dir",
     ]);
     command.arg(dir).args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // libFuzzer's programs are built from the repository.
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     command
 }
 
@@ -41,8 +50,8 @@ fn scratch() -> tempfile::TempDir {
 
 /// The names of the files below a folder, whole ones.
 fn names(folder: &Path) -> BTreeSet<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let name = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
     entries.map(name).filter(|name| !name.starts_with('.')).collect()
 }
 
@@ -62,50 +71,83 @@ fn cases(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The cases of a directory, whose report names the planted bug and one of which shows it as small as can be.
+fn cases_of_the_planted_bug(dir: &Path, said: &str) -> Vec<PathBuf> {
+    let report = fs::read_to_string(dir.join("report.md")).expect("there is a report");
+    assert!(report.contains(PLANTED) && report.contains("| gemv |"), "{report}\n{said}");
+    let cases = cases(dir);
+    let small = cases.iter().filter(|path| {
+        let text = fs::read_to_string(path).expect("a case can be read");
+        text.contains("\ngemv rows=2 cols=63 regime=")
+    });
+    assert!(small.count() > 0, "{cases:?}\n{said}");
+    cases
+}
+
 #[test]
 fn a_rare_bug_is_found_made_small_and_becomes_a_regression() {
     let folder = scratch();
     let dir = folder.path().join("night");
     let said = ended(overnight(&dir, &["--for", "8s", "--slice", "2s"]), 1);
-    let report = std::fs::read_to_string(dir.join("report.md")).expect("there is a report");
-    assert!(report.contains(PLANTED) && report.contains("| gemv |"), "{report}\n{said}");
-    let cases = cases(&dir);
-    let small = cases.iter().filter(|path| {
-        let text = std::fs::read_to_string(path).expect("a case can be read");
-        text.contains("\ngemv rows=2 cols=63 regime=")
-    });
-    assert!(small.count() > 0, "{cases:?}\n{said}");
+    let cases = cases_of_the_planted_bug(&dir, &said);
+    let report = fs::read(dir.join("report.json")).expect("there is a report");
+    let report: serde_json::Value = serde_json::from_slice(&report).expect("it is JSON");
+    let slowest = &report["state"]["targets"]["gemv"]["slowest"][0];
+    assert!(slowest["milliseconds"].as_f64() > Some(0.0), "{report}");
+    assert!(slowest["case"].as_str().is_some_and(|case| case.starts_with("gemv rows=")), "{report}");
     let regressions = folder.path().join("regressions");
-    std::fs::create_dir(&regressions).expect("a scratch folder can be made");
+    fs::create_dir(&regressions).expect("a scratch folder can be made");
     let mut adopt = Command::new(env!("CARGO_BIN_EXE_qk256"));
     adopt.arg("adopt").arg(&cases[0]).args(["Lost the last column.", "--to"]).arg(&regressions);
     ended(adopt, 0);
     let name = cases[0].file_name().expect("a file has a name");
-    let adopted = std::fs::read_to_string(regressions.join(name)).expect("it was moved");
+    let adopted = fs::read_to_string(regressions.join(name)).expect("it was moved");
     assert!(adopted.starts_with("# Lost the last column.\ngemv rows=") && !cases[0].exists(), "{adopted}");
 }
 
 #[test]
+#[ignore = "builds the fuzz targets twice, which takes minutes, and needs cargo-fuzz"]
+fn libfuzzer_finds_the_rare_bug_too() {
+    let folder = scratch();
+    let dir = folder.path().join("night");
+    let said = ended(overnight_with("libfuzzer", &dir, &["--for", "60s", "--slice", "20s"]), 1);
+    cases_of_the_planted_bug(&dir, &said);
+}
+
+#[test]
 fn twenty_kills_at_any_moment_lose_nothing() {
+    twenty_kills("builtin", ["400ms", "8s"], 50..850);
+}
+
+#[test]
+#[ignore = "builds the fuzz targets twice, which takes minutes, and needs cargo-fuzz"]
+fn twenty_kills_lose_nothing_of_libfuzzer_either() {
+    twenty_kills("libfuzzer", ["8s", "30s"], 2_000..14_000);
+}
+
+/// Kills runs after a number of milliseconds, and lets one end, with slices of their own.
+fn twenty_kills(engine: &str, [slice, last]: [&str; 2], moments: Range<u64>) {
     let folder = scratch();
     let dir = folder.path().join("night");
     let mut known = BTreeSet::new();
     let mut draw = 1_u64;
     for kill in 0..20 {
-        let mut run =
-            overnight(&dir, &["--for", "60s", "--slice", "400ms"]).spawn().expect("the command starts");
+        let mut run = overnight_with(engine, &dir, &["--for", "60s", "--slice", slice]);
+        // Nobody reads what it says.
+        let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the command starts");
         draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_millis(50 + (draw >> 33) % 800));
+        let span = moments.end - moments.start;
+        std::thread::sleep(Duration::from_millis(moments.start + (draw >> 33) % span));
         run.kill().expect("it runs for a minute");
         run.wait().expect("it was killed");
         let now = kept(&dir);
         assert!(now.is_superset(&known), "kill {kill} lost {:?}", known.difference(&now));
         known = now;
-        if let Ok(bytes) = std::fs::read(dir.join("state.json")) {
+        if let Ok(bytes) = fs::read(dir.join("state.json")) {
             serde_json::from_slice::<serde_json::Value>(&bytes).expect("the state is whole at any moment");
         }
     }
-    ended(overnight(&dir, &["--for", "3s", "--slice", "1s"]), 1);
+    ended(overnight_with(engine, &dir, &["--for", last, "--slice", slice]), 1);
     let now = kept(&dir);
     assert!(now.is_superset(&known), "the last run lost {:?}", known.difference(&now));
     assert!(names(&dir.join("artifacts/gemv")).is_empty(), "every input was looked at");
@@ -136,4 +178,93 @@ fn a_directory_has_one_run_at_a_time() {
     let mut wrong = Command::new(env!("CARGO_BIN_EXE_qk256"));
     wrong.args(["overnight", "--targets", "gemm", "--for", "1s", "--dir"]).arg(&dir);
     assert!(ended(wrong, 2).contains("there is no target `gemm`"));
+}
+
+/// Waits until something is so, for a minute at most.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "not in a minute: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What a test needs that has a disk of its own, gone with the process.
+const NAMESPACE: [&str; 4] = ["unshare", "--user", "--map-root-user", "--mount"];
+
+/// What tells a test that nobody else sees what it mounts.
+const ALONE: &str = "QK256_TEST_ALONE";
+
+#[test]
+fn a_full_disk_is_told_and_waited_for() {
+    let in_a_namespace = |words: &[&str]| {
+        let mut command = Command::new(NAMESPACE[0]);
+        command.args(&NAMESPACE[1..]).args(words);
+        command
+    };
+    let mount = in_a_namespace(&["mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    if !mount.is_ok_and(|output| output.status.success()) {
+        writeln!(io::stderr(), "SKIPPED: a_full_disk: {} cannot mount a disk here", NAMESPACE.join(" "))
+            .expect("standard error can be written");
+        return;
+    }
+    let itself = std::env::current_exe().expect("a test knows its program");
+    let itself = itself.to_str().expect("its name is text");
+    let mut inside = in_a_namespace(&[itself, "--exact", "--ignored", "on_a_disk_that_fills_up"]);
+    inside.env(ALONE, "1");
+    let said = ended(inside, 0);
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "mounts a disk: a_full_disk_is_told_and_waited_for runs it where nobody else sees that"]
+fn on_a_disk_that_fills_up() {
+    if std::env::var_os(ALONE).is_none() {
+        return;
+    }
+    let (folder, outside) = (scratch(), scratch());
+    let disk = folder.path();
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(disk);
+    ended(mount, 0);
+    let (dir, ballast, words) = (disk.join("night"), disk.join("ballast"), outside.path().join("said"));
+    let has_said = |text: &str| fs::read_to_string(&words).expect("it was opened").matches(text).count() > 0;
+    let fill = || {
+        let mut file = File::create(&ballast).expect("there is room");
+        while file.write_all(&[0; 4096]).is_ok() {}
+        while file.write_all(&[0]).is_ok() {}
+    };
+
+    let mut run = overnight(&dir, &["--for", "5m", "--slice", "500ms"]);
+    let mut run = run.stderr(File::create(&words).expect("there is room")).spawn().expect("it starts");
+    until("a finding", || has_said("finding: ") && dir.join("state.json").exists());
+    fill();
+    until("the disk is full", || has_said("is full, and nothing that was found is lost: make room there"));
+    let known = kept(&dir);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(run.try_wait().expect("it can be waited for").is_none(), "it waits for room");
+    for case in cases(&dir) {
+        let text = fs::read_to_string(&case).expect("a case can be read");
+        assert!(text.ends_with('\n'), "half of {} was written: {text}", case.display());
+    }
+    let executions = || {
+        let state = fs::read(dir.join("state.json")).expect("there is a state");
+        let state: serde_json::Value = serde_json::from_slice(&state).expect("it is whole at any moment");
+        state["targets"]["gemv"]["executions"].as_u64().unwrap_or(0)
+    };
+    let before = executions();
+    fs::remove_file(&ballast).expect("it is there");
+    until("it goes on", || has_said("there is room again") && executions() > before);
+    run.kill().expect("it runs for minutes");
+    run.wait().expect("it was killed");
+    let now = kept(&dir);
+    assert!(now.is_superset(&known), "the full disk cost {:?}", known.difference(&now));
+
+    fill();
+    let said = ended(overnight(&dir, &["--for", "1s"]), 2);
+    let shown = dir.display().to_string();
+    assert!(said.contains(&format!("the disk of {shown} is full")), "{said}");
+    assert!(said.contains("make room there, and start this again"), "{said}");
+    fs::remove_file(&ballast).expect("it is there");
+    ended(overnight(&dir, &["--for", "2s", "--slice", "1s"]), 1);
 }

@@ -11,10 +11,37 @@ pub use qk256_verify;
 macro_rules! target {
     ($target:ident) => {
         $crate::libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-            $crate::qk256_verify::fuzz::run($crate::qk256_verify::fuzz::Target::$target, data)
+            $crate::run($crate::qk256_verify::fuzz::Target::$target, data)
         });
         $crate::mutator!($crate::qk256_verify::fuzz::Target::$target);
     };
+}
+
+#[doc(hidden)]
+pub fn run(target: qk256_verify::fuzz::Target, data: &[u8]) {
+    qk256_verify::fuzz::run(target, data);
+    #[cfg(feature = "plant")]
+    plant::run(target, data);
+}
+
+/// The wrong kernel that the environment names, among the right ones. Without the feature there is none in the program.
+#[cfg(feature = "plant")]
+mod plant {
+    use std::sync::LazyLock;
+
+    use qk256_mutants::{Mutant, wrong};
+    use qk256_verify::fuzz::{Target, run_on};
+
+    static PLANTED: LazyLock<Option<Mutant>> = LazyLock::new(|| {
+        let name = std::env::var("QK256_PLANT").ok()?;
+        wrong().into_iter().find(|mutant| mutant.name == name)
+    });
+
+    pub(super) fn run(target: Target, data: &[u8]) {
+        if let Some(mutant) = &*PLANTED {
+            run_on(target, &mutant.kernel, data);
+        }
+    }
 }
 
 /// Declares the program that fuzzes one kernel: an expression of a type that implements [`Kernel`](qk256_verify::Kernel).

@@ -117,9 +117,15 @@ pub fn run(target: Target, data: &[u8]) {
 /// With every finding, shrunk.
 pub fn run_kernel(kernel: &dyn Kernel, data: &[u8]) {
     let scaled = data.last().is_some_and(|last| last % 2 == 1);
-    let Some((operation, scaled)) = Target::of(kernel.operation(), scaled).legal() else { return };
-    let Some(case) = legal(operation, scaled, data).filter(|case| case.rows * case.cols <= MAX_ELEMENTS)
-    else {
+    run_on(Target::of(kernel.operation(), scaled), kernel, data);
+}
+
+/// Feeds `data` to one kernel, as the case that [`run`] makes of it; nothing happens where that is of another operation.
+///
+/// # Panics
+/// With every finding, shrunk.
+pub fn run_on(target: Target, kernel: &dyn Kernel, data: &[u8]) {
+    let Some(case) = case_of(target, data).filter(|case| case.operation == kernel.operation()) else {
         return;
     };
     OWN.with_borrow_mut(|harness| {

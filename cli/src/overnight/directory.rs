@@ -1,21 +1,24 @@
 //! The working directory of a night: what is in it is whole at any moment, whoever is killed.
 
-use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use qk256_verify::fuzz::Target;
-use serde::{Deserialize, Serialize};
 
-use super::engine::Seen;
-use crate::output::OutputFile;
+use super::state::State;
+use crate::output::{OutputFile, TEMPORARY};
 
 /// What the files of findings end in: a case, or an input that is none.
 pub(super) const CASE: &str = "case";
 pub(super) const INPUT: &str = "input";
+
+/// Bytes of the disk without which nothing is tried: what is found must have a place.
+const RESERVE: u64 = 16 << 20;
 
 /// A directory that this process alone works in.
 #[derive(Debug)]
@@ -44,12 +47,36 @@ impl Directory {
         }
         let directory = Self { root: root.to_owned(), _lock: lock };
         for target in Target::ALL {
-            for place in [directory.corpus(target), directory.of_artifacts(target), directory.done(target)] {
-                fs::create_dir_all(place).with_context(cannot)?;
+            let places =
+                [directory.corpus(target), directory.of_artifacts(target), directory.scratch(target)];
+            for place in places.into_iter().chain([directory.done(target)]) {
+                fs::create_dir_all(&place).with_context(cannot)?;
+                sweep(&place);
             }
         }
         fs::create_dir_all(directory.root.join("findings")).with_context(cannot)?;
+        [directory.root.join("findings"), directory.root.clone()].iter().for_each(|place| sweep(place));
         Ok(directory)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether the disk has room for what may be found.
+    ///
+    /// # Errors
+    /// `StorageFull` if it has not.
+    pub(super) fn room(&self) -> io::Result<()> {
+        let Ok(path) = CString::new(self.root.as_os_str().as_bytes()) else { return Ok(()) };
+        // SAFETY: the struct is integers alone.
+        let mut status: libc::statvfs = unsafe { std::mem::zeroed() };
+        // SAFETY: the path ends in a zero byte, and the struct is ours; both outlive the call.
+        let result = unsafe { libc::statvfs(path.as_ptr(), &raw mut status) };
+        // Where the system does not say, a write will.
+        let is_full = result == 0 && status.f_bavail.saturating_mul(status.f_frsize) < RESERVE;
+        if is_full { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     /// Where an engine keeps inputs of a target.
@@ -60,6 +87,11 @@ impl Directory {
     /// Where an engine puts bad inputs of a target.
     pub(super) fn of_artifacts(&self, target: Target) -> PathBuf {
         self.root.join("artifacts").join(target.name())
+    }
+
+    /// Where an engine puts what it needs while it works on a target.
+    pub(super) fn scratch(&self, target: Target) -> PathBuf {
+        self.root.join("scratch").join(target.name())
     }
 
     /// Where bad inputs are kept that have been looked at.
@@ -108,7 +140,7 @@ impl Directory {
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .with_context(|| format!("{} is not what this program writes: move it away", path.display())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(State::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(State::default()),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
@@ -135,9 +167,29 @@ impl Directory {
         let now = humantime::format_rfc3339_seconds(SystemTime::now());
         let written = log.as_mut().map(|log| writeln!(log, "{now} {line}"));
         written
-            .map_err(|error| std::io::Error::from(error.kind()))?
+            .map_err(|error| io::Error::from(error.kind()))?
             .with_context(|| format!("cannot write {}", path.display()))
     }
+}
+
+/// Removes what processes that were killed were writing.
+fn sweep(directory: &Path) {
+    let is_temporary =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
+    // One that stays does no harm.
+    entries(directory).into_iter().filter(is_temporary).for_each(|path| drop(fs::remove_file(path)));
+}
+
+/// All that is in a directory; nothing where it cannot be read.
+pub(super) fn entries(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Whether a disk is why something failed: it is full, or gives no more to this user or this process.
+pub(super) fn is_full(error: &anyhow::Error) -> bool {
+    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    kinds.into_iter().any(|kind| [StorageFull, QuotaExceeded, FileTooLarge].contains(&kind))
 }
 
 /// The files of a directory, sorted, without those that are being written.
@@ -153,87 +205,4 @@ pub(super) fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// What has been counted in a directory.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct State {
-    /// How often a run was started here.
-    pub(super) runs: u64,
-    pub(super) engine: String,
-    pub(super) findings: u64,
-    pub(super) targets: BTreeMap<String, Counts>,
-}
-
-/// What has been counted of a target.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Counts {
-    pub(super) seconds: f64,
-    pub(super) executions: u64,
-    /// As the engine measures it, at first and now.
-    pub(super) coverage_at_first: u64,
-    pub(super) coverage: u64,
-    pub(super) corpus: u64,
-    /// Coverage gained in a second, of late.
-    pub(super) gain: f64,
-    /// Inputs that went to the corpus of the repository.
-    pub(super) merged: u64,
-    /// Slices since the target was last fuzzed.
-    pub(super) waiting: u64,
-}
-
-impl State {
-    pub(super) fn begin(&mut self, engine: &str) {
-        self.runs += 1;
-        if self.engine != engine {
-            // Coverage of another engine is counted in other units.
-            self.engine = engine.to_owned();
-            for counts in self.targets.values_mut() {
-                (counts.coverage_at_first, counts.coverage, counts.gain) = (0, 0, 0.0);
-            }
-        }
-    }
-
-    /// The target that is fuzzed next: one that never was, or else the one that has brought the most of late; who waits gains.
-    pub(super) fn next(&self, targets: &[Target]) -> Target {
-        let worth = |target: &Target| match self.targets.get(target.name()) {
-            Some(counts) if counts.seconds > 0.0 => counts.gain + 0.01 * (1 + counts.waiting) as f64,
-            _ => f64::INFINITY,
-        };
-        let best = targets.iter().max_by(|a, b| worth(a).total_cmp(&worth(b)));
-        *best.expect("there is a target")
-    }
-
-    /// Counts a slice.
-    pub(super) fn take(&mut self, target: Target, slice: Duration, seen: &Seen) {
-        self.targets.values_mut().for_each(|counts| counts.waiting += 1);
-        let counts = self.targets.entry(target.name().to_owned()).or_default();
-        if counts.coverage_at_first == 0 {
-            counts.coverage_at_first = seen.coverage;
-        }
-        let gained = seen.coverage.saturating_sub(counts.coverage) as f64 / slice.as_secs_f64().max(1e-9);
-        counts.gain = if counts.seconds == 0.0 { 0.0 } else { (counts.gain + gained) / 2.0 };
-        counts.seconds += slice.as_secs_f64();
-        counts.executions += seen.executions;
-        counts.coverage = counts.coverage.max(seen.coverage);
-        counts.corpus = seen.corpus;
-        counts.waiting = 0;
-    }
-
-    pub(super) fn merged(&mut self, target: Target, inputs: u64) {
-        self.targets.entry(target.name().to_owned()).or_default().merged += inputs;
-    }
-
-    /// A target in a line.
-    pub(super) fn line(&self, target: Target, left: Duration) -> String {
-        let Counts { seconds, executions, coverage, corpus, .. } =
-            self.targets.get(target.name()).cloned().unwrap_or_default();
-        let rate = executions as f64 / seconds.max(1e-9);
-        let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
-        format!(
-            "{:12} {executions} executions, {rate:.0}/s, coverage {coverage}, corpus {corpus}, {} finding(s), {left} left",
-            target.name(),
-            self.findings
-        )
-    }
 }

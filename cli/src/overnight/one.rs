@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use qk256_mutants::Mutant;
-use qk256_verify::fuzz::{Target, case_of, mutate, run, run_kernel};
+use qk256_verify::fuzz::{Target, case_of, mutate, run, run_on};
 use qk256_verify::kernel::missing_features;
 use qk256_verify::{Case, Harness, Kernel, registry};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use super::slow::{Slow, cpu_time};
 use crate::Verdict;
 use crate::output::OutputFile;
 
@@ -57,13 +58,18 @@ pub(crate) struct One {
     plant: Option<String>,
 }
 
-/// What a process says at its end.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+/// What a process says every second, and at its end.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Stats {
     pub(super) executions: u64,
     /// Kinds of cases that were met.
     pub(super) kinds: u64,
+    /// At its end: the inputs that take longest.
+    pub(super) slowest: Vec<Slow>,
 }
+
+/// Inputs that are timed again at the end of a process, to see which are the slowest.
+const SLOW: usize = 8;
 
 pub(crate) fn run_one(args: &One) -> Result<Verdict> {
     let planted = args.plant.as_deref().map(planted).transpose()?;
@@ -73,14 +79,20 @@ pub(crate) fn run_one(args: &One) -> Result<Verdict> {
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     let (mut pool, mut kinds, mut stats) = (Vec::new(), HashSet::new(), Stats::default());
     let (start, limit) = (Instant::now(), Duration::from_millis(args.milliseconds));
-    let mut bad = 0;
+    let (mut bad, mut slow, mut said) = (0, Vec::new(), start);
     while start.elapsed() < limit {
         let input = input(args.target, &pool, &mut rng);
         trying
             .set_len(0)
             .and_then(|()| trying.write_all_at(&input, 0))
             .context("cannot keep the input on disk")?;
-        if !passes(args.target, planted.as_ref(), &input) && bad < MAX_BAD {
+        let before = cpu_time();
+        let passed = passes(args.target, planted.as_ref(), &input);
+        if passed {
+            slow.push((cpu_time() - before, input.clone()));
+            slow.sort_unstable_by(|a, b| b.cmp(a));
+            slow.truncate(SLOW);
+        } else if bad < MAX_BAD {
             save(args, "input", &input)?;
             bad += 1;
         }
@@ -89,9 +101,15 @@ pub(crate) fn run_one(args: &One) -> Result<Verdict> {
             let place = if pool.len() < POOL { pool.len() } else { rng.next_u64() as usize % POOL };
             if place == pool.len() { pool.push(input) } else { pool[place] = input }
         }
+        stats.kinds = kinds.len() as u64;
+        if said.elapsed() > Duration::from_secs(1) {
+            writeln!(stdout(), "{}", serde_json::to_string(&stats)?)?;
+            said = Instant::now();
+        }
     }
     trying.set_len(0).context("cannot empty the file of the input")?;
-    stats.kinds = kinds.len() as u64;
+    stats.slowest = slow.iter().map(|(_, input)| Slow::time(args.target, input)).collect();
+    Slow::keep_the_slowest(&mut stats.slowest);
     writeln!(stdout(), "{}", serde_json::to_string(&stats)?)?;
     Ok(Verdict::Pass)
 }
@@ -187,10 +205,8 @@ fn kind(case: &Case) -> u64 {
 fn passes(target: Target, planted: Option<&Mutant>, input: &[u8]) -> bool {
     let quietly = || {
         run(target, input);
-        if let Some(mutant) = planted.filter(|mutant| {
-            case_of(target, input).is_some_and(|case| case.operation == mutant.kernel.operation)
-        }) {
-            run_kernel(&mutant.kernel, input);
+        if let Some(mutant) = planted {
+            run_on(target, &mutant.kernel, input);
         }
     };
     // The message of the panic is made again, from the input, when it is looked at.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::directory::{Directory, State};
+use super::directory::Directory;
+use super::slow::Slow;
+use super::state::{Counts, State};
 
 /// The report as machines read it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -17,7 +19,7 @@ struct Document {
 }
 
 /// Writes `report.json` and `report.md`; the earlier ones say what has changed.
-pub(super) fn write(directory: &Directory, state: &mut State, findings: &[PathBuf]) -> Result<()> {
+pub(super) fn write(directory: &Directory, state: &State, findings: &[PathBuf]) -> Result<()> {
     let before: Option<Document> =
         directory.read("report.json").and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let names: Vec<String> = findings.iter().map(|path| name(path)).collect();
@@ -48,6 +50,7 @@ fn words(state: &State, findings: &[String], before: Option<&Document>) -> Strin
             counts.executions, counts.coverage_at_first, counts.coverage, counts.corpus, counts.merged
         );
     }
+    slowest(&mut text, state);
     let known = |name: &&String| before.is_some_and(|before| before.findings.contains(name));
     let fresh = findings.iter().filter(|name| !known(name)).count();
     let _ = writeln!(text, "\n{} finding(s), {fresh} of them since the last report.\n", findings.len());
@@ -56,4 +59,19 @@ fn words(state: &State, findings: &[String], before: Option<&Document>) -> Strin
         let _ = writeln!(text, "- [{name}](findings/{name}.md){mark}");
     }
     text
+}
+
+/// The inputs that take longest, with their times.
+fn slowest(text: &mut String, state: &State) {
+    let slow = |(target, counts): (&String, &Counts)| -> Vec<String> {
+        // In a table these two would end a cell and its code.
+        let plain = |case: &str| case.replace('|', "\\x7c").replace('`', "\\x60");
+        let row = |slow: &Slow| format!("| {target} | {:.1} | `{}` |", slow.milliseconds, plain(&slow.case));
+        counts.slowest.iter().map(row).collect()
+    };
+    let rows: Vec<String> = state.targets.iter().flat_map(slow).collect();
+    if !rows.is_empty() {
+        let head = "| target | ms of CPU | slowest inputs |\n| --- | --- | --- |";
+        let _ = writeln!(text, "\n{head}\n{}", rows.join("\n"));
+    }
 }

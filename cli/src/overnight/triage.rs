@@ -1,18 +1,21 @@
 //! From a bad input to a finding: replayed in processes of their own, shrunk, told apart, written down.
 
 use std::fs;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use qk256_verify::finding::FindingJson;
 use qk256_verify::fuzz::case_of;
 
 use super::directory::{Artifact, CASE, Directory, INPUT};
+use super::engine::itself;
 use super::one::TRIED;
 use crate::output::OutputFile;
 
 /// Processes in which an input is tried again.
 const REPLAYS: usize = 5;
+
+/// What libFuzzer calls an input that took more than ten seconds.
+const SLOW: &str = "slow-unit";
 
 /// Makes findings of an input, and puts it aside: the names of those that are new.
 pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&str>) -> Result<Vec<String>> {
@@ -32,8 +35,9 @@ pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&
     let bad = tries.iter().filter(|look| look.is_bad()).count();
     let seen = tries.iter().find(|look| look.is_bad()).unwrap_or(&tries[0]);
     let mut fresh = Vec::new();
-    // The input of a process that somebody killed is no finding.
-    let is_innocent = bad == 0 && name(artifact).starts_with(TRIED);
+    // The input of a process that somebody killed is no finding, nor is one that took long on a busy machine.
+    let is_suspect = [TRIED, SLOW].iter().any(|kind| name(artifact).starts_with(kind));
+    let is_innocent = bad == 0 && is_suspect;
     let told = if is_innocent { Vec::new() } else { told(artifact, seen)? };
     for (slug, content, text) in told.into_iter().filter(|(slug, ..)| is_new(slug)) {
         let rate = format!("{bad} of {REPLAYS} processes of their own show it");
@@ -66,11 +70,10 @@ impl Look {
 
 /// Tries an input in a process of its own.
 fn look(artifact: &Artifact, plant: Option<&str>) -> Result<Look> {
-    let itself = std::env::current_exe().context("cannot find this program")?;
-    let mut command = Command::new(itself);
+    let mut command = itself();
     command.args(["triage-one", "--target", artifact.target.name(), "--input"]).arg(&artifact.path);
     command.args(plant.into_iter().flat_map(|name| ["--plant", name]));
-    let output = command.stdin(Stdio::null()).output().context("cannot start this program again")?;
+    let output = command.output().context("cannot start this program again")?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     match serde_json::from_slice(&output.stdout) {
         Ok(findings) => Ok(Look { findings, died: None }),

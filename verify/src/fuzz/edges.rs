@@ -7,7 +7,7 @@ use arbitrary::Unstructured;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{RUN_OUT, Target};
+use super::{MAX_ELEMENTS, RUN_OUT, Target};
 use crate::case::{Case, Sweep};
 use crate::operation::Operation;
 
@@ -48,6 +48,10 @@ impl<'a> Edge<'a> {
             case.rows = moved(case.rows, self.rows);
         }
         case.patches.clear();
+        if case.rows.saturating_mul(case.cols) > MAX_ELEMENTS {
+            // Before its buffers are filled, only to be thrown away.
+            return None;
+        }
         case.fit();
         if !case.materialize(None).is_ok_and(|inputs| inputs.is_legal()) {
             return None;

@@ -1,0 +1,125 @@
+//! What has been counted, and which target is next.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use qk256_verify::fuzz::Target;
+use serde::{Deserialize, Serialize};
+
+use super::engine::Seen;
+use super::slow::Slow;
+
+/// What has been counted in a directory.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct State {
+    /// How often a run was started here.
+    pub(super) runs: u64,
+    /// Slices that there have been.
+    pub(super) slices: u64,
+    pub(super) engine: String,
+    pub(super) findings: u64,
+    pub(super) targets: BTreeMap<String, Counts>,
+}
+
+/// What has been counted of a target.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Counts {
+    pub(super) seconds: f64,
+    pub(super) executions: u64,
+    /// As the engine measures it, at first and now.
+    pub(super) coverage_at_first: u64,
+    pub(super) coverage: u64,
+    pub(super) corpus: u64,
+    /// Coverage gained in a second, of late.
+    pub(super) gain: f64,
+    /// Inputs that went to the corpus of the repository.
+    pub(super) merged: u64,
+    pub(super) findings: u64,
+    pub(super) slowest: Vec<Slow>,
+}
+
+impl State {
+    pub(super) fn begin(&mut self, engine: &str) {
+        self.runs += 1;
+        if self.engine != engine {
+            // Coverage of another engine is counted in other units.
+            self.engine = engine.to_owned();
+            for counts in self.targets.values_mut() {
+                (counts.coverage_at_first, counts.coverage, counts.gain) = (0, 0, 0.0);
+            }
+        }
+    }
+
+    /// The target that is fuzzed next: by turns the one that has had least time, and the one that has brought the most of late.
+    pub(super) fn next(&self, targets: &[Target]) -> Target {
+        let unknown = Counts::default();
+        let counts = |target: &Target| self.targets.get(target.name()).unwrap_or(&unknown);
+        let best = targets.iter().min_by(|a, b| {
+            let (a, b) = (counts(a), counts(b));
+            let by_time = a.seconds.total_cmp(&b.seconds);
+            let by_gain = b.gain.total_cmp(&a.gain).then(by_time);
+            if self.slices.is_multiple_of(2) { by_time } else { by_gain }
+        });
+        *best.expect("there is a target")
+    }
+
+    /// Counts a slice.
+    pub(super) fn take(&mut self, target: Target, slice: Duration, seen: &Seen) {
+        self.slices += 1;
+        let counts = self.of(target);
+        let gained = seen.coverage.saturating_sub(counts.coverage) as f64 / slice.as_secs_f64().max(1e-9);
+        counts.gain = (counts.gain + gained) / 2.0;
+        if counts.coverage_at_first == 0 {
+            // What the seeds bring is no gain.
+            (counts.coverage_at_first, counts.gain) = (seen.coverage, 0.0);
+        }
+        counts.seconds += slice.as_secs_f64();
+        counts.executions += seen.executions;
+        counts.coverage = counts.coverage.max(seen.coverage);
+        counts.corpus = seen.corpus;
+    }
+
+    /// What has been counted of a target.
+    pub(super) fn of(&mut self, target: Target) -> &mut Counts {
+        self.targets.entry(target.name().to_owned()).or_default()
+    }
+
+    /// Counts findings that are new.
+    pub(super) fn found(&mut self, target: Target, findings: u64) {
+        self.findings += findings;
+        self.of(target).findings += findings;
+    }
+
+    /// A target in a line.
+    pub(super) fn line(&self, target: Target, left: Duration) -> String {
+        let Counts { seconds, executions, coverage, corpus, findings, .. } =
+            self.targets.get(target.name()).cloned().unwrap_or_default();
+        let rate = executions as f64 / seconds.max(1e-9);
+        let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+        format!(
+            "{:12} {executions} executions, {rate:.0}/s, coverage {coverage}, corpus {corpus}, {findings} finding(s), {left} left",
+            target.name(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_brings_most_has_most_time_and_nothing_waits_for_long() {
+        let (mut state, mut growing) = (State::default(), 100);
+        for _ in 0..48 {
+            let target = state.next(&Target::ALL);
+            growing += 10;
+            let coverage = if target == Target::GemvScaled { growing } else { 100 };
+            state.take(target, Duration::from_secs(60), &Seen { executions: 1, coverage, corpus: 1 });
+        }
+        let seconds = |target: Target| state.targets[target.name()].seconds;
+        assert!(seconds(Target::GemvScaled) >= 60.0 * 18.0, "{state:?}");
+        assert!(Target::ALL.into_iter().all(|target| seconds(target) >= 60.0 * 3.0), "{state:?}");
+    }
+}
