@@ -314,6 +314,7 @@ mod tests {
         assert!(Level::Scalar.is_supported() && Level::FastScalar.is_supported());
         assert_ne!(Kernels::detect().level(), Level::Scalar);
         let refusal = Unsupported { level: Level::Avx2, missing: vec!["avx2", "fma"] };
+        assert_eq!(refusal.missing(), ["avx2", "fma"]);
         assert_eq!(refusal.to_string(), "`avx2` needs what this CPU lacks: avx2, fma");
     }
 }
