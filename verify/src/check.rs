@@ -193,7 +193,7 @@ pub struct Progress<'r> {
     pub cases: u64,
     /// How many findings there are so far.
     pub findings: usize,
-    /// These findings.
+    /// These findings; those of guests are made when the run is over.
     pub found: &'r [Finding],
 }
 
