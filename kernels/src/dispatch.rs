@@ -309,11 +309,21 @@ mod tests {
         }
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_token_of_avx2_comes_with_the_levels_that_have_its_kernels() {
+        for kernels in Level::ALL.iter().filter_map(|&level| Kernels::new(level).ok()) {
+            let has_them = matches!(kernels.level(), Level::Avx2 | Level::AvxVnni);
+            assert_eq!(kernels.avx2().is_some(), has_them, "{}", kernels.level());
+        }
+    }
+
     #[test]
     fn scalar_levels_run_everywhere_and_a_refusal_names_what_is_missing() {
         assert!(Level::Scalar.is_supported() && Level::FastScalar.is_supported());
         assert_ne!(Kernels::detect().level(), Level::Scalar);
         let refusal = Unsupported { level: Level::Avx2, missing: vec!["avx2", "fma"] };
+        assert_eq!(refusal.missing(), ["avx2", "fma"]);
         assert_eq!(refusal.to_string(), "`avx2` needs what this CPU lacks: avx2, fma");
     }
 }

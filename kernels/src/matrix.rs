@@ -264,12 +264,15 @@ mod tests {
 
     #[test]
     fn a_band_is_its_rows_and_their_scales() {
-        let bytes: Vec<u8> = (0..=255).collect();
-        let scales = [1.0, 2.0, 3.0];
-        let matrix = Matrix::new(&bytes, 3, 9, 70).unwrap().with_scales(&scales).unwrap();
+        let bytes: Vec<u8> = (0..400).map(|i| i as u8).collect();
+        let scales = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let matrix = Matrix::new(&bytes, 3, 257, 130).unwrap().with_scales(&scales).unwrap();
         let band = matrix.band(1, 2);
-        assert_eq!((band.rows(), band.cols(), band.packed().len()), (2, 9, 70 + 64));
-        assert_eq!((band.row(1), band.row_scales(1)), (matrix.row(2), matrix.row_scales(2)));
+        assert_eq!((band.rows(), band.cols(), band.packed().len()), (2, 257, 130 + 128));
+        for r in 0..2 {
+            assert_eq!(band.row(r), matrix.row(r + 1), "row {r} of the band");
+            assert_eq!(band.row_scales(r), matrix.row_scales(r + 1), "row {r} of the band");
+        }
         assert_eq!(matrix.band(3, 0).packed(), &[0; 0]);
     }
 

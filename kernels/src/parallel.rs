@@ -109,7 +109,28 @@ pub fn band_rows(matrix: &Matrix<'_>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::format::BLOCK_BYTES;
+
+    #[test]
+    fn each_band_is_a_call_and_the_last_has_what_is_left() {
+        let packed = [0; 20 * BLOCK_BYTES];
+        let matrix = Matrix::new(&packed, 20, 1, BLOCK_BYTES).unwrap();
+        for (rows, expected) in [(7, vec![6, 7, 7]), (20, vec![20]), (usize::MAX, vec![20])] {
+            let calls = Mutex::new(Vec::new());
+            let count = |band: &Matrix<'_>, y: &mut [f32]| {
+                calls.lock().unwrap().push((band.rows(), y.len()));
+                Ok(())
+            };
+            bands(rows, &matrix, &mut [0.0; 20], count).unwrap();
+            let mut calls = calls.into_inner().unwrap();
+            calls.sort_unstable();
+            let expected: Vec<_> = expected.into_iter().map(|rows| (rows, rows)).collect();
+            assert_eq!(calls, expected, "bands of {rows} rows");
+        }
+    }
 
     #[test]
     fn small_matrices_are_one_task_and_large_ones_a_few_for_each_thread() {

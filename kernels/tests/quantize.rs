@@ -1,5 +1,7 @@
 //! Quantization finds the least squared error that a block of codes and a scale can have.
 
+use std::error::Error;
+
 use qk256_kernels::{BLOCK_BYTES, QuantizeError, SizeError, blocks, quantize, quantize_matrix, scalar};
 
 /// Values without a pattern: SplitMix64, then a cube for a heavy tail.
@@ -153,4 +155,5 @@ fn what_cannot_be_quantized_is_refused_before_anything_is_written() {
     }
     let error = quantize(&[1.0], &mut [], &mut [0.0]).unwrap_err();
     assert!(matches!(error, QuantizeError::Size(SizeError::TooShort { needed: 64, .. })));
+    assert_eq!(error.source().map(ToString::to_string), Some(short("packed", 64, 0)));
 }

@@ -164,8 +164,8 @@ impl Codes {
     }
 }
 
-/// The byte at a place of a block of `bytes`.
-const fn every_byte(block: usize, place: usize) -> u8 {
+/// The byte at a place of a block of `codes=bytes`.
+pub(crate) const fn every_byte(block: usize, place: usize) -> u8 {
     (block + 37 * place) as u8
 }
 

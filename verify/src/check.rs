@@ -159,6 +159,20 @@ pub struct Report<'a> {
     pub findings: Vec<Finding>,
 }
 
+impl Report<'_> {
+    /// A report of nothing yet, of no kernels.
+    pub(crate) fn blank(seed: u64) -> Self {
+        Self {
+            seed,
+            cases: 0,
+            sweeps: Vec::new(),
+            without_memory: 0,
+            kernels: Vec::new(),
+            findings: Vec::new(),
+        }
+    }
+}
+
 /// How much of a sweep was run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SweepReport {
@@ -179,7 +193,7 @@ pub struct Progress<'r> {
     pub cases: u64,
     /// How many findings there are so far.
     pub findings: usize,
-    /// These findings.
+    /// These findings; those of guests are made when the run is over.
     pub found: &'r [Finding],
 }
 
@@ -196,14 +210,8 @@ pub fn check<'a>(
     plan: &Plan,
     watch: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Report<'a>, MaterializeError> {
-    let report = Report {
-        seed: plan.seed,
-        cases: 0,
-        sweeps: Vec::new(),
-        without_memory: 0,
-        kernels: kernels.iter().map(|&kernel| KernelReport::blank(kernel)).collect(),
-        findings: Vec::new(),
-    };
+    let mut report = Report::blank(plan.seed);
+    report.kernels.extend(kernels.iter().map(|&kernel| KernelReport::blank(kernel)));
     let mut run = Run { harness, report, minimize: plan.minimize, watch, seen: HashSet::new() };
     let operations: Vec<Operation> = Operation::ALL
         .into_iter()

@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::case::{Case, Codes, Patch, Regime};
+use crate::case::{Case, Codes, Patch, Regime, every_byte};
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
 use crate::oracle::{code, weight};
+use crate::parts::OldContents;
 
 /// Elements of the block that each scale goes through: a whole register or two, and remainders of four, two and one.
 const SCALED_ELEMENTS: usize = 23;
@@ -18,7 +19,7 @@ const SCALED_ELEMENTS: usize = 23;
 const BATCH: u64 = 1 << 20;
 
 /// The bits that outputs hold before: no NaN, which some scales must give.
-const OLD: u32 = 0x7e96_7699;
+const OLD: u32 = OldContents::Large.bits(Operation::Dequantize);
 
 /// Columns of the rows whose wiring is tried: across four blocks, and every remainder of a fifth that is not long.
 pub const WIRED_COLS: Range<usize> = 1..1101;
@@ -66,8 +67,7 @@ pub fn wrong_scale(kernel: &dyn Kernel, scales: Range<u64>) -> Option<Case> {
 
 /// Whether a block with the scale of these bits is dequantized bit for bit.
 fn scales_rightly(kernel: &dyn Kernel, bits: u32) -> bool {
-    // As `codes=bytes` has it.
-    let packed: [u8; BLOCK_BYTES] = std::array::from_fn(|place| (37 * place) as u8);
+    let packed: [u8; BLOCK_BYTES] = std::array::from_fn(|place| every_byte(0, place));
     let scale = f32::from_bits(bits);
     let mut out = [f32::from_bits(OLD); SCALED_ELEMENTS];
     let outcome = kernel.call(Arguments::Dequantize { packed: &packed, scales: &[scale], out: &mut out });

@@ -9,7 +9,7 @@ use arbitrary::Unstructured;
 
 use crate::case::{Case, parse_file};
 use crate::finding::Finding;
-use crate::kernel::{Kernel, missing_features};
+use crate::kernel::{Kernel, can_run};
 use crate::operation::{Buffer, Operation};
 use crate::registry;
 use crate::trial::Harness;
@@ -178,13 +178,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let mut kernels = registry::kernels();
-        kernels.retain(|kernel| {
-            let missing = missing_features(kernel.required_features());
-            if !missing.is_empty() {
-                eprintln!("skipped: {kernel:?}; this CPU lacks {}", missing.join(", "));
-            }
-            missing.is_empty()
-        });
+        kernels.retain(|kernel| can_run(kernel.as_ref()));
         Self { harness: Harness::new(None), kernels }
     }
 

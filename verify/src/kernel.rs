@@ -186,6 +186,15 @@ pub fn missing_features<'a>(required: &[&'a str]) -> Vec<&'a str> {
     required.iter().copied().filter(|feature| !has_feature(feature)).collect()
 }
 
+/// Whether this CPU has all that `kernel` needs; if not, what it lacks is said on standard error.
+pub(crate) fn can_run(kernel: &dyn Kernel) -> bool {
+    let missing = missing_features(kernel.required_features());
+    if !missing.is_empty() {
+        eprintln!("skipped: {kernel:?}; this CPU lacks {}", missing.join(", "));
+    }
+    missing.is_empty()
+}
+
 #[cfg(target_arch = "x86_64")]
 fn has_feature(name: &str) -> bool {
     match name {

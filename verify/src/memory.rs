@@ -7,7 +7,7 @@ pub mod fault;
 
 use std::ptr::NonNull;
 
-use crate::operation::Buffer;
+use crate::operation::{Buffer, OFFSET_BYTES};
 use fault::Watch;
 
 /// Inaccessible bytes on either side of a region. A stray access further off than this ends the process, with the case
@@ -48,7 +48,7 @@ pub enum Placement {
     EndFlush,
     /// The first byte lies right behind a guard page, or `offset` bytes further.
     StartFlush {
-        /// Bytes past the page boundary, below 32.
+        /// Bytes past the page boundary, below [`OFFSET_BYTES`].
         offset: usize,
     },
 }
@@ -67,9 +67,14 @@ pub struct Trespass {
 impl std::fmt::Display for Trespass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let deed = if self.write { "writes" } else { "reads" };
-        let side = if self.distance > 0 { "past the end" } else { "before the start" };
-        write!(f, "{deed} {} byte(s) {side} of `{}`", self.distance.unsigned_abs(), self.buffer.name())
+        write!(f, "{deed} {}", beside(self.buffer, self.distance))
     }
+}
+
+/// The place so many bytes from the nearer end of `buffer`, as [`Trespass::distance`] counts them, in words.
+pub(crate) fn beside(buffer: Buffer, distance: isize) -> String {
+    let side = if distance > 0 { "past the end" } else { "before the start" };
+    format!("{} byte(s) {side} of `{}`", distance.unsigned_abs(), buffer.name())
 }
 
 /// Pages for one buffer, with guards on both sides. Reused for call after call; it grows when a buffer does not fit.
@@ -120,7 +125,7 @@ impl Region {
 
     /// Makes room for `len` bytes and the canaries around them, lays the canaries, and returns the bytes to be filled.
     pub fn place(&mut self, len: usize, placement: Placement) -> &mut [u8] {
-        let wanted = len + 32 + CANARY_BYTES;
+        let wanted = len + OFFSET_BYTES + CANARY_BYTES;
         if wanted > self.capacity {
             *self = Self::with_capacity(self.buffer, wanted.next_power_of_two());
         }

@@ -149,6 +149,12 @@ pub const BLOCK_ELEMENTS: usize = 256;
 /// Packed bytes of a block.
 pub const BLOCK_BYTES: usize = 64;
 
+/// Codes of a packed byte, the first in the least significant bits.
+pub const CODES_PER_BYTE: usize = BLOCK_ELEMENTS / BLOCK_BYTES;
+
+/// Bytes below which offsets of buffers stay: those of a vector of 256 bits.
+pub const OFFSET_BYTES: usize = 32;
+
 /// The digits that x of a `gemv_fixed` may be rounded to.
 pub const DIGITS: RangeInclusive<u8> = 1..=4;
 

@@ -9,12 +9,9 @@ pub use exact::{ExactSum, Wide};
 pub use fixed::{FLAT_FIXED_COLUMNS, FLAT_FIXED_X, FLAT_FIXED_Y};
 
 use crate::inputs::Inputs;
-use crate::operation::{BLOCK_ELEMENTS, Operation};
+use crate::operation::{BLOCK_ELEMENTS, CODES_PER_BYTE, Operation};
 use exact::{power_of_two, split};
 use fixed::FixedPoint;
-
-/// Bytes of a row element in a packed row: four codes a byte, least significant bits first.
-const CODES_PER_BYTE: usize = 4;
 
 /// The unit roundoff of f32.
 const UNIT_ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::case::{Case, Sweep};
 use crate::check::{Budget, Plan, check};
 use crate::finding::Finding;
-use crate::kernel::{Kernel, missing_features};
+use crate::kernel::{Kernel, can_run};
 use crate::trial::Harness;
 
 /// The variable that has one case run again in the place of all.
@@ -22,9 +22,7 @@ const DRAWN_CASES: u64 = 500;
 /// # Panics
 /// With every finding, shrunk, each ending in the command that runs its case again; or if the check shows nothing of the kernel.
 pub fn assert_right(kernel: &dyn Kernel) {
-    let missing = missing_features(kernel.required_features());
-    if !missing.is_empty() {
-        eprintln!("skipped: {kernel:?}; this CPU lacks {}", missing.join(", "));
+    if !can_run(kernel) {
         return;
     }
     let findings = match std::env::var(CASE) {

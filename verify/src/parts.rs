@@ -56,7 +56,7 @@ pub enum OldContents {
 
 impl OldContents {
     /// The bits of each element.
-    pub fn bits(self, operation: Operation) -> u32 {
+    pub const fn bits(self, operation: Operation) -> u32 {
         match (self, operation) {
             (Self::Poison, Operation::Unpack) => 0xfe,
             (Self::Large, Operation::Unpack) => 0x5a,

@@ -12,7 +12,7 @@ use crate::inputs::Inputs;
 use crate::judge::{WorstError, same_bits, show};
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
-use crate::operation::Operation;
+use crate::operation::{BLOCK_ELEMENTS, Operation};
 use crate::oracle::Expected;
 use crate::order::KnownOrders;
 use crate::parts::{OldContents, Parts, Real};
@@ -20,9 +20,6 @@ use crate::rung::{Failure, Rung, RungCounts};
 use crate::weights::Weights;
 use call::{Arena, CallResult, Flush};
 use relations::Relation;
-
-/// Columns that any kernel supports which does the operation: a whole block.
-const PLAIN_COLS: usize = 256;
 
 /// Calls of the first small case of a kernel.
 const BURST_CALLS: usize = 1100;
@@ -273,19 +270,20 @@ impl Harness {
         }
     }
 
-    /// Whether a kernel that says that it does not support these sizes does others of the same kind: then it must do these too.
+    /// Whether a kernel that says that it does not support these sizes does a whole block of the same kind: then it must do these
+    /// too.
     fn examine_support(&mut self, kernel: &dyn Kernel, inputs: &Inputs, trial: &mut Trial) {
         let operation = inputs.operation;
         let plain = Case {
             scaled: inputs.scales.is_some(),
             digits: inputs.digits,
-            ..Case::new(operation, 1, PLAIN_COLS)
+            ..Case::new(operation, 1, BLOCK_ELEMENTS)
         };
         let plain = plain.materialize(None).expect("a small case has data");
         let call = self.arena.call(kernel, &plain, Flush::End, self.poison(&plain));
         if call.outcome == Some(Outcome::Done) {
             trial.skipped = None;
-            let detail = format!("legal sizes are not supported, although {PLAIN_COLS} columns are");
+            let detail = format!("legal sizes are not supported, although {BLOCK_ELEMENTS} columns are");
             trial.fail(Failure { rung: Rung::Sizes, detail });
         }
     }

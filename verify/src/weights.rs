@@ -9,6 +9,8 @@ use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
+use crate::operation::CODES_PER_BYTE;
+
 /// An open safetensors file, mapped into memory: its tensors are read when they are asked for.
 #[derive(Debug)]
 pub struct Weights {
@@ -194,7 +196,7 @@ impl Weights {
 impl Quantized {
     /// The codes of the first row, in order.
     pub fn codes(&self) -> impl Iterator<Item = u8> {
-        (0..self.cols).map(|at| self.packed[at / 4] >> (2 * (at % 4)) & 3)
+        (0..self.cols).map(|at| self.packed[at / CODES_PER_BYTE] >> (2 * (at % CODES_PER_BYTE)) & 3)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Refusals, panics, and calls that never return.
 
 use qk256_verify::Operation::{Dequantize, Gemv, Lut, Unpack};
-use qk256_verify::operation::Buffer;
+use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer};
 use qk256_verify::{Arguments, Outcome};
 
 use crate::model::vector::{dequantize_by, lut, unpack};
-use crate::model::{Product, SIMD, stray, weight};
+use crate::model::{Product, SIMD, code, stray, weight};
 use crate::{Class, Mutant};
 
 const CLASS: Class = Class::Contract;
@@ -44,7 +44,7 @@ fn not_asking_for(arguments: Arguments<'_>, unasked: Buffer) -> Outcome {
 /// The product of a column, with codes and scales that there are.
 fn term_if_any(product: &Product<'_>, row: usize, column: usize) -> f32 {
     let byte = product.packed.get(row * product.row_stride + column / 4).copied().unwrap_or(0);
-    let block = row * product.blocks() + column / 256;
+    let block = row * product.blocks() + column / BLOCK_ELEMENTS;
     let scale = product.scales.and_then(|scales| scales.get(block)).copied().unwrap_or(1.0);
     weight(byte >> (2 * (column % 4))) * scale * product.x[column]
 }
@@ -193,7 +193,9 @@ pub(crate) const WRONG: &[Mutant] = &[
         Gemv,
         "ragged-columns-unsupported",
         "kernels of ggml ask for whole blocks; unsupported is an answer about scales, not about sizes",
-        |arguments| answering(arguments, Outcome::Unsupported, |product| product.cols % 256 != 0),
+        |arguments| {
+            answering(arguments, Outcome::Unsupported, |product| !product.cols.is_multiple_of(BLOCK_ELEMENTS))
+        },
     ),
     Mutant::new(
         CLASS,
@@ -264,7 +266,7 @@ pub(crate) const WRONG: &[Mutant] = &[
             if packed.len() < codes.len().div_ceil(4) {
                 return Outcome::Refused;
             }
-            codes.iter_mut().enumerate().for_each(|(at, code)| *code = packed[at / 4] >> (2 * (at % 4)) & 3);
+            codes.iter_mut().enumerate().for_each(|(at, slot)| *slot = code(packed, at));
             Outcome::Done
         },
     ),
@@ -277,11 +279,13 @@ pub(crate) const WRONG: &[Mutant] = &[
             let Arguments::Dequantize { packed, scales, out } = arguments else {
                 return Outcome::Unsupported;
             };
-            if packed.len() < 64 * out.len().div_ceil(256) || (scales.is_empty() && !out.is_empty()) {
+            if packed.len() < BLOCK_BYTES * out.len().div_ceil(BLOCK_ELEMENTS)
+                || (scales.is_empty() && !out.is_empty())
+            {
                 return Outcome::Refused;
             }
             for (at, slot) in out.iter_mut().enumerate() {
-                *slot = weight(packed[at / 4] >> (2 * (at % 4))) * scales[(at / 256).min(scales.len() - 1)];
+                *slot = weight(code(packed, at)) * scales[(at / BLOCK_ELEMENTS).min(scales.len() - 1)];
             }
             Outcome::Done
         },
@@ -304,7 +308,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "there must be as many scales as blocks, and no more",
         |arguments| {
             if let Arguments::Dequantize { scales, out, .. } = &arguments
-                && scales.len() > out.len().div_ceil(256)
+                && scales.len() > out.len().div_ceil(BLOCK_ELEMENTS)
             {
                 return Outcome::Refused;
             }

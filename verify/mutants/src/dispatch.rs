@@ -1,12 +1,12 @@
 //! Paths that are wrong, and taken for some sizes or addresses only.
 
 use qk256_verify::Operation::{Dequantize, Gemv, GemvFixed, Lut, Unpack};
+use qk256_verify::Outcome;
 
-use crate::model::fixed::{RIGHT_WAY, Way};
+use crate::model::fixed::{Fixed, RIGHT_WAY, Way};
 use crate::model::vector::{dequantize_by, lut, unpack};
 use crate::model::{Product, SIMD, Simd, gemv, rounded, weight};
 use crate::{Class, Mutant};
-use qk256_verify::Outcome;
 
 const CLASS: Class = Class::Dispatch;
 
@@ -231,7 +231,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "one-digit-cut-in-short-rows",
         "a conversion that truncates in a path of its own: one digit, fewer than 32 columns",
         |arguments| {
-            let round = |fixed: &crate::model::fixed::Fixed<'_>, x: f64| {
+            let round = |fixed: &Fixed<'_>, x: f64| {
                 if fixed.digits == 1 && fixed.product.cols < 32 { x.trunc() } else { x.round_ties_even() }
             };
             Way { round, ..RIGHT_WAY }.product(arguments)

@@ -1,12 +1,12 @@
 //! Reads and writes where there is no business.
 
 use qk256_verify::Operation::{Dequantize, Gemv, GemvFixed, Lut, Unpack};
+use qk256_verify::{Arguments, Outcome};
 
 use crate::model::fixed::RIGHT_WAY;
 use crate::model::vector::{lut, of_dequantize, of_lut, of_unpack, unpack};
 use crate::model::{LANES, Product, SIMD, stray, weight, write_rows};
 use crate::{Class, Mutant};
-use qk256_verify::{Arguments, Outcome};
 
 const CLASS: Class = Class::Memory;
 

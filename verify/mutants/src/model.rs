@@ -4,7 +4,9 @@ pub(crate) mod fixed;
 pub(crate) mod stray;
 pub(crate) mod vector;
 
-use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation, Shape};
+use std::ops::Range;
+
+use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, CODES_PER_BYTE, Operation, Shape};
 use qk256_verify::{Arguments, Outcome};
 
 /// Lanes of a vector of f32.
@@ -15,6 +17,11 @@ pub(crate) const SUMS: usize = 4 * LANES;
 
 /// The largest matrix that a kernel of this crate reads whole or copies. Rows may lie gigabytes apart.
 pub(crate) const READ_WHOLE: usize = 1 << 20;
+
+/// The code of element `at` of some packed bytes.
+pub(crate) fn code(packed: &[u8], at: usize) -> u8 {
+    packed[at / CODES_PER_BYTE] >> (2 * (at % CODES_PER_BYTE)) & 3
+}
 
 /// The weight of a code's low two bits.
 pub(crate) fn weight(code: u8) -> f32 {
@@ -88,6 +95,12 @@ impl<'a> Product<'a> {
         self.cols.div_ceil(BLOCK_ELEMENTS)
     }
 
+    /// The columns of each block.
+    pub(crate) fn block_columns(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let cols = self.cols;
+        (0..cols).step_by(BLOCK_ELEMENTS).map(move |first| first..cols.min(first + BLOCK_ELEMENTS))
+    }
+
     pub(crate) fn row_bytes(&self) -> usize {
         self.blocks() * BLOCK_BYTES
     }
@@ -103,7 +116,7 @@ impl<'a> Product<'a> {
 
     /// The code of a column of a row that starts at byte `start`.
     pub(crate) fn code_from(&self, start: usize, column: usize) -> u8 {
-        self.packed[start + column / 4] >> (2 * (column % 4)) & 3
+        code(&self.packed[start..], column)
     }
 
     pub(crate) fn weight(&self, row: usize, column: usize) -> f32 {

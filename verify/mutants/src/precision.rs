@@ -1,6 +1,7 @@
 //! Fewer bits than there must be, or other ones.
 
 use qk256_verify::Operation::{Dequantize, Gemv};
+use qk256_verify::Outcome;
 
 use crate::model::vector::dequantize;
 use crate::model::{Product, SIMD, Simd, gemv, rounded};
@@ -134,12 +135,12 @@ pub(crate) const WRONG: &[Mutant] = &[
         "another-order-in-remainder-rows",
         "a compiler that may reassociate does so in one of two loops",
         |arguments| {
-            let Some(mut product) = Product::of(arguments) else { return qk256_verify::Outcome::Refused };
+            let Some(mut product) = Product::of(arguments) else { return Outcome::Refused };
             SIMD.write(&mut product);
             for row in product.rows / 4 * 4..product.rows {
                 product.y[row] = product.in_order(row);
             }
-            qk256_verify::Outcome::Done
+            Outcome::Done
         },
     ),
     Mutant::new(
@@ -149,9 +150,8 @@ pub(crate) const WRONG: &[Mutant] = &[
         "partial results of blocks pass through a 16-bit buffer, in rows of four blocks and more only",
         |arguments| {
             gemv(arguments, |product, row| {
-                let block = |first| product.sum(row, first..product.cols.min(first + 256));
                 let kept = |sum| if product.blocks() >= 4 { rounded(sum, 7) } else { sum };
-                (0..product.cols).step_by(256).map(block).map(kept).sum::<f32>() + 0.0
+                product.block_columns().map(|block| kept(product.sum(row, block))).sum::<f32>() + 0.0
             })
         },
     ),

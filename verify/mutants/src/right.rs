@@ -28,12 +28,6 @@ fn pairwise(product: &Product<'_>, row: usize, columns: Range<usize>) -> f32 {
     }
 }
 
-/// The columns of each block of 256.
-fn blocks(product: &Product<'_>) -> impl Iterator<Item = Range<usize>> + use<> {
-    let cols = product.cols;
-    (0..cols).step_by(256).map(move |first| first..cols.min(first + 256))
-}
-
 /// A hint for an address, mapped or not.
 fn hint(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
@@ -117,7 +111,8 @@ pub(crate) const RIGHT: &[Mutant] = &[
         "blocks are summed in f32, and their sums in f64",
         |arguments| {
             gemv(arguments, |product, row| {
-                blocks(product).fold(0.0, |sum, block| sum + f64::from(product.sum(row, block))) as f32
+                product.block_columns().fold(0.0, |sum, block| sum + f64::from(product.sum(row, block)))
+                    as f32
             })
         },
     ),
@@ -146,7 +141,7 @@ pub(crate) const RIGHT: &[Mutant] = &[
         "one multiplication a block; the sum is rounded before it is scaled",
         |arguments| {
             gemv(arguments, |product, row| {
-                blocks(product).fold(0.0, |sum, block| {
+                product.block_columns().fold(0.0, |sum, block| {
                     let scale = product.scale(row, block.start);
                     sum + scale * block.fold(0.0, |sum, c| sum + product.weight(row, c) * product.x[c])
                 })
@@ -184,7 +179,7 @@ pub(crate) const RIGHT: &[Mutant] = &[
                     product.scale(row, block.start).is_finite()
                         && product.x[block.clone()].iter().all(|&x| x == 0.0)
                 };
-                product.sum(row, blocks(product).filter(|block| !skipped(block)).flatten())
+                product.sum(row, product.block_columns().filter(|block| !skipped(block)).flatten())
             })
         },
     ),

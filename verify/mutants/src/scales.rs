@@ -1,11 +1,11 @@
 //! The wrong scale, or the right one in the wrong place.
 
 use qk256_verify::Operation::{Dequantize, Gemv};
+use qk256_verify::{Arguments, Outcome};
 
 use crate::model::vector::dequantize_by;
 use crate::model::{Product, SIMD, Simd, gemv, rounded, stray};
 use crate::{Class, Mutant};
-use qk256_verify::{Arguments, Outcome};
 
 const CLASS: Class = Class::Scales;
 

@@ -1,5 +1,7 @@
 //! NaN, infinities, zeros and subnormals.
 
+use std::ops::Range;
+
 use qk256_verify::Operation::{Dequantize, Gemv, GemvFixed};
 
 use crate::model::fixed::{RIGHT_WAY, Way};
@@ -93,16 +95,8 @@ pub(crate) const WRONG: &[Mutant] = &[
         "a block whose activations are all zero is skipped without a look at its scale",
         |arguments| {
             gemv(arguments, |product, row| {
-                let block = |at: usize| 256 * (at / 256)..product.cols.min(256 * (at / 256) + 256);
-                let zeros = |at: usize| product.x[block(at)].iter().all(|&x| x == 0.0);
-                let mut skip = false;
-                let kept = (0..product.cols).filter(|&at| {
-                    if at % 256 == 0 {
-                        skip = zeros(at);
-                    }
-                    !skip
-                });
-                product.sum(row, kept)
+                let zeros = |block: &Range<usize>| product.x[block.clone()].iter().all(|&x| x == 0.0);
+                product.sum(row, product.block_columns().filter(|block| !zeros(block)).flatten())
             })
         },
     ),

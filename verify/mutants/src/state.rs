@@ -4,12 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use qk256_verify::Operation::{Dequantize, Gemv, GemvFixed, Lut, Unpack};
+use qk256_verify::{Arguments, Outcome};
 
-use crate::model::fixed::{RIGHT_WAY, Way};
+use crate::model::fixed::{Fixed, RIGHT_WAY, Way};
 use crate::model::vector::{dequantize_by, of_lut, of_unpack};
 use crate::model::{Product, READ_WHOLE, SIMD, SUMS, Simd, gemv, weight};
 use crate::{Class, Mutant};
-use qk256_verify::{Arguments, Outcome};
 
 const CLASS: Class = Class::State;
 
@@ -250,7 +250,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "the largest magnitude of x is looked for once, and x is known by its address and length",
         |arguments| {
             thread_local! { static CACHE: Cell<(Address, i32)> = const { Cell::new(((0, 0), 0)) }; }
-            let exponent = |fixed: &crate::model::fixed::Fixed<'_>, right| {
+            let exponent = |fixed: &Fixed<'_>, right| {
                 if CACHE.get().0 != address(fixed.product.x) {
                     CACHE.set((address(fixed.product.x), right));
                 }

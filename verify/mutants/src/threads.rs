@@ -6,11 +6,11 @@ use std::sync::{Mutex, Once, OnceLock};
 use std::thread::{ThreadId, current, yield_now};
 
 use qk256_verify::Operation::{Dequantize, Gemv, Lut, Unpack};
+use qk256_verify::{Arguments, Outcome};
 
 use crate::model::vector::{dequantize_by, lut, of_unpack};
 use crate::model::{Product, SIMD, Simd, gemv, stray};
 use crate::{Class, Mutant};
-use qk256_verify::{Arguments, Outcome};
 
 const CLASS: Class = Class::Threads;
 

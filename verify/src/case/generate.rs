@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::{Case, Codes, Patch, Regime, Scales, Sweep};
-use crate::operation::{Buffer, DIGITS, Operation};
+use crate::operation::{Buffer, DIGITS, OFFSET_BYTES, Operation};
 
 /// Rows times columns of a drawn case stay below this, so that a case takes well under a millisecond.
 const MAX_ELEMENTS: usize = 1 << 17;
@@ -62,7 +62,8 @@ impl Case {
         }
         for buffer in case.buffers() {
             if once_in(2, u)? {
-                case.offset[buffer] = u.int_in_range(0..=(32 / operation.width(buffer) as u8 - 1))?;
+                case.offset[buffer] =
+                    u.int_in_range(0..=(OFFSET_BYTES / operation.width(buffer) - 1) as u8)?;
             }
         }
         for buffer in case.resizable_buffers() {
@@ -122,8 +123,7 @@ impl Case {
                 }
             }
             4 => {
-                let huge = [usize::MAX, usize::MAX - 255, 1 << 63, 1 << 62, (1 << 62) + 1, 1 << 58];
-                let huge = *u.choose(&huge)?;
+                let huge = *u.choose(&HUGE)?;
                 if u.ratio(1, 2)? { case.rows = huge } else { case.cols = huge }
             }
             _ => {
@@ -204,6 +204,9 @@ impl Case {
         Ok(())
     }
 }
+
+/// Rows or columns of which no buffer has room: their products wrap, or are beyond any memory.
+pub(super) const HUGE: [usize; 6] = [usize::MAX, usize::MAX - 255, 1 << 63, 1 << 62, (1 << 62) + 1, 1 << 58];
 
 /// f32 patterns at which kernels go wrong: zeros, ones, subnormals, largest, infinities, NaNs.
 pub(super) const EDGE_BITS: [u32; 14] = [

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::{Case, Codes, Patch, Regime, Scales};
-use crate::operation::{Buffer, Operation, UnknownOperation};
+use crate::operation::{Buffer, OFFSET_BYTES, Operation, UnknownOperation};
 use crate::weights::TensorRows;
 
 impl fmt::Display for Case {
@@ -148,16 +148,13 @@ impl Parser {
             }
             "regime" => self.case.regime = named(word, value, Regime::ALL, Regime::name, REGIMES)?,
             "seed" => self.case.seed = number(word, value, "seed is a 64-bit number")?,
-            "threads" => self.case.threads = number(word, value, "threads is a number from 1 to 8")?,
+            "threads" => self.case.threads = number(word, value, THREADS)?,
             "tensor" if !value.is_empty() => self.tensor = Some(unescaped(word, value)?),
             "row" => self.first_row = Some(number(word, value, "row is the first row of the tensor")?),
             _ => self.dotted(key, value, word).ok_or_else(unknown)??,
         }
         if !(1..=8).contains(&self.case.threads) {
-            return Err(ParseError::Value {
-                word: word.to_owned(),
-                expected: "threads is a number from 1 to 8",
-            });
+            return Err(value_error(word, THREADS));
         }
         Ok(())
     }
@@ -169,10 +166,10 @@ impl Parser {
         let buffer = Buffer::from_name(name)?;
         match (kind, index) {
             ("offset", None) => {
-                let limit = 32 / self.case.operation.width(buffer) as u8;
+                let limit = OFFSET_BYTES / self.case.operation.width(buffer);
                 let expected = "an offset is below 32 bytes, in elements: 0 to 31 for bytes, 0 to 7 for f32";
                 let offset = number(word, value, expected).and_then(|offset: u8| {
-                    (offset < limit).then_some(offset).ok_or(value_error(word, expected))
+                    (usize::from(offset) < limit).then_some(offset).ok_or(value_error(word, expected))
                 });
                 Some(offset.map(|offset| self.case.offset[buffer] = offset))
             }
@@ -231,6 +228,7 @@ impl Parser {
     }
 }
 
+const THREADS: &str = "threads is a number from 1 to 8";
 const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp, stripes, bytes";
 const SCALES: &str = "scales is one of independent, equal, alternating";
 const REGIMES: &str = "regime is one of unit, ten, integer, onehot, wide, subnormal, special, sparse, huge, absorbing, raw, extreme";

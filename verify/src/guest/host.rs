@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 
 use super::message::{Request, Response};
 use super::process::{SHARED_BYTES, Shared};
+use crate::memory::fault::signal_name;
 use crate::rung::{Failure, Rung};
 
 /// Between two looks at a worker that says nothing.
@@ -212,7 +213,7 @@ impl Worker {
         }
         match status.signal() {
             Some(signal) => {
-                let name = crate::memory::fault::signal_name(signal);
+                let name = signal_name(signal);
                 Failure { rung: Rung::Crash, detail: format!("the kernel dies of {name} ({signal}){said}") }
             }
             None if self.shared.has_exited() => {

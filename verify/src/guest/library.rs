@@ -119,14 +119,7 @@ impl Guests {
         jobs: usize,
         watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
     ) -> Result<Report<'_>, GuestError> {
-        let mut report = Report {
-            seed: plan.seed,
-            cases: 0,
-            sweeps: Vec::new(),
-            without_memory: 0,
-            kernels: Vec::new(),
-            findings: Vec::new(),
-        };
+        let mut report = Report::blank(plan.seed);
         for guest in &self.guests {
             let faces: Vec<&Face> = guest.faces.iter().filter(|face| wanted(*face)).collect();
             let run = Run::new(guest, faces, *plan, self.weights.as_ref());

@@ -5,7 +5,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::memory::fault::Crash;
+use crate::memory::beside;
+use crate::memory::fault::{Crash, signal_name};
+use crate::operation::Buffer;
 use crate::rung::{Failure, Rung};
 
 /// Bytes of the shared file.
@@ -79,18 +81,15 @@ impl Shared {
         if self.cause.load(Ordering::SeqCst) != CRASH {
             return None;
         }
-        let signal = crate::memory::fault::signal_name(self.signal.load(Ordering::Relaxed) as i32);
+        let signal = signal_name(self.signal.load(Ordering::Relaxed) as i32);
         let address = self.address.load(Ordering::Relaxed);
         let buffer = (self.buffer.load(Ordering::Relaxed) as usize).checked_sub(1);
-        let buffer = buffer.and_then(|at| crate::operation::Buffer::ALL.get(at));
-        let distance = self.distance.load(Ordering::Relaxed);
-        let side = if distance > 0 { "past the end" } else { "before the start" };
+        let buffer = buffer.and_then(|at| Buffer::ALL.get(at));
+        let distance = self.distance.load(Ordering::Relaxed) as isize;
         Some(match (signal, buffer) {
-            ("SIGSEGV" | "SIGBUS", Some(buffer)) => format!(
-                "{signal} at {address:#x}, {} byte(s) {side} of `{}`",
-                distance.unsigned_abs(),
-                buffer.name()
-            ),
+            ("SIGSEGV" | "SIGBUS", Some(&buffer)) => {
+                format!("{signal} at {address:#x}, {}", beside(buffer, distance))
+            }
             ("SIGSEGV" | "SIGBUS", None) if address < 4096 => {
                 format!("{signal} at {address:#x}: a null pointer")
             }

@@ -2,7 +2,7 @@
 
 use crate::inputs::Inputs;
 use crate::judge::{same_bits, same_sum, show};
-use crate::operation::{BLOCK_ELEMENTS, Buffer, Operation};
+use crate::operation::{Buffer, CODES_PER_BYTE, Operation};
 use crate::rung::{Failure, Rung};
 
 /// Changed inputs, and what the output must then be.
@@ -85,15 +85,16 @@ fn padding(inputs: &Inputs) -> Option<Relation> {
     if !inputs.packed.kept().is_empty() {
         for row in 0..shape.rows {
             let own = own.row_mut(shape, row);
-            own[..cols / 4].fill(0xff);
-            if !cols.is_multiple_of(4) {
-                own[cols / 4] = (1 << (2 * (cols % 4))) - 1;
+            let whole = cols / CODES_PER_BYTE;
+            own[..whole].fill(0xff);
+            if !cols.is_multiple_of(CODES_PER_BYTE) {
+                own[whole] = (1 << (2 * (cols % CODES_PER_BYTE))) - 1;
             }
         }
     }
     changed.packed.kept_mut().iter_mut().zip(own.kept()).for_each(|(byte, own)| *byte ^= !own);
     changed.codes.iter_mut().skip(cols).for_each(|code| *code ^= 3);
-    let scales = shape.rows * cols.div_ceil(BLOCK_ELEMENTS);
+    let scales = shape.rows * shape.blocks();
     let spare_scales = changed.scales.iter_mut().flat_map(|all| all.iter_mut().skip(scales));
     spare_scales.chain(changed.x.iter_mut().skip(cols)).for_each(|spare| *spare = 1e38);
     let spare = |buffer| inputs.len(buffer) as u128 > shape.needed(inputs.operation, buffer);

@@ -3,7 +3,7 @@
 use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS};
 use qk256_verify::{Arguments, Outcome};
 
-use super::weight;
+use super::{code, weight};
 
 /// What a vector operation reads.
 pub(crate) struct Vector<'a> {
@@ -21,7 +21,7 @@ impl Vector<'_> {
 
     /// The code of an element, from packed bytes.
     pub(crate) fn code(&self, at: usize) -> u8 {
-        self.bytes[at / 4] >> (2 * (at % 4)) & 3
+        code(self.bytes, at)
     }
 
     pub(crate) fn weight(&self, at: usize) -> f32 {
