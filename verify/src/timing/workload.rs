@@ -254,7 +254,7 @@ mod tests {
     fn a_buffer_lies_at_the_same_place_of_its_page_every_time() {
         for number in 0..6 {
             let first = Aligned::new(number, &[1_u8; 100]);
-            let _between = vec![0_u8; 77];
+            let _between = Box::new([0_u8; 77]);
             let second = Aligned::new(number, &[2.0_f32; 5000]);
             let places = [first.get().as_ptr() as usize, second.get().as_ptr() as usize];
             assert_eq!(places.map(|address| address % PAGE), [number * STAGGER; 2], "buffer {number}");
