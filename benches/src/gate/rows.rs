@@ -11,7 +11,7 @@ use toml::Spanned;
 /// The file that holds unless another is named.
 const OWN: &str = include_str!("../../gates.toml");
 
-/// Where [`OWN`] lies in the repository.
+/// Where `OWN` lies in the repository.
 pub const OWN_PATH: &str = "benches/gates.toml";
 
 /// All that is demanded.

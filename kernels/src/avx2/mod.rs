@@ -48,7 +48,7 @@ impl Avx2 {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
 
-    /// As [`scalar::unpack`](crate::scalar::unpack).
+    /// As [`scalar::unpack`].
     ///
     /// # Errors
     /// The same.
@@ -61,7 +61,7 @@ impl Avx2 {
         unsafe { unpack::unpack(packed, codes) }
     }
 
-    /// As [`scalar::lut`](crate::scalar::lut).
+    /// As [`scalar::lut`].
     ///
     /// # Errors
     /// The same.
@@ -77,7 +77,7 @@ impl Avx2 {
         Ok(())
     }
 
-    /// As [`scalar::dequantize`](crate::scalar::dequantize), bit for bit.
+    /// As [`scalar::dequantize`], bit for bit.
     ///
     /// # Errors
     /// The same.
@@ -87,7 +87,7 @@ impl Avx2 {
         unsafe { dequantize::dequantize(packed, scales, out) }
     }
 
-    /// As [`scalar::gemv`](crate::scalar::gemv), in another order of summation.
+    /// As [`scalar::gemv`], in another order of summation.
     ///
     /// Fewer than 17 columns are summed from left to right. Of more, the column `c` goes to the partial sum `(c / 16 % 8, c
     /// % 8)`, from left to right and from `+0.0` on; product and sum are rounded once. At the end of the row those are
@@ -135,7 +135,7 @@ impl Avx2 {
         unsafe { gemv::gemv::<AHEAD>(matrix, x, y, true) }
     }
 
-    /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit.
+    /// As [`scalar::gemv_fixed`], bit for bit.
     ///
     /// # Errors
     /// The same.
