@@ -4,6 +4,7 @@
 //! cargo run --release -p qk256-benches --example gate_errors             # 100 runs each, half an hour
 //! cargo run --release -p qk256-benches --example gate_errors -- 20       # 20 runs each
 //! cargo run --release -p qk256-benches --example gate_errors -- 20 idle  # only without a neighbour; or: busy
+//! cargo run --release -p qk256-benches --example gate_errors -- 20 rows  # only trials in whose name this is
 //! ```
 //!
 //! Kernels are the same on both sides, or do a known part of their work twice, or are scalar in truth. Exit 1 if the gate errs more
@@ -21,7 +22,7 @@ use comfy_table::{Table, presets};
 use qk256_benches::gate::against::{self, Sides};
 use qk256_benches::gate::judge::Verdict;
 use qk256_benches::gate::rows::{Demands, Task};
-use qk256_benches::gate::{Effort, Program, Report, WORKER, promises, worker};
+use qk256_benches::gate::{Effort, Line, Program, Report, WORKER, promises, worker};
 use qk256_verify::timing::{Workload, race};
 use qk256_verify::{Arguments, Kernel, Operation, Outcome, registry};
 
@@ -247,8 +248,12 @@ fn overhead(task: &str) -> (String, f64) {
 fn measure(words: &[&str]) -> Result<bool, Failure> {
     let runs = words.first().map_or(Ok(100), |runs| runs.parse::<usize>())?;
     let neighbours = [("idle", false), ("busy", true)];
-    let is_wanted = |(name, _): &(&str, bool)| words.len() < 2 || words.contains(name);
-    let trials = trials();
+    let named = neighbours.iter().any(|(name, _)| words.contains(name));
+    let is_wanted = |(name, _): &(&str, bool)| !named || words.contains(name);
+    let names: Vec<&str> =
+        words.iter().copied().skip(1).filter(|word| !["idle", "busy"].contains(word)).collect();
+    let mut trials = trials();
+    trials.retain(|trial| names.is_empty() || names.iter().any(|name| trial.name.contains(name)));
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header([
@@ -323,6 +328,11 @@ impl Trial {
             let met = judged.iter().filter(|verdict| **verdict == Verdict::Met).count();
             let errs = if self.is_slow { missed < judged.len() } else { missed > 0 };
             seen.erred += usize::from(errs);
+            if errs {
+                eprintln!("{}, run {}: {}", self.name, run + 1, report.summary());
+                let wrong = |line: &&Line| (line.verdict == Verdict::Missed) != self.is_slow;
+                report.rows.iter().filter(wrong).for_each(|line| eprintln!("  {line:?}"));
+            }
             seen.undecided += usize::from(missed + met < judged.len());
             seen.ratios.extend(report.rows.iter().filter_map(|line| Some(line.estimate?.median)));
         }
