@@ -1,6 +1,6 @@
 //! Every kernel of this project, declared once: checks, properties, fuzz targets and benchmarks derive from this table.
 
-use qk256_kernels::{Activations, Digits, Kernels, Level, Matrix, SizeError};
+use qk256_kernels::{Digits, Kernels, Level, Matrix, SizeError};
 
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
@@ -114,7 +114,7 @@ impl Kernel for Own {
                 let (Ok(matrix), Some(x), Some(digits)) = (matrix, x.get(..cols), Digits::new(digits)) else {
                     return Outcome::Refused;
                 };
-                let Ok(x) = Activations::new(x, digits) else { return Outcome::Refused };
+                let Ok(x) = kernels.activations(x, digits) else { return Outcome::Refused };
                 match self.path {
                     Path::Threads => kernels.par_gemv_fixed_in_bands(BAND_ROWS, &matrix, &x, y),
                     _ => kernels.gemv_fixed(&matrix, &x, y),
