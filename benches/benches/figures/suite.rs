@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use qk256_kernels::Digits;
+use qk256_kernels::{Digits, Kernels};
 use qk256_verify::operation::DIGITS;
 use qk256_verify::timing::Workload;
 use qk256_verify::{Case, Harness, Operation};
