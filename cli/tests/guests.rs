@@ -1,13 +1,14 @@
 //! Kernels of other languages in shared libraries: right ones pass, and each fault of `verify/guests/faults.c` is the finding
 //! that it must be, whatever it does to the process that calls it.
 //!
-//! Where there is no C compiler, the tests that need one say so and are skipped.
+//! Where there is no C compiler, the tests that need one report a skip.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use qk256_skip::{has_programs, skip};
+use qk256_verify::kernel::missing_features;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -417,23 +418,20 @@ fn succeed(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", shown(&output));
 }
 
-/// Whether there is such a program. If not, that is said on standard error itself: what a passing test prints is thrown away.
+/// Whether there is such a program. If not, a skip is reported.
+#[track_caller]
 fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        let _ = writeln!(std::io::stderr(), "skipped: guests that `{program}` builds, which is not here");
+    has_programs(&[program])
+}
+
+/// Whether this CPU can run the example with intrinsics. If not, a skip is reported.
+#[track_caller]
+fn has_avx2() -> bool {
+    let missing = missing_features(&["avx2", "fma"]);
+    if !missing.is_empty() {
+        skip(&missing);
     }
-    found
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx2() -> bool {
-    false
+    missing.is_empty()
 }
 
 fn scratch() -> TempDir {

@@ -241,6 +241,8 @@ fn trace(guest: &Guest, place: usize) -> Result<Trace, GuestError> {
         Answer::Response(Response::Traced(width)) => {
             Trace::of_width(width.and_then(|name| Width::from_name(&name)))
         }
+        // Step by step the call takes longer than the time limit.
+        Answer::Death(_) => Trace::of_width(Some(Width::NotReached)),
         _ => Trace::default(),
     })
 }
