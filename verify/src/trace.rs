@@ -8,6 +8,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 /// What a call executed, up to [`MAX_STEPS`] instructions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
@@ -17,7 +19,7 @@ pub struct Trace {
 }
 
 /// The widest registers that instructions worked on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Width {
     /// None wider than 128 bits: scalar code, or SSE.
     Narrow,
@@ -35,11 +37,6 @@ impl Width {
             Self::Bits256 => "256-bit",
             Self::Bits512 => "512-bit",
         }
-    }
-
-    /// The width of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Narrow, Self::Bits256, Self::Bits512].into_iter().find(|width| width.name() == name)
     }
 }
 
