@@ -61,7 +61,7 @@ pub enum GuestError {
         why: String,
     },
     /// A worker broke the protocol, or panicked: a fault of qk256 itself.
-    #[error("fault of the harness, not of {library}: {why}")]
+    #[error("fault of the harness (worker of {library}): {why}")]
     Harness {
         /// The library.
         library: String,

@@ -93,8 +93,10 @@ struct State {
     dropped: BTreeSet<usize>,
     /// Cases, by step and kernel, that were taken up again after the worker had ended over them.
     again: BTreeSet<(u64, usize)>,
-    /// What happened to workers, and how often.
-    notes: BTreeMap<String, u64>,
+    /// What happened to workers over those of them that did not do it again.
+    once: BTreeMap<(u64, usize), String>,
+    /// What happened to other workers.
+    notes: Vec<String>,
     faults: Vec<String>,
     /// What ended the run early.
     error: Option<GuestError>,
@@ -227,12 +229,14 @@ impl<'g> Run<'g> {
     fn died(&self, death: Death, history: (&[Piece], Piece)) {
         let Death { step, kernel, ending } = death;
         let is_first = self.lock().again.insert((step, kernel));
+        self.lock().once.remove(&(step, kernel));
         match ending {
             Ending::Kernel(failure) => self.fell(step, kernel, failure, history),
             // In a process of its own, and again: that is the kernel.
             Ending::Outside(failure) if !is_first => self.fell(step, kernel, failure, history),
             Ending::Outside(Failure { detail: why, .. }) => {
-                self.note(format!("{why}; the case did not do that again in a new process"));
+                let note = format!("{why}; the same case in a new process was not");
+                self.lock().once.insert((step, kernel), note);
                 self.resume(step, kernel, history.1, true);
             }
             Ending::NoMemory(why) => {
@@ -296,7 +300,7 @@ impl<'g> Run<'g> {
     }
 
     fn note(&self, what: String) {
-        *self.lock().notes.entry(what).or_default() += 1;
+        self.lock().notes.push(what);
     }
 
     fn fault(&self, what: String) {
@@ -344,9 +348,7 @@ impl<'g> Run<'g> {
             }
             report.kernels.push(kernel);
         }
-        let times =
-            |(note, times): (String, u64)| if times > 1 { format!("{times} times: {note}") } else { note };
-        report.notes.extend(state.notes.into_iter().map(times));
+        report.notes.extend(counted(state.notes.into_iter().chain(state.once.into_values())));
         report.harness_faults.extend(state.faults);
         Ok(())
     }
@@ -404,6 +406,15 @@ impl State {
         kernel.cases += dead;
         kernel.failed += dead;
     }
+}
+
+/// Each note once, with how often it was made.
+fn counted(notes: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut counts = BTreeMap::<String, u64>::new();
+    notes.for_each(|note| *counts.entry(note).or_default() += 1);
+    let shown =
+        |(note, times): (String, u64)| if times > 1 { format!("{times} times: {note}") } else { note };
+    counts.into_iter().map(shown)
 }
 
 /// How wide the registers are that a kernel uses, as far as that is seen.
