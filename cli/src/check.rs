@@ -143,7 +143,7 @@ fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
     let files = Files::create(args)?;
     let bar = progress_bar();
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let report = guests.check(&args.plan(), &wanted, jobs, &mut |progress| {
+    let mut report = guests.check(&args.plan(), &wanted, jobs, &mut |progress| {
         show(&bar, progress);
         ControlFlow::Continue(())
     })?;
@@ -151,7 +151,7 @@ fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
         (vec![None; report.kernels.len()], Vec::new())
     } else {
         bar.set_message("timing");
-        speed::of_guests(guests, &report)?
+        speed::of_guests(guests, &mut report)
     };
     bar.finish_and_clear();
     files.write(args, &report, &speed, &beside, None)
@@ -202,6 +202,9 @@ impl Files {
         if let Some(file) = self.junit {
             file.write(junit::render(report)?.as_bytes())?;
         }
+        for fault in &report.harness_faults {
+            writeln!(stderr(), "qk256: {fault}")?;
+        }
         if let Outcome::Invalid(why) = &outcome {
             writeln!(stderr(), "qk256: {why}")?;
         }
@@ -237,6 +240,9 @@ fn show(bar: &ProgressBar, progress: Progress<'_>) {
 fn outcome(report: &Report<'_>, required: &[String]) -> Outcome {
     if !report.findings.is_empty() {
         return Outcome::Finding;
+    }
+    if !report.harness_faults.is_empty() {
+        return Outcome::Invalid("not everything was checked, because of faults of the harness".to_owned());
     }
     for kernel in &report.kernels {
         if let Some(feature) = required.iter().find(|feature| is_forbidden_skip(report, kernel, feature)) {

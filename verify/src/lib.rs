@@ -16,6 +16,7 @@ pub mod judge;
 pub mod kernel;
 pub mod memory;
 pub mod mxcsr;
+pub mod number;
 pub mod operation;
 pub mod oracle;
 pub mod order;

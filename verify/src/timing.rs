@@ -10,6 +10,8 @@ mod workload;
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::kernel::Kernel;
 pub use clock::cpu_time;
 pub use workload::Workload;
@@ -102,13 +104,16 @@ impl Race {
 ///
 /// `low` and `high` are the first and the last decile of the rounds' ratios: four rounds of five lie between them. They
 /// tell how quiet the machine was, not how far another run may be off.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ratio {
     /// Median of the rounds' ratios.
+    #[serde(with = "crate::number")]
     pub median: f64,
     /// Quantile 0.1 of the rounds' ratios.
+    #[serde(with = "crate::number")]
     pub low: f64,
     /// Quantile 0.9 of the rounds' ratios.
+    #[serde(with = "crate::number")]
     pub high: f64,
 }
 

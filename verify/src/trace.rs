@@ -8,6 +8,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 /// What a call executed, up to [`MAX_STEPS`] instructions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
@@ -18,7 +20,7 @@ pub struct Trace {
 }
 
 /// The widest registers that instructions worked on, or why they are not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Width {
     /// None wider than 128 bits: scalar code, or SSE.
     Narrow,
@@ -40,13 +42,6 @@ impl Width {
             Self::Bits512 => "512-bit",
             Self::NotReached => "not reached",
         }
-    }
-
-    /// The width of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Narrow, Self::Bits256, Self::Bits512, Self::NotReached]
-            .into_iter()
-            .find(|width| width.name() == name)
     }
 }
 
@@ -348,12 +343,5 @@ mod tests {
         let narrow = trace(|| _ = black_box(unsafe { halved(black_box(3.0)) }));
         assert_eq!((narrow.width(), narrow.uses_avx()), (Some(Width::Narrow), true));
         assert_eq!(traced(sum).uses_avx(), cfg!(target_feature = "avx"));
-    }
-
-    #[test]
-    fn a_width_has_one_name() {
-        for width in [Width::Narrow, Width::Bits256, Width::Bits512, Width::NotReached] {
-            assert_eq!(Width::from_name(width.name()), Some(width));
-        }
     }
 }
