@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::{Index, IndexMut, RangeInclusive};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// What a kernel computes. docs/format.md defines each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
@@ -89,7 +91,7 @@ impl FromStr for Operation {
 }
 
 /// One argument of a kernel that points to memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Buffer {
     /// Packed 2-bit codes, bytes.
     Packed,

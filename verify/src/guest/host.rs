@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use super::message::{Request, Response};
 use super::process::{SHARED_BYTES, Shared};
 use crate::memory::fault::signal_name;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 
 /// Between two looks at a worker that says nothing.
 const LOOK: Duration = Duration::from_millis(20);
@@ -185,7 +185,7 @@ impl Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let detail = format!("the kernel has not returned for {} ms", self.timeout.as_millis());
-        self.told(Failure { rung: Rung::Hang, detail })
+        self.told(Failure::new(Rung::Hang, Cause::Process, detail))
     }
 
     fn told(&self, failure: Failure) -> Answer {
@@ -209,22 +209,24 @@ impl Worker {
     fn end(&self, status: ExitStatus, said: &str) -> Failure {
         if let Some(crash) = self.shared.crash() {
             let detail = format!("the kernel dies of {crash}{said}");
-            return Failure { rung: Rung::Crash, detail };
+            return Failure::new(Rung::Crash, Cause::Process, detail);
         }
         match status.signal() {
             Some(signal) => {
                 let name = signal_name(signal);
-                Failure { rung: Rung::Crash, detail: format!("the kernel dies of {name} ({signal}){said}") }
+                Failure::new(
+                    Rung::Crash,
+                    Cause::Process,
+                    format!("the kernel dies of {name} ({signal}){said}"),
+                )
             }
             None if self.shared.has_exited() => {
-                Failure { rung: Rung::Exit, detail: "the kernel ends the process".to_owned() }
+                Failure::new(Rung::Exit, Cause::Process, "the kernel ends the process".to_owned())
             }
             None => {
                 let code = status.code().unwrap_or_default();
-                Failure {
-                    rung: Rung::Exit,
-                    detail: format!("the kernel ends the process, with exit code {code}"),
-                }
+                let detail = format!("the kernel ends the process, with exit code {code}");
+                Failure::new(Rung::Exit, Cause::Process, detail)
             }
         }
     }

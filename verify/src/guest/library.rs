@@ -223,7 +223,7 @@ impl Guest {
     }
 
     /// Examines a kernel by a case, in the worker that is there or a new one.
-    fn examine(
+    pub(super) fn examine(
         &self,
         worker: &mut Option<Worker>,
         place: usize,
@@ -237,7 +237,6 @@ impl Guest {
         match alive.ask(&request, &mut |_| {})? {
             Answer::Response(Response::Examined { skipped, rungs, failures }) => {
                 *worker = Some(alive);
-                let failures = failures.iter().filter_map(|words| words.failure()).collect();
                 Ok(Examined { skipped, rungs, failures })
             }
             Answer::Response(Response::Failed(why)) => Err(GuestError::Load(why)),
@@ -272,7 +271,7 @@ impl Guest {
                     Vec::new()
                 }
             };
-            let again = found.into_iter().find(|failure| failure.rung == finding.rung);
+            let again = found.into_iter().find(|failure| failure.shows(finding.rung, finding.cause));
             let holds = again.is_some();
             if let Some(failure) = again {
                 smallest = Finding::new(kernel, candidate, weights, failure);

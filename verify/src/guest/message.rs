@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
-use crate::check::{Budget, KernelReport, Plan};
+use crate::check::{Budget, KernelReport, Kind, Plan, Support};
 use crate::judge::WorstError;
 use crate::operation::Operation;
 use crate::order::Revealed;
@@ -40,11 +40,11 @@ pub(super) enum Response {
     /// The library is no guest, and why.
     NotLoaded(String),
     /// A violation; more may follow.
-    Found { step: u64, kernel: usize, failure: FailureWords },
+    Found { step: u64, kernel: usize, failure: Failure },
     /// The cases are done.
     Done { counts: Vec<Counts>, without_memory: u64 },
     /// What became of one case.
-    Examined { skipped: Option<String>, rungs: Vec<String>, failures: Vec<FailureWords> },
+    Examined { skipped: Option<String>, rungs: Vec<String>, failures: Vec<Failure> },
     /// The order, or why there is no tree.
     Revealed(Result<RevealedWords, String>),
     /// The widest registers seen in use.
@@ -53,25 +53,6 @@ pub(super) enum Response {
     Timed(Vec<Timed>),
     /// A request could not be done.
     Failed(String),
-}
-
-/// A failure in words.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct FailureWords {
-    pub(super) rung: String,
-    pub(super) detail: String,
-}
-
-impl From<&Failure> for FailureWords {
-    fn from(failure: &Failure) -> Self {
-        Self { rung: failure.rung.name().to_owned(), detail: failure.detail.clone() }
-    }
-}
-
-impl FailureWords {
-    pub(super) fn failure(&self) -> Option<Failure> {
-        Some(Failure { rung: Rung::from_name(&self.rung)?, detail: self.detail.clone() })
-    }
 }
 
 /// An order in words and pictures.
@@ -132,6 +113,9 @@ pub(super) struct Counts {
     wrong_sizes: u64,
     unsupported: u64,
     failed: u64,
+    support: Vec<(Kind, Support)>,
+    refused: u64,
+    smallest_refused: Option<(String, String)>,
     /// In the order of [`Rung::ALL`].
     rungs: Vec<u64>,
     worst: Option<(f64, f64, String)>,
@@ -148,6 +132,12 @@ impl Counts {
             wrong_sizes: report.wrong_sizes,
             unsupported: report.unsupported,
             failed: report.failed,
+            support: report.support.iter().map(|(&kind, &support)| (kind, support)).collect(),
+            refused: report.refused,
+            smallest_refused: report
+                .smallest_refused
+                .as_ref()
+                .map(|(case, why)| (case.to_string(), why.clone())),
             rungs: Rung::ALL.into_iter().map(|rung| report.rungs.of(rung)).collect(),
             worst: worst.map(|(worst, case)| (worst.absolute, worst.ulps, case.to_string())),
             unexplained,
@@ -161,6 +151,17 @@ impl Counts {
         report.wrong_sizes += self.wrong_sizes;
         report.unsupported += self.unsupported;
         report.failed += self.failed;
+        for (kind, support) in &self.support {
+            let all = report.support.entry(*kind).or_default();
+            all.done += support.done;
+            all.unsupported += support.unsupported;
+        }
+        report.refused += self.refused;
+        if let Some((case, why)) = &self.smallest_refused
+            && let Ok(case) = case.parse()
+        {
+            report.take_refused(&case, why);
+        }
         report.unexplained |= self.unexplained;
         report.share = report.share.max(self.share);
         report.depth = report.depth.max(self.depth);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::memory::beside;
 use crate::memory::fault::{Crash, signal_name};
 use crate::operation::Buffer;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 
 /// Bytes of the shared file.
 pub(super) const SHARED_BYTES: u64 = 4096;
@@ -126,13 +126,13 @@ impl Belongings {
         if !closed.is_empty() {
             let numbers: Vec<String> = closed.iter().map(ToString::to_string).collect();
             let detail = format!("the kernel closes file descriptor(s) {}", numbers.join(", "));
-            failures.push(Failure { rung: Rung::Descriptors, detail });
+            failures.push(Failure::new(Rung::Descriptors, Cause::Process, detail));
             closed.into_iter().for_each(|fd| self.redirect(&self.nothing, fd));
             self.redirect(&self.output, libc::STDOUT_FILENO);
         }
         if let Some(text) = self.written() {
             let detail = format!("the kernel writes to standard output: {text:?}");
-            failures.push(Failure { rung: Rung::Output, detail });
+            failures.push(Failure::new(Rung::Output, Cause::Process, detail));
         }
         failures
     }

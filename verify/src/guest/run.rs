@@ -10,11 +10,12 @@ use super::abi::symbol_name;
 use super::host::{Answer, Death, GuestError, Worker};
 use super::library::{Face, Guest};
 use super::message::{Counts, PlanWords, Request, Response};
-use crate::check::{KernelReport, Plan, Progress, Report, Steps};
+use crate::case::Case;
+use crate::check::{Causes, KernelReport, Plan, Progress, Report, Steps};
 use crate::finding::Finding;
 use crate::operation::Operation;
 use crate::parts::Real;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 use crate::trace::{Trace, Width};
 use crate::weights::Weights;
 
@@ -44,8 +45,8 @@ struct State {
     left: Vec<(u64, usize, u64)>,
     counts: BTreeMap<usize, Vec<Counts>>,
     without_memory: u64,
-    /// Of each kernel and rung the violation by the earliest case.
-    found: BTreeMap<(usize, Rung), (u64, Failure)>,
+    /// Of each kernel, rung and cause the violation by the earliest case.
+    found: BTreeMap<(usize, Rung, Cause), (u64, Failure)>,
     deaths: BTreeMap<(usize, Rung), usize>,
     dropped: BTreeSet<usize>,
     stopped: bool,
@@ -139,10 +140,8 @@ impl<'g> Run<'g> {
         let plan = PlanWords::of(&self.plan, &self.operations);
         let request = Request::Steps { plan, start, end, from_kernel, dropped };
         let answer = alive.ask(&request, &mut |response| {
-            if let Response::Found { step, kernel, failure } = response
-                && let Some(failure) = failure.failure()
-            {
-                self.found(*step, *kernel, failure);
+            if let Response::Found { step, kernel, failure } = response {
+                self.found(*step, *kernel, failure.clone());
             }
         })?;
         match answer {
@@ -167,10 +166,10 @@ impl<'g> Run<'g> {
 
     fn found(&self, step: u64, kernel: usize, failure: Failure) {
         let mut state = self.lock();
-        let rung = failure.rung;
-        let earliest = state.found.get(&(kernel, rung)).is_none_or(|&(known, _)| step < known);
+        let key = (kernel, failure.rung, failure.cause);
+        let earliest = state.found.get(&key).is_none_or(|&(known, _)| step < known);
         if earliest {
-            state.found.insert((kernel, rung), (step, failure));
+            state.found.insert(key, (step, failure));
         }
     }
 
@@ -218,11 +217,22 @@ impl<'g> Run<'g> {
             kernel.given_up = enough.map(|((_, rung), deaths)| format!("{deaths} times `{rung}`"));
             kernel.cases += dead as u64;
             kernel.failed += dead as u64;
-            for ((_, rung), (step, failure)) in state.found.iter().filter(|((at, _), _)| *at == place) {
-                kernel.rungs.add(*rung, 1);
+            let found = state.found.iter().filter(|((at, ..), _)| *at == place).map(|(_, found)| found);
+            let mut found: Vec<&(u64, Failure)> = found.collect();
+            found.sort_by_key(|(step, failure)| (*step, failure.rung.strictness(), failure.cause));
+            let mut causes = Causes::default();
+            for (step, failure) in found {
+                kernel.rungs.add(failure.rung, 1);
                 let case = steps.case(*step).expect("a case that was run is one of the plan");
-                let finding = Finding::new(face, &case, weights, failure.clone());
+                let mut examine = |case: &Case| {
+                    guest.examine(&mut None, place, case).map_or(Vec::new(), |examined| examined.failures)
+                };
+                let Some(failure) = causes.news(place, &case, failure.clone(), &mut examine) else {
+                    continue;
+                };
+                let finding = Finding::new(face, &case, weights, failure);
                 let small = if plan.minimize { guest.minimize(face, &finding, weights)? } else { finding };
+                causes.made(place, &small);
                 report.findings.push(small);
             }
             if kernel.failed == 0 && kernel.cases > 0 {

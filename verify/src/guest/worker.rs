@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::abi::{GuestKernel, load};
-use super::message::{Counts, FailureWords, PlanWords, Request, Response, Timed};
+use super::message::{Counts, PlanWords, Request, Response, Timed};
 use super::process::{Belongings, Shared, high};
 use crate::case::{Case, MaterializeError};
 use crate::check::{KernelReport, Steps, traced};
@@ -166,7 +166,7 @@ impl Worker {
                 let trial = bench.examine(step, (kernel, &kernels[kernel]), &prepared);
                 report.take(&case, prepared.is_legal(), &trial);
                 for failure in &trial.failures {
-                    write(answers, &Response::Found { step, kernel, failure: failure.into() })?;
+                    write(answers, &Response::Found { step, kernel, failure: failure.clone() })?;
                 }
             }
         }
@@ -192,7 +192,7 @@ impl Worker {
                 Response::Examined {
                     skipped: trial.skipped.map(str::to_owned),
                     rungs: trial.rungs.applied().map(|rung| rung.name().to_owned()).collect(),
-                    failures: trial.failures.iter().map(FailureWords::from).collect(),
+                    failures: trial.failures,
                 }
             }
             Err(error) => Response::Failed(error),
