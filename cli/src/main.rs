@@ -10,6 +10,7 @@ mod minimize;
 mod new_guest;
 mod output;
 mod overnight;
+mod program;
 mod replay;
 mod reveal;
 mod select;
@@ -88,6 +89,7 @@ const CLOSED_PIPE: u8 = 141;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    qk256_verify::finding::set_program(program::shown());
     // The selftest sets a limit of its own, a worker has a host that watches it, and where instructions are counted none may be those
     // of a watchdog.
     if !matches!(cli.command, Command::Selftest(_) | Command::Worker(_) | Command::GateCaller(_)) {
