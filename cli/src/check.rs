@@ -22,6 +22,7 @@ use crate::Verdict;
 use crate::output::OutputFile;
 use crate::select::Selection;
 use speed::{Beside, Speed};
+use table::Extras;
 
 /// Check kernels against exact oracles, then time them beside scalar code.
 ///
@@ -63,6 +64,10 @@ pub(crate) struct Args {
     /// Time nothing
     #[arg(long)]
     no_speed: bool,
+
+    /// Show what was checked of each kernel: properties, order of summation, the case of the worst error
+    #[arg(long, short)]
+    verbose: bool,
 
     /// Quantise every 2-D f32, f16 or bf16 tensor of this safetensors file and check each kernel on it
     #[arg(long, value_name = "FILE")]
@@ -138,7 +143,7 @@ fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
     let files = Files::create(args)?;
     let bar = progress_bar();
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let report = guests.check(&args.plan(), &wanted, jobs, &mut |progress| {
+    let mut report = guests.check(&args.plan(), &wanted, jobs, &mut |progress| {
         show(&bar, progress);
         ControlFlow::Continue(())
     })?;
@@ -146,7 +151,7 @@ fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
         (vec![None; report.kernels.len()], Vec::new())
     } else {
         bar.set_message("timing");
-        speed::of_guests(guests, &report)?
+        speed::of_guests(guests, &mut report)
     };
     bar.finish_and_clear();
     files.write(args, &report, &speed, &beside, None)
@@ -186,12 +191,19 @@ impl Files {
         for finding in &report.findings {
             writeln!(stderr(), "{finding}\n")?;
         }
-        write!(stdout(), "{}", table::render(report, speed, beside, weights))?;
+        write!(
+            stdout(),
+            "{}",
+            table::render(report, speed, Extras { beside, weights, verbose: args.verbose })
+        )?;
         if let Some(file) = self.json {
             file.write(json::render(report, speed, &outcome)?.as_bytes())?;
         }
         if let Some(file) = self.junit {
             file.write(junit::render(report)?.as_bytes())?;
+        }
+        for fault in &report.harness_faults {
+            writeln!(stderr(), "qk256: {fault}")?;
         }
         if let Outcome::Invalid(why) = &outcome {
             writeln!(stderr(), "qk256: {why}")?;
@@ -228,6 +240,9 @@ fn show(bar: &ProgressBar, progress: Progress<'_>) {
 fn outcome(report: &Report<'_>, required: &[String]) -> Outcome {
     if !report.findings.is_empty() {
         return Outcome::Finding;
+    }
+    if !report.harness_faults.is_empty() {
+        return Outcome::Invalid("not everything was checked, because of faults of the harness".to_owned());
     }
     for kernel in &report.kernels {
         if let Some(feature) = required.iter().find(|feature| is_forbidden_skip(report, kernel, feature)) {
@@ -297,6 +312,8 @@ mod tests {
         ..ZEROS
     };
 
+    const PLAIN: Extras<'_> = Extras { beside: &[], weights: None, verbose: false };
+
     fn checked<'a>(kernels: &[&'a dyn Kernel]) -> Report<'a> {
         let plan = Plan::new(1, Budget::Cases(20));
         check::check(&mut Harness::new(None), kernels, &plan, &mut |_| ControlFlow::Continue(()))
@@ -324,7 +341,7 @@ mod tests {
         assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 regime=unit seed=2");
         let junit = junit::render(&report).expect("it renders");
         assert!(!junit.contains(r#"failures="0""#) && junit.contains("outputs are wrong"), "{junit}");
-        assert!(table::render(&report, &speed, &[], None).contains("WRONG"));
+        assert!(table::render(&report, &speed, PLAIN).contains("WRONG in "));
     }
 
     #[test]
@@ -336,7 +353,14 @@ mod tests {
         assert!(
             matches!(outcome(&report, &["avx9".to_owned()]), Outcome::Invalid(why) if why.contains("avx9"))
         );
-        assert!(table::render(&report, &vec![None, None], &[], None).contains("1 kernels skipped"));
+        let table = table::render(&report, &vec![None, None], PLAIN);
+        assert!(table.contains("skipped: no avx9"), "{table}");
+        assert!(
+            table.contains(
+                "\n1 kernel skipped: this CPU lacks avx9\n20 cases, 1 kernel, seed 1: no findings\n"
+            ),
+            "{table}"
+        );
         assert!(junit::render(&report).expect("it renders").contains(r#"skipped="1""#));
     }
 

@@ -88,6 +88,9 @@ const CLOSED_PIPE: u8 = 141;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // A file that grows past the limit (ulimit -f) is then an error with words, not the silent end of the process.
+    // SAFETY: to ignore a signal has no preconditions.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     // The selftest sets a limit of its own, a worker has a host that watches it, and where instructions are counted none may be those
     // of a watchdog.
     if !matches!(cli.command, Command::Selftest(_) | Command::Worker(_) | Command::GateCaller(_)) {

@@ -59,7 +59,7 @@ fn of_own(args: &Args, case: &Case) -> Result<Option<Finding>> {
 fn of_guests(args: &Args, guests: &Guests, case: &Case) -> Result<Option<Finding>> {
     let harness = args.case.harness()?;
     for kernel in chosen(guests, case.operation, args.case.kernel.as_deref())? {
-        if let Some(failure) = guests.examine(kernel, case)?.failures.into_iter().next() {
+        if let Some(failure) = guests.examine(kernel, &[], case)?.failures.into_iter().next() {
             let finding = Finding::new(kernel, case, harness.weights(), failure);
             return Ok(Some(guests.minimize(kernel, &finding)?));
         }

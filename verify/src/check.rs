@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::case::{Case, Coverage, MaterializeError};
 use crate::exhaustive::{self, ALL_SCALES};
 use crate::finding::Finding;
@@ -28,7 +30,7 @@ const WIRED_ROWS: usize = 33;
 const SCALES_AT_A_TIME: u64 = 1 << 26;
 
 /// How long a run goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Budget {
     /// Until this much time has passed. Tensors are checked whole, whatever they take.
     Time(Duration),
@@ -37,7 +39,7 @@ pub enum Budget {
 }
 
 /// What a run does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Seed of everything that is drawn.
     pub seed: u64,
@@ -66,6 +68,8 @@ pub struct KernelReport<'a> {
     pub kernel: &'a dyn Kernel,
     /// Features that this CPU lacks: with any, the kernel was not called.
     pub missing: Vec<String>,
+    /// The function that a library does not export, if so: there is no kernel to call.
+    pub not_exported: Option<String>,
     /// Cases that the kernel was called with.
     pub cases: u64,
     /// Those of them that had to be refused.
@@ -98,6 +102,7 @@ impl<'a> KernelReport<'a> {
         Self {
             kernel,
             missing: missing_features(kernel.required_features()).into_iter().map(str::to_owned).collect(),
+            not_exported: None,
             cases: 0,
             wrong_sizes: 0,
             unsupported: 0,
@@ -136,9 +141,16 @@ impl<'a> KernelReport<'a> {
         }
     }
 
-    /// Whether the CPU lacks something that the kernel needs.
+    /// Why the kernel was not called, if so: the CPU lacks something that it needs, or its library does not export it.
+    pub fn why_skipped(&self) -> Option<String> {
+        let lacks = || format!("this CPU lacks {}", self.missing.join(", "));
+        let library = self.not_exported.as_ref().map(|name| format!("the library does not export {name}"));
+        library.or_else(|| (!self.missing.is_empty()).then(lacks))
+    }
+
+    /// Whether the kernel was not called because there is none, or none that this CPU can run.
     pub fn is_skipped(&self) -> bool {
-        !self.missing.is_empty()
+        !self.missing.is_empty() || self.not_exported.is_some()
     }
 }
 
@@ -157,6 +169,10 @@ pub struct Report<'a> {
     pub kernels: Vec<KernelReport<'a>>,
     /// The first violation of each rung by each kernel, minimised where the plan says so.
     pub findings: Vec<Finding>,
+    /// What happened to processes of plugins that was not the kernels' doing, each with how often.
+    pub notes: Vec<String>,
+    /// Faults of the harness itself: what they concern was not checked.
+    pub harness_faults: Vec<String>,
 }
 
 impl Report<'_> {
@@ -169,6 +185,8 @@ impl Report<'_> {
             without_memory: 0,
             kernels: Vec::new(),
             findings: Vec::new(),
+            notes: Vec::new(),
+            harness_faults: Vec::new(),
         }
     }
 }
@@ -229,7 +247,8 @@ pub fn check<'a>(
     Ok(report)
 }
 
-/// What `kernel` executes on a small call. Threads that do part of the work are not seen.
+/// What `kernel` executes on a small call, after one that is not seen: what the first alone does, such as looking up symbols,
+/// is not the kernel's way of working. Threads that do part of the work are not seen.
 pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
     if kernel.shares_work() {
         return Trace::default();
@@ -238,6 +257,7 @@ pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
     // The rounding of x, which kernels share, takes more instructions than a row.
     let (rows, cols) = if operation.has_digits() { (8, 64) } else { (1, BLOCK_ELEMENTS) };
     let mut workload = Workload::new(operation, rows, cols, false);
+    workload.run(kernel);
     trace(|| {
         workload.run(kernel);
     })

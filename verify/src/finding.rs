@@ -44,6 +44,30 @@ impl Finding {
         }
     }
 
+    /// The same finding, of a kernel that does right in a new process: only after so many calls of each of these cases does it fail.
+    #[must_use]
+    pub(crate) fn only_after(mut self, earlier: &[(u64, Case)]) -> Self {
+        let case = self.case.to_string();
+        let calls: u64 = earlier.iter().map(|(times, _)| times).sum();
+        let options = earlier.iter().map(|(times, case)| {
+            let times = if *times > 1 { format!("{times}x ") } else { String::new() };
+            format!("--after {} ", shell_word(format!("{times}{case}").as_ref()))
+        });
+        let command = self.replay.strip_suffix(&case).unwrap_or(&self.replay);
+        self.replay = format!("{command}{}{case}", String::from_iter(options));
+        self.detail += &format!("; only after other calls: a new process needs {calls} earlier case(s)");
+        self
+    }
+
+    /// The same finding, which was not seen a second time; `command` repeats the run that it was seen in.
+    #[must_use]
+    pub(crate) fn seen_once(mut self, command: String) -> Self {
+        self.detail +=
+            "; seen once: not again by this case in a new process, nor after the cases that came before";
+        self.replay = command;
+        self
+    }
+
     /// The operation of the case.
     pub fn operation(&self) -> Operation {
         self.case.operation
@@ -100,7 +124,7 @@ pub struct FindingJson {
 }
 
 /// A path as one word of a POSIX shell.
-fn shell_word(path: &std::path::Path) -> String {
+pub(crate) fn shell_word(path: &std::path::Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
     if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }

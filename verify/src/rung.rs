@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// One thing that a kernel is held to. The numbered ones are the oracle ladder of docs/verification.md; the others are
 /// the contract and the metamorphic relations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Rung {
     /// Rung 1: the very bits.
     BitExact,
@@ -115,11 +117,6 @@ impl Rung {
         }
     }
 
-    /// The rung of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|rung| rung.name() == name)
-    }
-
     /// Whether it is about the process that a guest runs in, and so asked of guests only.
     pub const fn is_of_guests(self) -> bool {
         matches!(self, Self::Crash | Self::Hang | Self::Exit | Self::Descriptors | Self::Output)
@@ -172,7 +169,7 @@ impl RungCounts {
 }
 
 /// One rung that a call did not pass, and how a person can see it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// What was violated.
     pub rung: Rung,

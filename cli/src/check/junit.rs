@@ -27,9 +27,9 @@ pub(super) fn render(report: &Report<'_>) -> Result<String> {
 
 fn test_cases(report: &Report<'_>, kernel: &KernelReport<'_>) -> Vec<TestCase> {
     let name = kernel.kernel.name();
-    if kernel.is_skipped() {
+    if let Some(why) = kernel.why_skipped() {
         let mut skipped = TestCaseStatus::skipped();
-        skipped.set_message(format!("this CPU lacks {}", kernel.missing.join(", ")));
+        skipped.set_message(why);
         return vec![TestCase::new(name, skipped)];
     }
     let own = |rung: Rung| {
