@@ -306,7 +306,8 @@ fn after_a_call_that_does_not_return_the_check_goes_on() {
         return;
     }
     let folder = scratch();
-    let (report, said) = check(&fault(&folder, "LOOP"), &["--op", "gemv", "--timeout", "500ms"], 1);
+    // Each call that hangs takes as long; the others take microseconds, and longer only where the machine does other things.
+    let (report, said) = check(&fault(&folder, "LOOP"), &["--op", "gemv", "--timeout", "2s"], 1);
     assert_eq!(rungs(&report), ["hang"], "{said}");
     assert!(report["findings"][0]["case"].as_str().is_some_and(|case| case.contains("cols=33")), "{said}");
     assert!(report["cases"].as_u64() >= Some(149), "the check goes on: {said}");
