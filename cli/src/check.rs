@@ -335,7 +335,7 @@ mod tests {
         let finding = &json["findings"][0];
         assert_eq!((&finding["kernel"], &finding["operation"]), (&"zeros".into(), &"unpack".into()));
         assert_eq!(
-            (&finding["rung"], &finding["case"]),
+            (&finding["property"], &finding["case"]),
             (&"bit-exact".into(), &"unpack len=1 regime=unit seed=2".into())
         );
         assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 regime=unit seed=2");

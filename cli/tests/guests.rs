@@ -1,13 +1,14 @@
 //! Kernels of other languages in shared libraries: right ones pass, and each fault of `verify/guests/faults.c` is the finding
 //! that it must be, whatever it does to the process that calls it.
 //!
-//! Where there is no C compiler, the tests that need one say so and are skipped.
+//! Where there is no C compiler, the tests that need one report a skip.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use qk256_skip::{has_programs, skip};
+use qk256_verify::kernel::missing_features;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -214,8 +215,7 @@ fn a_library_is_checked_where_dev_is_empty() {
     let folder = scratch();
     let is_allowed = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "none", "/dev"]).output();
     if !is_allowed.is_ok_and(|output| output.status.success()) {
-        let _ = writeln!(std::io::stderr(), "skipped: an empty /dev, which `unshare` cannot make here");
-        return;
+        return qk256_skip::skip(&["unshare and a mount in it"]);
     }
     if !has("cc") {
         return;
@@ -330,7 +330,7 @@ fn what_is_legal_is_no_finding() {
         return;
     }
     let folder = scratch();
-    for name in ["NONE", "LEGAL_ORDER", "NO_FLAGS"] {
+    for name in ["NONE", "LEGAL_ORDER", "NO_FLAGS", "NO_SCALES", "GEMV_ALONE"] {
         let (report, said) = check(&fault(&folder, name), &[], 0);
         assert_eq!(report["verdict"], "pass", "{name}: {said}");
     }
@@ -349,6 +349,49 @@ fn what_is_legal_is_no_finding() {
     check(&folder.path().join("ONLY_GEMV.so"), &["--junit", text(&junit)], 0);
     let junit = std::fs::read_to_string(junit).expect("the report was written");
     assert!(junit.contains("the library does not export qk256_unpack") && !junit.contains("CPU"), "{junit}");
+}
+
+#[test]
+fn a_library_that_supports_nothing_fails() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let library = fault(&folder, "NOTHING");
+    let (report, said) = check(&library, &[], 1);
+    assert_eq!(report["verdict"], "invalid", "{said}");
+    assert!(said.contains("supports none of its"), "{said}");
+}
+
+#[test]
+fn refused_legal_calls_are_counted_and_the_smallest_is_shown_with_why_it_is_legal() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let (report, said) = check(&fault(&folder, "REFUSE"), &["--op", "gemv"], 1);
+    let kernel = &report["kernels"][0];
+    let refused = kernel["refused_cases"].as_u64().expect("a number");
+    assert!(refused > 1, "{kernel}");
+    assert!(said.contains(&format!("faults gemv: {refused} of ")), "{said}");
+    let smallest = kernel["smallest_refused_case"].as_str().expect("a case");
+    assert!(said.contains(&format!("the smallest:  {smallest}")), "{said}");
+    assert!(said.contains("rows of 3 columns, ") && said.contains("`x` has 3 of 3 elements"), "{said}");
+}
+
+#[test]
+fn legal_calls_refused_and_wrong_sizes_accepted_are_two_findings() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let (report, said) = check(&fault(&folder, "REFUSE_AND_ACCEPT"), &["--op", "gemv"], 1);
+    let findings = report["findings"].as_array().expect("findings is a list");
+    let mut causes: Vec<&str> =
+        findings.iter().map(|each| each["cause"].as_str().expect("a cause")).collect();
+    causes.sort_unstable();
+    assert_eq!(causes, ["accepted", "refused"], "{said}");
+    assert_eq!(rungs(&report), ["sizes", "sizes"], "{said}");
 }
 
 #[test]
@@ -408,10 +451,11 @@ fn the_command_that_a_finding_ends_in_shows_it_again() {
     assert!(given_up.is_some_and(|why| why.ends_with("times `crash`")), "{said}");
     assert!(said.contains("no longer called after 8 times `crash`"), "{said}");
     let replay = report["findings"][0]["replay"].as_str().expect("a finding has its command");
-    let words: Vec<&str> = replay.split_whitespace().collect();
-    assert_eq!(words[..3], ["qk256", "replay", "--lib"], "{said}");
-    let output = qk256(&words[1..]);
-    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert!(replay.contains(" replay --lib /"), "the path of the library holds everywhere: {replay}");
+    let elsewhere = scratch();
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", replay]).current_dir(elsewhere.path()).output().expect("a shell starts");
+    assert_eq!(output.status.code(), Some(1), "{replay}\n{}", shown(&output));
     assert!(shown(&output).contains("SIGSEGV"), "{}", shown(&output));
     let case = report["findings"][0]["case"].as_str().expect("a finding has its case");
     let output = qk256(&["minimize", "--lib", text(&library), case]);
@@ -530,10 +574,10 @@ fn expect(faults: &[Fault]) {
 impl Fault {
     fn complaint(&self, report: &Value) -> Option<String> {
         let findings = report["findings"].as_array().expect("findings is a list");
-        let Some(finding) = findings.iter().find(|finding| finding["rung"] == self.rung) else {
+        let Some(finding) = findings.iter().find(|finding| properties(finding).contains(&self.rung)) else {
             return Some(format!("not found on `{}`", self.rung));
         };
-        let detail = finding["detail"].as_str().unwrap_or_default();
+        let detail = format!("{} {}", finding["detail"], finding["also"]);
         if !detail.contains(self.words) {
             return Some(format!("the detail must contain `{}`: {detail}", self.words));
         }
@@ -550,18 +594,22 @@ impl Fault {
 /// Runs the command that a finding ends in, as a shell does: it must show the same violation.
 fn shows_again(finding: &Value) {
     let replay = finding["replay"].as_str().expect("a finding has its command");
-    let command = replay.replacen("qk256 ", "exec \"$0\" ", 1);
-    let program = assert_cmd::cargo::cargo_bin("qk256");
-    let output = Command::new("sh").args(["-c", &command]).arg(program).output().expect("sh starts");
+    let output = Command::new("sh").args(["-c", replay]).output().expect("sh starts");
     assert_eq!(output.status.code(), Some(1), "{replay}: {}", shown(&output));
-    let violated = format!("violates `{}`", finding["rung"].as_str().expect("a name"));
+    let violated = format!("violates `{}`", finding["property"].as_str().expect("a name"));
     assert!(shown(&output).contains(&violated), "{replay}: {}", shown(&output));
 }
 
-/// The rungs of the findings of a report.
+/// The properties that the findings of a report are about.
 fn rungs(report: &Value) -> Vec<String> {
     let findings = report["findings"].as_array().expect("findings is a list");
-    findings.iter().map(|finding| finding["rung"].as_str().expect("a name").to_owned()).collect()
+    findings.iter().flat_map(properties).map(str::to_owned).collect()
+}
+
+/// The properties that one finding is about.
+fn properties(finding: &Value) -> Vec<&str> {
+    let properties = finding["properties"].as_array().expect("properties is a list");
+    properties.iter().map(|property| property.as_str().expect("a name")).collect()
 }
 
 /// The report of a check of the library that must end with `code`, and what it wrote.
@@ -645,23 +693,20 @@ fn succeed(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", shown(&output));
 }
 
-/// Whether there is such a program. If not, that is said on standard error itself: what a passing test prints is thrown away.
+/// Whether there is such a program. If not, a skip is reported.
+#[track_caller]
 fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        let _ = writeln!(std::io::stderr(), "skipped: guests that `{program}` builds, which is not here");
+    has_programs(&[program])
+}
+
+/// Whether this CPU can run the example with intrinsics. If not, a skip is reported.
+#[track_caller]
+fn has_avx2() -> bool {
+    let missing = missing_features(&["avx2", "fma"]);
+    if !missing.is_empty() {
+        skip(&missing);
     }
-    found
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx2() -> bool {
-    false
+    missing.is_empty()
 }
 
 fn scratch() -> TempDir {

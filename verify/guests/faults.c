@@ -66,12 +66,25 @@ extern int32_t qk256_test_missing(void);
 #endif
 
 #if !defined(FAULT_NO_OPERATION) && !defined(FAULT_ONLY_GEMV)
+/* Exported, and not supported: some of the operations, or all. */
+#if defined(FAULT_GEMV_ALONE) || defined(FAULT_NOTHING)
+#define ONLY_GEMV 1
+#else
+#define ONLY_GEMV 0
+#endif
+
 int32_t qk256_unpack(const uint8_t *packed, size_t packed_len, uint8_t *codes, size_t codes_len) {
+    if (ONLY_GEMV) {
+        return QK256_UNSUPPORTED;
+    }
     return right_unpack(packed, packed_len, codes, codes_len);
 }
 
 int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
                          float *out, size_t out_len) {
+    if (ONLY_GEMV) {
+        return QK256_UNSUPPORTED;
+    }
     return right_dequantize(packed, packed_len, scales, scales_len, out, out_len);
 }
 #endif
@@ -182,13 +195,21 @@ static float poor_dot(const uint8_t *row, const float *scales, const float *x, s
 int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
                    const float *x, size_t x_len, float *y, size_t y_len, size_t rows, size_t cols,
                    size_t row_stride) {
-#if defined(FAULT_REFUSE)
+#if defined(FAULT_REFUSE) || defined(FAULT_REFUSE_AND_ACCEPT)
     if (rows > 1 && cols % 4 == 3) {
         return QK256_REFUSED;
     }
-#elif defined(FAULT_ACCEPT)
+#endif
+#if defined(FAULT_ACCEPT) || defined(FAULT_REFUSE_AND_ACCEPT)
     /* What is not there is left out, and the caller hears nothing of it. */
     cols = x_len < cols ? x_len : cols;
+#endif
+#if defined(FAULT_NOTHING)
+    return QK256_UNSUPPORTED;
+#elif defined(FAULT_NO_SCALES)
+    if (scales) {
+        return QK256_UNSUPPORTED;
+    }
 #elif defined(FAULT_ACCUMULATE) || defined(FAULT_LEAVE_ROWS)
     float *old = (float *)malloc(y_len * sizeof *y + 1);
     memcpy(old, y, y_len * sizeof *y);

@@ -1,9 +1,10 @@
 //! A run of many cases over many kernels: what `qk256 check` does before it times anything.
 
+mod causes;
 mod steps;
 mod vacuous;
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,14 @@ use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
 use crate::operation::{BLOCK_ELEMENTS, Operation};
-use crate::rung::{Failure, Rung, RungCounts};
+use crate::rung::{Cause, Failure, Rung, RungCounts};
 use crate::timing::Workload;
 use crate::trace::{Trace, trace};
 use crate::trial::{Harness, Trial};
 
+pub(crate) use causes::Causes;
 pub(crate) use steps::Steps;
-pub use vacuous::Vacuous;
+pub use vacuous::{Kind, Support, Vacuous};
 
 /// Rows of the matrices whose wiring is tried: more than one of every tile that our kernels have.
 const WIRED_ROWS: usize = 33;
@@ -76,6 +78,12 @@ pub struct KernelReport<'a> {
     pub wrong_sizes: u64,
     /// Cases that the kernel says it does not support, or was not asked.
     pub unsupported: u64,
+    /// What the kernel supports, of legal cases with elements.
+    pub support: BTreeMap<Kind, Support>,
+    /// Legal cases that the kernel must do and refuses, or does not support.
+    pub refused: u64,
+    /// The smallest of them, and why it is legal.
+    pub smallest_refused: Option<(Case, String)>,
     /// How often each rung was applied.
     pub rungs: RungCounts,
     /// Why a guest was not called any more, if so: it took its process down too often.
@@ -106,6 +114,9 @@ impl<'a> KernelReport<'a> {
             cases: 0,
             wrong_sizes: 0,
             unsupported: 0,
+            support: BTreeMap::new(),
+            refused: 0,
+            smallest_refused: None,
             rungs: RungCounts::default(),
             given_up: None,
             exhausted: false,
@@ -120,6 +131,17 @@ impl<'a> KernelReport<'a> {
 
     /// Counts what became of a case.
     pub(crate) fn take(&mut self, case: &Case, is_legal: bool, trial: &Trial) {
+        if let Some(kind) = Kind::of(case).filter(|_| is_legal) {
+            let support = self.support.entry(kind).or_default();
+            support.done += u64::from(trial.is_done());
+            support.unsupported += u64::from(trial.skipped.is_some());
+        }
+        let mut failures = trial.failures.iter().filter(|_| is_legal).flat_map(Failure::all);
+        let refusal = failures.find(|failure| matches!(failure.cause, Cause::Refused | Cause::Unsupported));
+        if let Some(refusal) = refusal {
+            self.refused += 1;
+            self.take_refused(case, &refusal.detail);
+        }
         if trial.skipped.is_some() {
             self.unsupported += 1;
             return;
@@ -131,6 +153,14 @@ impl<'a> KernelReport<'a> {
         self.share = self.share.max(trial.share);
         if trial.rungs.of(Rung::Flat) > 0 {
             self.take_worst(trial.worst, case);
+        }
+    }
+
+    /// Keeps the smaller case.
+    pub(crate) fn take_refused(&mut self, case: &Case, why: &str) {
+        let size = |case: &Case| (case.rows * case.cols, case.cols, case.to_string().len());
+        if self.smallest_refused.as_ref().is_none_or(|(known, _)| size(case) < size(known)) {
+            self.smallest_refused = Some((case.clone(), why.to_owned()));
         }
     }
 
@@ -167,7 +197,7 @@ pub struct Report<'a> {
     pub without_memory: u64,
     /// One for each kernel of the run, in its order.
     pub kernels: Vec<KernelReport<'a>>,
-    /// The first violation of each rung by each kernel, minimised where the plan says so.
+    /// One for each cause of failure of each kernel, minimised where the plan says so.
     pub findings: Vec<Finding>,
     /// What happened to processes of plugins that was not the kernels' doing, each with how often.
     pub notes: Vec<String>,
@@ -230,7 +260,7 @@ pub fn check<'a>(
 ) -> Result<Report<'a>, MaterializeError> {
     let mut report = Report::blank(plan.seed);
     report.kernels.extend(kernels.iter().map(|&kernel| KernelReport::blank(kernel)));
-    let mut run = Run { harness, report, minimize: plan.minimize, watch, seen: HashSet::new() };
+    let mut run = Run { harness, report, minimize: plan.minimize, watch, causes: Causes::default() };
     let operations: Vec<Operation> = Operation::ALL
         .into_iter()
         .filter(|&op| kernels.iter().any(|kernel| kernel.operation() == op))
@@ -247,7 +277,8 @@ pub fn check<'a>(
     Ok(report)
 }
 
-/// What `kernel` executes on a small call. Threads that do part of the work are not seen.
+/// What `kernel` executes on a small call, after one that is not seen: what the first alone does, such as looking up symbols,
+/// is not the kernel's way of working. Threads that do part of the work are not seen.
 pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
     if kernel.shares_work() {
         return Trace::default();
@@ -256,6 +287,7 @@ pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
     // The rounding of x, which kernels share, takes more instructions than a row.
     let (rows, cols) = if operation.has_digits() { (8, 64) } else { (1, BLOCK_ELEMENTS) };
     let mut workload = Workload::new(operation, rows, cols, false);
+    workload.run(kernel);
     trace(|| {
         workload.run(kernel);
     })
@@ -281,8 +313,8 @@ struct Run<'h, 'a> {
     report: Report<'a>,
     minimize: bool,
     watch: &'h mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
-    /// Kernels (by place) and rungs of which a finding is known.
-    seen: HashSet<(usize, Rung)>,
+    /// What findings were made of.
+    causes: Causes,
 }
 
 impl Run<'_, '_> {
@@ -338,7 +370,8 @@ impl Run<'_, '_> {
         if self.report.kernels[place].failed == failed {
             let detail =
                 "the output was wrong when everything was tried, and is right when only this is".to_owned();
-            let finding = Finding::new(kernel, case, None, Failure { rung: Rung::Repeat, detail });
+            let failure = Failure::new(Rung::Repeat, Cause::Nondeterministic, detail);
+            let finding = Finding::new(kernel, case, None, failure);
             self.report.findings.push(finding);
         }
         Ok(())
@@ -380,12 +413,13 @@ impl Run<'_, '_> {
             let trial = self.harness.examine(report.kernel, &prepared);
             report.take(case, prepared.is_legal(), &trial);
             for failure in trial.failures {
-                if self.seen.insert((place, failure.rung)) {
-                    let finding = Finding::new(report.kernel, case, self.harness.weights(), failure);
-                    let shown =
-                        if self.minimize { self.harness.minimize(report.kernel, &finding) } else { finding };
-                    self.report.findings.push(shown);
-                }
+                let harness = &mut *self.harness;
+                let mut examine = |case: &Case| harness.failures(report.kernel, case).unwrap_or_default();
+                let Some(failure) = self.causes.news(place, case, failure, &mut examine) else { continue };
+                let finding = Finding::new(report.kernel, case, harness.weights(), failure);
+                let shown = if self.minimize { harness.minimize(report.kernel, &finding) } else { finding };
+                self.causes.made(place, &shown);
+                self.report.findings.push(shown);
             }
         }
         self.tell(fraction)

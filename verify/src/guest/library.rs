@@ -15,7 +15,7 @@ use crate::finding::Finding;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
 use crate::order::{Revealed, Subject};
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 use crate::timing::Ratio;
 use crate::weights::Weights;
 
@@ -312,8 +312,8 @@ impl Examined {
         Self { skipped: None, rungs: Vec::new(), failures: Vec::new() }
     }
 
-    /// The violation of a rung, if there is one.
-    pub(super) fn violation(self, rung: Rung) -> Option<Failure> {
-        self.failures.into_iter().find(|failure| failure.rung == rung)
+    /// The violation of a rung by a cause, if there is one.
+    pub(super) fn violation(self, (rung, cause): (Rung, Cause)) -> Option<Failure> {
+        self.failures.into_iter().find(|failure| failure.shows(rung, cause))
     }
 }

@@ -12,13 +12,13 @@ use super::host::{Answer, Death, Ending, GuestError, Worker};
 use super::library::{Face, Guest};
 use super::message::{Counts, Request, Response};
 use crate::case::Case;
-use crate::check::{Budget, KernelReport, Plan, Progress, Report, Steps};
-use crate::finding::{Finding, shell_word};
+use crate::check::{Budget, Causes, KernelReport, Plan, Progress, Report, Steps};
+use crate::finding::{Finding, anywhere, shell_word};
 use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::parts::Real;
-use crate::rung::{Failure, Rung};
-use crate::trace::Trace;
+use crate::rung::{Cause, Failure, Rung};
+use crate::trace::{Trace, Width};
 use crate::weights::Weights;
 
 /// Cases that a worker is asked for at a time.
@@ -87,8 +87,8 @@ struct State {
     left: Vec<Piece>,
     counts: BTreeMap<usize, Vec<Counts>>,
     without_memory: u64,
-    /// Of each kernel and rung the violations by the earliest cases.
-    found: BTreeMap<(usize, Rung), Vec<Sighting>>,
+    /// Of each kernel, rung and cause the violations by the earliest cases.
+    found: BTreeMap<(usize, Rung, Cause), Vec<Sighting>>,
     deaths: BTreeMap<(usize, Rung), usize>,
     dropped: BTreeSet<usize>,
     /// Cases, by step and kernel, that were taken up again after the worker had ended over them.
@@ -214,7 +214,7 @@ impl<'g> Run<'g> {
     /// Notes a violation; `history` is what the worker had done before, and the piece that it was at.
     fn found(&self, step: u64, kernel: usize, failure: Failure, (done, piece): (&[Piece], Piece)) {
         let mut state = self.lock();
-        let known = state.found.entry((kernel, failure.rung)).or_default();
+        let known = state.found.entry((kernel, failure.rung, failure.cause)).or_default();
         let at = known.partition_point(|sighting| sighting.step <= step);
         if at >= SIGHTINGS || at > 0 && known[at - 1].step == step {
             return;
@@ -309,6 +309,11 @@ impl<'g> Run<'g> {
         state.stopped |= state.faults.len() >= ENOUGH_FAULTS;
     }
 
+    /// A case that was run.
+    fn case(&self, step: u64) -> Case {
+        self.steps.case(step).expect("a case that was run is one of the plan")
+    }
+
     fn shown(&self, step: u64) -> String {
         self.steps.case(step).map_or(String::new(), |case| case.to_string())
     }
@@ -335,10 +340,21 @@ impl<'g> Run<'g> {
                 continue;
             };
             state.count(place, &mut kernel);
-            for ((_, rung), sightings) in state.found.iter().filter(|((at, _), _)| *at == place) {
-                kernel.rungs.add(*rung, 1);
-                let confirm = Confirm { guest: self.guest, kernel: *face, place, weights: self.weights };
-                report.findings.push(self.confirmed(confirm, *rung, sightings));
+            let confirm = Confirm { guest: self.guest, kernel: *face, place, weights: self.weights };
+            let mut causes = Causes::default();
+            for sightings in state.found_of(place) {
+                let first = &sightings[0];
+                kernel.rungs.add(first.failure.rung, 1);
+                let mut examine = |case: &Case| {
+                    self.guest.examine(place, &[], case).map_or(Vec::new(), |examined| examined.failures)
+                };
+                let case = self.case(first.step);
+                let Some(news) = causes.news(place, &case, first.failure.clone(), &mut examine) else {
+                    continue;
+                };
+                let finding = self.confirmed(confirm, (news.rung, news.cause), sightings);
+                causes.made(place, &finding);
+                report.findings.push(finding);
             }
             if kernel.failed == 0 && kernel.cases > 0 {
                 match trace(self.guest, place) {
@@ -354,14 +370,14 @@ impl<'g> Run<'g> {
     }
 
     /// The finding that violations of a rung are, which shows by its command alone if any does.
-    fn confirmed(&self, confirm: Confirm<'_>, rung: Rung, sightings: &[Sighting]) -> Finding {
-        let case = |step| self.steps.case(step).expect("a case that was run is one of the plan");
-        if let Some(finding) = sightings.iter().find_map(|seen| confirm.alone(&case(seen.step), rung)) {
+    fn confirmed(&self, confirm: Confirm<'_>, what: (Rung, Cause), sightings: &[Sighting]) -> Finding {
+        let alone = |seen: &Sighting| confirm.alone(&self.case(seen.step), what);
+        if let Some(finding) = sightings.iter().find_map(alone) {
             return if self.plan.minimize { confirm.minimize(&finding) } else { finding };
         }
         let first = &sightings[0];
-        confirm.after(&self.before(first), &case(first.step), rung).unwrap_or_else(|| {
-            let finding = confirm.finding(&case(first.step), first.failure.clone());
+        confirm.after(&self.before(first), &self.case(first.step), what).unwrap_or_else(|| {
+            let finding = confirm.finding(&self.case(first.step), first.failure.clone());
             finding.seen_once(self.command(confirm.kernel))
         })
     }
@@ -378,18 +394,17 @@ impl<'g> Run<'g> {
     /// The command that makes the cases of this run once more, by one worker.
     fn command(&self, kernel: &dyn Kernel) -> String {
         let Plan { seed, budget, seeds, .. } = self.plan;
-        let library = shell_word(&self.guest.host.library);
+        let library = anywhere(&self.guest.host.library);
         let budget = match budget {
             Budget::Cases(cases) => format!("--cases {cases}"),
             Budget::Time(time) => format!("--for {}s", time.as_secs().max(1)),
         };
-        let weights = self
-            .weights
-            .map_or(String::new(), |weights| format!(" --weights {}", shell_word(weights.path())));
+        let weights =
+            self.weights.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
         let operations = self.operations.iter().map(|operation| format!(" --op {operation}"));
         format!(
             "qk256 check --lib {library} --kernel {}{}{weights} --seed {seed} --seeds {seeds} {budget} --jobs 1 --no-speed",
-            shell_word(kernel.name().as_ref()),
+            shell_word(kernel.name()),
             String::from_iter(operations)
         )
     }
@@ -397,6 +412,18 @@ impl<'g> Run<'g> {
 
 impl State {
     /// Adds what is known of kernel `place` to its report.
+    /// The violations by the kernel at `place`, each kind with its earliest cases; those of the earliest case and the strictest property
+    /// first.
+    fn found_of(&self, place: usize) -> Vec<&Vec<Sighting>> {
+        let found = self.found.iter().filter(|((at, ..), _)| *at == place).map(|(_, found)| found);
+        let mut found: Vec<_> = found.collect();
+        found.sort_by_key(|sightings| {
+            let Sighting { step, failure, .. } = &sightings[0];
+            (*step, failure.rung.strictness(), failure.cause)
+        });
+        found
+    }
+
     fn count(&self, place: usize, kernel: &mut KernelReport<'_>) {
         self.counts.get(&place).into_iter().flatten().for_each(|counts| counts.add_to(kernel));
         let deaths = || self.deaths.iter().filter(|((at, _), _)| *at == place);
@@ -422,6 +449,8 @@ fn trace(guest: &Guest, place: usize) -> Result<Trace, GuestError> {
     let (_, mut worker) = guest.host.start()?;
     Ok(match worker.ask(&Request::Trace { kernel: place }, &mut |_| {})? {
         Answer::Response(Response::Traced(width)) => Trace::of_width(width),
+        // Step by step the call takes longer than the time limit.
+        Answer::Death(_) => Trace::of_width(Some(Width::NotReached)),
         _ => Trace::default(),
     })
 }
