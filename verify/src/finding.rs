@@ -23,6 +23,8 @@ pub struct Finding {
     pub detail: String,
     /// The command that shows it again.
     pub replay: String,
+    /// Seconds from the start of the run to the finding, where there was a run.
+    pub seconds: Option<f64>,
 }
 
 impl Finding {
@@ -41,6 +43,7 @@ impl Finding {
                 "qk256 replay{library} --kernel {}{weights} {case}",
                 shell_word(kernel.name().as_ref())
             ),
+            seconds: None,
         }
     }
 
@@ -93,13 +96,16 @@ impl Finding {
             case: self.case.to_string(),
             detail: self.detail.clone(),
             replay: self.replay.clone(),
+            seconds: self.seconds.map(|seconds| (seconds * 1e3).round() / 1e3),
         }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "finding: {} {} violates `{}`", self.kernel, self.operation(), self.rung)?;
+        write!(f, "finding: {} {} violates `{}`", self.kernel, self.operation(), self.rung)?;
+        self.seconds.map_or(Ok(()), |seconds| write!(f, ", after {seconds:.1} s"))?;
+        writeln!(f)?;
         writeln!(f, "  what:    {}", self.detail)?;
         writeln!(f, "  case:    {}", self.case)?;
         write!(f, "  again:   {}", self.replay)
@@ -121,6 +127,9 @@ pub struct FindingJson {
     pub detail: String,
     /// The command to run again.
     pub replay: String,
+    /// Seconds from the start of the run to the finding, where there was a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 /// A path as one word of a POSIX shell.

@@ -95,7 +95,7 @@ fn told(artifact: &Artifact, look: &Look) -> Result<Vec<(String, Content, String
         return Ok(vec![without_findings(artifact, look)?]);
     }
     let told = |finding: &FindingJson| {
-        let FindingJson { kernel, operation, rung, case, detail, replay } = finding;
+        let FindingJson { kernel, operation, rung, case, detail, replay, seconds: _ } = finding;
         let slug = format!("{kernel}-{operation}-{rung}-{}", shape_class(case));
         let file = format!("# {kernel} {operation} violates `{rung}`\n# {detail}\n{case}\n");
         (plain(&slug), Content::Case(file), format!("{detail}\n{case}\nagain: {replay}"))

@@ -4,20 +4,22 @@
 //! tail keeps the bug.
 
 use super::{Case, Codes, Patch, Regime, Scales};
+use crate::interrupt;
 use crate::operation::{Buffer, DIGITS, PerBuffer};
 
 /// Calls of the predicate that a shrink may take.
 const MAX_EVALUATIONS: usize = 2_000;
 
 /// The smallest case found for which `fails` still holds. `fails(case)` must hold to begin with and must be
-/// deterministic; every candidate is strictly simpler than what it replaces, so the search ends.
+/// deterministic; every candidate is strictly simpler than what it replaces, so the search ends. It also ends where
+/// [an interrupt](crate::interrupt) is requested.
 pub fn shrink(case: &Case, mut fails: impl FnMut(&Case) -> bool) -> Case {
     let mut best = case.clone();
     let mut evaluations = 0;
     loop {
         let simpler = candidates(&best).into_iter().find(|candidate| {
             evaluations += 1;
-            evaluations <= MAX_EVALUATIONS && fails(candidate)
+            evaluations <= MAX_EVALUATIONS && !interrupt::is_requested() && fails(candidate)
         });
         match simpler {
             Some(candidate) => best = candidate,
