@@ -125,8 +125,7 @@ fn run_own(args: &Args) -> Result<Verdict> {
     let weights = args.weights.as_deref().map(open).transpose()?;
     let mut harness = Harness::new(weights);
     let mut watch = Watch::new(args.fail_fast, Finding::to_string);
-    let mut report =
-        check::check(&mut harness, &kernels, &args.plan(), &mut |progress| watch.see(progress))?;
+    let mut report = check::check(&mut harness, &kernels, &args.plan(), &mut |progress| watch.see(progress))?;
     let speed = if args.no_speed || watch.is_over(report.findings.len()) {
         vec![None; kernels.len()]
     } else {
@@ -167,7 +166,11 @@ fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
 /// What is printed of a finding at once whose case is made smaller when the run is over.
 fn notice(finding: &Finding) -> String {
     let Finding { kernel, rung, case, seconds, .. } = finding;
-    format!("found after {:.1} s: {kernel} {} violates `{rung}` on {case}; a smaller case follows at the end", seconds.unwrap_or_default(), finding.operation())
+    format!(
+        "found after {:.1} s: {kernel} {} violates `{rung}` on {case}; a smaller case follows at the end",
+        seconds.unwrap_or_default(),
+        finding.operation()
+    )
 }
 
 /// What a run shows while it goes on, and when it ends.
@@ -258,7 +261,8 @@ impl Files {
         let junit = self.junit.map(|file| file.write(junit::render(report, end)?.as_bytes()));
         let table = write!(stdout(), "{}", table::render(report, speed, extras));
         let mut complaints = report.harness_faults.clone();
-        complaints.extend(outcome.why_invalid().map(str::to_owned).or(end.signal.map(|name| end.shown(name))));
+        complaints
+            .extend(outcome.why_invalid().map(str::to_owned).or(end.signal.map(|name| end.shown(name))));
         for complaint in complaints {
             // Nothing more can be done if standard error is gone.
             let _ = writeln!(stderr(), "qk256: {complaint}");
@@ -270,7 +274,10 @@ impl Files {
 
 impl End {
     fn shown(&self, signal: &str) -> String {
-        format!("{signal} ended the run after {:.1} s: the reports are of what was done until then", self.seconds)
+        format!(
+            "{signal} ended the run after {:.1} s: the reports are of what was done until then",
+            self.seconds
+        )
     }
 }
 
@@ -413,7 +420,7 @@ mod tests {
         let finding = &json["findings"][0];
         assert_eq!((&finding["kernel"], &finding["operation"]), (&"zeros".into(), &"unpack".into()));
         assert_eq!(
-            (&finding["rung"], &finding["case"]),
+            (&finding["property"], &finding["case"]),
             (&"bit-exact".into(), &"unpack len=1 regime=unit seed=2".into())
         );
         assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 regime=unit seed=2");

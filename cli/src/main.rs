@@ -10,6 +10,7 @@ mod minimize;
 mod new_guest;
 mod output;
 mod overnight;
+mod program;
 mod replay;
 mod reveal;
 mod select;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
     // A file that grows past the limit (ulimit -f) is then an error with words, not the silent end of the process.
     // SAFETY: to ignore a signal has no preconditions.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    qk256_verify::finding::set_program(program::shown());
     // The selftest sets a limit of its own, a worker has a host that watches it, and where instructions are counted none may be those
     // of a watchdog.
     if !matches!(cli.command, Command::Selftest(_) | Command::Worker(_) | Command::GateCaller(_)) {

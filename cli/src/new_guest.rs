@@ -126,7 +126,7 @@ impl Language {
     const fn library(self) -> &'static str {
         match self {
             Self::C | Self::Cpp => "libkernel.so",
-            Self::Rust => "${CARGO_TARGET_DIR:-target}/release/libkernel.so",
+            Self::Rust => "\"${CARGO_TARGET_DIR:-target}/release/libkernel.so\"",
         }
     }
 

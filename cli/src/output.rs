@@ -161,7 +161,8 @@ impl OutputFile {
         for (at, (_, path)) in outputs.iter().enumerate() {
             files[at] = path.as_deref().map(Self::create).transpose()?;
         }
-        let named: Vec<_> = outputs.iter().map(|(option, _)| *option).zip(files.iter().map(Option::as_ref)).collect();
+        let named: Vec<_> =
+            outputs.iter().map(|(option, _)| *option).zip(files.iter().map(Option::as_ref)).collect();
         distinct(&named)?;
         Ok(files)
     }

@@ -96,8 +96,7 @@ fn fuzz_through_the_night(args: &Args) -> Result<Verdict> {
     state.begin(engine.name());
     let progress = Progress::new(args.quiet, &args.targets());
     let end = Instant::now() + args.time;
-    let mut night =
-        Night { args, directory: &directory, engine: engine.as_mut(), stop, progress, end };
+    let mut night = Night { args, directory: &directory, engine: engine.as_mut(), stop, progress, end };
     // What a run that was killed has left comes first.
     let fuzzed = night.settle(&mut state).and_then(|()| {
         night.end = Instant::now() + args.time;

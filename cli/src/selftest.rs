@@ -79,7 +79,8 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     }
     if let Some(signal) = ended_by {
         let done = results.len();
-        let _ = writeln!(stderr(), "qk256: {signal} ended the selftest after {done} of {of} kernels and faults");
+        let _ =
+            writeln!(stderr(), "qk256: {signal} ended the selftest after {done} of {of} kernels and faults");
     }
     let well = results.iter().all(|(subject, seen)| subject.is_as_it_must_be(seen));
     let verdict = match ended_by {

@@ -28,7 +28,8 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let [reports, temporary, own] = std::array::from_fn(|_| tempfile::tempdir().expect("a folder can be made"));
+        let [reports, temporary, own] =
+            std::array::from_fn(|_| tempfile::tempdir().expect("a folder can be made"));
         Self { reports, temporary, own }
     }
 
@@ -95,8 +96,9 @@ fn text(path: &Path) -> &str {
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("the folder is there");
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -222,7 +224,16 @@ fn timeout_which_signals_the_process_and_its_group_loses_nothing() {
     let place = Place::new();
     let library = place.wrong_library();
     let mut command = Command::new("timeout");
-    command.args(["--preserve-status", "20", env!("CARGO_BIN_EXE_qk256"), "check", "--for", "10m", "--op", "gemv"]);
+    command.args([
+        "--preserve-status",
+        "20",
+        env!("CARGO_BIN_EXE_qk256"),
+        "check",
+        "--for",
+        "10m",
+        "--op",
+        "gemv",
+    ]);
     command.args(["--lib", &library]).env("TMPDIR", place.temporary.path());
     command.arg("--json").arg(place.report("r.json")).arg("--junit").arg(place.report("r.xml"));
     place.start(command).must_end(1);
@@ -236,8 +247,14 @@ fn a_worker_that_is_killed_takes_no_finding_with_it() {
     run.until_it_prints("found after ");
     let children = || {
         let tasks = fs::read_dir(format!("/proc/{}/task", run.id())).into_iter().flatten().flatten();
-        let of_task = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        tasks.map(of_task).collect::<String>().split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<i32>>()
+        let of_task =
+            |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        tasks
+            .map(of_task)
+            .collect::<String>()
+            .split_whitespace()
+            .filter_map(|id| id.parse().ok())
+            .collect::<Vec<i32>>()
     };
     until("there is a worker", || !children().is_empty());
     for worker in children() {
@@ -254,7 +271,10 @@ fn a_worker_that_is_killed_takes_no_finding_with_it() {
 fn a_second_signal_ends_at_once() {
     let place = Place::new();
     let pipe = place.report("pipe");
-    assert!(Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()), "there is mkfifo");
+    assert!(
+        Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()),
+        "there is mkfifo"
+    );
     let mut command = place.command(&QUICK);
     // Opening it waits for a reader, who never comes.
     command.arg("--json").arg(&pipe);
@@ -262,7 +282,10 @@ fn a_second_signal_ends_at_once() {
     run.until_it_listens();
     run.signal(libc::SIGINT);
     std::thread::sleep(Duration::from_secs(1));
-    assert!(run.child.try_wait().expect("it can be waited for").is_none(), "one signal does not cut it short");
+    assert!(
+        run.child.try_wait().expect("it can be waited for").is_none(),
+        "one signal does not cut it short"
+    );
     run.signal(libc::SIGTERM);
     run.must_end(128 + libc::SIGTERM);
     assert_eq!(names(place.temporary.path()), Vec::<String>::new());
@@ -279,7 +302,9 @@ fn a_signal_that_was_ignored_stays_ignored() {
     run.signal(libc::SIGHUP);
     run.signal(libc::SIGHUP);
     let mut report = String::new();
-    File::open(place.report("pipe")).and_then(|mut pipe| pipe.read_to_string(&mut report)).expect("it can be read");
+    File::open(place.report("pipe"))
+        .and_then(|mut pipe| pipe.read_to_string(&mut report))
+        .expect("it can be read");
     run.must_end(0);
     assert!(report.contains(r#""verdict": "pass""#), "{report}");
 }
@@ -298,9 +323,11 @@ fn fail_fast_ends_at_the_first_finding() {
 fn a_closed_pipe_costs_no_report() {
     let place = Place::new();
     let library = place.wrong_library();
-    let mut command = place.command(&["check", "--lib", &library, "--op", "gemv", "--cases", "150", "--no-speed"]);
+    let mut command =
+        place.command(&["check", "--lib", &library, "--op", "gemv", "--cases", "150", "--no-speed"]);
     command.arg("--json").arg(place.report("r.json"));
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
     drop((child.stdout.take(), child.stderr.take()));
     assert_eq!(child.wait().expect("it ends").code(), Some(1));
     assert_eq!(place.json()["verdict"], "finding");
@@ -315,7 +342,8 @@ fn a_closed_pipe_costs_no_report() {
 fn a_full_disk_costs_no_other_report_and_is_named() {
     let place = Place::new();
     let library = place.wrong_library();
-    let mut command = place.command(&["check", "--lib", &library, "--op", "gemv", "--cases", "150", "--no-speed"]);
+    let mut command =
+        place.command(&["check", "--lib", &library, "--op", "gemv", "--cases", "150", "--no-speed"]);
     command.args(["--json", "/dev/full"]).arg("--junit").arg(place.report("r.xml"));
     let (table, printed) = ended(command, 1);
     assert!(printed.contains("cannot write /dev/full: No space left on device"), "{printed}");
@@ -334,7 +362,11 @@ fn a_limit_on_the_size_of_files_is_named() {
     let place = Place::new();
     let mut shell = Command::new("sh");
     let command = "ulimit -f 0; exec \"$0\" \"$@\"";
-    shell.args(["-c", command, env!("CARGO_BIN_EXE_qk256")]).args(QUICK).arg("--json").arg(place.report("r.json"));
+    shell
+        .args(["-c", command, env!("CARGO_BIN_EXE_qk256")])
+        .args(QUICK)
+        .arg("--json")
+        .arg(place.report("r.json"));
     let (_, printed) = ended(shell, 2);
     assert!(printed.contains("r.json: File too large"), "{printed}");
     place.is_clean(&[]);
@@ -357,7 +389,8 @@ fn a_signal_ends_a_selftest_with_what_was_done() {
 #[test]
 fn a_signal_ends_a_night_with_its_report() {
     let place = Place::new();
-    let mut command = place.command(&["overnight", "--engine", "builtin", "--for", "10m", "--targets", "gemv", "--dir"]);
+    let mut command =
+        place.command(&["overnight", "--engine", "builtin", "--for", "10m", "--targets", "gemv", "--dir"]);
     let dir = place.report("night");
     command.arg(&dir);
     let run = place.start(command);
@@ -381,7 +414,8 @@ fn a_signal_ends_a_replay_and_a_minimize_of_a_kernel_that_does_not_return() {
     .expect("a scratch file can be written");
     let library = place.library(text(&source), &[]);
     for command in ["replay", "minimize"] {
-        let run = place.start(place.command(&[command, "--lib", &library, "--timeout", "10m", "unpack", "len=9"]));
+        let run =
+            place.start(place.command(&[command, "--lib", &library, "--timeout", "10m", "unpack", "len=9"]));
         run.until_it_listens();
         run.signal(libc::SIGTERM);
         run.must_end(128 + libc::SIGTERM);
@@ -435,7 +469,10 @@ fn a_dash_is_standard_output_and_the_table_goes_to_standard_error() {
     assert!(err.contains("no findings"), "{err}");
     place.is_clean(&[]);
     let (out, err) = ended(place.command(&["reveal", "scalar", "--cols", "8", "--svg", "-"]), 0);
-    assert!(out.starts_with("<svg") && out.trim_end().ends_with("</svg>") && err.contains("one sum"), "{out}{err}");
+    assert!(
+        out.starts_with("<svg") && out.trim_end().ends_with("</svg>") && err.contains("one sum"),
+        "{out}{err}"
+    );
 }
 
 #[test]

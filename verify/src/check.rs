@@ -1,9 +1,10 @@
 //! A run of many cases over many kernels: what `qk256 check` does before it times anything.
 
+mod causes;
 mod steps;
 mod vacuous;
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,14 @@ use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
 use crate::operation::{BLOCK_ELEMENTS, Operation};
-use crate::rung::{Failure, Rung, RungCounts};
+use crate::rung::{Cause, Failure, Rung, RungCounts};
 use crate::timing::Workload;
 use crate::trace::{Trace, trace};
 use crate::trial::{Harness, Trial};
 
+pub(crate) use causes::Causes;
 pub(crate) use steps::Steps;
-pub use vacuous::Vacuous;
+pub use vacuous::{Kind, Support, Vacuous};
 
 /// Rows of the matrices whose wiring is tried: more than one of every tile that our kernels have.
 const WIRED_ROWS: usize = 33;
@@ -76,6 +78,12 @@ pub struct KernelReport<'a> {
     pub wrong_sizes: u64,
     /// Cases that the kernel says it does not support, or was not asked.
     pub unsupported: u64,
+    /// What the kernel supports, of legal cases with elements.
+    pub support: BTreeMap<Kind, Support>,
+    /// Legal cases that the kernel must do and refuses, or does not support.
+    pub refused: u64,
+    /// The smallest of them, and why it is legal.
+    pub smallest_refused: Option<(Case, String)>,
     /// How often each rung was applied.
     pub rungs: RungCounts,
     /// Why a guest was not called any more, if so: it took its process down too often.
@@ -106,6 +114,9 @@ impl<'a> KernelReport<'a> {
             cases: 0,
             wrong_sizes: 0,
             unsupported: 0,
+            support: BTreeMap::new(),
+            refused: 0,
+            smallest_refused: None,
             rungs: RungCounts::default(),
             given_up: None,
             exhausted: false,
@@ -120,6 +131,17 @@ impl<'a> KernelReport<'a> {
 
     /// Counts what became of a case.
     pub(crate) fn take(&mut self, case: &Case, is_legal: bool, trial: &Trial) {
+        if let Some(kind) = Kind::of(case).filter(|_| is_legal) {
+            let support = self.support.entry(kind).or_default();
+            support.done += u64::from(trial.is_done());
+            support.unsupported += u64::from(trial.skipped.is_some());
+        }
+        let mut failures = trial.failures.iter().filter(|_| is_legal).flat_map(Failure::all);
+        let refusal = failures.find(|failure| matches!(failure.cause, Cause::Refused | Cause::Unsupported));
+        if let Some(refusal) = refusal {
+            self.refused += 1;
+            self.take_refused(case, &refusal.detail);
+        }
         if trial.skipped.is_some() {
             self.unsupported += 1;
             return;
@@ -131,6 +153,14 @@ impl<'a> KernelReport<'a> {
         self.share = self.share.max(trial.share);
         if trial.rungs.of(Rung::Flat) > 0 {
             self.take_worst(trial.worst, case);
+        }
+    }
+
+    /// Keeps the smaller case.
+    pub(crate) fn take_refused(&mut self, case: &Case, why: &str) {
+        let size = |case: &Case| (case.rows * case.cols, case.cols, case.to_string().len());
+        if self.smallest_refused.as_ref().is_none_or(|(known, _)| size(case) < size(known)) {
+            self.smallest_refused = Some((case.clone(), why.to_owned()));
         }
     }
 
@@ -167,7 +197,7 @@ pub struct Report<'a> {
     pub without_memory: u64,
     /// One for each kernel of the run, in its order.
     pub kernels: Vec<KernelReport<'a>>,
-    /// The first violation of each rung by each kernel, minimised where the plan says so.
+    /// One for each cause of failure of each kernel, minimised where the plan says so.
     pub findings: Vec<Finding>,
     /// What happened to processes of plugins that was not the kernels' doing, each with how often.
     pub notes: Vec<String>,
@@ -230,8 +260,8 @@ pub fn check<'a>(
 ) -> Result<Report<'a>, MaterializeError> {
     let mut report = Report::blank(plan.seed);
     report.kernels.extend(kernels.iter().map(|&kernel| KernelReport::blank(kernel)));
-    let (minimize, start, seen) = (plan.minimize, Instant::now(), HashSet::new());
-    let mut run = Run { harness, report, minimize, watch, start, seen };
+    let (minimize, start, causes) = (plan.minimize, Instant::now(), Causes::default());
+    let mut run = Run { harness, report, minimize, watch, start, causes };
     let operations: Vec<Operation> = Operation::ALL
         .into_iter()
         .filter(|&op| kernels.iter().any(|kernel| kernel.operation() == op))
@@ -248,7 +278,8 @@ pub fn check<'a>(
     Ok(report)
 }
 
-/// What `kernel` executes on a small call. Threads that do part of the work are not seen.
+/// What `kernel` executes on a small call, after one that is not seen: what the first alone does, such as looking up symbols,
+/// is not the kernel's way of working. Threads that do part of the work are not seen.
 pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
     if kernel.shares_work() {
         return Trace::default();
@@ -257,6 +288,7 @@ pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
     // The rounding of x, which kernels share, takes more instructions than a row.
     let (rows, cols) = if operation.has_digits() { (8, 64) } else { (1, BLOCK_ELEMENTS) };
     let mut workload = Workload::new(operation, rows, cols, false);
+    workload.run(kernel);
     trace(|| {
         workload.run(kernel);
     })
@@ -283,8 +315,8 @@ struct Run<'h, 'a> {
     minimize: bool,
     watch: &'h mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
     start: Instant,
-    /// Kernels (by place) and rungs of which a finding is known.
-    seen: HashSet<(usize, Rung)>,
+    /// What findings were made of.
+    causes: Causes,
 }
 
 impl Run<'_, '_> {
@@ -342,7 +374,8 @@ impl Run<'_, '_> {
         if self.report.kernels[place].failed == failed {
             let detail =
                 "the output was wrong when everything was tried, and is right when only this is".to_owned();
-            let finding = Finding::new(kernel, case, None, Failure { rung: Rung::Repeat, detail });
+            let failure = Failure::new(Rung::Repeat, Cause::Nondeterministic, detail);
+            let finding = Finding::new(kernel, case, None, failure);
             self.report.findings.push(Finding { seconds: self.seconds(), ..finding });
         }
         self.tell(1.0)
@@ -391,14 +424,15 @@ impl Run<'_, '_> {
         self.tell(fraction)
     }
 
-    /// Makes a finding of the first violation of a rung by a kernel, and reports it at once.
+    /// Makes a finding of a failure whose cause was not met before, and reports it at once.
     fn violated(&mut self, place: usize, case: &Case, failure: Failure, fraction: f64) -> Result<(), Ended> {
-        if !self.seen.insert((place, failure.rung)) {
-            return Ok(());
-        }
         let (kernel, seconds) = (self.report.kernels[place].kernel, self.seconds());
-        let finding = Finding::new(kernel, case, self.harness.weights(), failure);
-        let shown = if self.minimize { self.harness.minimize(kernel, &finding) } else { finding };
+        let harness = &mut *self.harness;
+        let mut examine = |case: &Case| harness.failures(kernel, case).unwrap_or_default();
+        let Some(failure) = self.causes.news(place, case, failure, &mut examine) else { return Ok(()) };
+        let finding = Finding::new(kernel, case, harness.weights(), failure);
+        let shown = if self.minimize { harness.minimize(kernel, &finding) } else { finding };
+        self.causes.made(place, &shown);
         self.report.findings.push(Finding { seconds, ..shown });
         self.tell(fraction)
     }

@@ -7,6 +7,7 @@
 pub mod case;
 pub mod check;
 pub mod exhaustive;
+pub mod features;
 pub mod finding;
 pub mod fuzz;
 pub mod guest;
@@ -35,7 +36,7 @@ pub use finding::Finding;
 pub use kernel::{Arguments, Kernel, KernelFn, Outcome};
 pub use operation::Operation;
 pub use order::Order;
-pub use own::assert_right;
+pub use own::{assert_right, assert_right_or_skip};
 pub use parts::Parts;
 pub use rung::Rung;
 pub use trial::Harness;

@@ -91,7 +91,7 @@ impl FromStr for Operation {
 }
 
 /// One argument of a kernel that points to memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Buffer {
     /// Packed 2-bit codes, bytes.
     Packed,

@@ -15,7 +15,8 @@ fn a_request_to_end_stops_shrinking_and_exhaustive_checks() {
     });
     assert_eq!((smallest, tries), (case, 0), "the case is left as it is");
     let kernels = registry::kernels();
-    let of = |name: &str| kernels.iter().find(|kernel| format!("{kernel:?}") == name).expect("it is registered");
+    let of =
+        |name: &str| kernels.iter().find(|kernel| format!("{kernel:?}") == name).expect("it is registered");
     let start = std::time::Instant::now();
     assert_eq!(exhaustive::wrong_scale(of("scalar dequantize").as_ref(), 0..exhaustive::ALL_SCALES), None);
     let cols = exhaustive::WIRED_COLS;

@@ -56,6 +56,10 @@ struct KernelJson<'a> {
     cases: u64,
     wrong_size_cases: u64,
     unsupported_cases: u64,
+    /// Legal cases that had to be done and were refused or not supported.
+    refused_cases: u64,
+    smallest_refused_case: Option<String>,
+    smallest_refused_detail: Option<&'a str>,
     failed_cases: u64,
     /// The widest registers seen in use.
     runs: Option<&'static str>,
@@ -141,6 +145,9 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> Kerne
         cases: report.cases,
         wrong_size_cases: report.wrong_sizes,
         unsupported_cases: report.unsupported,
+        refused_cases: report.refused,
+        smallest_refused_case: report.smallest_refused.as_ref().map(|(case, _)| case.to_string()),
+        smallest_refused_detail: report.smallest_refused.as_ref().map(|(_, why)| why.as_str()),
         failed_cases: report.failed,
         runs: report.trace.width().map(Width::name),
         given_up: report.given_up.as_deref(),

@@ -45,16 +45,19 @@ fn test_cases(report: &Report<'_>, kernel: &KernelReport<'_>) -> Vec<TestCase> {
         return vec![TestCase::new(name, skipped)];
     }
     let own = |rung: Rung| {
-        report.findings.iter().find(move |finding| {
-            finding.rung == rung && finding.kernel == name && finding.operation() == kernel.kernel.operation()
+        report.findings.iter().filter(move |finding| {
+            finding.properties().contains(&rung)
+                && finding.kernel == name
+                && finding.operation() == kernel.kernel.operation()
         })
     };
-    let rungs = Rung::ALL.into_iter().filter(|&rung| kernel.rungs.of(rung) > 0 || own(rung).is_some());
+    let rungs = Rung::ALL.into_iter().filter(|&rung| kernel.rungs.of(rung) > 0 || own(rung).next().is_some());
     rungs
         .map(|rung| {
-            let status = own(rung).map_or(TestCaseStatus::success(), |finding| {
+            let blocks: Vec<String> = own(rung).map(ToString::to_string).collect();
+            let status = own(rung).next().map_or(TestCaseStatus::success(), |finding| {
                 let mut failure = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                failure.set_message(finding.detail.clone()).set_description(finding.to_string());
+                failure.set_message(finding.detail.clone()).set_description(blocks.join("\n\n"));
                 failure
             });
             let mut case = TestCase::new(format!("{name} {rung}"), status);

@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsRawFd;
 use std::ops::ControlFlow;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use qk256_mutants::{Fault, Mutant, ask_for_the_truth};
-use qk256_verify::{Harness, interrupt};
 use qk256_verify::case::Sweep;
 use qk256_verify::check::{Budget, Plan, Report, check};
 use qk256_verify::memory::fault::exit_after_crash;
+use qk256_verify::{Harness, interrupt};
 use serde::{Deserialize, Serialize};
 
 use super::LIMIT;

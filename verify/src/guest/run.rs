@@ -12,14 +12,14 @@ use super::host::{Answer, Death, Ending, GuestError, Worker};
 use super::library::{Face, Guest};
 use super::message::{Counts, Request, Response};
 use crate::case::Case;
-use crate::check::{Budget, KernelReport, Plan, Progress, Report, Steps};
-use crate::finding::{Finding, shell_word};
+use crate::check::{Budget, Causes, KernelReport, Plan, Progress, Report, Steps};
+use crate::finding::{Finding, anywhere, shell_word};
 use crate::interrupt;
 use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::parts::Real;
-use crate::rung::{Failure, Rung};
-use crate::trace::Trace;
+use crate::rung::{Cause, Failure, Rung};
+use crate::trace::{Trace, Width};
 use crate::weights::Weights;
 
 /// Cases that a worker is asked for at a time.
@@ -95,16 +95,18 @@ struct State {
     left: Vec<Piece>,
     counts: BTreeMap<usize, Vec<Counts>>,
     without_memory: u64,
-    /// Of each kernel and rung the violations by the earliest cases.
-    found: BTreeMap<(usize, Rung), Vec<Sighting>>,
+    /// Of each kernel, rung and cause the violations by the earliest cases.
+    found: BTreeMap<(usize, Rung, Cause), Vec<Sighting>>,
     /// The first violation of each, in the order in which they were seen.
     first: Vec<Finding>,
     deaths: BTreeMap<(usize, Rung), usize>,
     dropped: BTreeSet<usize>,
     /// Cases, by step and kernel, that were taken up again after the worker had ended over them.
     again: BTreeSet<(u64, usize)>,
-    /// What happened to workers, and how often.
-    notes: BTreeMap<String, u64>,
+    /// What happened to workers over those of them that did not do it again.
+    once: BTreeMap<(u64, usize), String>,
+    /// What happened to other workers.
+    notes: Vec<String>,
     faults: Vec<String>,
     /// What ended the run early.
     error: Option<GuestError>,
@@ -248,10 +250,11 @@ impl<'g> Run<'g> {
             return;
         }
         let seconds = self.began.elapsed().as_secs_f64();
-        if !state.found.contains_key(&(kernel, failure.rung)) {
+        let key = (kernel, failure.rung, failure.cause);
+        if !state.found.contains_key(&key) {
             state.first.extend(self.first(step, kernel, &failure, seconds));
         }
-        let known = state.found.entry((kernel, failure.rung)).or_default();
+        let known = state.found.entry(key).or_default();
         let at = known.partition_point(|sighting| sighting.step <= step);
         if at >= SIGHTINGS || at > 0 && known[at - 1].step == step {
             return;
@@ -273,12 +276,14 @@ impl<'g> Run<'g> {
     fn died(&self, death: Death, history: (&[Piece], Piece)) {
         let Death { step, kernel, ending } = death;
         let is_first = self.lock().again.insert((step, kernel));
+        self.lock().once.remove(&(step, kernel));
         match ending {
             Ending::Kernel(failure) => self.fell(step, kernel, failure, history),
             // In a process of its own, and again: that is the kernel.
             Ending::Outside(failure) if !is_first => self.fell(step, kernel, failure, history),
             Ending::Outside(Failure { detail: why, .. }) => {
-                self.note(format!("{why}; the case did not do that again in a new process"));
+                let note = format!("{why}; the same case in a new process was not");
+                self.lock().once.insert((step, kernel), note);
                 self.resume(step, kernel, history.1, true);
             }
             Ending::NoMemory(why) => {
@@ -344,13 +349,18 @@ impl<'g> Run<'g> {
     }
 
     fn note(&self, what: String) {
-        *self.lock().notes.entry(what).or_default() += 1;
+        self.lock().notes.push(what);
     }
 
     fn fault(&self, what: String) {
         let mut state = self.lock();
         state.faults.push(what);
         state.stopped |= state.faults.len() >= ENOUGH_FAULTS;
+    }
+
+    /// A case that was run.
+    fn case(&self, step: u64) -> Case {
+        self.steps.case(step).expect("a case that was run is one of the plan")
     }
 
     fn shown(&self, step: u64) -> String {
@@ -379,11 +389,22 @@ impl<'g> Run<'g> {
                 continue;
             };
             state.count(place, &mut kernel);
-            for ((_, rung), sightings) in state.found.iter().filter(|((at, _), _)| *at == place) {
-                kernel.rungs.add(*rung, 1);
-                let confirm = Confirm { guest: self.guest, kernel: *face, place, weights: self.weights };
+            let confirm = Confirm { guest: self.guest, kernel: *face, place, weights: self.weights };
+            let mut causes = Causes::default();
+            for sightings in state.found_of(place) {
+                let first = &sightings[0];
+                kernel.rungs.add(first.failure.rung, 1);
+                let mut examine = |case: &Case| {
+                    self.guest.examine(place, &[], case).map_or(Vec::new(), |examined| examined.failures)
+                };
+                let case = self.case(first.step);
+                let Some(news) = causes.news(place, &case, first.failure.clone(), &mut examine) else {
+                    continue;
+                };
+                let finding = self.confirmed(confirm, (news.rung, news.cause), sightings);
+                causes.made(place, &finding);
                 let seconds = sightings.iter().map(|seen| seen.seconds).reduce(f64::min);
-                report.findings.push(Finding { seconds, ..self.confirmed(confirm, *rung, sightings) });
+                report.findings.push(Finding { seconds, ..finding });
             }
             if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
                 match trace(self.guest, place) {
@@ -393,25 +414,23 @@ impl<'g> Run<'g> {
             }
             report.kernels.push(kernel);
         }
-        let times =
-            |(note, times): (String, u64)| if times > 1 { format!("{times} times: {note}") } else { note };
-        report.notes.extend(state.notes.into_iter().map(times));
+        report.notes.extend(counted(state.notes.into_iter().chain(state.once.into_values())));
         report.harness_faults.extend(state.faults);
         Ok(())
     }
 
     /// The finding that violations of a rung are, which shows by its command alone if any does.
-    fn confirmed(&self, confirm: Confirm<'_>, rung: Rung, sightings: &[Sighting]) -> Finding {
-        let case = |step| self.steps.case(step).expect("a case that was run is one of the plan");
+    fn confirmed(&self, confirm: Confirm<'_>, what: (Rung, Cause), sightings: &[Sighting]) -> Finding {
         let first = &sightings[0];
-        let as_seen = || confirm.finding(&case(first.step), first.failure.clone());
+        let as_seen = || confirm.finding(&self.case(first.step), first.failure.clone());
         if interrupt::is_requested() {
             return as_seen();
         }
-        if let Some(finding) = sightings.iter().find_map(|seen| confirm.alone(&case(seen.step), rung)) {
+        let alone = |seen: &Sighting| confirm.alone(&self.case(seen.step), what);
+        if let Some(finding) = sightings.iter().find_map(alone) {
             return if self.plan.minimize { confirm.minimize(&finding) } else { finding };
         }
-        let after = confirm.after(&self.before(first), &case(first.step), rung);
+        let after = confirm.after(&self.before(first), &self.case(first.step), what);
         after.unwrap_or_else(|| match interrupt::is_requested() {
             true => as_seen(),
             false => as_seen().seen_once(self.command(confirm.kernel)),
@@ -430,18 +449,17 @@ impl<'g> Run<'g> {
     /// The command that makes the cases of this run once more, by one worker.
     fn command(&self, kernel: &dyn Kernel) -> String {
         let Plan { seed, budget, seeds, .. } = self.plan;
-        let library = shell_word(&self.guest.host.library);
+        let library = anywhere(&self.guest.host.library);
         let budget = match budget {
             Budget::Cases(cases) => format!("--cases {cases}"),
             Budget::Time(time) => format!("--for {}s", time.as_secs().max(1)),
         };
-        let weights = self
-            .weights
-            .map_or(String::new(), |weights| format!(" --weights {}", shell_word(weights.path())));
+        let weights =
+            self.weights.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
         let operations = self.operations.iter().map(|operation| format!(" --op {operation}"));
         format!(
             "qk256 check --lib {library} --kernel {}{}{weights} --seed {seed} --seeds {seeds} {budget} --jobs 1 --no-speed",
-            shell_word(kernel.name().as_ref()),
+            shell_word(kernel.name()),
             String::from_iter(operations)
         )
     }
@@ -449,6 +467,18 @@ impl<'g> Run<'g> {
 
 impl State {
     /// Adds what is known of kernel `place` to its report.
+    /// The violations by the kernel at `place`, each kind with its earliest cases; those of the earliest case and the strictest property
+    /// first.
+    fn found_of(&self, place: usize) -> Vec<&Vec<Sighting>> {
+        let found = self.found.iter().filter(|((at, ..), _)| *at == place).map(|(_, found)| found);
+        let mut found: Vec<_> = found.collect();
+        found.sort_by_key(|sightings| {
+            let Sighting { step, failure, .. } = &sightings[0];
+            (*step, failure.rung.strictness(), failure.cause)
+        });
+        found
+    }
+
     fn count(&self, place: usize, kernel: &mut KernelReport<'_>) {
         self.counts.get(&place).into_iter().flatten().for_each(|counts| counts.add_to(kernel));
         let deaths = || self.deaths.iter().filter(|((at, _), _)| *at == place);
@@ -458,10 +488,19 @@ impl State {
         kernel.cases += dead;
         kernel.failed += dead;
         // The counts of a worker that was at work when the run was ended are lost, its findings are not.
-        let found = self.found.keys().filter(|(at, _)| *at == place).count();
+        let found = self.found.keys().filter(|(at, ..)| *at == place).count();
         kernel.failed = kernel.failed.max(u64::from(found > 0));
         kernel.cases = kernel.cases.max(kernel.failed);
     }
+}
+
+/// Each note once, with how often it was made.
+fn counted(notes: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut counts = BTreeMap::<String, u64>::new();
+    notes.for_each(|note| *counts.entry(note).or_default() += 1);
+    let shown =
+        |(note, times): (String, u64)| if times > 1 { format!("{times} times: {note}") } else { note };
+    counts.into_iter().map(shown)
 }
 
 /// How wide the registers are that a kernel uses, as far as that is seen.
@@ -469,6 +508,8 @@ fn trace(guest: &Guest, place: usize) -> Result<Trace, GuestError> {
     let (_, mut worker) = guest.host.start()?;
     Ok(match worker.ask(&Request::Trace { kernel: place }, &mut |_| {})? {
         Answer::Response(Response::Traced(width)) => Trace::of_width(width),
+        // Step by step the call takes longer than the time limit.
+        Answer::Death(_) => Trace::of_width(Some(Width::NotReached)),
         _ => Trace::default(),
     })
 }

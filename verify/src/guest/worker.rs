@@ -309,8 +309,8 @@ impl Worker {
         let own = registry::kernels();
         let can_run = |own: &&dyn Kernel| {
             let name = own.name();
-            let is_meant =
-                name == registry::SCALAR || name.starts_with(registry::FAST_SCALAR) || name == "avx2";
+            let is_base = name == registry::SCALAR || name.starts_with(registry::FAST_SCALAR);
+            let is_meant = is_base || registry::is_chosen(*own);
             own.operation() == operation && is_meant && missing_features(own.required_features()).is_empty()
         };
         let mut racers: Vec<&dyn Kernel> = vec![&self.kernels[kernel]];

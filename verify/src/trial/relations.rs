@@ -3,7 +3,7 @@
 use crate::inputs::Inputs;
 use crate::judge::{same_bits, same_sum, show};
 use crate::operation::{Buffer, CODES_PER_BYTE, Operation};
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 
 /// Changed inputs, and what the output must then be.
 pub(super) struct Relation {
@@ -36,11 +36,10 @@ impl Relation {
     }
 
     /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same.
-    pub(super) fn at_one_time(inputs: &Inputs) -> Vec<Self> {
-        let unchanged = Self { rung: Rung::Threads, inputs: inputs.clone(), expect: Expect::Same };
+    pub(super) fn at_one_time(inputs: &Inputs) -> Vec<Inputs> {
         let others = [Some(complement(inputs)), negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
-        let others = others.into_iter().flatten().map(|other| Self { rung: Rung::Threads, ..other });
-        [unchanged].into_iter().chain(others).collect()
+        let others = others.into_iter().flatten().map(|other| other.inputs);
+        [inputs.clone()].into_iter().chain(others).collect()
     }
 
     /// Holds the changed output against the first one.
@@ -61,7 +60,8 @@ impl Relation {
         let show = |bits| show(self.inputs.operation, bits);
         let detail =
             format!("{}: out[{at}] must be {}, got {}", self.deed(), show(expected(at)), show(changed[at]));
-        Some(Failure { rung: self.rung, detail })
+        let cause = Cause::of_bits(self.inputs.operation, expected(at), changed[at]);
+        Some(Failure::new(self.rung, cause, detail))
     }
 
     fn deed(&self) -> &'static str {
@@ -69,7 +69,6 @@ impl Relation {
             Rung::Padding => "with padding codes, gaps and spare elements changed",
             Rung::Complement => "with every code complemented",
             Rung::Negation => "with x, or the scales, negated in the same buffers",
-            Rung::Threads => "called from several threads at once, each with other data",
             Rung::PowerOfTwo => "with x times a power of two",
             _ => "with the rows in another order",
         }
