@@ -1,6 +1,6 @@
 //! `qk256 reveal`: the order in which a gemv adds.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -9,7 +9,7 @@ use qk256_verify::order::{RevealError, Revealed, Subject};
 
 use crate::Verdict;
 use crate::guests::{Libraries, only};
-use crate::output::OutputFile;
+use crate::output::{OutputFile, stdout};
 use crate::select::CaseKernels;
 
 /// Show the order in which a gemv kernel adds up a row, as a tree that predicts every bit of its results.
@@ -52,9 +52,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
-    let files = [&args.dot, &args.svg].map(|path| path.as_deref().map(OutputFile::create).transpose());
-    let [dot, svg] = files;
-    let (dot, svg) = (dot?, svg?);
+    let [dot, svg] = OutputFile::create_each([("--dot", &args.dot), ("--svg", &args.svg)])?;
     let subject = Subject { rows: args.rows, cols: args.cols, row: args.row, scaled: args.scaled };
     let named = args.kernel.as_deref();
     let (name, revealed) = match args.libraries.open(None)? {

@@ -241,14 +241,14 @@ pub struct Progress<'r> {
     pub cases: u64,
     /// How many findings there are so far.
     pub findings: usize,
-    /// These findings; those of guests are made when the run is over.
+    /// These findings; those of plugins on the cases that they were seen on, which are made smaller when the run is over.
     pub found: &'r [Finding],
 }
 
 /// Examines `kernels` by every tensor of the harness's weights, then by seeded cases until the budget is used up.
 ///
-/// `watch` is told how far the run is, after each case at the latest; it ends the run by [`ControlFlow::Break`], and the
-/// report is of what was done until then.
+/// `watch` is called with how far the run is, after each case and after each finding; it ends the run by [`ControlFlow::Break`],
+/// and the report is of what was done until then.
 ///
 /// # Errors
 /// If a tensor cannot be read or quantised. Seeded cases always have data.
@@ -260,7 +260,8 @@ pub fn check<'a>(
 ) -> Result<Report<'a>, MaterializeError> {
     let mut report = Report::blank(plan.seed);
     report.kernels.extend(kernels.iter().map(|&kernel| KernelReport::blank(kernel)));
-    let mut run = Run { harness, report, minimize: plan.minimize, watch, causes: Causes::default() };
+    let (minimize, start, causes) = (plan.minimize, Instant::now(), Causes::default());
+    let mut run = Run { harness, report, minimize, watch, start, causes };
     let operations: Vec<Operation> = Operation::ALL
         .into_iter()
         .filter(|&op| kernels.iter().any(|kernel| kernel.operation() == op))
@@ -313,6 +314,7 @@ struct Run<'h, 'a> {
     report: Report<'a>,
     minimize: bool,
     watch: &'h mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+    start: Instant,
     /// What findings were made of.
     causes: Causes,
 }
@@ -320,11 +322,10 @@ struct Run<'h, 'a> {
 impl Run<'_, '_> {
     fn whole(&mut self, operations: &[Operation], plan: &Plan) -> Result<(), Ended> {
         let steps = Steps::new(plan, operations, self.harness.weights(), self.harness.parts());
-        let start = Instant::now();
         let mut done = 0;
         let mut ended = Ok(());
         while let Some(case) = steps.case(done) {
-            let fraction = steps.fraction(done, start.elapsed());
+            let fraction = steps.fraction(done, self.start.elapsed());
             if fraction >= 1.0 {
                 break;
             }
@@ -356,9 +357,12 @@ impl Run<'_, '_> {
             };
             match wrong {
                 Some(case) => self.condemn(place, kernel, &case)?,
-                None => self.report.kernels[place].exhausted = true,
+                None => {
+                    // Not where the watcher ends the run before all was tried.
+                    self.tell(1.0)?;
+                    self.report.kernels[place].exhausted = true;
+                }
             }
-            self.tell(1.0)?;
         }
         Ok(())
     }
@@ -372,9 +376,9 @@ impl Run<'_, '_> {
                 "the output was wrong when everything was tried, and is right when only this is".to_owned();
             let failure = Failure::new(Rung::Repeat, Cause::Nondeterministic, detail);
             let finding = Finding::new(kernel, case, None, failure);
-            self.report.findings.push(finding);
+            self.report.findings.push(Finding { seconds: self.seconds(), ..finding });
         }
-        Ok(())
+        self.tell(1.0)
     }
 
     fn every_scale(&mut self, kernel: &dyn Kernel) -> Result<Option<Case>, Ended> {
@@ -406,22 +410,35 @@ impl Run<'_, '_> {
             prepared => prepared?,
         };
         self.report.cases += 1;
-        for (place, report) in self.report.kernels.iter_mut().enumerate() {
+        for place in 0..self.report.kernels.len() {
+            let report = &mut self.report.kernels[place];
             if report.is_skipped() || report.kernel.operation() != case.operation {
                 continue;
             }
             let trial = self.harness.examine(report.kernel, &prepared);
             report.take(case, prepared.is_legal(), &trial);
             for failure in trial.failures {
-                let harness = &mut *self.harness;
-                let mut examine = |case: &Case| harness.failures(report.kernel, case).unwrap_or_default();
-                let Some(failure) = self.causes.news(place, case, failure, &mut examine) else { continue };
-                let finding = Finding::new(report.kernel, case, harness.weights(), failure);
-                let shown = if self.minimize { harness.minimize(report.kernel, &finding) } else { finding };
-                self.causes.made(place, &shown);
-                self.report.findings.push(shown);
+                self.violated(place, case, failure, fraction)?;
             }
         }
         self.tell(fraction)
+    }
+
+    /// Makes a finding of a failure whose cause was not met before, and reports it at once.
+    fn violated(&mut self, place: usize, case: &Case, failure: Failure, fraction: f64) -> Result<(), Ended> {
+        let (kernel, seconds) = (self.report.kernels[place].kernel, self.seconds());
+        let harness = &mut *self.harness;
+        let mut examine = |case: &Case| harness.failures(kernel, case).unwrap_or_default();
+        let Some(failure) = self.causes.news(place, case, failure, &mut examine) else { return Ok(()) };
+        let finding = Finding::new(kernel, case, harness.weights(), failure);
+        let shown = if self.minimize { harness.minimize(kernel, &finding) } else { finding };
+        self.causes.made(place, &shown);
+        self.report.findings.push(Finding { seconds, ..shown });
+        self.tell(fraction)
+    }
+
+    /// Seconds since the run began.
+    fn seconds(&self) -> Option<f64> {
+        Some(self.start.elapsed().as_secs_f64())
     }
 }

@@ -38,6 +38,8 @@ pub struct Finding {
     pub also: Vec<Failure>,
     /// The command that shows it again, wherever it is pasted.
     pub replay: String,
+    /// Seconds from the start of the run to the finding, where there was a run.
+    pub seconds: Option<f64>,
 }
 
 impl Finding {
@@ -57,6 +59,7 @@ impl Finding {
             detail: failure.detail,
             also: failure.also,
             replay: format!("{program} replay{library} --kernel {name}{weights} {case}"),
+            seconds: None,
         }
     }
 
@@ -126,6 +129,7 @@ impl Finding {
             detail: self.detail.clone(),
             also: self.also.iter().map(also_text).collect(),
             replay: self.replay.clone(),
+            seconds: self.seconds.map(|seconds| (seconds * 1e3).round() / 1e3),
         }
     }
 }
@@ -133,7 +137,9 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let properties: Vec<String> = self.properties().iter().map(|rung| format!("`{rung}`")).collect();
-        writeln!(f, "finding: {} {} violates {}", self.kernel, self.operation(), properties.join(", "))?;
+        write!(f, "finding: {} {} violates {}", self.kernel, self.operation(), properties.join(", "))?;
+        self.seconds.map_or(Ok(()), |seconds| write!(f, ", after {seconds:.1} s"))?;
+        writeln!(f)?;
         writeln!(f, "  what:    {}", self.detail)?;
         for failure in &self.also {
             writeln!(f, "           {}", also_text(failure))?;
@@ -164,6 +170,9 @@ pub struct FindingJson {
     pub also: Vec<String>,
     /// The command to run again.
     pub replay: String,
+    /// Seconds from the start of the run to the finding, where there was a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 fn also_text(failure: &Failure) -> String {

@@ -13,7 +13,7 @@ use qk256_verify::trace::Width;
 use serde::Serialize;
 
 use super::speed::Speed;
-use super::{Outcome, Speeds};
+use super::{End, Outcome, Speeds};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -29,6 +29,10 @@ struct Document<'a> {
     /// What happened to processes of plugins that was not the kernels' doing.
     notes: &'a [String],
     harness_faults: &'a [String],
+    /// How long the run took, with what came after the cases.
+    seconds: f64,
+    /// The signal that ended the run, if one did.
+    ended_by: Option<&'static str>,
     findings: Vec<FindingJson>,
 }
 
@@ -96,10 +100,10 @@ struct TimingJson {
     speedup_over_fast_scalar: Option<Ratio>,
 }
 
-pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome) -> Result<String> {
+pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome, end: &End) -> Result<String> {
     let document = Document {
         verdict: outcome.word(),
-        why_invalid: if let Outcome::Invalid(why) = outcome { Some(why) } else { None },
+        why_invalid: outcome.why_invalid(),
         seed: report.seed,
         cases: report.cases,
         skipped_cases: report.without_memory,
@@ -112,6 +116,8 @@ pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome) ->
             .collect(),
         notes: &report.notes,
         harness_faults: &report.harness_faults,
+        seconds: (end.seconds * 1e3).round() / 1e3,
+        ended_by: end.signal,
         findings: report.findings.iter().map(qk256_verify::Finding::to_json).collect(),
     };
     Ok(serde_json::to_string_pretty(&document)? + "\n")

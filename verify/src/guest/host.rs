@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::message::{Request, Response, line};
 use super::process::{EndCause, SHARED_BYTES, Shared, anonymous_file};
+use crate::interrupt;
 use crate::memory::fault::signal_name;
 use crate::rung::{Cause, Failure, Rung};
 
@@ -60,6 +61,9 @@ pub enum GuestError {
         /// What is known.
         why: String,
     },
+    /// The host was asked to end while a worker was at work.
+    #[error("ended on request")]
+    Interrupted,
     /// A worker broke the protocol, or panicked: a fault of qk256 itself.
     #[error("fault of the harness (worker of {library}): {why}")]
     Harness {
@@ -161,6 +165,8 @@ impl Host {
             command.arg("--weights").arg(weights);
         }
         inherit(&mut command, record.as_raw_fd());
+        // A group of its own: Ctrl-C in a terminal, and `timeout`, are for the host alone.
+        command.process_group(0);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -224,6 +230,9 @@ impl Worker {
                     Err(error) => return Err(self.unreadable(&line, &error)),
                 },
                 Err(RecvTimeoutError::Disconnected) => return self.death(),
+                Err(RecvTimeoutError::Timeout) if interrupt::is_requested() => {
+                    return Err(GuestError::Interrupted);
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     // Where the host itself was stopped, so was the worker, as a rule: that is no silence of the kernel.
                     silent += looked.elapsed().min(10 * LOOK);

@@ -14,6 +14,7 @@ use super::message::{Counts, Request, Response};
 use crate::case::Case;
 use crate::check::{Budget, Causes, KernelReport, Plan, Progress, Report, Steps};
 use crate::finding::{Finding, anywhere, shell_word};
+use crate::interrupt;
 use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::parts::Real;
@@ -44,6 +45,8 @@ pub(super) struct Run<'g> {
     operations: Vec<Operation>,
     steps: Steps,
     start: Instant,
+    /// When the run of all libraries began.
+    began: Instant,
     weights: Option<&'g Weights>,
     state: Mutex<State>,
 }
@@ -77,7 +80,12 @@ struct Sighting {
     step: u64,
     failure: Failure,
     before: Vec<Piece>,
+    /// Since the run of all libraries began.
+    seconds: f64,
 }
+
+/// What is called with how far the run is.
+type Watch<'w> = Mutex<&'w mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send)>;
 
 /// What all threads of the host know.
 #[derive(Default)]
@@ -89,6 +97,8 @@ struct State {
     without_memory: u64,
     /// Of each kernel, rung and cause the violations by the earliest cases.
     found: BTreeMap<(usize, Rung, Cause), Vec<Sighting>>,
+    /// The first violation of each, in the order in which they were seen.
+    first: Vec<Finding>,
     deaths: BTreeMap<(usize, Rung), usize>,
     dropped: BTreeSet<usize>,
     /// Cases, by step and kernel, that were taken up again after the worker had ended over them.
@@ -101,6 +111,8 @@ struct State {
     /// What ended the run early.
     error: Option<GuestError>,
     stopped: bool,
+    /// Whether the watcher has ended the run.
+    is_over: bool,
     done: u64,
 }
 
@@ -110,6 +122,7 @@ impl<'g> Run<'g> {
         faces: Vec<&'g Face>,
         plan: Plan,
         weights: Option<&'g Weights>,
+        began: Instant,
     ) -> Self {
         let exported = |operation: &Operation| {
             faces.iter().any(|face| face.operation == *operation && face.place.is_some())
@@ -120,29 +133,26 @@ impl<'g> Run<'g> {
         let unwanted = guest.faces.iter().filter_map(|face| face.place).filter(|&place| !wanted(place));
         let state = State { dropped: unwanted.collect(), ..State::default() };
         let state = Mutex::new(state);
-        Self { guest, faces, plan, operations, steps, start: Instant::now(), weights, state }
+        Self { guest, faces, plan, operations, steps, start: Instant::now(), began, weights, state }
     }
 
-    pub(super) fn whole(&self, jobs: usize, watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send)) {
+    /// Breaks where the watcher has ended the run.
+    pub(super) fn whole(
+        &self,
+        jobs: usize,
+        watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
+    ) -> ControlFlow<()> {
         if self.operations.is_empty() {
-            return;
+            return ControlFlow::Continue(());
         }
         let watch = Mutex::new(watch);
         let work = || {
             let mut session = None;
             while let Some(piece) = self.take() {
-                if let Err(error) = self.piece(&mut session, piece) {
+                if let Err(error) = self.piece(&mut session, piece, &watch) {
                     self.broken(error, piece);
                 }
-                let state = self.lock();
-                let fraction = self.steps.fraction(state.next, self.start.elapsed()).min(1.0);
-                let progress =
-                    Progress { fraction, cases: state.done, findings: state.found.len(), found: &[] };
-                drop(state);
-                let mut watch = watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if watch(progress).is_break() {
-                    self.lock().stopped = true;
-                }
+                self.report_progress(&watch);
             }
         };
         std::thread::scope(|scope| {
@@ -150,6 +160,21 @@ impl<'g> Run<'g> {
                 scope.spawn(work);
             }
         });
+        if self.lock().is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn report_progress(&self, watch: &Watch<'_>) {
+        let mut watch = watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.lock();
+        if state.is_over {
+            return;
+        }
+        let fraction = self.steps.fraction(state.next, self.start.elapsed()).min(1.0);
+        let found = state.first.as_slice();
+        let progress = Progress { fraction, cases: state.done, findings: found.len(), found };
+        if watch(progress).is_break() {
+            (state.stopped, state.is_over) = (true, true);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -159,7 +184,7 @@ impl<'g> Run<'g> {
     /// The next piece of work: what a dead worker has left, or the next cases.
     fn take(&self) -> Option<Piece> {
         let mut state = self.lock();
-        if state.stopped {
+        if state.stopped || interrupt::is_requested() {
             return None;
         }
         if let Some(piece) = state.left.pop() {
@@ -175,7 +200,12 @@ impl<'g> Run<'g> {
     }
 
     /// Has a worker do a piece of work.
-    fn piece(&self, session: &mut Option<Session>, piece: Piece) -> Result<(), GuestError> {
+    fn piece(
+        &self,
+        session: &mut Option<Session>,
+        piece: Piece,
+        watch: &Watch<'_>,
+    ) -> Result<(), GuestError> {
         let Piece { start, from_kernel, end, in_new_process, .. } = piece;
         let mut alive = match session.take().filter(|_| !in_new_process) {
             Some(alive) => alive,
@@ -188,6 +218,7 @@ impl<'g> Run<'g> {
         let answer = worker.ask(&request, &mut |response| {
             if let Response::Found { step, kernel, failure } = response {
                 self.found(step, kernel, failure, (done, piece));
+                self.report_progress(watch);
             }
         })?;
         match answer {
@@ -214,15 +245,31 @@ impl<'g> Run<'g> {
     /// Notes a violation; `history` is what the worker had done before, and the piece that it was at.
     fn found(&self, step: u64, kernel: usize, failure: Failure, (done, piece): (&[Piece], Piece)) {
         let mut state = self.lock();
-        let known = state.found.entry((kernel, failure.rung, failure.cause)).or_default();
+        // Behind the finding that ends a run come no others.
+        if state.is_over && !interrupt::is_requested() {
+            return;
+        }
+        let seconds = self.began.elapsed().as_secs_f64();
+        let key = (kernel, failure.rung, failure.cause);
+        if !state.found.contains_key(&key) {
+            state.first.extend(self.first(step, kernel, &failure, seconds));
+        }
+        let known = state.found.entry(key).or_default();
         let at = known.partition_point(|sighting| sighting.step <= step);
         if at >= SIGHTINGS || at > 0 && known[at - 1].step == step {
             return;
         }
         let mut before = done.to_vec();
         before.push(Piece { end: step, ..piece });
-        known.insert(at, Sighting { step, failure, before });
+        known.insert(at, Sighting { step, failure, before, seconds });
         known.truncate(SIGHTINGS);
+    }
+
+    /// The finding that a violation is on the case that it was seen on.
+    fn first(&self, step: u64, kernel: usize, failure: &Failure, seconds: f64) -> Option<Finding> {
+        let face = self.faces.iter().find(|face| face.place == Some(kernel))?;
+        let finding = Finding::new(*face, &self.steps.case(step)?, self.weights, failure.clone());
+        Some(Finding { seconds: Some(seconds), ..finding })
     }
 
     /// A worker is gone with its counts, over a case: what came before the case is done once more, and what comes behind is still to do.
@@ -290,6 +337,8 @@ impl<'g> Run<'g> {
                 ));
                 self.lock().left.push(Piece { attempts, ..piece });
             }
+            // Its findings are known; its counts are lost.
+            GuestError::Interrupted => {}
             GuestError::Ended { .. } | GuestError::Harness { .. } => self.fault(error.to_string()),
             error => {
                 let mut state = self.lock();
@@ -354,9 +403,10 @@ impl<'g> Run<'g> {
                 };
                 let finding = self.confirmed(confirm, (news.rung, news.cause), sightings);
                 causes.made(place, &finding);
-                report.findings.push(finding);
+                let seconds = sightings.iter().map(|seen| seen.seconds).reduce(f64::min);
+                report.findings.push(Finding { seconds, ..finding });
             }
-            if kernel.failed == 0 && kernel.cases > 0 {
+            if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
                 match trace(self.guest, place) {
                     Ok(trace) => kernel.trace = trace,
                     Err(error) => state.faults.push(error.to_string()),
@@ -371,14 +421,19 @@ impl<'g> Run<'g> {
 
     /// The finding that violations of a rung are, which shows by its command alone if any does.
     fn confirmed(&self, confirm: Confirm<'_>, what: (Rung, Cause), sightings: &[Sighting]) -> Finding {
+        let first = &sightings[0];
+        let as_seen = || confirm.finding(&self.case(first.step), first.failure.clone());
+        if interrupt::is_requested() {
+            return as_seen();
+        }
         let alone = |seen: &Sighting| confirm.alone(&self.case(seen.step), what);
         if let Some(finding) = sightings.iter().find_map(alone) {
             return if self.plan.minimize { confirm.minimize(&finding) } else { finding };
         }
-        let first = &sightings[0];
-        confirm.after(&self.before(first), &self.case(first.step), what).unwrap_or_else(|| {
-            let finding = confirm.finding(&self.case(first.step), first.failure.clone());
-            finding.seen_once(self.command(confirm.kernel))
+        let after = confirm.after(&self.before(first), &self.case(first.step), what);
+        after.unwrap_or_else(|| match interrupt::is_requested() {
+            true => as_seen(),
+            false => as_seen().seen_once(self.command(confirm.kernel)),
         })
     }
 
@@ -432,6 +487,10 @@ impl State {
         let dead = deaths().map(|(_, &deaths)| deaths as u64).sum::<u64>();
         kernel.cases += dead;
         kernel.failed += dead;
+        // The counts of a worker that was at work when the run was ended are lost, its findings are not.
+        let found = self.found.keys().filter(|(at, ..)| *at == place).count();
+        kernel.failed = kernel.failed.max(u64::from(found > 0));
+        kernel.cases = kernel.cases.max(kernel.failed);
     }
 }
 
