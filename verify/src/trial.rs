@@ -233,19 +233,23 @@ impl Harness {
             None => return trial,
         }
         self.season(kernel, inputs, &first.output[..inputs.outputs()], &mut trial);
+        let outputs = &first.output[..inputs.outputs()];
+        // A row may show that no single order explains the kernel; then its depth is not known either.
+        let held_to_order = self.orders.judge(kernel, inputs, expected, outputs);
+        let is_single = self.orders.is_single(kernel, inputs);
         let depth = self.orders.model(kernel, inputs).map(|model| model.order().depth());
         self.orders.take_fickle().into_iter().for_each(|failure| trial.fail(failure));
-        let judged = self.parts.judge(inputs, expected, depth, &first.output[..inputs.outputs()]);
+        let judged = self.parts.judge(inputs, expected, depth, outputs);
         trial.rungs.merge(&judged.rungs);
         trial.worst = judged.worst;
         trial.share = judged.share;
         judged.failures.into_iter().for_each(|failure| trial.fail(failure));
-        let outputs = &first.output[..inputs.outputs()];
-        if let Some((rows, failure)) = self.orders.judge(kernel, inputs, expected, outputs) {
+        if let Some((rows, failure)) = held_to_order {
             trial.rungs.add(Rung::Order, rows);
             failure.into_iter().for_each(|failure| trial.fail(failure));
         }
-        self.examine_again(kernel, inputs, outputs, &mut trial);
+        let any_order = (!is_single).then_some(expected);
+        self.examine_again(kernel, inputs, any_order, outputs, &mut trial);
         trial.first = Some(outputs.to_vec());
         trial
     }
@@ -288,8 +292,16 @@ impl Harness {
         }
     }
 
-    /// Whatever needs more calls on this thread: other addresses, old contents, repetition, relations.
-    fn examine_again(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
+    /// Whatever needs more calls on this thread: other addresses, old contents, repetition, relations. `any_order` holds what the rows of
+    /// a kernel must be whose order of summation may depend on the codes.
+    fn examine_again(
+        &mut self,
+        kernel: &dyn Kernel,
+        inputs: &Inputs,
+        any_order: Option<&Expected>,
+        first: &[u32],
+        trial: &mut Trial,
+    ) {
         let outputs = inputs.outputs();
         let large = self.parts.old_contents(inputs.operation, OldContents::Large);
         let moved = self.arena.call(kernel, inputs, Flush::Start, large);
@@ -299,10 +311,14 @@ impl Harness {
         let again = self.arena.call_again(kernel, inputs);
         trial.take_call(&again);
         trial.same(Rung::Repeat, inputs.operation, first, &again.output[..outputs], "called again");
-        for relation in Relation::of(inputs) {
-            let changed = self.arena.call(kernel, &relation.inputs, Flush::End, self.poison(inputs));
+        let alone = any_order.and_then(|_| Relation::row_alone(inputs));
+        for relation in Relation::of(inputs).into_iter().chain(alone) {
+            let mut changed = self.arena.call(kernel, &relation.inputs, Flush::End, self.poison(inputs));
             trial.take_call(&changed);
             trial.rungs.add(relation.rung, 1);
+            if let (Rung::Complement, Some(Expected::Rows(rows))) = (relation.rung, any_order) {
+                relations::allow_another_order(rows, first, &mut changed.output);
+            }
             relation.check(first, &changed.output).into_iter().for_each(|failure| trial.fail(failure));
         }
     }

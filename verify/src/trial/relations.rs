@@ -1,8 +1,9 @@
 //! Metamorphic relations: inputs changed in a way whose effect on the output is known exactly.
 
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, PackedBytes};
 use crate::judge::{same_bits, same_sum, show};
-use crate::operation::{Buffer, CODES_PER_BYTE, Operation};
+use crate::operation::{Buffer, CODES_PER_BYTE, Operation, Shape};
+use crate::oracle::RowTruth;
 use crate::rung::{Failure, Rung};
 
 /// Changed inputs, and what the output must then be.
@@ -33,6 +34,28 @@ impl Relation {
             false => [None, None],
         };
         [padding, Some(complement(inputs))].into_iter().chain(negated).chain(of_matrices).flatten().collect()
+    }
+
+    /// One row as a matrix of its own, in buffers without slack: where no model of the order is known, this is what shows an order that
+    /// depends on where the row stands, on gaps, on the length of buffers or on the number of rows. `None` if it would be the same call.
+    pub(super) fn row_alone(inputs: &Inputs) -> Option<Self> {
+        let shape = inputs.shape;
+        let is_exact = |buffer| inputs.len(buffer) as u128 == shape.needed(inputs.operation, buffer);
+        let is_same = shape.rows == 1 && inputs.buffers().iter().copied().all(is_exact);
+        if !inputs.operation.is_matrix() || shape.rows == 0 || is_same {
+            return None;
+        }
+        let (row, blocks) = (shape.cols % shape.rows, shape.blocks());
+        let own = if shape.row_bytes() == 0 { &[] } else { inputs.packed.from_row(shape, row) };
+        let alone = Inputs {
+            shape: Shape { rows: 1, row_stride: shape.row_bytes(), ..shape },
+            packed: PackedBytes::whole(own[..shape.row_bytes()].to_vec()),
+            scales: inputs.scales.as_ref().map(|scales| scales[row * blocks..][..blocks].to_vec()),
+            x: inputs.x[..shape.cols].to_vec(),
+            out_len: 1,
+            ..inputs.clone()
+        };
+        Some(Self { rung: Rung::RowOrder, inputs: alone, expect: Expect::Permuted(vec![row]) })
     }
 
     /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same.
@@ -71,6 +94,7 @@ impl Relation {
             Rung::Negation => "with x, or the scales, negated in the same buffers",
             Rung::Threads => "called from several threads at once, each with other data",
             Rung::PowerOfTwo => "with x times a power of two",
+            _ if self.inputs.shape.rows == 1 => "called as a matrix of one row, in buffers without slack",
             _ => "with the rows in another order",
         }
     }
@@ -109,6 +133,22 @@ fn complement(inputs: &Inputs) -> Relation {
     changed.codes.iter_mut().for_each(|code| *code ^= 3);
     let expect = if inputs.operation == Operation::Unpack { Expect::Complement } else { Expect::Negated };
     Relation { rung: Rung::Complement, inputs: changed, expect }
+}
+
+/// Makes the outputs for complemented codes what they must be where they are within the bound for any order. A kernel whose order
+/// depends on the codes may add complemented ones in another order; both sums then keep the bound.
+pub(super) fn allow_another_order(rows: &[RowTruth], first: &[u32], changed: &mut [u32]) {
+    for ((truth, &first), changed) in rows.iter().zip(first).zip(changed) {
+        let far = (f64::from(f32::from_bits(first)) + f64::from(f32::from_bits(*changed))).abs();
+        let is_allowed = match truth {
+            RowTruth::Near { spread, .. } => far <= 2.0 * spread.bound(None),
+            RowTruth::MayOverflow | RowTruth::NotFinite => true,
+            _ => false,
+        };
+        if is_allowed {
+            *changed = first ^ 1 << 31;
+        }
+    }
 }
 
 /// x or the scales with the other sign, where the operation has them: every product, and so every sum, has the other sign.
