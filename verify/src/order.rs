@@ -17,7 +17,7 @@ mod words;
 
 use std::collections::BTreeMap;
 
-pub(crate) use known::KnownOrders;
+pub(crate) use known::{KnownOrders, depends_on_codes};
 pub use known::{LONG_ORDER_COLUMNS, ORDER_COLUMNS, is_ordered};
 pub use model::{Model, Precision, Scaling};
 pub use probe::{Operands, RevealError, Subject};

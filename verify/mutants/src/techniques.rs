@@ -271,7 +271,8 @@ pub(crate) const RIGHT: &[Mutant] = &[
                 let mut sums = [0.0_f32; LANES];
                 for block in product.block_columns() {
                     let scale = product.scale(row, block.start);
-                    for (lane, sum) in sums.iter_mut().enumerate() {
+                    // A lane without a column would make NaN of an infinite scale.
+                    for (lane, sum) in sums.iter_mut().enumerate().take(block.len()) {
                         let part = block.clone().skip(lane).step_by(LANES);
                         let part = part.fold(0.0, |sum, c| sum + product.weight(row, c) * product.x[c]);
                         *sum = part.mul_add(scale, *sum);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::model::negates;
 use super::probe::Probe;
 use super::{Model, Operands, Subject, reveal};
 use crate::inputs::Inputs;
@@ -146,6 +147,14 @@ fn revealed(kernel: &dyn Kernel, cols: usize, scaled: bool) -> Result<Model, Str
     let subject = Subject::one_row(cols, scaled);
     let revealed = quiet(|| catch_unwind(AssertUnwindSafe(|| reveal(kernel, subject))));
     revealed.map_err(|_| "the kernel panics".to_owned())?.map_err(|error| error.to_string())
+}
+
+/// Whether the codes of this row and their complements are added in different orders: other activations show it as well, with the row
+/// alone.
+pub(crate) fn depends_on_codes(kernel: &dyn Kernel, inputs: &Inputs, row: usize) -> bool {
+    let codes = oracle::codes(inputs, row);
+    let tried = || negates(kernel, Subject::one_row(inputs.shape.cols, inputs.scales.is_some()), &codes);
+    matches!(quiet(|| catch_unwind(AssertUnwindSafe(tried))), Ok(Ok(false)))
 }
 
 /// The rows that are not what the model gives, each with the bits that it must have.

@@ -7,8 +7,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::Order;
-use super::probe::{CODE_OF_ONE, Operands, Probe, RevealError};
+use super::probe::{CODE_OF_ONE, Operands, Probe, RevealError, Subject};
 use crate::judge::same_sum;
+use crate::kernel::Kernel;
+use crate::memory::Placement;
 use crate::operation::BLOCK_ELEMENTS;
 use crate::oracle::weight;
 
@@ -282,15 +284,9 @@ impl Model {
         mut codes: impl FnMut(&mut ChaCha8Rng) -> Vec<u8>,
     ) -> Result<bool, RevealError> {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let (cols, blocks) = (self.order.cols, self.order.cols.div_ceil(BLOCK_ELEMENTS));
         for trial in 0..trials {
-            let span = if trial % 2 == 0 { 30 } else { 1 };
             let codes = codes(&mut rng);
-            let mut draw =
-                |count: usize| -> Vec<f32> { (0..count).map(|_| wild(rng.next_u64(), span)).collect() };
-            let x = draw(cols);
-            let operands =
-                Operands { codes, x, scales: if probe.is_scaled() { draw(blocks) } else { Vec::new() } };
+            let operands = random_operands(&mut rng, trial, codes, probe.is_scaled());
             let (got, must) = (probe.product_of(&operands)?, self.predict(&operands));
             if !same_sum(got.to_bits(), must.to_bits()) {
                 return Ok(false);
@@ -337,6 +333,30 @@ fn leaving_blocks(order: &Order) -> Vec<Option<usize>> {
         *last = *root;
     }
     leaving
+}
+
+/// Whether random rows with these codes and with their complements are exact opposites.
+pub(super) fn negates(kernel: &dyn Kernel, subject: Subject, codes: &[u8]) -> Result<bool, RevealError> {
+    let mut probe = Probe::new(kernel, subject, Placement::EndFlush)?;
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for trial in 0..TRIALS_OF_CODES {
+        let mut operands = random_operands(&mut rng, trial, codes.to_vec(), subject.scaled);
+        let first = probe.product_of(&operands)?;
+        operands.codes.iter_mut().for_each(|code| *code ^= 3);
+        if !same_sum((-first).to_bits(), probe.product_of(&operands)?.to_bits()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Operands with these codes: numbers of all sizes in every second trial, otherwise of about one size.
+fn random_operands(rng: &mut ChaCha8Rng, trial: usize, codes: Vec<u8>, scaled: bool) -> Operands {
+    let span = if trial.is_multiple_of(2) { 30 } else { 1 };
+    let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| wild(rng.next_u64(), span)).collect() };
+    let x = draw(codes.len());
+    let scales = if scaled { draw(codes.len().div_ceil(BLOCK_ELEMENTS)) } else { Vec::new() };
+    Operands { codes, x, scales }
 }
 
 /// Codes drawn from some of the four, so that rows of few different weights come up as well as rows of all.

@@ -58,32 +58,44 @@ impl Relation {
         Some(Self { rung: Rung::RowOrder, inputs: alone, expect: Expect::Permuted(vec![row]) })
     }
 
-    /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same.
-    pub(super) fn at_one_time(inputs: &Inputs) -> Vec<Self> {
+    /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same; complemented codes
+    /// only where one order holds for all codes.
+    pub(super) fn at_one_time(inputs: &Inputs, is_single: bool) -> Vec<Self> {
         let unchanged = Self { rung: Rung::Threads, inputs: inputs.clone(), expect: Expect::Same };
-        let others = [Some(complement(inputs)), negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
+        let complement = is_single.then(|| complement(inputs));
+        let others = [complement, negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
         let others = others.into_iter().flatten().map(|other| Self { rung: Rung::Threads, ..other });
         [unchanged].into_iter().chain(others).collect()
     }
 
-    /// Holds the changed output against the first one.
-    pub(super) fn check(&self, first: &[u32], changed: &[u32]) -> Option<Failure> {
-        let expected = |at: usize| match &self.expect {
+    /// The bits that output `at` must have.
+    fn expected(&self, first: &[u32], at: usize) -> u32 {
+        match &self.expect {
             Expect::Same => first[at],
             Expect::Complement => 3 - first[at],
             Expect::Negated => first[at] ^ 1 << 31,
             Expect::Scaled(factor) => (f32::from_bits(first[at]) * factor).to_bits(),
             Expect::Permuted(order) => first[order[at]],
-        };
+        }
+    }
+
+    /// The first changed output that is not what it must be.
+    pub(super) fn first_wrong(&self, first: &[u32], changed: &[u32]) -> Option<usize> {
         let same = match &self.expect {
             Expect::Permuted(_) => same_bits,
             _ if self.inputs.operation.is_matrix() => same_sum,
             _ => same_bits,
         };
-        let at = (0..self.inputs.outputs()).find(|&at| !same(expected(at), changed[at]))?;
+        (0..self.inputs.outputs()).find(|&at| !same(self.expected(first, at), changed[at]))
+    }
+
+    /// Holds the changed output against the first one.
+    pub(super) fn check(&self, first: &[u32], changed: &[u32]) -> Option<Failure> {
+        let at = self.first_wrong(first, changed)?;
+        let expected = self.expected(first, at);
         let show = |bits| show(self.inputs.operation, bits);
         let detail =
-            format!("{}: out[{at}] must be {}, got {}", self.deed(), show(expected(at)), show(changed[at]));
+            format!("{}: out[{at}] must be {}, got {}", self.deed(), show(expected), show(changed[at]));
         Some(Failure { rung: self.rung, detail })
     }
 
