@@ -10,22 +10,16 @@ use crate::{Class, Mutant};
 /// Activations of a table of partial sums.
 const GROUP: usize = 4;
 
-/// `wanted` activations of these columns, added in their order; a sign flips where `negative`.
-fn sum_where(
+/// Sums over these columns, to which `add` adds the activation of each code.
+fn sums_of<const N: usize>(
     product: &Product<'_>,
     row: usize,
-    columns: Range<usize>,
-    wanted: impl Fn(u8) -> bool,
-    negative: impl Fn(u8) -> bool,
-) -> f32 {
-    columns.fold(0.0, |sum, column| {
-        let (code, x) = (product.code(row, column), product.x[column]);
-        match (wanted(code), negative(code)) {
-            (false, _) => sum,
-            (true, false) => sum + x,
-            (true, true) => sum - x,
-        }
-    })
+    columns: impl Iterator<Item = usize>,
+    add: impl Fn(&mut [f32; N], u8, f32),
+) -> [f32; N] {
+    let mut sums = [0.0; N];
+    columns.for_each(|column| add(&mut sums, product.code(row, column), product.x[column]));
+    sums
 }
 
 /// Whether a code stands for a negative weight.
@@ -38,21 +32,24 @@ pub(crate) fn is_double(code: u8) -> bool {
     code == 0 || code == 3
 }
 
+/// `x` with the sign of a code.
+fn signed(code: u8, x: f32) -> f32 {
+    if is_negative(code) { -x } else { x }
+}
+
 /// The sum of the weights of magnitude 1, and twice that of magnitude 2.
 fn magnitudes_apart(product: &Product<'_>, row: usize, columns: Range<usize>) -> f32 {
-    let ones = sum_where(product, row, columns.clone(), |code| !is_double(code), is_negative);
-    let twos = sum_where(product, row, columns, is_double, is_negative);
+    let add = |sums: &mut [f32; 2], code, x| sums[usize::from(is_double(code))] += signed(code, x);
+    let [ones, twos] = sums_of(product, row, columns, add);
     ones + (twos + twos)
 }
 
 /// What positive weights add, less what negative ones subtract; `columns` are added in their order.
 pub(crate) fn signs_apart(product: &Product<'_>, row: usize, columns: impl Iterator<Item = usize>) -> f32 {
-    let [mut added, mut subtracted] = [0.0_f32; 2];
-    for column in columns {
-        let (code, x) = (product.code(row, column), product.x[column]);
-        let sum = if is_negative(code) { &mut subtracted } else { &mut added };
-        *sum += if is_double(code) { x + x } else { x };
-    }
+    let add = |sums: &mut [f32; 2], code, x| {
+        sums[usize::from(is_negative(code))] += if is_double(code) { x + x } else { x };
+    };
+    let [added, subtracted] = sums_of(product, row, columns, add);
     added - subtracted
 }
 
@@ -69,15 +66,21 @@ fn added_then_subtracted(product: &Product<'_>, row: usize, columns: Range<usize
 
 /// A sum for each of the four codes.
 fn codes_apart(product: &Product<'_>, row: usize, columns: Range<usize>) -> f32 {
-    let sum = |code| sum_where(product, row, columns.clone(), |other| other == code, |_| false);
-    let [a, b, c, d] = [0, 1, 2, 3].map(sum);
+    let add = |sums: &mut [f32; 4], code, x| sums[usize::from(code)] += x;
+    let [a, b, c, d] = sums_of(product, row, columns, add);
     ((d + d) + c) - (b + (a + a))
 }
 
 /// The plane of signs, in which each activation stands once, and that of magnitudes, in which those of weights of 2 stand again.
 fn planes(product: &Product<'_>, row: usize, columns: Range<usize>) -> f32 {
-    let signs = sum_where(product, row, columns.clone(), |_| true, is_negative);
-    signs + sum_where(product, row, columns, is_double, is_negative)
+    let add = |sums: &mut [f32; 2], code, x| {
+        sums[0] += signed(code, x);
+        if is_double(code) {
+            sums[1] += signed(code, x);
+        }
+    };
+    let [signs, magnitudes] = sums_of(product, row, columns, add);
+    signs + magnitudes
 }
 
 /// Four look-ups for each group of four activations in a table of its partial sums: by the bits of the added, of the subtracted, and of
