@@ -11,6 +11,7 @@ mod fixed;
 mod machine;
 mod memory;
 mod model;
+mod order;
 mod precision;
 mod reduction;
 mod right;
@@ -19,6 +20,7 @@ mod scales;
 mod special;
 mod state;
 mod tails;
+mod techniques;
 mod threads;
 mod unpack;
 
@@ -133,11 +135,12 @@ pub fn wrong() -> Vec<Mutant> {
         contract::WRONG,
         machine::WRONG,
         fixed::WRONG,
+        order::WRONG,
     ]
     .concat()
 }
 
 /// The kernels that are right and unusual: whoever finds something in them is wrong.
 pub fn right() -> Vec<Mutant> {
-    [right::RIGHT, fixed::RIGHT].concat()
+    [right::RIGHT, techniques::RIGHT, fixed::RIGHT].concat()
 }

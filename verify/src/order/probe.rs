@@ -3,7 +3,7 @@
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::memory::{Placement, Region, fault};
 use crate::mxcsr::Mode;
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
+use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, CODES_PER_BYTE, Operation};
 
 /// Columns up to which a tree is revealed: counts are exact far beyond, but questions take as long as they are many.
 const MAX_COLS: usize = 1 << 17;
@@ -11,8 +11,11 @@ const MAX_COLS: usize = 1 << 17;
 /// Bytes of codes of the largest matrix.
 const MAX_BYTES: usize = 1 << 30;
 
+/// The code of the weight 1.
+pub(super) const CODE_OF_ONE: u8 = 2;
+
 /// All codes of a byte stand for the weight 1.
-const ONES: u8 = 0b10_10_10_10;
+const ONES: u8 = CODE_OF_ONE * 0b01_01_01_01;
 
 /// So large that adding all ones to it changes nothing, in f32 and in f64 too, and far from overflow.
 const LARGE: f32 = (1_u128 << 80) as f32;
@@ -59,6 +62,17 @@ pub enum RevealError {
     /// The counts are not those of any tree of additions of two numbers.
     #[error("no tree of additions of two f32 numbers explains what it gives: {0}")]
     NoTree(String),
+}
+
+/// The operands of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operands {
+    /// One code a column.
+    pub codes: Vec<u8>,
+    /// One activation a column.
+    pub x: Vec<f32>,
+    /// One scale a block; empty where there are none.
+    pub scales: Vec<f32>,
 }
 
 /// A row of ones, ready for two large numbers. Its memory is guarded, so that a kernel that writes where it must not spoils
@@ -129,9 +143,15 @@ impl<'a> Probe<'a> {
         [x[i], x[j]] = values;
     }
 
-    /// The product for these activations and, where there are scales, these of every row; all weights are 1.
-    pub(super) fn product_of(&mut self, x: &[f32], scales: &[f32]) -> Result<f32, RevealError> {
+    /// The product for these activations and, in every row, these codes and, where there are scales, these scales.
+    pub(super) fn product_of(&mut self, operands: &Operands) -> Result<f32, RevealError> {
+        let Operands { codes, x, scales } = operands;
         self.x.floats_mut().copy_from_slice(x);
+        for row in self.packed.bytes_mut().chunks_mut(self.row_stride.max(1)) {
+            for (byte, codes) in row.iter_mut().zip(codes.chunks(CODES_PER_BYTE)) {
+                *byte = codes.iter().rev().fold(0, |byte, code| byte << 2 | code);
+            }
+        }
         if self.is_scaled() {
             for row in self.scales.floats_mut().chunks_mut(scales.len().max(1)) {
                 row.copy_from_slice(scales);
