@@ -262,7 +262,7 @@ fn the_command_that_a_finding_ends_in_shows_it_again() {
     let (report, said) = check(&library, &["--op", "gemv"], 1);
     let given_up = report["kernels"][0]["given_up"].as_str();
     assert!(given_up.is_some_and(|why| why.ends_with("times `crash`")), "{said}");
-    assert!(said.contains("not called any more"), "{said}");
+    assert!(said.contains("no longer called"), "{said}");
     let replay = report["findings"][0]["replay"].as_str().expect("a finding has its command");
     assert!(replay.contains(" replay --lib /"), "the path of the library holds everywhere: {replay}");
     let elsewhere = scratch();

@@ -19,7 +19,7 @@ use crate::timing::Workload;
 use crate::trace::{Trace, trace};
 use crate::trial::{Harness, Trial};
 
-pub(crate) use causes::Causes;
+pub(crate) use causes::{Causes, with_exact_data};
 pub(crate) use steps::Steps;
 pub use vacuous::{Kind, Support, Vacuous};
 
@@ -397,7 +397,14 @@ impl Run<'_, '_> {
                 let mut examine = |case: &Case| harness.failures(report.kernel, case).unwrap_or_default();
                 let Some(failure) = self.causes.news(place, case, failure, &mut examine) else { continue };
                 let finding = Finding::new(report.kernel, case, harness.weights(), failure);
-                let shown = if self.minimize { harness.minimize(report.kernel, &finding) } else { finding };
+                let mut shown = finding;
+                if self.minimize {
+                    shown = harness.minimize(report.kernel, &shown);
+                    let mut examine = |case: &Case| harness.failures(report.kernel, case).unwrap_or_default();
+                    if let Some((case, failure)) = with_exact_data(&shown, &mut examine) {
+                        shown = Finding::new(report.kernel, &case, harness.weights(), failure);
+                    }
+                }
                 self.causes.made(place, &shown);
                 self.report.findings.push(shown);
             }

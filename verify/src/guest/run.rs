@@ -11,7 +11,7 @@ use super::host::{Answer, Death, GuestError, Worker};
 use super::library::{Face, Guest};
 use super::message::{Counts, PlanWords, Request, Response};
 use crate::case::Case;
-use crate::check::{Causes, KernelReport, Plan, Progress, Report, Steps};
+use crate::check::{Causes, KernelReport, Plan, Progress, Report, Steps, with_exact_data};
 use crate::finding::Finding;
 use crate::operation::Operation;
 use crate::parts::Real;
@@ -231,7 +231,13 @@ impl<'g> Run<'g> {
                     continue;
                 };
                 let finding = Finding::new(face, &case, weights, failure);
-                let small = if plan.minimize { guest.minimize(face, &finding, weights)? } else { finding };
+                let mut small = finding;
+                if plan.minimize {
+                    small = guest.minimize(face, &small, weights)?;
+                    if let Some((case, failure)) = with_exact_data(&small, &mut examine) {
+                        small = Finding::new(face, &case, weights, failure);
+                    }
+                }
                 causes.made(place, &small);
                 report.findings.push(small);
             }
