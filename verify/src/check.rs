@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::case::{Case, Coverage, MaterializeError};
 use crate::exhaustive::{self, ALL_SCALES};
 use crate::finding::Finding;
@@ -19,7 +21,7 @@ use crate::timing::Workload;
 use crate::trace::{Trace, trace};
 use crate::trial::{Harness, Trial};
 
-pub(crate) use causes::{Causes, with_exact_data};
+pub(crate) use causes::Causes;
 pub(crate) use steps::Steps;
 pub use vacuous::{Kind, Support, Vacuous};
 
@@ -30,7 +32,7 @@ const WIRED_ROWS: usize = 33;
 const SCALES_AT_A_TIME: u64 = 1 << 26;
 
 /// How long a run goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Budget {
     /// Until this much time has passed. Tensors are checked whole, whatever they take.
     Time(Duration),
@@ -39,7 +41,7 @@ pub enum Budget {
 }
 
 /// What a run does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Seed of everything that is drawn.
     pub seed: u64,
@@ -68,6 +70,8 @@ pub struct KernelReport<'a> {
     pub kernel: &'a dyn Kernel,
     /// Features that this CPU lacks: with any, the kernel was not called.
     pub missing: Vec<String>,
+    /// The function that a library does not export, if so: there is no kernel to call.
+    pub not_exported: Option<String>,
     /// Cases that the kernel was called with.
     pub cases: u64,
     /// Those of them that had to be refused.
@@ -106,6 +110,7 @@ impl<'a> KernelReport<'a> {
         Self {
             kernel,
             missing: missing_features(kernel.required_features()).into_iter().map(str::to_owned).collect(),
+            not_exported: None,
             cases: 0,
             wrong_sizes: 0,
             unsupported: 0,
@@ -166,9 +171,16 @@ impl<'a> KernelReport<'a> {
         }
     }
 
-    /// Whether the CPU lacks something that the kernel needs.
+    /// Why the kernel was not called, if so: the CPU lacks something that it needs, or its library does not export it.
+    pub fn why_skipped(&self) -> Option<String> {
+        let lacks = || format!("this CPU lacks {}", self.missing.join(", "));
+        let library = self.not_exported.as_ref().map(|name| format!("the library does not export {name}"));
+        library.or_else(|| (!self.missing.is_empty()).then(lacks))
+    }
+
+    /// Whether the kernel was not called because there is none, or none that this CPU can run.
     pub fn is_skipped(&self) -> bool {
-        !self.missing.is_empty()
+        !self.missing.is_empty() || self.not_exported.is_some()
     }
 }
 
@@ -187,6 +199,10 @@ pub struct Report<'a> {
     pub kernels: Vec<KernelReport<'a>>,
     /// One for each cause of failure of each kernel, minimised where the plan says so.
     pub findings: Vec<Finding>,
+    /// What happened to processes of plugins that was not the kernels' doing, each with how often.
+    pub notes: Vec<String>,
+    /// Faults of the harness itself: what they concern was not checked.
+    pub harness_faults: Vec<String>,
 }
 
 impl Report<'_> {
@@ -199,6 +215,8 @@ impl Report<'_> {
             without_memory: 0,
             kernels: Vec::new(),
             findings: Vec::new(),
+            notes: Vec::new(),
+            harness_faults: Vec::new(),
         }
     }
 }
@@ -223,14 +241,14 @@ pub struct Progress<'r> {
     pub cases: u64,
     /// How many findings there are so far.
     pub findings: usize,
-    /// These findings; those of guests are made when the run is over.
+    /// These findings; those of plugins on the cases that they were seen on, which are made smaller when the run is over.
     pub found: &'r [Finding],
 }
 
 /// Examines `kernels` by every tensor of the harness's weights, then by seeded cases until the budget is used up.
 ///
-/// `watch` is told how far the run is, after each case at the latest; it ends the run by [`ControlFlow::Break`], and the
-/// report is of what was done until then.
+/// `watch` is called with how far the run is, after each case and after each finding; it ends the run by [`ControlFlow::Break`],
+/// and the report is of what was done until then.
 ///
 /// # Errors
 /// If a tensor cannot be read or quantised. Seeded cases always have data.
@@ -242,7 +260,8 @@ pub fn check<'a>(
 ) -> Result<Report<'a>, MaterializeError> {
     let mut report = Report::blank(plan.seed);
     report.kernels.extend(kernels.iter().map(|&kernel| KernelReport::blank(kernel)));
-    let mut run = Run { harness, report, minimize: plan.minimize, watch, causes: Causes::default() };
+    let (minimize, start, causes) = (plan.minimize, Instant::now(), Causes::default());
+    let mut run = Run { harness, report, minimize, watch, start, causes };
     let operations: Vec<Operation> = Operation::ALL
         .into_iter()
         .filter(|&op| kernels.iter().any(|kernel| kernel.operation() == op))
@@ -259,7 +278,8 @@ pub fn check<'a>(
     Ok(report)
 }
 
-/// What `kernel` executes on a small call. Threads that do part of the work are not seen.
+/// What `kernel` executes on a small call, after one that is not seen: what the first alone does, such as looking up symbols,
+/// is not the kernel's way of working. Threads that do part of the work are not seen.
 pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
     if kernel.shares_work() {
         return Trace::default();
@@ -268,6 +288,7 @@ pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
     // The rounding of x, which kernels share, takes more instructions than a row.
     let (rows, cols) = if operation.has_digits() { (8, 64) } else { (1, BLOCK_ELEMENTS) };
     let mut workload = Workload::new(operation, rows, cols, false);
+    workload.run(kernel);
     trace(|| {
         workload.run(kernel);
     })
@@ -293,6 +314,7 @@ struct Run<'h, 'a> {
     report: Report<'a>,
     minimize: bool,
     watch: &'h mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+    start: Instant,
     /// What findings were made of.
     causes: Causes,
 }
@@ -300,11 +322,10 @@ struct Run<'h, 'a> {
 impl Run<'_, '_> {
     fn whole(&mut self, operations: &[Operation], plan: &Plan) -> Result<(), Ended> {
         let steps = Steps::new(plan, operations, self.harness.weights(), self.harness.parts());
-        let start = Instant::now();
         let mut done = 0;
         let mut ended = Ok(());
         while let Some(case) = steps.case(done) {
-            let fraction = steps.fraction(done, start.elapsed());
+            let fraction = steps.fraction(done, self.start.elapsed());
             if fraction >= 1.0 {
                 break;
             }
@@ -336,9 +357,12 @@ impl Run<'_, '_> {
             };
             match wrong {
                 Some(case) => self.condemn(place, kernel, &case)?,
-                None => self.report.kernels[place].exhausted = true,
+                None => {
+                    // Not where the watcher ends the run before all was tried.
+                    self.tell(1.0)?;
+                    self.report.kernels[place].exhausted = true;
+                }
             }
-            self.tell(1.0)?;
         }
         Ok(())
     }
@@ -352,9 +376,9 @@ impl Run<'_, '_> {
                 "the output was wrong when everything was tried, and is right when only this is".to_owned();
             let failure = Failure::new(Rung::Repeat, Cause::Nondeterministic, detail);
             let finding = Finding::new(kernel, case, None, failure);
-            self.report.findings.push(finding);
+            self.report.findings.push(Finding { seconds: self.seconds(), ..finding });
         }
-        Ok(())
+        self.tell(1.0)
     }
 
     fn every_scale(&mut self, kernel: &dyn Kernel) -> Result<Option<Case>, Ended> {
@@ -386,29 +410,35 @@ impl Run<'_, '_> {
             prepared => prepared?,
         };
         self.report.cases += 1;
-        for (place, report) in self.report.kernels.iter_mut().enumerate() {
+        for place in 0..self.report.kernels.len() {
+            let report = &mut self.report.kernels[place];
             if report.is_skipped() || report.kernel.operation() != case.operation {
                 continue;
             }
             let trial = self.harness.examine(report.kernel, &prepared);
             report.take(case, prepared.is_legal(), &trial);
             for failure in trial.failures {
-                let harness = &mut *self.harness;
-                let mut examine = |case: &Case| harness.failures(report.kernel, case).unwrap_or_default();
-                let Some(failure) = self.causes.news(place, case, failure, &mut examine) else { continue };
-                let finding = Finding::new(report.kernel, case, harness.weights(), failure);
-                let mut shown = finding;
-                if self.minimize {
-                    shown = harness.minimize(report.kernel, &shown);
-                    let mut examine = |case: &Case| harness.failures(report.kernel, case).unwrap_or_default();
-                    if let Some((case, failure)) = with_exact_data(&shown, &mut examine) {
-                        shown = Finding::new(report.kernel, &case, harness.weights(), failure);
-                    }
-                }
-                self.causes.made(place, &shown);
-                self.report.findings.push(shown);
+                self.violated(place, case, failure, fraction)?;
             }
         }
         self.tell(fraction)
+    }
+
+    /// Makes a finding of a failure whose cause was not met before, and reports it at once.
+    fn violated(&mut self, place: usize, case: &Case, failure: Failure, fraction: f64) -> Result<(), Ended> {
+        let (kernel, seconds) = (self.report.kernels[place].kernel, self.seconds());
+        let harness = &mut *self.harness;
+        let mut examine = |case: &Case| harness.failures(kernel, case).unwrap_or_default();
+        let Some(failure) = self.causes.news(place, case, failure, &mut examine) else { return Ok(()) };
+        let finding = Finding::new(kernel, case, harness.weights(), failure);
+        let shown = if self.minimize { harness.minimize(kernel, &finding) } else { finding };
+        self.causes.made(place, &shown);
+        self.report.findings.push(Finding { seconds, ..shown });
+        self.tell(fraction)
+    }
+
+    /// Seconds since the run began.
+    fn seconds(&self) -> Option<f64> {
+        Some(self.start.elapsed().as_secs_f64())
     }
 }

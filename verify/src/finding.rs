@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::Case;
+use crate::case::{Case, Regime};
 use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::rung::{Cause, Failure, Rung};
@@ -38,6 +38,8 @@ pub struct Finding {
     pub also: Vec<Failure>,
     /// The command that shows it again, wherever it is pasted.
     pub replay: String,
+    /// Seconds from the start of the run to the finding, where there was a run.
+    pub seconds: Option<f64>,
 }
 
 impl Finding {
@@ -57,7 +59,32 @@ impl Finding {
             detail: failure.detail,
             also: failure.also,
             replay: format!("{program} replay{library} --kernel {name}{weights} {case}"),
+            seconds: None,
         }
+    }
+
+    /// The same finding, of a kernel that does right in a new process: only after so many calls of each of these cases does it fail.
+    #[must_use]
+    pub(crate) fn only_after(mut self, earlier: &[(u64, Case)]) -> Self {
+        let case = self.case.to_string();
+        let calls: u64 = earlier.iter().map(|(times, _)| times).sum();
+        let options = earlier.iter().map(|(times, case)| {
+            let times = if *times > 1 { format!("{times}x ") } else { String::new() };
+            format!("--after {} ", shell_word(&format!("{times}{case}")))
+        });
+        let command = self.replay.strip_suffix(&case).unwrap_or(&self.replay);
+        self.replay = format!("{command}{}{case}", String::from_iter(options));
+        self.detail += &format!("; only after other calls: a new process needs {calls} earlier case(s)");
+        self
+    }
+
+    /// The same finding, which was not seen a second time; `command` repeats the run that it was seen in.
+    #[must_use]
+    pub(crate) fn seen_once(mut self, command: String) -> Self {
+        self.detail +=
+            "; seen once: not again by this case in a new process, nor after the cases that came before";
+        self.replay = command;
+        self
     }
 
     /// The violated properties, each once, the strictest first.
@@ -72,6 +99,25 @@ impl Finding {
     pub fn shows(&self, rung: Rung, cause: Cause) -> bool {
         let own = Failure { also: self.also.clone(), ..Failure::new(self.rung, self.cause, String::new()) };
         own.shows(rung, cause)
+    }
+
+    /// Its call with integer data, and how that fails, where it is a stricter oracle and the same kind of failure: what is wrong is
+    /// then wrong to the bit. `examine` says how the kernel fails on a case.
+    pub(crate) fn by_exact_data(
+        &self,
+        examine: impl FnOnce(&Case) -> Vec<Failure>,
+    ) -> Option<(Case, Failure)> {
+        let case = Case { regime: Regime::Integer, ..self.case.clone() };
+        if self.rung.number().is_none() || case == self.case {
+            return None;
+        }
+        let is_stricter = |failure: &Failure| {
+            failure.rung.number().is_some()
+                && failure.rung.strictness() < self.rung.strictness()
+                && failure.cause.is_like(self.cause)
+        };
+        let failure = examine(&case).into_iter().find(is_stricter)?;
+        Some((case, failure))
     }
 
     /// The operation of the case.
@@ -102,6 +148,7 @@ impl Finding {
             detail: self.detail.clone(),
             also: self.also.iter().map(also_text).collect(),
             replay: self.replay.clone(),
+            seconds: self.seconds.map(|seconds| (seconds * 1e3).round() / 1e3),
         }
     }
 }
@@ -109,7 +156,9 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let properties: Vec<String> = self.properties().iter().map(|rung| format!("`{rung}`")).collect();
-        writeln!(f, "finding: {} {} violates {}", self.kernel, self.operation(), properties.join(", "))?;
+        write!(f, "finding: {} {} violates {}", self.kernel, self.operation(), properties.join(", "))?;
+        self.seconds.map_or(Ok(()), |seconds| write!(f, ", after {seconds:.1} s"))?;
+        writeln!(f)?;
         writeln!(f, "  what:    {}", self.detail)?;
         for failure in &self.also {
             writeln!(f, "           {}", also_text(failure))?;
@@ -140,6 +189,9 @@ pub struct FindingJson {
     pub also: Vec<String>,
     /// The command to run again.
     pub replay: String,
+    /// Seconds from the start of the run to the finding, where there was a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 fn also_text(failure: &Failure) -> String {
@@ -147,7 +199,7 @@ fn also_text(failure: &Failure) -> String {
 }
 
 /// A path that names the same file from every folder, as one word of a POSIX shell.
-fn anywhere(path: &Path) -> String {
+pub(crate) fn anywhere(path: &Path) -> String {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     shell_word(&absolute.to_string_lossy())
 }

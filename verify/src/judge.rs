@@ -1,16 +1,20 @@
 //! Outputs held against what the oracle demands.
 
+use serde::{Deserialize, Serialize};
+
 use crate::inputs::Inputs;
 use crate::operation::{BLOCK_ELEMENTS, Operation};
 use crate::oracle::{Expected, FLAT_BOUND, RowTruth, Wide};
 use crate::rung::{Cause, Failure, Rung, RungCounts};
 
 /// An error and where it stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorstError {
     /// |y - exact|.
+    #[serde(with = "crate::number")]
     pub absolute: f64,
     /// The same in units in the last place of the exact value.
+    #[serde(with = "crate::number")]
     pub ulps: f64,
 }
 

@@ -119,11 +119,6 @@ impl Rung {
         }
     }
 
-    /// The rung of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|rung| rung.name() == name)
-    }
-
     /// Whether it is about the process that a guest runs in, and so asked of guests only.
     pub const fn is_of_guests(self) -> bool {
         matches!(self, Self::Crash | Self::Hang | Self::Exit | Self::Descriptors | Self::Output)

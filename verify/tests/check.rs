@@ -92,6 +92,48 @@ fn simd_that_is_the_scalar_function_is_unmasked() {
     assert!(is_unmasked(report.vacuous()), "{:?}", report.vacuous());
 }
 
+/// The codes by AVX2, behind a set-up of plain code: a hundred thousand instructions in each call, a million in the first.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+const LATE: KernelFn = KernelFn {
+    name: "late",
+    required_features: &["avx2"],
+    call: |arguments| {
+        #[target_feature(enable = "avx2")]
+        fn doubled(codes: &[u8; 32]) -> [u8; 32] {
+            use std::arch::x86_64::*;
+            let mut doubled = [0; 32];
+            // SAFETY: the array is 32 bytes.
+            let codes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
+            let sums = _mm256_add_epi8(codes, codes);
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_si256(doubled.as_mut_ptr().cast(), sums) };
+            doubled
+        }
+        static CALLED: std::sync::Once = std::sync::Once::new();
+        let set_up = |instructions| (0..instructions).for_each(|step| _ = std::hint::black_box::<u32>(step));
+        CALLED.call_once(|| set_up(1 << 20));
+        set_up(100_000);
+        // SAFETY: the kernel is called on a CPU that has AVX2.
+        let two = unsafe { doubled(std::hint::black_box(&[1; 32])) };
+        assert_eq!(two, [2; 32]);
+        (PLAIN.call)(arguments)
+    },
+    ..ZEROS
+};
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn wide_registers_of_a_kernel_with_a_long_set_up_are_reported() {
+    use qk256_verify::trace::Width;
+
+    let missing = qk256_verify::kernel::missing_features(LATE.required_features);
+    if !missing.is_empty() {
+        return qk256_skip::skip(&missing);
+    }
+    let report = checked(&[&LATE], Plan::new(1, Budget::Cases(60)), &mut |_| ControlFlow::Continue(()));
+    assert_eq!(report.kernels[0].trace.width(), Some(Width::Bits256));
+}
+
 /// The scalar gemv, as a function.
 fn scalar_gemv(arguments: Arguments<'_>) -> Outcome {
     static SCALAR: OnceLock<&dyn Kernel> = OnceLock::new();

@@ -6,9 +6,9 @@ use qk256_verify::Rung;
 use qk256_verify::check::{KernelReport, Report};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use super::text;
+use super::{End, text};
 
-pub(super) fn render(report: &Report<'_>) -> Result<String> {
+pub(super) fn render(report: &Report<'_>, end: &End) -> Result<String> {
     let mut document = quick_junit::Report::new("qk256 check");
     for operation in Operation::ALL {
         let mut suite = TestSuite::new(operation.name());
@@ -20,16 +20,28 @@ pub(super) fn render(report: &Report<'_>) -> Result<String> {
             document.add_test_suite(suite);
         }
     }
+    if let Some(signal) = end.signal {
+        document.add_test_suite(interrupted(&end.shown(signal)));
+    }
     let mut bytes = Vec::new();
     document.serialize(&mut bytes).context("cannot write the report as JUnit XML")?;
     text(bytes)
 }
 
+/// That the run was not whole: an error, which is no pass.
+fn interrupted(why: &str) -> TestSuite {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_message(why);
+    let mut suite = TestSuite::new("run");
+    suite.add_test_case(TestCase::new("ended by itself", status));
+    suite
+}
+
 fn test_cases(report: &Report<'_>, kernel: &KernelReport<'_>) -> Vec<TestCase> {
     let name = kernel.kernel.name();
-    if kernel.is_skipped() {
+    if let Some(why) = kernel.why_skipped() {
         let mut skipped = TestCaseStatus::skipped();
-        skipped.set_message(format!("this CPU lacks {}", kernel.missing.join(", ")));
+        skipped.set_message(why);
         return vec![TestCase::new(name, skipped)];
     }
     let own = |rung: Rung| {

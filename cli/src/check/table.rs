@@ -72,6 +72,7 @@ fn own_row(own: &Beside) -> Vec<Cell> {
 
 fn verdict(report: &KernelReport<'_>) -> Cell {
     match report.failed {
+        _ if report.not_exported.is_some() => Cell::new("skipped: not exported").fg(Color::Yellow),
         _ if report.is_skipped() => {
             Cell::new(format!("skipped: no {}", report.missing.join(", "))).fg(Color::Yellow)
         }
@@ -125,6 +126,7 @@ fn describe(text: &mut String, report: &Report<'_>, speeds: &Speeds, extras: Ext
     }
     report.kernels.iter().try_for_each(|kernel| not_done(text, kernel))?;
     skipped(text, report)?;
+    report.notes.iter().try_for_each(|note| writeln!(text, "note: {note}"))?;
     summary(text, report)
 }
 
@@ -246,18 +248,23 @@ fn skipped(text: &mut String, report: &Report<'_>) -> fmt::Result {
         let cases = count(report.without_memory, "case");
         writeln!(text, "{cases} skipped: too little address space for sparse memory (see ulimit -v)")?;
     }
-    let skipped = report.kernels.iter().filter(|kernel| kernel.is_skipped()).count() as u64;
-    if skipped == 0 {
-        return Ok(());
-    }
-    let missing: BTreeSet<&str> =
+    let lacks: BTreeSet<&str> =
         report.kernels.iter().flat_map(|kernel| kernel.missing.iter().map(String::as_str)).collect();
-    writeln!(
-        text,
-        "{} skipped: this CPU lacks {}",
-        count(skipped, "kernel"),
-        Vec::from_iter(missing).join(", ")
-    )
+    let not_exported: BTreeSet<&str> =
+        report.kernels.iter().filter_map(|kernel| kernel.not_exported.as_deref()).collect();
+    let kernels = |of: fn(&KernelReport<'_>) -> bool| {
+        count(report.kernels.iter().filter(|kernel| of(kernel)).count() as u64, "kernel")
+    };
+    if !lacks.is_empty() {
+        let skipped = kernels(|kernel| !kernel.missing.is_empty());
+        writeln!(text, "{skipped} skipped: this CPU lacks {}", Vec::from_iter(lacks).join(", "))?;
+    }
+    if !not_exported.is_empty() {
+        let skipped = kernels(|kernel| kernel.not_exported.is_some());
+        let names = Vec::from_iter(not_exported).join(", ");
+        writeln!(text, "{skipped} skipped: the library does not export {names}")?;
+    }
+    Ok(())
 }
 
 /// Cases, kernels, seed and verdict.

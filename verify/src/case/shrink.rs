@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use super::{Case, Codes, Patch, Regime, Scales};
+use crate::interrupt;
 use crate::operation::{Buffer, DIGITS, PerBuffer};
 
 /// Calls of the predicate that a shrink may take.
@@ -16,7 +17,8 @@ const MAX_EVALUATIONS: usize = 2_000;
 const STEPS_DOWN: usize = 4;
 
 /// The smallest case found for which `fails` still holds. `fails(case)` must hold to begin with and must be
-/// deterministic; every candidate is strictly simpler than what it replaces, so the search ends.
+/// deterministic; every candidate is strictly simpler than what it replaces, so the search ends. It also ends where
+/// [an interrupt](crate::interrupt) is requested.
 pub fn shrink(case: &Case, fails: impl FnMut(&Case) -> bool) -> Case {
     let mut search = Search { best: case.clone(), passed: HashSet::new(), left: MAX_EVALUATIONS, fails };
     loop {
@@ -46,7 +48,8 @@ impl<F: FnMut(&Case) -> bool> Search<F> {
     /// Takes `candidate` for the best case if it fails.
     fn is_better(&mut self, mut candidate: Case) -> bool {
         candidate.fit_patches();
-        if candidate == self.best || self.left == 0 || !self.passed.insert(candidate.to_string()) {
+        let is_over = self.left == 0 || interrupt::is_requested();
+        if candidate == self.best || is_over || !self.passed.insert(candidate.to_string()) {
             return false;
         }
         self.left -= 1;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::case::{Case, Regime};
+use crate::case::Case;
 use crate::finding::Finding;
 use crate::rung::{Cause, Failure, Rung};
 
@@ -18,25 +18,6 @@ pub(crate) struct Causes {
 }
 
 type Key = (usize, Rung, Cause);
-
-/// A minimised finding with integer data, and how the call fails with them, where that is a stricter property and the same kind of
-/// failure: what is wrong is then wrong to the bit.
-pub(crate) fn with_exact_data(
-    finding: &Finding,
-    examine: &mut dyn FnMut(&Case) -> Vec<Failure>,
-) -> Option<(Case, Failure)> {
-    let case = Case { regime: Regime::Integer, ..finding.case.clone() };
-    if finding.rung.number().is_none() || case == finding.case {
-        return None;
-    }
-    let is_stricter = |failure: &Failure| {
-        failure.rung.number().is_some()
-            && failure.rung.strictness() < finding.rung.strictness()
-            && failure.cause.is_like(finding.cause)
-    };
-    let failure = examine(&case).into_iter().find(is_stricter)?;
-    Some((case, failure))
-}
 
 /// A finding about values of the output.
 #[derive(Debug)]
