@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::Case;
+use crate::case::{Case, Regime};
 use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::rung::{Cause, Failure, Rung};
@@ -99,6 +99,25 @@ impl Finding {
     pub fn shows(&self, rung: Rung, cause: Cause) -> bool {
         let own = Failure { also: self.also.clone(), ..Failure::new(self.rung, self.cause, String::new()) };
         own.shows(rung, cause)
+    }
+
+    /// Its call with integer data, and how that fails, where it is a stricter oracle and the same kind of failure: what is wrong is
+    /// then wrong to the bit. `examine` says how the kernel fails on a case.
+    pub(crate) fn by_exact_data(
+        &self,
+        examine: impl FnOnce(&Case) -> Vec<Failure>,
+    ) -> Option<(Case, Failure)> {
+        let case = Case { regime: Regime::Integer, ..self.case.clone() };
+        if self.rung.number().is_none() || case == self.case {
+            return None;
+        }
+        let is_stricter = |failure: &Failure| {
+            failure.rung.number().is_some()
+                && failure.rung.strictness() < self.rung.strictness()
+                && failure.cause.is_like(self.cause)
+        };
+        let failure = examine(&case).into_iter().find(is_stricter)?;
+        Some((case, failure))
     }
 
     /// The operation of the case.

@@ -222,7 +222,7 @@ impl Harness {
     }
 
     /// The smallest case, as far as the shrinker finds it, on which `kernel` still violates the property of `finding` by the same
-    /// kind of failure, with its own finding.
+    /// kind of failure, with its own finding; with integer data where they violate a stricter property.
     pub fn minimize(&mut self, kernel: &dyn Kernel, finding: &Finding) -> Finding {
         let mut smallest = finding.clone();
         crate::case::shrink(&finding.case, |candidate| {
@@ -235,7 +235,8 @@ impl Harness {
                 None => false,
             }
         });
-        smallest
+        let exact = smallest.by_exact_data(|case| self.failures(kernel, case).unwrap_or_default());
+        exact.map_or(smallest, |(case, failure)| Finding::new(kernel, &case, self.weights.as_ref(), failure))
     }
 
     fn examine_legal(&mut self, kernel: &dyn Kernel, inputs: &Inputs, expected: &Expected) -> Trial {

@@ -95,7 +95,10 @@ impl Confirm<'_> {
             smallest = self.finding(candidate, failure);
             true
         });
-        smallest
+        let examine =
+            |case: &Case| self.guest.examine(self.place, &[], case).map_or(Vec::new(), |seen| seen.failures);
+        let exact = smallest.by_exact_data(examine);
+        exact.map_or(smallest, |(case, failure)| self.finding(&case, failure))
     }
 
     /// The violation of a property in a new process, if it is seen there.
