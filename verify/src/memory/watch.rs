@@ -255,6 +255,7 @@ pub(super) fn distance(at: isize, span: Range<isize>) -> isize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::sync::atomic::AtomicBool;
 
     use super::*;
@@ -288,27 +289,34 @@ mod tests {
     /// A slot that is freed, or taken anew, must not claim addresses of other regions meanwhile: not for a moment.
     #[test]
     fn no_address_outside_of_all_regions_is_ever_claimed() {
+        const THREADS: usize = 5;
         const NEAR: usize = 1 << 50;
         const FAR: usize = 1 << 55;
-        let over = AtomicBool::new(false);
+        let (over, start) = (AtomicUsize::new(0), Barrier::new(THREADS + 1));
+        // The first slots are those that are taken again and again.
         let claims = |address| {
-            slots().filter_map(Slot::layout).any(|layout| opening(layout, address, Access::Write).is_some())
+            slots()
+                .take(8)
+                .filter_map(Slot::layout)
+                .any(|layout| opening(layout, address, Access::Write).is_some())
         };
         let claimed = std::thread::scope(|scope| {
-            let come_and_go = scope.spawn(|| {
-                for _ in 0..300_000 {
+            let come_and_go = || {
+                start.wait();
+                for _ in 0..500_000 {
                     for (base, capacity) in [(NEAR, 1 << 12), (FAR, 1 << 20)] {
                         Watch::new(Layout { buffer: Buffer::X, base, capacity }).forget();
                     }
                 }
-                over.store(true, Ordering::Relaxed);
-            });
+                over.fetch_add(1, Ordering::Relaxed);
+            };
+            (0..THREADS).for_each(|_| drop(scope.spawn(come_and_go)));
             let mut claimed = 0;
-            while !over.load(Ordering::Relaxed) {
+            start.wait();
+            while over.load(Ordering::Relaxed) < THREADS {
                 claimed +=
                     [NEAR / 2, FAR / 2, 2 * FAR].into_iter().filter(|&address| claims(address)).count();
             }
-            come_and_go.join().expect("it does not panic");
             claimed
         });
         assert_eq!(claimed, 0, "times that an address was credited to a region far from it");
@@ -318,15 +326,17 @@ mod tests {
     #[test]
     fn the_span_of_a_buffer_is_seen_whole_or_not_at_all() {
         let slot = Slot::new();
-        let over = AtomicBool::new(false);
+        let (over, start) = (AtomicBool::new(false), Barrier::new(2));
         let torn = std::thread::scope(|scope| {
             scope.spawn(|| {
+                start.wait();
                 for at in 1..1_000_000 {
                     slot.set_span(2 * at..2 * at + at % 2 + 1);
                 }
                 over.store(true, Ordering::Relaxed);
             });
             let mut torn = 0;
+            start.wait();
             while !over.load(Ordering::Relaxed) {
                 torn += slot.span().filter(|span| span.len() != span.start / 2 % 2 + 1).iter().count();
             }
