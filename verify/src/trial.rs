@@ -12,7 +12,7 @@ use crate::inputs::Inputs;
 use crate::judge::{WorstError, same_bits, show};
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
-use crate::operation::{BLOCK_ELEMENTS, Operation};
+use crate::operation::{BLOCK_ELEMENTS, Operation, Threads};
 use crate::oracle::Expected;
 use crate::order::KnownOrders;
 use crate::parts::{OldContents, Parts, Real};
@@ -179,7 +179,7 @@ impl Harness {
             Some(expected) => self.examine_legal(kernel, inputs, expected),
             None => self.examine_illegal(kernel, inputs),
         });
-        if let Some(first) = trial.first.take().filter(|_| inputs.threads > 1) {
+        if let Some(first) = trial.first.take().filter(|_| inputs.threads != Threads::ONE) {
             self.examine_threads(kernel, inputs, &first, &record, &mut trial);
         }
         trial.failures.retain(|failure| self.parts.reports(failure));
@@ -317,7 +317,7 @@ impl Harness {
     ) {
         let poison = self.poison(inputs);
         let variants = Relation::at_one_time(inputs);
-        let count = usize::from(inputs.threads);
+        let count = inputs.threads.count();
         self.peers.resize_with(count.max(self.peers.len()), Arena::new);
         let start = Barrier::new(count);
         let results: Vec<(&Relation, CallResult)> = std::thread::scope(|scope| {

@@ -28,9 +28,13 @@ const NEVER: Duration = Duration::from_secs(1 << 30);
 /// Does what the host asks for, on standard input, and answers on standard output, until there are no more requests. `record` is the
 /// file in which worker and host share memory.
 ///
+/// # Safety
+/// The process was started for this alone: it loads the library, as [`load_here`](super::load_here) does, and takes standard input and
+/// output for itself.
+///
 /// # Errors
 /// If the system refuses a file.
-pub fn serve(library: &Path, record: &Path, weights: Option<Weights>) -> std::io::Result<()> {
+pub unsafe fn serve(library: &Path, record: &Path, weights: Option<Weights>) -> std::io::Result<()> {
     // A kernel that never returns would outlive a host that is killed.
     #[cfg(target_os = "linux")]
     // SAFETY: prctl with these arguments only says which signal follows the death of the parent.
@@ -43,7 +47,8 @@ pub fn serve(library: &Path, record: &Path, weights: Option<Weights>) -> std::io
         [libc::STDIN_FILENO, libc::STDOUT_FILENO].map(|fd| unsafe { File::from_raw_fd(fd) });
     let (mut requests, mut answers) = (BufReader::new(high(requests)?), high(answers)?);
     let belongings = Belongings::new()?;
-    let response = match load(library) {
+    // SAFETY: the process is there for this library, as the caller says.
+    let response = match unsafe { load(library) } {
         Ok(kernels) => {
             let loaded = loaded(&kernels);
             watch(shared);
