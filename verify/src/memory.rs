@@ -56,9 +56,9 @@ pub enum Placement {
         /// Bytes past the page boundary, below [`OFFSET_BYTES`].
         offset: usize,
     },
-    /// The first bytes end where a page ends, and what follows lies in pages that a kernel can only read, once the region is
-    /// [sealed](Region::seal). It is for outputs with slack; inputs can only be read, wherever they lie.
-    SlackSealed {
+    /// The first bytes end where a page ends, and what follows lies in pages that a kernel can only read. It is for
+    /// [outputs with slack](Region::for_output_with_slack), and they know no other.
+    BeforeSlack {
         /// Bytes of the buffer that a kernel writes.
         written: usize,
     },
@@ -116,8 +116,27 @@ pub struct Region {
     watch: Watch,
     /// The buffer of the present call, as offsets into the data.
     span: Range<usize>,
-    /// The first byte of data that a kernel may only read.
-    read_only_from: usize,
+    access: Access,
+}
+
+/// What a kernel may do with the data of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+    /// Write to the first half, and read the other.
+    Half,
+}
+
+impl Access {
+    /// The first of `capacity` bytes that can only be read.
+    const fn read_only_from(self, capacity: usize) -> usize {
+        match self {
+            Self::Read => 0,
+            Self::Write => capacity,
+            Self::Half => capacity / 2,
+        }
+    }
 }
 
 impl Region {
@@ -126,37 +145,40 @@ impl Region {
     /// # Panics
     /// If the system has no address space left.
     pub fn new(buffer: Buffer) -> Self {
-        Self::with_capacity(buffer, page_size())
+        let access = if buffer == Buffer::Out { Access::Write } else { Access::Read };
+        Self::with_capacity(buffer, access, page_size())
     }
 
-    fn with_capacity(buffer: Buffer, capacity: usize) -> Self {
+    /// A region for outputs of which only the first bytes may be written.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn for_output_with_slack() -> Self {
+        Self::with_capacity(Buffer::Out, Access::Half, 2 * page_size())
+    }
+
+    fn with_capacity(buffer: Buffer, access: Access, capacity: usize) -> Self {
         fault::install();
-        let pages = Pages::new(capacity, buffer != Buffer::Out);
+        let pages = Pages::new(capacity, access.read_only_from(capacity));
         let watch = Watch::new(Layout { buffer, base: pages.base(), capacity });
-        Self { buffer, pages, watch, span: 0..0, read_only_from: capacity }
+        Self { buffer, pages, watch, span: 0..0, access }
     }
 
     /// Makes room for `len` bytes and the canaries around them, lays the canaries, and returns the bytes to be filled.
+    ///
+    /// # Panics
+    /// If the placement is not one of this region.
     pub fn place(&mut self, len: usize, placement: Placement) -> &mut [u8] {
-        let page = page_size();
-        let in_front = match placement {
-            Placement::SlackSealed { written } => (written + CANARY_BYTES).next_multiple_of(page) - written,
-            Placement::EndFlush | Placement::StartFlush { .. } => OFFSET_BYTES,
-        };
-        let wanted = in_front + len + CANARY_BYTES;
+        let is_before_slack = matches!(placement, Placement::BeforeSlack { .. });
+        assert_eq!(is_before_slack, self.access == Access::Half, "{placement:?} is for other regions");
+        let wanted = (len + OFFSET_BYTES + CANARY_BYTES) << usize::from(is_before_slack);
         if wanted > self.capacity() {
-            *self = Self::with_capacity(self.buffer, wanted.next_power_of_two());
+            *self = Self::with_capacity(self.buffer, self.access, wanted.next_power_of_two());
         }
-        let capacity = self.capacity();
         let start = match placement {
-            Placement::EndFlush => capacity - len,
+            Placement::EndFlush => self.capacity() - len,
             Placement::StartFlush { offset } => offset,
-            Placement::SlackSealed { .. } => in_front,
-        };
-        self.read_only_from = match placement {
-            _ if self.buffer != Buffer::Out => 0,
-            Placement::SlackSealed { written } => start + written,
-            Placement::EndFlush | Placement::StartFlush { .. } => capacity,
+            Placement::BeforeSlack { written } => self.access.read_only_from(self.capacity()) - written,
         };
         self.span = start..start + len;
         let data = self.pages.start() as usize;
@@ -169,7 +191,7 @@ impl Region {
 
     /// Makes what a kernel may only read unwritable for it, until the harness writes again.
     pub fn seal(&mut self) {
-        self.pages.seal(self.read_only_from);
+        self.pages.seal();
     }
 
     /// Bytes between the guards.
@@ -290,6 +312,7 @@ mod tests {
     #[test]
     fn a_read_or_write_one_byte_outside_of_either_end_is_located() {
         let start = Placement::StartFlush { offset: 0 };
+        let slack = Placement::BeforeSlack { written: 24 };
         for (placement, index, write, distance) in [
             (Placement::EndFlush, 40, false, 1),
             (Placement::EndFlush, 40, true, 1),
@@ -299,11 +322,15 @@ mod tests {
             (start, -8, true, -8),
             (start, 40, true, 1),
             (Placement::StartFlush { offset: 5 }, -2, true, -2),
-            (Placement::SlackSealed { written: 24 }, -2, true, -2),
-            (Placement::SlackSealed { written: 24 }, 40, true, 1),
+            (slack, -2, true, -2),
+            (slack, 40, true, 1),
         ] {
-            for buffer in [Buffer::X, Buffer::Out] {
-                let mut region = Region::new(buffer);
+            let regions = match placement == slack {
+                true => vec![Region::for_output_with_slack()],
+                false => vec![Region::new(Buffer::X), Region::new(Buffer::Out)],
+            };
+            for mut region in regions {
+                let buffer = region.buffer;
                 region.place(40, placement);
                 region.seal();
                 let expected = Some(Violation::OutOfBounds { buffer, write, distance });
@@ -364,22 +391,18 @@ mod tests {
 
     #[test]
     fn a_write_to_sealed_slack_is_seen_and_one_to_the_outputs_before_it_is_not() {
-        let mut region = Region::new(Buffer::Out);
-        for written in [0, 4, 5000] {
-            let placement = Placement::SlackSealed { written };
-            region.place(6000, placement).fill(9);
+        for (written, len) in [(0, 6000), (4, 8), (5000, 6000), (100, LARGE_BYTES)] {
+            let mut region = Region::for_output_with_slack();
+            region.place(len, Placement::BeforeSlack { written }).fill(9);
             region.seal();
             if let Some(last) = written.checked_sub(1) {
-                assert_eq!(touch(&mut region, last as isize, true), None, "{placement:?}");
+                assert_eq!(touch(&mut region, last as isize, true), None, "{written} of {len}");
             }
             assert_eq!(touch(&mut region, written as isize, false), None, "slack may be read");
-            for byte in [written, 5999] {
+            for byte in [written, len - 1, written] {
                 let expected = Violation::ReadOnly { buffer: Buffer::Out, byte };
-                assert_eq!(touch(&mut region, byte as isize, true), Some(expected), "{placement:?}");
+                assert_eq!(touch(&mut region, byte as isize, true), Some(expected), "{written} of {len}");
             }
-            region.place(6000, Placement::EndFlush);
-            region.seal();
-            assert_eq!(touch(&mut region, 5999, true), None, "elsewhere all of an output is written");
         }
     }
 

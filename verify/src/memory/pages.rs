@@ -3,7 +3,6 @@
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
@@ -26,17 +25,19 @@ pub(super) struct Pages {
     capacity: usize,
     /// The other mapping of the same memory, which can always be written; none where the one between the guards serves both.
     second: Option<NonNull<u8>>,
-    /// The data that cannot be written by way of the mapping between the guards.
-    sealed: Range<usize>,
+    /// The first byte of data that cannot be written by way of the mapping between the guards, while that is sealed.
+    read_only_from: usize,
+    sealed: bool,
 }
 
 impl Pages {
-    /// `capacity` bytes of zeros. Those of an input are mapped twice, unless they are large or the system has no file in memory;
-    /// then [`seal`](Self::seal) and [`unseal`](Self::unseal) change the protection of one mapping, which is slower and sees as much.
+    /// `capacity` bytes of zeros, of which a kernel cannot write those from `read_only_from` on, a multiple of the page size. Where there
+    /// are some, all are mapped twice, unless they are many or the system has no file in memory; then [`seal`](Self::seal) and
+    /// [`all_mut`](Self::all_mut) change the protection of one mapping, which is slower and sees as much.
     ///
     /// # Panics
     /// If the system has no memory left.
-    pub(super) fn new(capacity: usize, is_input: bool) -> Self {
+    pub(super) fn new(capacity: usize, read_only_from: usize) -> Self {
         let len = capacity + 2 * GUARD_BYTES;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no existing memory.
@@ -47,16 +48,17 @@ impl Pages {
             "no memory for a region of {len} bytes: raise the limit (ulimit -v)"
         );
         let base = NonNull::new(address.cast::<u8>()).expect("mmap never returns null without MAP_FIXED");
-        let mut pages = Self { base, capacity, second: None, sealed: 0..0 };
-        let twice = is_input && capacity < LARGE_BYTES;
-        match twice.then(|| pages.map_twice()).and_then(Result::ok) {
-            Some(second) => (pages.second, pages.sealed) = (Some(second), 0..capacity),
-            None => pages.protect(0..capacity, WRITE),
+        let mut pages = Self { base, capacity, second: None, read_only_from, sealed: false };
+        let twice = read_only_from < capacity && capacity < LARGE_BYTES;
+        pages.second = twice.then(|| pages.map_twice()).and_then(Result::ok);
+        pages.sealed = pages.second.is_some();
+        if !pages.sealed {
+            pages.protect(0, WRITE);
         }
         pages
     }
 
-    /// Puts a file in memory between the guards, to be read, and maps it a second time, to be written.
+    /// Puts a file in memory between the guards, and maps it a second time.
     fn map_twice(&self) -> io::Result<NonNull<u8>> {
         let file = file_in_memory(self.capacity)?;
         let map = |at: *mut c_void, protection, flags| {
@@ -66,12 +68,13 @@ impl Pages {
             if address == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(address) }
         };
         let second = map(std::ptr::null_mut(), WRITE, libc::MAP_SHARED)?;
-        let first = map(self.start().cast(), READ, libc::MAP_SHARED | libc::MAP_FIXED);
+        let first = map(self.start().cast(), WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
         if let Err(error) = first {
             // SAFETY: the mapping was made above, and nothing points to it.
             unsafe { libc::munmap(second, self.capacity) };
             return Err(error);
         }
+        self.protect(self.read_only_from, READ);
         NonNull::new(second.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
@@ -106,20 +109,19 @@ impl Pages {
         unsafe { std::slice::from_raw_parts_mut(data, self.capacity) }
     }
 
-    /// From now on a kernel can only read the data from `start` on, a multiple of the page size.
-    pub(super) fn seal(&mut self, start: usize) {
-        if self.second.is_none() && self.sealed != (start..self.capacity) && start < self.capacity {
-            self.unseal();
-            self.protect(start..self.capacity, READ);
-            self.sealed = start..self.capacity;
+    /// Makes what a kernel may only read unwritable for it, until [`all_mut`](Self::all_mut).
+    pub(super) fn seal(&mut self) {
+        if !self.sealed && self.read_only_from < self.capacity {
+            self.protect(self.read_only_from, READ);
+            self.sealed = true;
         }
     }
 
     /// Makes data writable that are mapped once only.
     fn unseal(&mut self) {
-        if self.second.is_none() && !self.sealed.is_empty() {
-            self.protect(self.sealed.clone(), WRITE);
-            self.sealed = 0..0;
+        if self.sealed && self.second.is_none() {
+            self.protect(self.read_only_from, WRITE);
+            self.sealed = false;
         }
     }
 
@@ -129,16 +131,18 @@ impl Pages {
             // SAFETY: the guards are whole pages of a mapping that `self` owns, and nothing is stored in them.
             unsafe { libc::mprotect(guard.cast(), GUARD_BYTES, libc::PROT_NONE) };
         }
-        self.protect(self.sealed.clone(), READ);
+        if self.sealed {
+            self.protect(self.read_only_from, READ);
+        }
     }
 
-    fn protect(&self, data: Range<usize>, protection: i32) {
-        let start = self.start().wrapping_add(data.start).cast();
+    /// Protects the data from byte `from` on.
+    fn protect(&self, from: usize, protection: i32) {
+        let (start, len) = (self.start().wrapping_add(from).cast(), self.capacity - from);
         // SAFETY: the range lies between the guards of a mapping that `self` owns. It stays readable, and is made read-only while
         // no slice to write to it is alive: all of those borrow `self`.
-        let status = unsafe { libc::mprotect(start, data.len(), protection) };
-        let refused = || format!("the system refused {} bytes: {}", data.len(), io::Error::last_os_error());
-        assert_eq!(status, 0, "{}", refused());
+        let status = unsafe { libc::mprotect(start, len, protection) };
+        assert_eq!(status, 0, "the system refused {len} bytes: {}", io::Error::last_os_error());
     }
 }
 

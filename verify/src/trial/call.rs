@@ -19,6 +19,9 @@ pub(super) struct Arena {
     scales: Region,
     x: Region,
     out: Region,
+    slack: Region,
+    /// Whether the output lies in `slack`.
+    is_before_slack: bool,
 }
 
 /// What a call left behind.
@@ -39,6 +42,8 @@ impl Arena {
             scales: Region::new(Buffer::Scales),
             x: Region::new(Buffer::X),
             out: Region::new(Buffer::Out),
+            slack: Region::for_output_with_slack(),
+            is_before_slack: false,
         }
     }
 
@@ -101,19 +106,22 @@ impl Arena {
                 .place(inputs.len(buffer) * inputs.operation.width(buffer), placement(buffer));
             fill(place, inputs, buffer);
         }
-        let width = inputs.operation.width(Buffer::Out);
-        self.out.place(inputs.out_len * width, placement(Buffer::Out));
+        let (width, placement) = (inputs.operation.width(Buffer::Out), placement(Buffer::Out));
+        self.is_before_slack = matches!(placement, Placement::BeforeSlack { .. });
+        self.region_mut(Buffer::Out).place(inputs.out_len * width, placement);
     }
 
     fn fill_out(&mut self, inputs: &Inputs, old: u32) {
+        let out = self.region_mut(Buffer::Out).bytes_mut();
         match inputs.operation {
-            Operation::Unpack => self.out.bytes_mut().fill(old as u8),
-            _ => floats_mut(self.out.bytes_mut()).fill(f32::from_bits(old)),
+            Operation::Unpack => out.fill(old as u8),
+            _ => floats_mut(out).fill(f32::from_bits(old)),
         }
     }
 
     fn arguments(&mut self, inputs: &Inputs) -> Arguments<'_> {
-        let Self { packed, codes, scales, x, out } = self;
+        let Self { packed, codes, scales, x, out, slack, is_before_slack } = self;
+        let out = if *is_before_slack { slack } else { out };
         match inputs.operation {
             Operation::Unpack => Arguments::Unpack { packed: packed.given(), codes: out.given_mut() },
             Operation::Lut => Arguments::Lut { codes: codes.given(), weights: floats_mut(out.given_mut()) },
@@ -182,9 +190,10 @@ impl Arena {
     }
 
     fn output(&self, inputs: &Inputs) -> Vec<u32> {
+        let out = self.region(Buffer::Out).bytes();
         match inputs.operation {
-            Operation::Unpack => self.out.bytes().iter().copied().map(u32::from).collect(),
-            _ => floats(self.out.bytes()).iter().map(|value| value.to_bits()).collect(),
+            Operation::Unpack => out.iter().copied().map(u32::from).collect(),
+            _ => floats(out).iter().map(|value| value.to_bits()).collect(),
         }
     }
 
@@ -194,6 +203,7 @@ impl Arena {
             Buffer::Codes => &self.codes,
             Buffer::Scales => &self.scales,
             Buffer::X => &self.x,
+            Buffer::Out if self.is_before_slack => &self.slack,
             Buffer::Out => &self.out,
         }
     }
@@ -204,6 +214,7 @@ impl Arena {
             Buffer::Codes => &mut self.codes,
             Buffer::Scales => &mut self.scales,
             Buffer::X => &mut self.x,
+            Buffer::Out if self.is_before_slack => &mut self.slack,
             Buffer::Out => &mut self.out,
         }
     }
@@ -240,7 +251,7 @@ impl Flush {
             Self::Slack if buffer == Buffer::Out => {
                 match if inputs.is_legal() { inputs.outputs() } else { 0 } {
                     written if written < inputs.out_len => {
-                        Placement::SlackSealed { written: written * width }
+                        Placement::BeforeSlack { written: written * width }
                     }
                     _ => Placement::EndFlush,
                 }
