@@ -6,6 +6,7 @@
 
 pub mod fault;
 mod pages;
+mod violation;
 mod watch;
 
 use std::ops::Range;
@@ -13,6 +14,8 @@ use std::ops::Range;
 use crate::operation::{Buffer, OFFSET_BYTES};
 pub(crate) use pages::LARGE_BYTES;
 use pages::{Pages, page_size};
+pub use violation::Violation;
+pub(crate) use violation::beside;
 use watch::{Layout, Watch, distance};
 
 /// Inaccessible bytes on either side of a region. A stray access further off than this ends the process, with the case
@@ -62,47 +65,6 @@ pub enum Placement {
         /// Bytes of the buffer that a kernel writes.
         written: usize,
     },
-}
-
-/// An access that no kernel may make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// An access outside of a buffer.
-    OutOfBounds {
-        /// The buffer next to the access.
-        buffer: Buffer,
-        /// Whether it was a write. Reads are seen only where they hit a guard page.
-        write: bool,
-        /// Bytes from the nearer end of the buffer: 1 is the byte right behind the last, -1 the one right before the first.
-        distance: isize,
-    },
-    /// A write to what a kernel may only read, whatever was written.
-    ReadOnly {
-        /// The buffer, an input or an output with slack.
-        buffer: Buffer,
-        /// The first byte written, counted from the start of the buffer.
-        byte: usize,
-    },
-}
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match *self {
-            Self::OutOfBounds { buffer, write, distance } => {
-                let deed = if write { "writes" } else { "reads" };
-                write!(f, "{deed} {}", beside(buffer, distance))
-            }
-            Self::ReadOnly { buffer, byte } => {
-                write!(f, "writes byte {byte} of `{}`, which it may only read", buffer.name())
-            }
-        }
-    }
-}
-
-/// The place so many bytes from the nearer end of `buffer`, as [`Violation::OutOfBounds`] counts them, in words.
-pub(crate) fn beside(buffer: Buffer, distance: isize) -> String {
-    let side = if distance > 0 { "past the end" } else { "before the start" };
-    format!("{} byte(s) {side} of `{}`", distance.unsigned_abs(), buffer.name())
 }
 
 /// Pages for one buffer, with guards on both sides. Reused for call after call; it grows when a buffer does not fit.

@@ -13,6 +13,7 @@ mod memory;
 mod model;
 mod precision;
 mod reduction;
+mod rewritten;
 mod right;
 mod rows;
 mod scales;
@@ -125,6 +126,7 @@ pub fn wrong() -> Vec<Mutant> {
         rows::WRONG,
         scales::WRONG,
         memory::WRONG,
+        rewritten::WRONG,
         special::WRONG,
         dispatch::WRONG,
         precision::WRONG,
