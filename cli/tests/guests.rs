@@ -114,6 +114,16 @@ fn an_access_outside_of_a_buffer_is_named_to_the_byte() {
 }
 
 #[test]
+fn a_write_to_what_may_only_be_read_is_a_finding_although_it_is_undone() {
+    expect(&[
+        only("RESTORE_PACKED", "memory", "writes byte 0 of `packed`, which it may only read"),
+        only("RESTORE_SCALES", "memory", "writes byte 0 of `scales`, which it may only read"),
+        only("RESTORE_X", "memory", "of `x`, which it may only read"),
+        only("RESTORE_SLACK", "memory", "of `out`, which it may only read"),
+    ]);
+}
+
+#[test]
 fn what_a_kernel_does_to_its_process_is_a_finding() {
     expect(&[
         only("NULL", "crash", "SIGSEGV"),

@@ -13,7 +13,7 @@ use crate::inputs::Inputs;
 use crate::judge::{WorstError, same_bits, show};
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
-use crate::operation::{BLOCK_ELEMENTS, Operation};
+use crate::operation::{BLOCK_ELEMENTS, Operation, Threads};
 use crate::oracle::Expected;
 use crate::order::{KnownOrders, depends_on_codes};
 use crate::parts::{OldContents, Parts, Real};
@@ -193,7 +193,7 @@ impl Harness {
             Some(expected) => self.examine_legal(kernel, inputs, expected),
             None => self.examine_illegal(kernel, inputs),
         });
-        if trial.is_done && inputs.threads > 1 {
+        if trial.is_done && inputs.threads != Threads::ONE {
             self.examine_threads(kernel, inputs, &record, &mut trial);
         }
         trial.failures.retain(|failure| self.parts.reports(failure));
@@ -340,7 +340,7 @@ impl Harness {
         let is_single = self.orders.is_single(kernel, inputs);
         let alone = if is_single { None } else { Relation::row_alone(inputs) };
         for relation in Relation::of(inputs).into_iter().chain(alone) {
-            let mut changed = self.arena.call(kernel, &relation.inputs, Flush::End, self.poison(inputs));
+            let mut changed = self.arena.call(kernel, &relation.inputs, Flush::Slack, self.poison(inputs));
             trial.take_call(&changed);
             trial.rungs.add(relation.rung, 1);
             // An order that depends on the codes is right, and is another for complemented ones.
@@ -364,13 +364,14 @@ impl Harness {
             variants.iter().map(|variant| self.arena.call(kernel, variant, Flush::Start, poison)).collect()
         });
         alone.iter().for_each(|call| trial.take_call(call));
-        let count = usize::from(inputs.threads);
-        self.peers.resize_with(count, Arena::new);
+        let count = inputs.threads.count();
+        self.peers.resize_with(count.max(self.peers.len()), Arena::new);
         let start = Barrier::new(count);
         let results: Vec<(usize, CallResult)> = std::thread::scope(|scope| {
             let callers: Vec<_> = self
                 .peers
                 .iter_mut()
+                .take(count)
                 .enumerate()
                 .map(|(caller, arena)| {
                     let (start, variants) = (&start, &variants);
@@ -409,7 +410,7 @@ impl Harness {
             trial.skipped = Some("the kernel leaves sizes to its caller");
             return trial;
         }
-        for flush in [Flush::End, Flush::Start] {
+        for flush in [Flush::End, Flush::Start, Flush::Slack] {
             let call = self.arena.call(kernel, inputs, flush, self.poison(inputs));
             trial.take_call(&call);
             trial.rungs.add(Rung::Sizes, 1);

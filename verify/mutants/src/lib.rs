@@ -14,6 +14,7 @@ mod model;
 mod order;
 mod precision;
 mod reduction;
+mod rewritten;
 mod right;
 mod rows;
 mod scales;
@@ -127,6 +128,7 @@ pub fn wrong() -> Vec<Mutant> {
         rows::WRONG,
         scales::WRONG,
         memory::WRONG,
+        rewritten::WRONG,
         special::WRONG,
         dispatch::WRONG,
         precision::WRONG,
