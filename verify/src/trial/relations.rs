@@ -69,7 +69,8 @@ impl Relation {
     fn expected(&self, first: &[u32], at: usize) -> u32 {
         match &self.expect {
             Expect::Same => first[at],
-            Expect::Complement => 3 - first[at],
+            // Of a wrong kernel, what is there may be no code.
+            Expect::Complement => 3_u32.wrapping_sub(first[at]),
             Expect::Negated => first[at] ^ 1 << 31,
             Expect::Scaled(factor) => (f32::from_bits(first[at]) * factor).to_bits(),
             Expect::Permuted(order) => first[order[at]],
