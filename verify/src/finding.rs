@@ -21,6 +21,11 @@ pub fn set_program(program: String) {
     let _ = PROGRAM.set(program);
 }
 
+/// What a command of this program begins with: `qk256`, unless [`set_program`] was called.
+pub fn program() -> &'static str {
+    PROGRAM.get().map_or("qk256", String::as_str)
+}
+
 /// One kernel violates one property, or several by one cause, on one case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
@@ -49,7 +54,7 @@ impl Finding {
         let weights =
             file.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
         let library = kernel.library().map_or(String::new(), |path| format!(" --lib {}", anywhere(path)));
-        let program = PROGRAM.get().map_or("qk256", String::as_str);
+        let program = program();
         let name = shell_word(kernel.name());
         Self {
             kernel: kernel.name().to_owned(),

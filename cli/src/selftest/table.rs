@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use comfy_table::CellAlignment;
+use qk256_verify::finding::program;
 use serde::Serialize;
 
 use super::subject::{Kind, Subject, VACUOUS, Verdict};
@@ -101,7 +102,8 @@ pub(super) fn complaint(subject: &Subject, seen: &Verdict, seed: u64) -> String 
     };
     let finding = if seen.finding.is_empty() { String::new() } else { format!("\n{}", seen.finding) };
     format!(
-        "selftest: {subject}\n  what:    {what}\n  again:   qk256 selftest --only {} --seed {seed}{finding}",
+        "selftest: {subject}\n  what:    {what}\n  again:   {} selftest --only {} --seed {seed}{finding}",
+        program(),
         subject.name()
     )
 }

@@ -13,7 +13,7 @@ use super::library::{Face, Guest};
 use super::message::{Counts, Request, Response};
 use crate::case::Case;
 use crate::check::{Budget, Causes, KernelReport, Plan, Progress, Report, Steps};
-use crate::finding::{Finding, anywhere, shell_word};
+use crate::finding::{Finding, anywhere, program, shell_word};
 use crate::interrupt;
 use crate::kernel::Kernel;
 use crate::operation::Operation;
@@ -458,7 +458,8 @@ impl<'g> Run<'g> {
             self.weights.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
         let operations = self.operations.iter().map(|operation| format!(" --op {operation}"));
         format!(
-            "qk256 check --lib {library} --kernel {}{}{weights} --seed {seed} --seeds {seeds} {budget} --jobs 1 --no-speed",
+            "{} check --lib {library} --kernel {}{}{weights} --seed {seed} --seeds {seeds} {budget} --jobs 1 --no-speed",
+            program(),
             shell_word(kernel.name()),
             String::from_iter(operations)
         )
