@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use qk256_benches::gate::{Effort, GateError, Program, Report, WORKER, promises, rows, worker};
+use qk256_benches::gate::{Cpu, Effort, GateError, Program, Report, WORKER, promises, rows, worker};
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(WORKER) {
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Ok(report) => {
             print!("{}", report.table());
             report.complaints().iter().for_each(|complaint| eprintln!("{complaint}"));
+            report.notes().iter().for_each(|note| println!("{note}"));
             println!("{}", report.summary());
             ExitCode::from(report.verdict.exit_code())
         }
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
 
 fn gate() -> Result<Report, GateError> {
     let itself = Program::itself(&[WORKER])?;
-    let demands = rows::Demands::own();
+    let demands = rows::Demands::own(Cpu::this().as_ref());
     promises::run(&itself, &demands, Effort::default(), &mut |_, _| {})
 }
 

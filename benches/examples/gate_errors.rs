@@ -22,7 +22,7 @@ use comfy_table::{Table, presets};
 use qk256_benches::gate::against::{self, Sides};
 use qk256_benches::gate::judge::Verdict;
 use qk256_benches::gate::rows::{Demands, Task};
-use qk256_benches::gate::{Effort, Line, Program, Report, WORKER, promises, worker};
+use qk256_benches::gate::{Cpu, Effort, Line, Program, Report, WORKER, promises, worker};
 use qk256_verify::timing::{Workload, race};
 use qk256_verify::{Arguments, Kernel, Operation, Outcome, registry};
 
@@ -322,7 +322,7 @@ impl Trial {
                 .rows
                 .iter()
                 .map(|line| line.verdict)
-                .filter(|verdict| *verdict != Verdict::Skipped)
+                .filter(|verdict| ![Verdict::NotJudged, Verdict::Skipped].contains(verdict))
                 .collect();
             let missed = judged.iter().filter(|verdict| **verdict == Verdict::Missed).count();
             let met = judged.iter().filter(|verdict| **verdict == Verdict::Met).count();
@@ -341,7 +341,7 @@ impl Trial {
     }
 
     fn gate(&self) -> Result<Report, Failure> {
-        let (mut demands, effort) = (Demands::own(), Effort::default());
+        let (mut demands, effort) = (Demands::own(Cpu::this().as_ref()), Effort::default());
         let with = |changes: &[String]| {
             let words: Vec<&str> =
                 std::iter::once(WORKER).chain(changes.iter().map(String::as_str)).collect();
@@ -356,8 +356,8 @@ impl Trial {
                 demands.against.tasks = tasks();
                 demands.against.kernels = vec![KERNEL.to_owned()];
                 against::run(
-                    &with(changes)?,
-                    &with(&nothing_twice)?,
+                    &[with(changes)?],
+                    &[with(&nothing_twice)?],
                     &demands.against,
                     Sides::Builds,
                     effort,
@@ -365,7 +365,7 @@ impl Trial {
                 )?
             }
             Kind::Itself => {
-                against::run(&with(&[])?, &with(&[])?, &demands.against, Sides::Builds, effort, quiet)?
+                against::run(&[with(&[])?], &[with(&[])?], &demands.against, Sides::Builds, effort, quiet)?
             }
             Kind::Promises(changes) => {
                 let tasks: Vec<Task> = tasks();

@@ -2,9 +2,10 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `rows` | what is demanded: `benches/gates.toml` |
+//! | `rows`, `task`, `cpu` | what is demanded: `benches/gates.toml` |
 //! | `promises` | each row measured, in several processes |
-//! | `against` | two builds, or two libraries, measured in turn |
+//! | `calibrate` | the bars of a CPU |
+//! | `against`, `libraries`, `placement` | two builds, or two libraries with their code at several places, measured in turn |
 //! | `instructions` | instructions counted |
 //! | `judge` | from ratios to verdicts |
 //! | `canary` | whether the moment can be trusted |
@@ -14,19 +15,25 @@
 //! docs/benchmarking.md says how it judges, and how often it errs.
 
 pub mod against;
+pub mod calibrate;
 mod canary;
+mod cpu;
 pub mod history;
 mod host;
 pub mod instructions;
 pub mod judge;
+pub mod libraries;
 mod message;
+mod placement;
 pub mod promises;
 pub mod report;
 pub mod rows;
+mod task;
 pub mod worker;
 
 use std::time::Duration;
 
+pub use cpu::Cpu;
 pub use host::Program;
 pub use report::{Line, Outcome, Report};
 
@@ -77,6 +84,23 @@ pub enum GateError {
     /// No row is left, or no kernel to compare.
     #[error("{0}")]
     Nothing(String),
+    /// The machine was too noisy for figures that others are to be held to.
+    #[error(
+        "cannot calibrate: {row}: the base over itself, or the canary, was off, or nothing was measured: wait until this machine is \
+             quieter, or give it --processes 15"
+    )]
+    Noisy {
+        /// The row.
+        row: String,
+    },
+    /// A library cannot be copied.
+    #[error("cannot copy the library to move its code: {path}: {why}")]
+    Copy {
+        /// The file that cannot be read or written.
+        path: String,
+        /// The system's reason.
+        why: String,
+    },
     /// The system gives no process.
     #[error("cannot start {program}: {error}")]
     Start {

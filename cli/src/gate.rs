@@ -1,6 +1,6 @@
 //! `qk256 gate`: is every promised speed-up there, and is nothing slower than it was?
 
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use qk256_benches::gate::against::Sides;
 use qk256_benches::gate::instructions::{self, Counts};
 use qk256_benches::gate::rows::{self, Demands};
-use qk256_benches::gate::{Effort, GateError, Program, Report, WORKER, against, history, promises, worker};
+use qk256_benches::gate::{
+    Cpu, Effort, GateError, Program, Report, WORKER, against, calibrate, history, libraries, promises, worker,
+};
 use qk256_verify::guest::load_here;
 use qk256_verify::registry;
 
 use crate::Verdict;
-use crate::output::OutputFile;
+use crate::output::{self, OutputFile, stdout};
 
 /// Measure the speed-ups that are promised, or this build against another.
 ///
@@ -29,6 +31,10 @@ pub(crate) struct Args {
     /// Only rows in whose text, `KERNEL OPERATION SIZE over BASE`, this occurs
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+
+    /// Measure the rows whose bars are figures of single CPUs, and print the table of this CPU for benches/gates.toml
+    #[arg(long, conflicts_with_all = ["against", "instructions", "require"])]
+    calibrate: bool,
 
     /// Measure this build against another: its `qk256`. With --lib: that library against another
     #[arg(long, value_name = "PROGRAM")]
@@ -140,17 +146,42 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     for feature in &args.require {
         require(&mut report, feature)?;
     }
-    files.write(args, &report)?;
-    write!(stdout(), "{}", report.table())?;
-    for complaint in report.complaints() {
-        writeln!(stderr(), "{complaint}")?;
+    let mut written = files.write(args, &report);
+    if args.calibrate {
+        let verdict = print_bars(&report)?;
+        return output::all_written(written.into_iter(), verdict);
     }
-    writeln!(stdout(), "{}", report.summary())?;
-    Ok(match report.verdict.exit_code() {
+    written.push(write!(stdout(), "{}", report.table()).map_err(Into::into));
+    for complaint in report.complaints() {
+        // Nothing more can be done if standard error is gone.
+        let _ = writeln!(stderr(), "{complaint}");
+    }
+    for note in report.notes() {
+        written.push(writeln!(stdout(), "{note}").map_err(Into::into));
+    }
+    written.push(writeln!(stdout(), "{}", report.summary()).map_err(Into::into));
+    let verdict = match report.verdict.exit_code() {
         0 => Verdict::Pass,
         1 => Verdict::Finding,
         _ => Verdict::Unknown,
-    })
+    };
+    output::all_written(written.into_iter(), verdict)
+}
+
+/// The table of this CPU on standard output, so that it can be appended to the file; what was measured on standard error.
+fn print_bars(report: &Report) -> Result<Verdict> {
+    write!(stderr(), "{}", report.table())?;
+    match calibrate::table(report) {
+        Ok(table) => {
+            write!(stdout(), "\n{table}")?;
+            Ok(Verdict::Pass)
+        }
+        Err(error @ GateError::Noisy { .. }) => {
+            writeln!(stderr(), "qk256: {error}")?;
+            Ok(Verdict::Unknown)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// All that was asked for; `None` if counts were only to be written.
@@ -158,6 +189,9 @@ fn measure(args: &Args) -> Result<Option<Report>> {
     let mut demands = args.demands()?;
     if let Some(only) = &args.only {
         demands.retain(only);
+    }
+    if args.calibrate {
+        demands.retain_reached();
     }
     let bar = progress_bar();
     let mut watch = |part: f64, what: &str| {
@@ -168,7 +202,11 @@ fn measure(args: &Args) -> Result<Option<Report>> {
         _ if args.no_times => None,
         Some(other) => Some(compare(args, other, &demands, &mut watch)?),
         None if demands.rows.is_empty() && demands.decoding.is_empty() => {
-            bail!("no row is left: --only {:?} occurs in none", args.only.as_deref().unwrap_or_default())
+            let why = match &args.only {
+                Some(only) => format!("--only {only:?} occurs in none"),
+                None => "the file has no table that makes one".to_owned(),
+            };
+            bail!("no row is left: {why}")
         }
         None => Some(promises::run(&Program::itself(&[WORKER])?, &demands, args.effort(), &mut watch)?),
     };
@@ -189,23 +227,20 @@ fn compare(args: &Args, other: &Path, demands: &Demands, watch: &mut dyn FnMut(f
         // Said here, where the option is known, and not by a process that cannot start.
         std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     }
-    let (new, old, sides) = match &args.lib {
-        Some(lib) => (library(lib)?, library(other)?, Sides::Libraries),
-        None => {
-            // A bare name would be looked up in PATH.
-            let other = other.canonicalize().with_context(|| format!("cannot find {}", other.display()))?;
-            (Program::itself(&[WORKER])?, Program::at(&other, &[WORKER]), Sides::Builds)
-        }
-    };
-    Ok(against::run(&new, &old, &demands.against, sides, args.effort(), watch)?)
+    if let Some(lib) = &args.lib {
+        return Ok(libraries::run(lib, other, &library, &demands.against, args.effort(), watch)?);
+    }
+    // A bare name would be looked up in PATH.
+    let other = other.canonicalize().with_context(|| format!("cannot find {}", other.display()))?;
+    let (new, old) = ([Program::itself(&[WORKER])?], [Program::at(&other, &[WORKER])]);
+    Ok(against::run(&new, &old, &demands.against, Sides::Builds, args.effort(), watch)?)
 }
 
 /// A process with the kernels of a library.
-fn library(file: &Path) -> Result<Program> {
-    let path = file.to_str().with_context(|| format!("{} is not UTF-8", file.display()))?;
-    let mut program = Program::itself(&[WORKER, "--lib", path])?;
-    program.name = path.to_owned();
-    Ok(program)
+fn library(file: &Path) -> Result<Program, GateError> {
+    let not_text = || GateError::Nothing(format!("{}: the name of a library must be UTF-8", file.display()));
+    let path = file.to_str().ok_or_else(not_text)?;
+    Ok(Program { name: path.to_owned(), ..Program::itself(&[WORKER, "--lib", path])? })
 }
 
 /// Counts instructions: a report on them, or none if they were written to the file.
@@ -242,10 +277,11 @@ impl Args {
     }
 
     fn demands(&self) -> Result<Demands> {
-        let Some(path) = &self.rows else { return Ok(Demands::own()) };
+        let cpu = Cpu::this();
+        let Some(path) = &self.rows else { return Ok(Demands::own(cpu.as_ref())) };
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Demands::parse(&text).map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))
+        Demands::parse(&text, cpu.as_ref()).map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))
     }
 }
 
@@ -255,43 +291,50 @@ struct Files {
     junit: Option<OutputFile>,
     metrics: Option<OutputFile>,
     code_quality: Option<OutputFile>,
+    markdown: Option<OutputFile>,
 }
 
 impl Files {
     /// Makes sure that they can be written.
     fn create(args: &Args) -> Result<Self> {
-        let create = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::create).transpose();
-        Ok(Self {
-            json: create(&args.json)?,
-            junit: create(&args.junit)?,
-            metrics: create(&args.metrics)?,
-            code_quality: create(&args.code_quality)?,
-        })
+        let [json, junit, metrics, code_quality] = OutputFile::create_each([
+            ("--json", &args.json),
+            ("--junit", &args.junit),
+            ("--metrics", &args.metrics),
+            ("--code-quality", &args.code_quality),
+        ])?;
+        let appended = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::append_to).transpose();
+        let (markdown, record) = (appended(&args.markdown)?, appended(&args.record)?);
+        output::distinct(&[
+            ("--json", json.as_ref()),
+            ("--junit", junit.as_ref()),
+            ("--metrics", metrics.as_ref()),
+            ("--code-quality", code_quality.as_ref()),
+            ("--markdown", markdown.as_ref()),
+            ("--record", record.as_ref()),
+        ])?;
+        Ok(Self { json, junit, metrics, code_quality, markdown })
     }
 
-    fn write(self, args: &Args, report: &Report) -> Result<()> {
+    /// Writes each; what cannot be written keeps no other from being written.
+    fn write(self, args: &Args, report: &Report) -> Vec<Result<()>> {
         let demands = args.rows.as_deref().unwrap_or(Path::new(rows::OWN_PATH));
         let write = |file: Option<OutputFile>, text: String| match file {
             Some(file) => file.write(text.as_bytes()),
             None => Ok(()),
         };
-        write(self.json, report.json())?;
-        write(self.junit, report.junit().map_err(anyhow::Error::msg)?)?;
-        write(self.metrics, report.open_metrics())?;
-        write(self.code_quality, report.code_quality(&demands.display().to_string()))?;
-        if let Some(path) = &args.markdown {
-            append(path, &report.markdown()).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        if let Some(path) = &args.record {
-            history::record(report, path).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(())
+        let record = |path: &PathBuf| {
+            history::record(report, path).with_context(|| format!("cannot write {}", path.display()))
+        };
+        vec![
+            write(self.json, report.json()),
+            report.junit().map_err(anyhow::Error::msg).and_then(|text| write(self.junit, text)),
+            write(self.metrics, report.open_metrics()),
+            write(self.code_quality, report.code_quality(&demands.display().to_string())),
+            write(self.markdown, report.markdown()),
+            args.record.as_ref().map_or(Ok(()), record),
+        ]
     }
-}
-
-/// Appends to a file, since $GITHUB_STEP_SUMMARY is one that others write too.
-fn append(path: &Path, text: &str) -> std::io::Result<()> {
-    std::fs::OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
 }
 
 pub(crate) fn history(args: &HistoryArgs) -> Result<Verdict> {

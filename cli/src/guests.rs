@@ -1,5 +1,6 @@
 //! Shared libraries on a command line, and the process that they are loaded in.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,15 +63,40 @@ pub(crate) fn chosen<'g>(
     Ok(kernels)
 }
 
+/// The kernel of this operation: the one of this name, or the only one that the libraries export.
+///
+/// # Errors
+/// If there is none, or no name is given and there are several.
+pub(crate) fn only<'g>(
+    guests: &'g Guests,
+    operation: Operation,
+    name: Option<&str>,
+) -> Result<&'g dyn qk256_verify::Kernel> {
+    let kernels = chosen(guests, operation, name)?;
+    let exported: Vec<_> = kernels.into_iter().filter(|kernel| guests.has(*kernel)).collect();
+    match exported[..] {
+        [] => anyhow::bail!("no library exports a {operation}"),
+        [kernel] => Ok(kernel),
+        _ if name.is_some() => Ok(exported[0]),
+        _ => {
+            let names: Vec<&str> = exported.iter().map(|kernel| kernel.name()).collect();
+            anyhow::bail!(
+                "the libraries have several kernels of {operation}: name one of {}",
+                names.join(", ")
+            )
+        }
+    }
+}
+
 /// Do what a host asks for: the process that a library is loaded in.
 #[derive(Args)]
 pub(crate) struct Worker {
     #[arg(long, value_name = "FILE")]
     lib: PathBuf,
 
-    /// The file in which host and worker share memory
-    #[arg(long, value_name = "FILE")]
-    record: PathBuf,
+    /// The descriptor of the file in which host and worker share memory
+    #[arg(long, value_name = "DESCRIPTOR")]
+    record: RawFd,
 
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -78,6 +104,6 @@ pub(crate) struct Worker {
 
 pub(crate) fn work(args: &Worker) -> Result<Verdict> {
     let weights = args.weights.as_deref().map(Weights::open).transpose()?;
-    serve(&args.lib, &args.record, weights).context("the worker lost its host")?;
+    serve(&args.lib, args.record, weights).context("the worker lost its host")?;
     Ok(Verdict::Pass)
 }

@@ -1,16 +1,18 @@
 //! `qk256 replay`: one case, or files of cases, once more.
 
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stderr};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use qk256_verify::guest::Guests;
 use qk256_verify::kernel::missing_features;
-use qk256_verify::{Case, Finding, Harness, Weights};
+use qk256_verify::{Case, Finding, Harness, Rung, Weights, interrupt};
 
 use crate::Verdict;
 use crate::cases::CaseArgs;
 use crate::guests::chosen;
+use crate::output::stdout;
 use crate::select::CaseKernels;
+use crate::signals;
 
 /// Run a case again: the line that a finding ends in, or a .case file.
 ///
@@ -19,9 +21,23 @@ use crate::select::CaseKernels;
 pub(crate) struct Args {
     #[command(flatten)]
     case: CaseArgs,
+
+    /// Call the library with this case before, in the same process; `100x CASE` calls it 100 times. May be given several times
+    #[arg(long, value_name = "CASE", requires = "libraries", value_parser = earlier)]
+    after: Vec<(u64, Case)>,
+}
+
+/// A case with how often it is called.
+fn earlier(text: &str) -> Result<(u64, Case)> {
+    let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+    match first.strip_suffix('x').map(str::parse) {
+        Some(times) => Ok((times.context("the number of calls")?, rest.parse()?)),
+        None => Ok((1, text.parse()?)),
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    signals::watch();
     let guests = args.case.guests()?;
     let mut harness = args.case.harness()?;
     let mut verdict = Verdict::Pass;
@@ -31,11 +47,17 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         }
         let name = args.case.kernel.as_deref();
         let seen = match &guests {
-            Some(guests) => replay_guests(guests, name, &case, harness.weights())?,
+            Some(guests) => match replay_guests(guests, name, (&args.after, &case), harness.weights()) {
+                Err(_) if interrupt::is_requested() => Verdict::Interrupted,
+                seen => seen?,
+            },
             None => replay(&mut harness, name, &case)?,
         };
         if seen == Verdict::Finding {
             verdict = Verdict::Finding;
+        }
+        if interrupt::is_requested() {
+            return Ok(if verdict == Verdict::Finding { verdict } else { Verdict::Interrupted });
         }
     }
     Ok(verdict)
@@ -45,15 +67,15 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
 fn replay_guests(
     guests: &Guests,
     name: Option<&str>,
-    case: &Case,
+    (earlier, case): (&[(u64, Case)], &Case),
     weights: Option<&Weights>,
 ) -> Result<Verdict> {
     let mut verdict = Verdict::Pass;
     for kernel in chosen(guests, case.operation, name)? {
-        let seen = guests.examine(kernel, case)?;
+        let seen = guests.examine(kernel, earlier, case)?;
         let state = match (&seen.skipped, seen.failures.is_empty()) {
             (Some(why), _) => format!("skip     {kernel:?}: {why}"),
-            (None, true) => format!("pass     {kernel:?}: {}", seen.rungs.join(", ")),
+            (None, true) => format!("pass     {kernel:?}: {}", rungs(seen.rungs.iter().copied())),
             (None, false) => format!("finding  {kernel:?}"),
         };
         writeln!(stdout(), "{state}")?;
@@ -63,6 +85,10 @@ fn replay_guests(
         }
     }
     Ok(verdict)
+}
+
+fn rungs(applied: impl Iterator<Item = Rung>) -> String {
+    applied.map(Rung::name).collect::<Vec<_>>().join(", ")
 }
 
 fn replay(harness: &mut Harness, name: Option<&str>, case: &Case) -> Result<Verdict> {
@@ -78,8 +104,7 @@ fn replay(harness: &mut Harness, name: Option<&str>, case: &Case) -> Result<Verd
         let state = match (trial.skipped, trial.passed()) {
             (Some(why), _) => format!("skip     {} {}: {why}", kernel.name(), case.operation),
             (None, true) => {
-                let rungs: Vec<&str> = trial.rungs.applied().map(|rung| rung.name()).collect();
-                format!("pass     {} {}: {}", kernel.name(), case.operation, rungs.join(", "))
+                format!("pass     {} {}: {}", kernel.name(), case.operation, rungs(trial.rungs.applied()))
             }
             (None, false) => format!("finding  {} {}", kernel.name(), case.operation),
         };

@@ -1,15 +1,15 @@
 //! `qk256 reveal`: the order in which a gemv adds.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use qk256_verify::Operation;
 use qk256_verify::order::{RevealError, Revealed, Subject};
 
 use crate::Verdict;
-use crate::guests::{Libraries, chosen};
-use crate::output::OutputFile;
+use crate::guests::{Libraries, only};
+use crate::output::{OutputFile, stdout};
 use crate::select::CaseKernels;
 
 /// Show the order in which a gemv kernel adds up a row, as a tree that predicted every bit of 200 random rows.
@@ -19,8 +19,9 @@ use crate::select::CaseKernels;
 /// rows, at other addresses, on another thread.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A kernel of gemv, as `qk256 list` shows it, or one of a library
-    kernel: String,
+    /// A kernel of gemv, as `qk256 list` shows it, or one of a library, which needs no name if it is the only one
+    #[arg(required_unless_present = "libraries")]
+    kernel: Option<String>,
 
     #[command(flatten)]
     libraries: Libraries,
@@ -51,20 +52,20 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
-    let files = [&args.dot, &args.svg].map(|path| path.as_deref().map(OutputFile::create).transpose());
-    let [dot, svg] = files;
-    let (dot, svg) = (dot?, svg?);
+    let [dot, svg] = OutputFile::create_each([("--dot", &args.dot), ("--svg", &args.svg)])?;
     let subject = Subject { rows: args.rows, cols: args.cols, row: args.row, scaled: args.scaled };
-    let revealed = match args.libraries.open(None)? {
+    let named = args.kernel.as_deref();
+    let (name, revealed) = match args.libraries.open(None)? {
         Some(guests) => {
-            let kernels = chosen(&guests, Operation::Gemv, Some(&args.kernel))?;
-            guests.reveal(kernels[0], subject)?
+            let kernel = only(&guests, Operation::Gemv, named)?;
+            (kernel.name().to_owned(), guests.reveal(kernel, subject)?)
         }
         None => {
-            let kernels = CaseKernels::of(Operation::Gemv, Some(&args.kernel))?;
+            let name = named.context("name a kernel: `qk256 list` shows them")?;
+            let kernels = CaseKernels::of(Operation::Gemv, named)?;
             match Revealed::of(kernels.runnable[0].as_ref(), subject) {
-                Ok(revealed) => Ok(revealed),
-                Err(error @ RevealError::NoTree(_)) => Err(error.to_string()),
+                Ok(revealed) => (name.to_owned(), Ok(revealed)),
+                Err(error @ RevealError::NoTree(_)) => (name.to_owned(), Err(error.to_string())),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let revealed = match revealed {
         Ok(revealed) => revealed,
         Err(why) => {
-            writeln!(stdout(), "{} gemv, {} columns: {why}", args.kernel, args.cols)?;
+            writeln!(stdout(), "{name} gemv, {} columns: {why}", args.cols)?;
             return Ok(Verdict::Pass);
         }
     };

@@ -1,11 +1,12 @@
 //! The command on other CPUs than this one, by an emulator: no instruction that the CPU lacks, the right kernels chosen, and a
 //! forced choice refused where it cannot be had.
 
-use std::io::Write;
 use std::process::Command;
 
+use qk256_skip::has_programs;
 use serde_json::Value;
 
+/// Of Debian's package qemu-user.
 const EMULATOR: &str = "qemu-x86_64";
 
 /// A CPU by the emulator's name for it, the features that it lacks of those that kernels need, and the kernels chosen on it.
@@ -27,16 +28,6 @@ const ALL_THERE_IS: &str = "max";
 
 /// Seeded cases of each operation: an emulator is slow.
 const CASES: &str = "20";
-
-/// Whether there is an emulator. It is said if there is none, to the stream itself: what a passing test prints is thrown away.
-fn has_emulator() -> bool {
-    let has = Command::new(EMULATOR).arg("-version").output().is_ok();
-    if !has {
-        let said = "skipped: the command on other CPUs, which takes qemu-x86_64 (Debian: qemu-user)";
-        let _ = writeln!(std::io::stderr(), "{said}");
-    }
-    has
-}
 
 /// Standard output and standard error of a run on `cpu` that must end with `code`.
 fn run(cpu: &str, words: &[&str], code: i32) -> (String, String) {
@@ -63,7 +54,7 @@ fn words(list: &Value) -> Vec<&str> {
 
 #[test]
 fn each_cpu_gets_the_fastest_kernels_that_it_can_run() {
-    if !has_emulator() {
+    if !has_programs(&[EMULATOR]) {
         return;
     }
     for Cpu { name, lacks, chosen } in CPUS {
@@ -80,7 +71,7 @@ fn each_cpu_gets_the_fastest_kernels_that_it_can_run() {
 
 #[test]
 fn every_kernel_that_a_cpu_can_run_passes_on_it_and_no_other_is_called() {
-    if !has_emulator() {
+    if !has_programs(&[EMULATOR]) {
         return;
     }
     for name in CPUS.iter().map(|cpu| cpu.name).chain([ALL_THERE_IS]) {
@@ -98,7 +89,7 @@ fn every_kernel_that_a_cpu_can_run_passes_on_it_and_no_other_is_called() {
 
 #[test]
 fn a_forced_kernel_or_a_required_feature_that_the_cpu_lacks_is_refused_in_a_clear_line() {
-    if !has_emulator() {
+    if !has_programs(&[EMULATOR]) {
         return;
     }
     let check = ["check", "--no-speed", "--seed", "1", "--cases", "2"];

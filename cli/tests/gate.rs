@@ -2,11 +2,11 @@
 //!
 //! Bars are so low, or so high, that no machine decides a test.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command as Program;
 
 use assert_cmd::Command;
+use qk256_skip::has_programs;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -144,7 +144,7 @@ fn a_build_is_no_slower_than_itself() {
 
 #[test]
 fn a_library_that_is_slower_than_another_is_missed_and_the_other_is_not() {
-    if !has_cc() {
+    if !has_programs(&["cc"]) {
         return;
     }
     let folder = scratch();
@@ -157,7 +157,7 @@ fn a_library_that_is_slower_than_another_is_missed_and_the_other_is_not() {
 
 #[test]
 fn a_library_that_is_wrong_or_dies_is_a_finding_and_is_not_timed() {
-    if !has_cc() {
+    if !has_programs(&["cc"]) {
         return;
     }
     let folder = scratch();
@@ -173,15 +173,6 @@ fn a_library_that_is_wrong_or_dies_is_a_finding_and_is_not_timed() {
         let (_, err) = run(&words, 1);
         assert!(err.contains(expected), "{fault}: {err}");
     }
-}
-
-/// Whether there is a C compiler. If not, that is said on standard error itself: what a passing test prints is thrown away.
-fn has_cc() -> bool {
-    let found = Program::new("cc").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        let _ = writeln!(std::io::stderr(), "skipped: libraries that `cc` builds, which is not here");
-    }
-    found
 }
 
 /// A library built from an example.

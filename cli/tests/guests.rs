@@ -1,13 +1,14 @@
 //! Kernels of other languages in shared libraries: right ones pass, and each fault of `verify/guests/faults.c` is the finding
 //! that it must be, whatever it does to the process that calls it.
 //!
-//! Where there is no C compiler, the tests that need one say so and are skipped.
+//! Where there is no C compiler, the tests that need one report a skip.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use qk256_skip::{has_programs, skip};
+use qk256_verify::kernel::missing_features;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -124,9 +125,179 @@ fn what_a_kernel_does_to_its_process_is_a_finding() {
         Fault { besides: Some(&["output"]), ..only("CLOSE", "descriptors", "descriptor") },
         Fault { besides: Some(&["output"]), ..only("CLOSE_OUTPUT", "descriptors", "descriptor") },
         only("CLOSE_OTHERS", "descriptors", "descriptor"),
+        only("CLOSE_STANDARD", "descriptors", "closes file descriptor(s) 0, 1, 2"),
+        only("CLOSE_ALL", "descriptors", "those of the harness among them"),
+        only("KILL", "crash", "killed by SIGKILL"),
         only("PRINT", "output", "standard output"),
         only("PRINT_BUFFERED", "output", "standard output"),
     ]);
+}
+
+#[test]
+fn a_kernel_that_closes_descriptors_is_blamed_and_no_other_is() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    for name in ["CLOSE_STANDARD", "CLOSE_ALL"] {
+        let (report, said) = check(&fault(&folder, name), &[], 1);
+        assert_eq!(rungs(&report), ["descriptors"], "{name}: {said}");
+        for kernel in report["kernels"].as_array().expect("kernels is a list") {
+            let is_blamed = kernel["failed_cases"].as_u64() > Some(0);
+            assert_eq!(is_blamed, kernel["operation"] == "gemv", "{name}: {kernel}");
+            assert!(
+                is_blamed || kernel["cases"].as_u64() >= Some(140),
+                "the check goes on, {name}: {kernel}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_somebody_else_does_to_the_process_is_no_finding() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let mark = folder.path().join("mark");
+    let library = fault(&folder, "KILLED_ONCE");
+    let environment = [("QK256_TEST_MARK", text(&mark))];
+    let (report, said) = check_in(&environment, &[], CASES, &library, &["--jobs", "1"], 0);
+    assert!(mark.exists(), "the process was killed: {said}");
+    assert_eq!(report["verdict"], "pass", "{said}");
+    assert_eq!(report["cases"], 450, "no case is lost: {said}");
+    let notes = report["notes"].as_array().expect("notes is a list");
+    let note = notes.first().and_then(Value::as_str).unwrap_or_default();
+    assert!(notes.len() == 1 && note.contains("SIGKILL"), "{said}");
+    assert!(said.contains(&format!("note: {note}")), "{said}");
+}
+
+#[test]
+fn limits_of_the_system_are_no_findings() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let library = c(&folder, "plain.c", &[]);
+    for limits in ["ulimit -v 100000", "ulimit -v 300000", "ulimit -t 1", "ulimit -f 8"] {
+        let (report, said) = check_in(&[], &[limits], CASES, &library, &["--jobs", "1"], 0);
+        assert_eq!(report["verdict"], "pass", "{limits}: {said}");
+        assert_eq!(report["harness_faults"], Value::Array(Vec::new()), "{limits}: {said}");
+    }
+    let (report, said) = check_in(&[], &["ulimit -v 100000"], CASES, &library, &["--jobs", "1"], 0);
+    let note = report["notes"][0].as_str().unwrap_or_default();
+    assert!(note.contains("too little address space") && note.contains("ulimit -v"), "{said}");
+}
+
+#[test]
+fn what_a_worker_lacks_is_named_and_the_library_is_not_blamed() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let library = c(&folder, "plain.c", &[]);
+    let check = ["check", "--no-speed", "--cases", "50", "--lib", text(&library)];
+    for (limits, part) in [("ulimit -n 16", "raise the limit (ulimit -n 256)"), ("ulimit -f 0", "ulimit -f")]
+    {
+        let output = limited(&[], &[limits], &check);
+        let said = shown(&output);
+        assert_eq!(output.status.code(), Some(2), "{limits}: {said}");
+        assert!(said.starts_with("qk256: cannot start a worker for "), "{limits}: {said}");
+        assert!(said.contains(part) && said.lines().count() == 1, "{limits} must say `{part}`: {said}");
+    }
+    // No temporary file is needed.
+    let output = limited(&[("TMPDIR", "/nonexistent")], &[], &check);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+}
+
+#[test]
+fn a_library_is_checked_where_dev_is_empty() {
+    let folder = scratch();
+    let is_allowed = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "none", "/dev"]).output();
+    if !is_allowed.is_ok_and(|output| output.status.success()) {
+        return qk256_skip::skip(&["unshare and a mount in it"]);
+    }
+    if !has("cc") {
+        return;
+    }
+    let library = c(&folder, "plain.c", &[]);
+    let program = assert_cmd::cargo::cargo_bin("qk256");
+    let script = "mount -t tmpfs none /dev && exec \"$0\" check --no-speed --cases 50 --lib \"$1\"";
+    let output = Command::new("unshare")
+        .args(["-rm", "sh", "-c", script])
+        .args([&program, &library])
+        .output()
+        .expect("unshare was there a moment ago");
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+}
+
+#[test]
+fn huge_errors_and_rows_that_are_not_written_are_findings() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    for name in ["ACCUMULATE", "LEAVE_ROWS"] {
+        // As many cases as it takes until one has data of the flat bound: there the worst error is infinite.
+        let (report, said) = check_by("1500", &fault(&folder, name), &["--op", "gemv"], 1);
+        assert_eq!(report["verdict"], "finding", "{name}: {said}");
+        assert_eq!(report["harness_faults"], Value::Array(Vec::new()), "{name}: {said}");
+        assert_eq!(report["kernels"][0]["cases"], 1500, "{name}: no case is lost: {said}");
+        let worst = &report["kernels"][0]["worst_error"]["absolute"];
+        assert_eq!(worst, "inf", "{name}: a number that JSON lacks is a word: {worst}");
+        assert!(rungs(&report).contains(&"placement".to_owned()), "{name}: {said}");
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_a_fault_of_the_harness_and_loses_no_finding() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let library = fault(&folder, "GARBAGE");
+    let (report, said) = check(&library, &["--op", "gemv", "--jobs", "1"], 1);
+    assert!(rungs(&report).contains(&"exact-regime".to_owned()), "what was found before is reported: {said}");
+    let faults = report["harness_faults"].as_array().expect("it is a list");
+    let first = faults.first().and_then(Value::as_str).unwrap_or_default();
+    assert!(first.starts_with("fault of the harness (worker of "), "{said}");
+    assert!(first.contains("cannot be read") && first.contains("nonsense"), "{said}");
+    assert!(said.contains(first), "the text says so as well: {said}");
+}
+
+#[test]
+fn a_kernel_that_fails_only_after_other_calls_is_reported_with_these_calls() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let library = fault(&folder, "AFTER_WIDE");
+    let (report, said) = check(&library, &["--op", "gemv", "--jobs", "1"], 1);
+    for finding in report["findings"].as_array().expect("findings is a list") {
+        let [detail, replay, case] =
+            ["detail", "replay", "case"].map(|field| finding[field].as_str().expect("it is text"));
+        assert!(detail.contains("only after other calls"), "{detail}: {said}");
+        assert!(replay.contains(" --after '"), "{replay}");
+        shows_again(finding);
+        let alone = [&["replay", "--lib", text(&library)][..], &case.split(' ').collect::<Vec<_>>()].concat();
+        let output = qk256(&alone);
+        assert_eq!(output.status.code(), Some(0), "alone it passes: {}", shown(&output));
+    }
+}
+
+#[test]
+fn every_reported_case_fails_in_a_new_process() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    for name in ["STALE", "ACCUMULATE"] {
+        let library = fault(&folder, name);
+        let (report, _) = check(&library, &["--op", "gemv"], 1);
+        for finding in report["findings"].as_array().expect("findings is a list") {
+            shows_again(finding);
+        }
+    }
 }
 
 #[test]
@@ -135,7 +306,8 @@ fn after_a_call_that_does_not_return_the_check_goes_on() {
         return;
     }
     let folder = scratch();
-    let (report, said) = check(&fault(&folder, "LOOP"), &["--op", "gemv", "--timeout", "500ms"], 1);
+    // Each call that hangs takes as long; the others take microseconds, and longer only where the machine does other things.
+    let (report, said) = check(&fault(&folder, "LOOP"), &["--op", "gemv", "--timeout", "2s"], 1);
     assert_eq!(rungs(&report), ["hang"], "{said}");
     assert!(report["findings"][0]["case"].as_str().is_some_and(|case| case.contains("cols=33")), "{said}");
     assert!(report["cases"].as_u64() >= Some(149), "the check goes on: {said}");
@@ -159,7 +331,7 @@ fn what_is_legal_is_no_finding() {
         return;
     }
     let folder = scratch();
-    for name in ["NONE", "LEGAL_ORDER", "NO_FLAGS"] {
+    for name in ["NONE", "LEGAL_ORDER", "NO_FLAGS", "NO_SCALES", "GEMV_ALONE"] {
         let (report, said) = check(&fault(&folder, name), &[], 0);
         assert_eq!(report["verdict"], "pass", "{name}: {said}");
     }
@@ -167,7 +339,60 @@ fn what_is_legal_is_no_finding() {
     assert_eq!(report["kernels"][0]["kernel"], "NO_NAME", "the name of the file will do: {said}");
     let (report, said) = check(&fault(&folder, "ONLY_GEMV"), &[], 0);
     assert_eq!(report["verdict"], "pass", "{said}");
-    assert!(said.contains("skipped"), "operations that are missing are skips that are seen: {said}");
+    let reason = "the library does not export qk256_dequantize, qk256_unpack";
+    assert!(said.contains(&format!("2 kernels skipped: {reason}")), "{said}");
+    assert!(!said.contains("CPU"), "it is not the CPU's doing: {said}");
+    let kernels = report["kernels"].as_array().expect("kernels is a list");
+    let unpack = kernels.iter().find(|kernel| kernel["operation"] == "unpack").expect("it is reported");
+    assert_eq!(unpack["why_skipped"], "the library does not export qk256_unpack");
+    assert_eq!(unpack["missing_features"], Value::Array(Vec::new()), "a function is not a feature");
+    let junit = folder.path().join("r.xml");
+    check(&folder.path().join("ONLY_GEMV.so"), &["--junit", text(&junit)], 0);
+    let junit = std::fs::read_to_string(junit).expect("the report was written");
+    assert!(junit.contains("the library does not export qk256_unpack") && !junit.contains("CPU"), "{junit}");
+}
+
+#[test]
+fn a_library_that_supports_nothing_fails() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let library = fault(&folder, "NOTHING");
+    let (report, said) = check(&library, &[], 1);
+    assert_eq!(report["verdict"], "invalid", "{said}");
+    assert!(said.contains("supports none of its"), "{said}");
+}
+
+#[test]
+fn refused_legal_calls_are_counted_and_the_smallest_is_shown_with_why_it_is_legal() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let (report, said) = check(&fault(&folder, "REFUSE"), &["--op", "gemv"], 1);
+    let kernel = &report["kernels"][0];
+    let refused = kernel["refused_cases"].as_u64().expect("a number");
+    assert!(refused > 1, "{kernel}");
+    assert!(said.contains(&format!("faults gemv: {refused} of ")), "{said}");
+    let smallest = kernel["smallest_refused_case"].as_str().expect("a case");
+    assert!(said.contains(&format!("the smallest:  {smallest}")), "{said}");
+    assert!(said.contains("rows of 3 columns, ") && said.contains("`x` has 3 of 3 elements"), "{said}");
+}
+
+#[test]
+fn legal_calls_refused_and_wrong_sizes_accepted_are_two_findings() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let (report, said) = check(&fault(&folder, "REFUSE_AND_ACCEPT"), &["--op", "gemv"], 1);
+    let findings = report["findings"].as_array().expect("findings is a list");
+    let mut causes: Vec<&str> =
+        findings.iter().map(|each| each["cause"].as_str().expect("a cause")).collect();
+    causes.sort_unstable();
+    assert_eq!(causes, ["accepted", "refused"], "{said}");
+    assert_eq!(rungs(&report), ["sizes", "sizes"], "{said}");
 }
 
 #[test]
@@ -207,6 +432,12 @@ fn the_order_of_a_guest_is_revealed() {
     let said = shown(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("plain gemv, 300 columns: one sum") && said.contains("f32 additions"), "{said}");
+    let nameless = qk256(&["reveal", "--lib", text(&library), "--cols", "300"]);
+    assert_eq!(shown(&nameless), said, "the only kernel needs no name");
+    let other = fault(&folder, "LEGAL_ORDER");
+    let several = qk256(&["reveal", "--lib", text(&library), "--lib", text(&other), "--cols", "300"]);
+    assert_eq!(several.status.code(), Some(2), "{}", shown(&several));
+    assert!(shown(&several).contains("name one of plain, faults"), "{}", shown(&several));
 }
 
 #[test]
@@ -219,12 +450,13 @@ fn the_command_that_a_finding_ends_in_shows_it_again() {
     let (report, said) = check(&library, &["--op", "gemv"], 1);
     let given_up = report["kernels"][0]["given_up"].as_str();
     assert!(given_up.is_some_and(|why| why.ends_with("times `crash`")), "{said}");
-    assert!(said.contains("not called any more"), "{said}");
+    assert!(said.contains("no longer called after 8 times `crash`"), "{said}");
     let replay = report["findings"][0]["replay"].as_str().expect("a finding has its command");
-    let words: Vec<&str> = replay.split_whitespace().collect();
-    assert_eq!(words[..3], ["qk256", "replay", "--lib"], "{said}");
-    let output = qk256(&words[1..]);
-    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert!(replay.contains(" replay --lib /"), "the path of the library holds everywhere: {replay}");
+    let elsewhere = scratch();
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", replay]).current_dir(elsewhere.path()).output().expect("a shell starts");
+    assert_eq!(output.status.code(), Some(1), "{replay}\n{}", shown(&output));
     assert!(shown(&output).contains("SIGSEGV"), "{}", shown(&output));
     let case = report["findings"][0]["case"].as_str().expect("a finding has its case");
     let output = qk256(&["minimize", "--lib", text(&library), case]);
@@ -238,12 +470,14 @@ fn a_library_that_is_no_kernel_is_bad_usage() {
     let absent = folder.path().join("absent.so");
     let no_library = folder.path().join("text.so");
     std::fs::write(&no_library, "no library").expect("a scratch file can be written");
-    let mut rows = vec![(absent, "absent.so"), (no_library, "text.so")];
+    // The loader gives its own reason.
+    let mut rows = vec![(absent, "absent.so"), (no_library, "file too short")];
     if has("cc") {
         let faults = [
             ("VERSION", "version 2"),
             ("NO_VERSION", "qk256_abi_version"),
             ("NO_OPERATION", "exports no operation"),
+            ("MISSING_SYMBOL", "undefined symbol: qk256_test_missing"),
         ];
         rows.extend(faults.map(|(name, part)| (fault(&folder, name), part)));
     }
@@ -264,21 +498,29 @@ fn a_new_guest_can_be_built_and_passes() {
         (
             "rust",
             env!("CARGO"),
-            &["build", "--release", "--offline", "--quiet", "--target-dir", "target"],
-            "target/release/libkernel.so",
+            &["build", "--release", "--offline", "--quiet"],
+            "\"${CARGO_TARGET_DIR:-target}/release/libkernel.so\"",
         ),
     ] {
         let guest = folder.path().join("guests").join(language);
         let output = qk256(&["new-guest", "--lang", language, text(&guest)]);
         assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
         let readme = std::fs::read_to_string(guest.join("README.md")).expect("there is a README");
-        assert!(readme.contains(&format!("qk256 check --lib ./{library}")), "{readme}");
+        assert!(readme.contains(&format!("qk256 check --lib {library}\n")), "{readme}");
         let compiler = if language == "cpp" { "c++" } else { "cc" };
         if language != "rust" && !(has(compiler) && has(builder)) {
             continue;
         }
-        succeed(Command::new(builder).args(words).current_dir(&guest));
-        let (report, said) = check(&guest.join(library), &[], 0);
+        let target = folder.path().join("a target");
+        succeed(Command::new(builder).args(words).current_dir(&guest).env("CARGO_TARGET_DIR", &target));
+        let mut path = Command::new("sh");
+        path.args(["-c", &format!("realpath {library}")])
+            .current_dir(&guest)
+            .env("CARGO_TARGET_DIR", &target);
+        let path = path.output().expect("sh starts");
+        assert!(path.status.success(), "the README names what was built: {}", shown(&path));
+        let library = PathBuf::from(String::from_utf8_lossy(&path.stdout).trim_end());
+        let (report, said) = check(&library, &[], 0);
         assert_eq!(report["verdict"], "pass", "{language}: {said}");
         assert_eq!(report["kernels"][0]["kernel"], "my_kernel", "{language}: {said}");
     }
@@ -333,10 +575,10 @@ fn expect(faults: &[Fault]) {
 impl Fault {
     fn complaint(&self, report: &Value) -> Option<String> {
         let findings = report["findings"].as_array().expect("findings is a list");
-        let Some(finding) = findings.iter().find(|finding| finding["rung"] == self.rung) else {
+        let Some(finding) = findings.iter().find(|finding| properties(finding).contains(&self.rung)) else {
             return Some(format!("not found on `{}`", self.rung));
         };
-        let detail = finding["detail"].as_str().unwrap_or_default();
+        let detail = format!("{} {}", finding["detail"], finding["also"]);
         if !detail.contains(self.words) {
             return Some(format!("the detail must contain `{}`: {detail}", self.words));
         }
@@ -350,10 +592,25 @@ impl Fault {
     }
 }
 
-/// The rungs of the findings of a report.
+/// Runs the command that a finding ends in, as a shell does: it must show the same violation.
+fn shows_again(finding: &Value) {
+    let replay = finding["replay"].as_str().expect("a finding has its command");
+    let output = Command::new("sh").args(["-c", replay]).output().expect("sh starts");
+    assert_eq!(output.status.code(), Some(1), "{replay}: {}", shown(&output));
+    let violated = format!("violates `{}`", finding["property"].as_str().expect("a name"));
+    assert!(shown(&output).contains(&violated), "{replay}: {}", shown(&output));
+}
+
+/// The properties that the findings of a report are about.
 fn rungs(report: &Value) -> Vec<String> {
     let findings = report["findings"].as_array().expect("findings is a list");
-    findings.iter().map(|finding| finding["rung"].as_str().expect("a name").to_owned()).collect()
+    findings.iter().flat_map(properties).map(str::to_owned).collect()
+}
+
+/// The properties that one finding is about.
+fn properties(finding: &Value) -> Vec<&str> {
+    let properties = finding["properties"].as_array().expect("properties is a list");
+    properties.iter().map(|property| property.as_str().expect("a name")).collect()
 }
 
 /// The report of a check of the library that must end with `code`, and what it wrote.
@@ -362,10 +619,22 @@ fn check(library: &Path, more: &[&str], code: i32) -> (Value, String) {
 }
 
 fn check_by(cases: &str, library: &Path, more: &[&str], code: i32) -> (Value, String) {
+    check_in(&[], &[], cases, library, more, code)
+}
+
+/// The same under limits of the shell, with variables set.
+fn check_in(
+    environment: &[(&str, &str)],
+    limits: &[&str],
+    cases: &str,
+    library: &Path,
+    more: &[&str],
+    code: i32,
+) -> (Value, String) {
     let folder = scratch();
     let json = folder.path().join("r.json");
     let words = ["check", "--no-speed", "--seed", "1", "--cases", cases, "--lib", text(library), "--json"];
-    let output = qk256(&[&words[..], &[text(&json)], more].concat());
+    let output = limited(environment, limits, &[&words[..], &[text(&json)], more].concat());
     let said = shown(&output);
     assert_eq!(output.status.code(), Some(code), "{}: {said}", library.display());
     let report = std::fs::read(&json).expect("the report was written");
@@ -373,8 +642,16 @@ fn check_by(cases: &str, library: &Path, more: &[&str], code: i32) -> (Value, St
 }
 
 fn qk256(words: &[&str]) -> Output {
+    limited(&[], &[], words)
+}
+
+/// The command, after commands of the shell that limit it, with variables set.
+fn limited(environment: &[(&str, &str)], limits: &[&str], words: &[&str]) -> Output {
+    let script = [limits, &["exec \"$0\" \"$@\""]].concat().join(" && ");
     let program = assert_cmd::cargo::cargo_bin("qk256");
-    Command::new(program).args(words).output().expect("the command starts")
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).arg(program).args(words).envs(environment.iter().copied());
+    command.output().expect("the command starts")
 }
 
 /// What a command wrote.
@@ -417,23 +694,20 @@ fn succeed(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", shown(&output));
 }
 
-/// Whether there is such a program. If not, that is said on standard error itself: what a passing test prints is thrown away.
+/// Whether there is such a program. If not, a skip is reported.
+#[track_caller]
 fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        let _ = writeln!(std::io::stderr(), "skipped: guests that `{program}` builds, which is not here");
+    has_programs(&[program])
+}
+
+/// Whether this CPU can run the example with intrinsics. If not, a skip is reported.
+#[track_caller]
+fn has_avx2() -> bool {
+    let missing = missing_features(&["avx2", "fma"]);
+    if !missing.is_empty() {
+        skip(&missing);
     }
-    found
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx2() -> bool {
-    false
+    missing.is_empty()
 }
 
 fn scratch() -> TempDir {

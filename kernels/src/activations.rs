@@ -21,7 +21,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::format::CODES_PER_BYTE;
-use rounding::{lay_out, max_magnitude};
+use rounding::Rounding;
 
 /// Columns of a group: those of 32 bytes of codes.
 pub(crate) const GROUP: usize = PLANE * CODES_PER_BYTE;
@@ -83,16 +83,20 @@ impl Digits {
 
 /// A vector of activations in fixed point, laid out for the kernels.
 ///
+/// [`Kernels::activations`](crate::Kernels::activations) makes one, with the instructions of its level. The activations
+/// are the same at every level, and every level takes those of any other.
+///
 /// ```
-/// use qk256_kernels::{Activations, Digits, Kernels, Matrix};
+/// use qk256_kernels::{Digits, Kernels, Matrix};
 ///
 /// let packed = [0b11_10_01_00; 64];
 /// let matrix = Matrix::new(&packed, 1, 4, 64)?; // -2, -1, 1, 2
-/// let x = Activations::within(&[0.1, 0.2, 0.3, 0.4], 1e-6)?;
+/// let kernels = Kernels::detect();
+/// let x = kernels.activations_within(&[0.1, 0.2, 0.3, 0.4], 1e-6)?;
 /// assert_eq!(x.digits(), Digits::Three);
 ///
 /// let mut y = [0.0];
-/// Kernels::detect().gemv_fixed(&matrix, &x, &mut y)?;
+/// kernels.gemv_fixed(&matrix, &x, &mut y)?;
 /// assert!((f64::from(y[0]) - 0.7).abs() <= x.error_bound() + f64::from(f32::EPSILON));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -110,43 +114,6 @@ pub struct Activations {
 impl Activations {
     /// The most columns: no 32-bit sum of one digit can overflow up to here, in whatever order.
     pub const MAX_COLS: usize = 1 << 22;
-
-    /// Rounds `x` to so many digits.
-    ///
-    /// # Errors
-    /// [`ActivationsError::NotFinite`] with the first index of a NaN or an infinity,
-    /// [`ActivationsError::TooManyColumns`] beyond [`MAX_COLS`](Self::MAX_COLS).
-    pub fn new(x: &[f32], digits: Digits) -> Result<Self, ActivationsError> {
-        let mut activations = Self { digits, cols: 0, exponent: 0, sum: 0, planes: Vec::new() };
-        activations.assign(x, digits)?;
-        Ok(activations)
-    }
-
-    /// Rounds `x` to the fewest digits for which [`error_bound`](Self::error_bound) is at most `tolerance`.
-    ///
-    /// # Errors
-    /// Those of [`new`](Self::new), and [`ActivationsError::OutOfReach`] if four digits do not meet the tolerance.
-    pub fn within(x: &[f32], tolerance: f64) -> Result<Self, ActivationsError> {
-        let max = largest_magnitude(x)?;
-        let bound = |digits: Digits| error_bound(x.len(), digits.exponent(max));
-        match Digits::ALL.into_iter().find(|&digits| bound(digits) <= tolerance) {
-            Some(digits) => Self::new(x, digits),
-            None => Err(ActivationsError::OutOfReach { tolerance, bound: bound(Digits::Four) }),
-        }
-    }
-
-    /// As [`new`](Self::new), in the memory that is already there.
-    ///
-    /// # Errors
-    /// The same; the activations are then as they were.
-    pub fn assign(&mut self, x: &[f32], digits: Digits) -> Result<(), ActivationsError> {
-        let exponent = digits.exponent(largest_magnitude(x)?);
-        self.planes.clear();
-        self.planes.resize(x.len().div_ceil(GROUP) * CODES_PER_BYTE * digits.count(), Plane([0; PLANE]));
-        self.sum = lay_out(x, power_of_two(-exponent), digits, &mut self.planes);
-        (self.digits, self.cols, self.exponent) = (digits, x.len(), exponent);
-        Ok(())
-    }
 
     /// The number of columns.
     pub fn cols(&self) -> usize {
@@ -179,6 +146,38 @@ impl Activations {
     /// where nothing is rounded. The result of a `gemv_fixed` is off by half a unit in its last place beside.
     pub fn error_bound(&self) -> f64 {
         error_bound(self.cols, self.exponent)
+    }
+}
+
+/// How a level makes them, by its own passes over `x`: [`Kernels`](crate::Kernels) documents each.
+impl Activations {
+    pub(crate) fn new(by: &dyn Rounding, x: &[f32], digits: Digits) -> Result<Self, ActivationsError> {
+        let mut activations = Self { digits, cols: 0, exponent: 0, sum: 0, planes: Vec::new() };
+        activations.assign(by, x, digits)?;
+        Ok(activations)
+    }
+
+    pub(crate) fn within(by: &dyn Rounding, x: &[f32], tolerance: f64) -> Result<Self, ActivationsError> {
+        let max = largest_magnitude(by, x)?;
+        let bound = |digits: Digits| error_bound(x.len(), digits.exponent(max));
+        match Digits::ALL.into_iter().find(|&digits| bound(digits) <= tolerance) {
+            Some(digits) => Self::new(by, x, digits),
+            None => Err(ActivationsError::OutOfReach { tolerance, bound: bound(Digits::Four) }),
+        }
+    }
+
+    pub(crate) fn assign(
+        &mut self,
+        by: &dyn Rounding,
+        x: &[f32],
+        digits: Digits,
+    ) -> Result<(), ActivationsError> {
+        let exponent = digits.exponent(largest_magnitude(by, x)?);
+        self.planes.clear();
+        self.planes.resize(x.len().div_ceil(GROUP) * CODES_PER_BYTE * digits.count(), Plane([0; PLANE]));
+        self.sum = by.lay_out(x, power_of_two(-exponent), digits, &mut self.planes);
+        (self.digits, self.cols, self.exponent) = (digits, x.len(), exponent);
+        Ok(())
     }
 }
 
@@ -216,11 +215,11 @@ pub(crate) fn join<const L: usize>(sums: [i32; L], integers: i64) -> i64 {
 }
 
 /// The largest magnitude of `x`, `+0.0` where there is none.
-fn largest_magnitude(x: &[f32]) -> Result<f32, ActivationsError> {
+fn largest_magnitude(by: &dyn Rounding, x: &[f32]) -> Result<f32, ActivationsError> {
     if x.len() > Activations::MAX_COLS {
         return Err(ActivationsError::TooManyColumns { cols: x.len() });
     }
-    let max = max_magnitude(x);
+    let max = by.max_magnitude(x);
     if max.is_finite() {
         return Ok(max);
     }

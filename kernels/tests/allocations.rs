@@ -2,9 +2,12 @@
 //! ways give the same bits.
 #![cfg(target_arch = "x86_64")]
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use common::avx2;
 use qk256_kernels::avx2::Avx2;
 use qk256_kernels::{BLOCK_BYTES, BLOCK_LEN, Matrix, SizeError, blocks};
 
@@ -57,7 +60,7 @@ const fn copy_of(cols: usize) -> usize {
 
 #[test]
 fn gemv_laid_out_copies_x_in_whole_blocks_and_gemv_natural_does_not() {
-    let Some(avx2) = Avx2::new() else { return eprintln!("skipped: no AVX2 and FMA") };
+    let Some(avx2) = avx2() else { return };
     let shapes = [(3, 17, false), (1, 256, false), (4, 257, false), (3, 512, true), (2, 2048, false)];
     let copies: Vec<usize> = shapes.iter().map(|&(_, cols, _)| copy_of(cols)).collect();
     assert_eq!(allocated(avx2, Avx2::gemv_laid_out, &shapes), copies, "{shapes:?}");
@@ -66,14 +69,14 @@ fn gemv_laid_out_copies_x_in_whole_blocks_and_gemv_natural_does_not() {
 
 #[test]
 fn gemv_laid_out_makes_no_copy_that_it_cannot_use() {
-    let Some(avx2) = Avx2::new() else { return eprintln!("skipped: no AVX2 and FMA") };
+    let Some(avx2) = avx2() else { return };
     let shapes = [(3, 0, false), (3, 16, false), (3, 16, true), (3, 257, true)];
     assert_eq!(allocated(avx2, Avx2::gemv_laid_out, &shapes), [0; 4], "{shapes:?}");
 }
 
 #[test]
 fn gemv_copies_x_from_48_rows_and_2048_columns_on() {
-    let Some(avx2) = Avx2::new() else { return eprintln!("skipped: no AVX2 and FMA") };
+    let Some(avx2) = avx2() else { return };
     let shapes =
         [(48, 2048, false), (49, 2049, false), (47, 2048, false), (48, 2047, false), (1, 4096, false)];
     let expected = [copy_of(2048), copy_of(2049), 0, 0, 0];

@@ -3,7 +3,9 @@
 mod common;
 
 use common::{Random, bits, supported};
-use qk256_kernels::{Activations, ActivationsError, BLOCK_BYTES, Digits, Matrix, SizeError, blocks, scalar};
+use qk256_kernels::{
+    Activations, ActivationsError, BLOCK_BYTES, Digits, Kernels, Level, Matrix, SizeError, blocks, scalar,
+};
 
 #[test]
 fn every_level_gives_the_bits_of_scalar() {
@@ -14,7 +16,7 @@ fn every_level_gives_the_bits_of_scalar() {
             let packed = random.bytes(1 + rows * stride);
             let matrix = Matrix::new(&packed[1..], rows, cols, stride).unwrap();
             for digits in Digits::ALL {
-                let x = Activations::new(&random.floats(cols), digits).unwrap();
+                let x = Kernels::detect().activations(&random.floats(cols), digits).unwrap();
                 let mut expected = vec![f32::NAN; rows];
                 scalar::gemv_fixed(&matrix, &x, &mut expected).unwrap();
                 for kernels in supported() {
@@ -40,7 +42,7 @@ fn no_sum_overflows() {
                 x[cols / 2] = -least;
                 let packed = vec![byte; blocks(cols) * BLOCK_BYTES];
                 let matrix = Matrix::new(&packed, 1, cols, 0).unwrap();
-                let x = Activations::new(&x, digits).unwrap();
+                let x = Kernels::detect().activations(&x, digits).unwrap();
                 let exact: f64 =
                     (0..cols).map(|c| x.integer(c) as f64).sum::<f64>() * 2_f64.powi(x.exponent()) * weight;
                 for kernels in supported() {
@@ -97,7 +99,7 @@ fn integers_are_within_half_a_step_of_x_at_the_smallest_exponent_that_holds_it()
     for x in vectors() {
         let max = x.iter().fold(0.0_f64, |max, &x| max.max(f64::from(x).abs()));
         for digits in Digits::ALL {
-            let fixed = Activations::new(&x, digits).unwrap();
+            let fixed = Kernels::detect().activations(&x, digits).unwrap();
             let step = unit(&fixed);
             for (c, &x) in x.iter().enumerate() {
                 let (x, integer) = (f64::from(x) / step, fixed.integer(c));
@@ -111,12 +113,31 @@ fn integers_are_within_half_a_step_of_x_at_the_smallest_exponent_that_holds_it()
 }
 
 #[test]
+fn activations_are_the_same_at_every_level() {
+    let scalar = Kernels::new(Level::Scalar).unwrap();
+    let lengths = (0..=9).chain([127, 128, 129, 255, 256, 257, 300]);
+    let long = vectors().into_iter().filter(|x| x.len() == 300).collect::<Vec<_>>();
+    let cut = lengths.flat_map(|len| long.iter().map(move |x| &x[..len]));
+    for x in cut.chain(vectors().iter().map(Vec::as_slice)) {
+        for digits in Digits::ALL {
+            let expected = scalar.activations(x, digits).unwrap();
+            for kernels in supported() {
+                let context = format!("{}, {digits:?}, {} columns", kernels.level(), x.len());
+                assert_eq!(kernels.activations(x, digits).unwrap(), expected, "{context}");
+                let within = kernels.activations_within(x, expected.error_bound()).unwrap();
+                assert!(within.digits() <= digits, "{context}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_exponent_of_an_f32_is_rounded() {
     for field in 0..255 {
         for fraction in [0, 1, 0x40_0000, 0x7e_fefe, 0x7f_ffff] {
             let x = f32::from_bits(field << 23 | fraction);
             for digits in Digits::ALL {
-                let fixed = Activations::new(&[x, -x], digits).unwrap();
+                let fixed = Kernels::detect().activations(&[x, -x], digits).unwrap();
                 let integer = (f64::from(x) / unit(&fixed)).round_ties_even() as i64;
                 assert_eq!((fixed.integer(0), fixed.integer(1)), (integer, -integer), "{x:e}, {digits:?}");
                 // Two columns, of which each may be doubled by its weight.
@@ -138,7 +159,7 @@ fn integers_survive_whatever_their_digits_are() {
         let lower_least = 127 * highest - 128 * (ones - highest);
         let integers = [all_127, lower_least, 128 * (ones >> 8), 64 * highest, 127, 1, 0];
         let x: Vec<f32> = integers.iter().flat_map(|&integer| [integer as f32, -(integer as f32)]).collect();
-        let fixed = Activations::new(&x, digits).unwrap();
+        let fixed = Kernels::detect().activations(&x, digits).unwrap();
         assert_eq!(fixed.exponent(), 0, "{digits:?}");
         for (c, integer) in integers.iter().flat_map(|&integer| [integer, -integer]).enumerate() {
             assert_eq!(fixed.integer(c), integer, "{digits:?}, column {c}");
@@ -149,9 +170,10 @@ fn integers_survive_whatever_their_digits_are() {
 #[test]
 fn a_tolerance_gets_the_fewest_digits_that_meet_it() {
     for x in vectors() {
-        let bounds = Digits::ALL.map(|digits| Activations::new(&x, digits).unwrap().error_bound());
+        let bounds =
+            Digits::ALL.map(|digits| Kernels::detect().activations(&x, digits).unwrap().error_bound());
         for tolerance in bounds.into_iter().flat_map(|bound| [bound, bound * 1.5]) {
-            let fixed = Activations::within(&x, tolerance).unwrap();
+            let fixed = Kernels::detect().activations_within(&x, tolerance).unwrap();
             assert!(fixed.error_bound() <= tolerance);
             let fewer = Digits::ALL.into_iter().zip(bounds).filter(|&(digits, _)| digits < fixed.digits());
             for (digits, bound) in fewer {
@@ -162,7 +184,7 @@ fn a_tolerance_gets_the_fewest_digits_that_meet_it() {
             .into_iter()
             .filter(|below| below.is_nan() || *below < bounds[3]);
         for tolerance in out_of_reach {
-            let error = Activations::within(&x, tolerance).unwrap_err();
+            let error = Kernels::detect().activations_within(&x, tolerance).unwrap_err();
             let ActivationsError::OutOfReach { tolerance: named, bound } = error else {
                 panic!("{tolerance:e}: {error}")
             };
@@ -182,38 +204,49 @@ fn what_fixed_point_has_no_room_for_is_refused_by_name() {
         let mut x = vec![1.0; 300];
         (x[131], x[200]) = (value, f32::NAN);
         for digits in Digits::ALL {
-            let error = Activations::new(&x, digits).unwrap_err();
+            let error = Kernels::detect().activations(&x, digits).unwrap_err();
             let ActivationsError::NotFinite { index: 131, value: named } = error else { panic!("{error}") };
             assert_eq!(named.to_bits(), value.to_bits());
             assert!(error.to_string().starts_with("x[131] is "), "{error}");
         }
-        assert!(matches!(Activations::within(&x, 1.0), Err(ActivationsError::NotFinite { index: 131, .. })));
+        assert!(matches!(
+            Kernels::detect().activations_within(&x, 1.0),
+            Err(ActivationsError::NotFinite { index: 131, .. })
+        ));
     }
     let x = vec![0.0; Activations::MAX_COLS + 1];
     let cols = x.len();
-    assert_eq!(Activations::new(&x, Digits::One), Err(ActivationsError::TooManyColumns { cols }));
-    assert_eq!(Activations::within(&x, 1.0), Err(ActivationsError::TooManyColumns { cols }));
-    assert!(Activations::new(&x[1..], Digits::One).is_ok());
+    assert_eq!(
+        Kernels::detect().activations(&x, Digits::One),
+        Err(ActivationsError::TooManyColumns { cols })
+    );
+    assert_eq!(Kernels::detect().activations_within(&x, 1.0), Err(ActivationsError::TooManyColumns { cols }));
+    assert!(Kernels::detect().activations(&x[1..], Digits::One).is_ok());
 }
 
 #[test]
 fn activations_in_old_memory_are_those_in_new_memory() {
-    let mut reused = Activations::new(&[], Digits::One).unwrap();
+    let mut reused = Kernels::detect().activations(&[], Digits::One).unwrap();
     for x in vectors().into_iter().chain(vectors().into_iter().rev()) {
         for digits in Digits::ALL {
-            reused.assign(&x, digits).unwrap();
-            assert_eq!(reused, Activations::new(&x, digits).unwrap(), "{digits:?}, {} columns", x.len());
+            Kernels::detect().assign_activations(&mut reused, &x, digits).unwrap();
+            assert_eq!(
+                reused,
+                Kernels::detect().activations(&x, digits).unwrap(),
+                "{digits:?}, {} columns",
+                x.len()
+            );
         }
     }
     let before = reused.clone();
-    reused.assign(&[1.0, f32::NAN], Digits::Four).unwrap_err();
+    Kernels::detect().assign_activations(&mut reused, &[1.0, f32::NAN], Digits::Four).unwrap_err();
     assert_eq!(reused, before, "a refusal leaves activations as they were");
 }
 
 #[test]
 fn a_product_refuses_scales_other_columns_and_a_short_y() {
     let packed = [0; 2 * BLOCK_BYTES];
-    let x = Activations::new(&[1.0; 10], Digits::Two).unwrap();
+    let x = Kernels::detect().activations(&[1.0; 10], Digits::Two).unwrap();
     let matrix = |cols| Matrix::new(&packed, 2, cols, BLOCK_BYTES).unwrap();
     let scaled = matrix(10).with_scales(&[1.0; 2]).unwrap();
     for kernels in supported() {

@@ -137,7 +137,7 @@ fn a_rows_bits_do_not_depend_on_where_it_stands() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn the_layout_of_x_and_the_number_of_rows_do_not_change_a_bit() {
-    let Some(avx2) = qk256_kernels::avx2::Avx2::new() else { return eprintln!("skipped: no AVX2 and FMA") };
+    let Some(avx2) = common::avx2() else { return };
     let mut random = Random(7);
     for cols in lengths().chain([1000, 1024, 1100]) {
         let stride = blocks(cols) * BLOCK_BYTES;

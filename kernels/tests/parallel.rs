@@ -1,6 +1,9 @@
 //! Threads change no bit (feature `rayon`).
 
-use qk256_kernels::{Activations, Digits, Kernels, Level, Matrix, SizeError};
+mod common;
+
+use common::supported;
+use qk256_kernels::{Digits, Kernels, Matrix, SizeError};
 
 #[test]
 fn every_band_and_every_number_of_threads_gives_the_bits_of_one_thread() {
@@ -8,9 +11,9 @@ fn every_band_and_every_number_of_threads_gives_the_bits_of_one_thread() {
     let packed: Vec<u8> = (0..rows * stride).map(|i| ((i * 2_654_435_761) >> 13) as u8).collect();
     let x: Vec<f32> = (0..cols).map(|i| ((i * 37) % 101) as f32 / 7.0 - 6.9).collect();
     let matrix = Matrix::new(&packed, rows, cols, stride).unwrap();
-    let fixed = Activations::new(&x, Digits::Two).unwrap();
+    let fixed = Kernels::detect().activations(&x, Digits::Two).unwrap();
     let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
-    for kernels in Level::ALL.iter().filter_map(|&level| Kernels::new(level).ok()) {
+    for kernels in supported() {
         let (mut one, mut one_fixed) = (vec![f32::NAN; rows], vec![f32::NAN; rows]);
         kernels.gemv(&matrix, &x, &mut one).unwrap();
         kernels.gemv_fixed(&matrix, &fixed, &mut one_fixed).unwrap();

@@ -7,12 +7,12 @@ mod draw;
 mod seed;
 
 use std::cell::RefCell;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Once;
 
 use proptest::prelude::any;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
+use qk256_skip::skip_part;
 use qk256_verify::kernel::missing_features;
 use qk256_verify::rung::RungCounts;
 use qk256_verify::{Case, Finding, Harness, Kernel, Rung, registry};
@@ -96,7 +96,7 @@ struct Tally {
     kernel: Box<dyn Kernel>,
     cases: u64,
     rungs: RungCounts,
-    /// The first violation of each rung.
+    /// The first violation of each rung by each kind of failure.
     findings: Vec<Finding>,
 }
 
@@ -116,8 +116,8 @@ impl<'a> Run<'a> {
             tally.cases += 1;
             tally.rungs.merge(&trial.rungs);
             for failure in trial.failures {
-                let known = tally.findings.iter().any(|finding| finding.rung == failure.rung);
-                if !known && self.property.is_about(failure.rung) {
+                let known = tally.findings.iter().any(|finding| finding.shows(failure.rung, failure.cause));
+                if !known && failure.all().any(|each| self.property.is_about(each.rung)) {
                     let weights = self.harness.weights();
                     tally.findings.push(Finding::new(tally.kernel.as_ref(), case, weights, failure));
                 }
@@ -147,24 +147,17 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The kernels of the registry that this CPU can run. The others are counted on standard error, once.
+/// The kernels of the registry that this CPU can run. For the others a skip is reported, once a process.
 pub fn kernels() -> Vec<Box<dyn Kernel>> {
-    static SAID: Once = Once::new();
-    let all = registry::kernels();
-    let total = all.len();
-    let (present, absent): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|kernel| missing_features(kernel.required_features()).is_empty());
-    if !absent.is_empty() {
-        // Written to the stream itself: what a passing test prints is thrown away.
-        let said = || {
-            let _ = writeln!(
-                std::io::stderr(),
-                "skipped: {} of {total} kernels, whose features this CPU lacks: {absent:?}",
-                absent.len()
-            );
-        };
-        SAID.call_once(said);
-    }
+    static REPORTED: Once = Once::new();
+    let (present, absent): (Vec<_>, Vec<_>) = registry::kernels()
+        .into_iter()
+        .partition(|kernel| missing_features(kernel.required_features()).is_empty());
+    REPORTED.call_once(|| {
+        for kernel in absent {
+            skip_part(&format!("{kernel:?}"), &missing_features(kernel.required_features()));
+        }
+    });
     present
 }
 

@@ -6,6 +6,7 @@
  * that get past a first try: one row, or columns in eights, is what people try.
  */
 #define _DEFAULT_SOURCE
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,13 +60,31 @@ uint32_t qk256_flags(void) {
 }
 #endif
 
+#ifdef FAULT_MISSING_SYMBOL
+/* Is defined nowhere. */
+extern int32_t qk256_test_missing(void);
+#endif
+
 #if !defined(FAULT_NO_OPERATION) && !defined(FAULT_ONLY_GEMV)
+/* Exported, and not supported: some of the operations, or all. */
+#if defined(FAULT_GEMV_ALONE) || defined(FAULT_NOTHING)
+#define ONLY_GEMV 1
+#else
+#define ONLY_GEMV 0
+#endif
+
 int32_t qk256_unpack(const uint8_t *packed, size_t packed_len, uint8_t *codes, size_t codes_len) {
+    if (ONLY_GEMV) {
+        return QK256_UNSUPPORTED;
+    }
     return right_unpack(packed, packed_len, codes, codes_len);
 }
 
 int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
                          float *out, size_t out_len) {
+    if (ONLY_GEMV) {
+        return QK256_UNSUPPORTED;
+    }
     return right_dequantize(packed, packed_len, scales, scales_len, out, out_len);
 }
 #endif
@@ -74,7 +93,7 @@ int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *
 
 /* The shapes at which the kernel takes the process with it: few, as each costs the caller a process, and of a
  * loop its time limit as well. */
-#ifdef FAULT_LOOP
+#if defined(FAULT_LOOP) || defined(FAULT_GARBAGE)
 #define FALLS(rows, cols) ((rows) == 3 && (cols) == 33)
 #else
 #define FALLS(rows, cols) ((rows) == 2 && (cols) % 8 != 0)
@@ -82,6 +101,7 @@ int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *
 
 /* What goes wrong there, whatever the operands. */
 static void fall(size_t rows, size_t cols) {
+    (void)cols;
     if (!FALLS(rows, cols)) {
         return;
     }
@@ -122,6 +142,30 @@ static void fall(size_t rows, size_t cols) {
     for (int descriptor = 3; descriptor <= 20; descriptor++) {
         close(descriptor);
     }
+#elif defined(FAULT_CLOSE_STANDARD)
+    for (int descriptor = 0; descriptor <= 2; descriptor++) {
+        close(descriptor);
+    }
+#elif defined(FAULT_CLOSE_ALL)
+    for (int descriptor = 3; descriptor <= 1023; descriptor++) {
+        close(descriptor);
+    }
+#elif defined(FAULT_KILL)
+    raise(SIGKILL);
+#elif defined(FAULT_KILLED_ONCE)
+    /* What somebody else does to the process: once, whichever process is the first to make the file. */
+    FILE *mark = fopen(getenv("QK256_TEST_MARK"), "wx");
+    if (mark) {
+        fclose(mark);
+        raise(SIGKILL);
+    }
+#elif defined(FAULT_GARBAGE)
+    /* Writes to whatever the process has open, the harness's pipe among it. */
+    for (int descriptor = 3; descriptor <= 300; descriptor++) {
+        dprintf(descriptor, "{\"Done\":{\"counts\":[nonsense\n");
+    }
+#elif defined(FAULT_MISSING_SYMBOL)
+    (void)qk256_test_missing();
 #elif defined(FAULT_PRINT)
     printf("gemv of %zu rows\n", rows);
     fflush(stdout);
@@ -151,14 +195,22 @@ static float poor_dot(const uint8_t *row, const float *scales, const float *x, s
 int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
                    const float *x, size_t x_len, float *y, size_t y_len, size_t rows, size_t cols,
                    size_t row_stride) {
-#if defined(FAULT_REFUSE)
+#if defined(FAULT_REFUSE) || defined(FAULT_REFUSE_AND_ACCEPT)
     if (rows > 1 && cols % 4 == 3) {
         return QK256_REFUSED;
     }
-#elif defined(FAULT_ACCEPT)
+#endif
+#if defined(FAULT_ACCEPT) || defined(FAULT_REFUSE_AND_ACCEPT)
     /* What is not there is left out, and the caller hears nothing of it. */
     cols = x_len < cols ? x_len : cols;
-#elif defined(FAULT_ACCUMULATE)
+#endif
+#if defined(FAULT_NOTHING)
+    return QK256_UNSUPPORTED;
+#elif defined(FAULT_NO_SCALES)
+    if (scales) {
+        return QK256_UNSUPPORTED;
+    }
+#elif defined(FAULT_ACCUMULATE) || defined(FAULT_LEAVE_ROWS)
     float *old = (float *)malloc(y_len * sizeof *y + 1);
     memcpy(old, y, y_len * sizeof *y);
 #endif
@@ -203,6 +255,20 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
         for (size_t r = 0; r < rows; r++) {
             y[r] += old[r];
         }
+#elif defined(FAULT_LEAVE_ROWS)
+        /* What is left over from fours is not written. */
+        for (size_t r = rows - rows % 4; r < rows; r++) {
+            y[r] = old[r];
+        }
+#elif defined(FAULT_AFTER_WIDE)
+        /* The first call after one of more than two blocks is wrong, wherever the columns are fewer. */
+        static size_t last;
+        if (last > 512 && cols <= 512) {
+            y[0] += 1.0f;
+        }
+        last = cols;
+#elif defined(FAULT_GARBAGE)
+        y[0] += cols == 1 ? 1.0f : 0.0f;
 #elif defined(FAULT_SECOND_THREAD)
         /* The first thread that calls is served well. */
         static int threads;
@@ -217,7 +283,7 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
         }
 #endif
     }
-#ifdef FAULT_ACCUMULATE
+#if defined(FAULT_ACCUMULATE) || defined(FAULT_LEAVE_ROWS)
     free(old);
 #endif
     return result;

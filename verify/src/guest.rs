@@ -5,6 +5,7 @@
 //! starts the next worker behind it.
 
 mod abi;
+mod confirm;
 mod host;
 mod library;
 mod message;

@@ -54,6 +54,27 @@ impl Inputs {
         self.fault().is_none()
     }
 
+    /// The sizes of the call beside what it needs: why it is legal, where it is.
+    pub fn sizes(&self) -> String {
+        let shape = self.shape;
+        let row_bytes = shape.row_bytes();
+        let matrix = match shape.rows {
+            _ if !self.operation.is_matrix() => format!("{} elements", shape.cols),
+            rows @ (0 | 1) => {
+                format!("{rows} row(s) of {} columns, for which the stride does not matter", shape.cols)
+            }
+            rows => format!(
+                "{rows} rows of {} columns, {} bytes apart ({row_bytes} are enough)",
+                shape.cols, shape.row_stride
+            ),
+        };
+        let lengths = self.buffers().iter().copied().chain([Buffer::Out]).map(|buffer| {
+            let needed = shape.needed(self.operation, buffer);
+            format!("`{}` has {} of {needed} elements", buffer.name(), self.len(buffer))
+        });
+        format!("{matrix}; {}", lengths.collect::<Vec<_>>().join(", "))
+    }
+
     /// Why the call must be refused, if it must.
     pub fn fault(&self) -> Option<Fault> {
         let long_enough =

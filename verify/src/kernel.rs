@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::features;
 use crate::operation::Operation;
 
 /// One implementation of one operation.
@@ -15,8 +16,8 @@ pub trait Kernel: Sync {
     /// The operation that [`call`](Self::call) performs.
     fn operation(&self) -> Operation;
 
-    /// Every CPU feature that the code uses, in the spelling of `is_x86_feature_detected!`; `avx2` does not imply
-    /// `fma`.
+    /// Every CPU feature that the code uses, in the spelling of `is_x86_feature_detected!` or, on aarch64,
+    /// `is_aarch64_feature_detected!`; `avx2` does not imply `fma`. [`features`] knows the names.
     fn required_features(&self) -> &[&str] {
         &[]
     }
@@ -182,43 +183,22 @@ pub enum Outcome {
 pub(crate) struct UnknownOutcome(pub(crate) i32);
 
 /// The features of `required` that this CPU lacks.
+///
+/// # Panics
+/// If a name is no CPU feature, with the known ones ([`features`] says it as an error): a misspelt feature would be missing on
+/// every CPU.
 pub fn missing_features<'a>(required: &[&'a str]) -> Vec<&'a str> {
-    required.iter().copied().filter(|feature| !has_feature(feature)).collect()
+    features::missing(required).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Whether this CPU has all that `kernel` needs; if not, what it lacks is said on standard error.
+/// Whether this CPU has all that `kernel` needs. If not, standard error says what it lacks.
+///
+/// # Panics
+/// As [`missing_features`].
 pub(crate) fn can_run(kernel: &dyn Kernel) -> bool {
     let missing = missing_features(kernel.required_features());
     if !missing.is_empty() {
         eprintln!("skipped: {kernel:?}; this CPU lacks {}", missing.join(", "));
     }
     missing.is_empty()
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_feature(name: &str) -> bool {
-    match name {
-        "sse2" => true,
-        "ssse3" => is_x86_feature_detected!("ssse3"),
-        "sse4.1" => is_x86_feature_detected!("sse4.1"),
-        "sse4.2" => is_x86_feature_detected!("sse4.2"),
-        "avx" => is_x86_feature_detected!("avx"),
-        "avx2" => is_x86_feature_detected!("avx2"),
-        "bmi1" => is_x86_feature_detected!("bmi1"),
-        "bmi2" => is_x86_feature_detected!("bmi2"),
-        "f16c" => is_x86_feature_detected!("f16c"),
-        "fma" => is_x86_feature_detected!("fma"),
-        "avxvnni" => is_x86_feature_detected!("avxvnni"),
-        "avx512f" => is_x86_feature_detected!("avx512f"),
-        "avx512bw" => is_x86_feature_detected!("avx512bw"),
-        "avx512vl" => is_x86_feature_detected!("avx512vl"),
-        "avx512vbmi" => is_x86_feature_detected!("avx512vbmi"),
-        "avx512vnni" => is_x86_feature_detected!("avx512vnni"),
-        _ => false,
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_feature(_name: &str) -> bool {
-    false
 }

@@ -2,10 +2,13 @@
 
 use std::ops::ControlFlow;
 
+pub use qk256_skip::FORBID_SKIPS;
+use qk256_skip::skip_part;
+
 use crate::case::{Case, Sweep};
 use crate::check::{Budget, Plan, check};
 use crate::finding::Finding;
-use crate::kernel::{Kernel, can_run};
+use crate::kernel::{Kernel, missing_features};
 use crate::trial::Harness;
 
 /// The variable that has one case run again in the place of all.
@@ -17,20 +20,39 @@ const DRAWN_CASES: u64 = 500;
 /// Holds a kernel to everything that `qk256 check` holds kernels to: the sweep of all edges, then drawn cases. Takes seconds. To be called
 /// from a test; where [`CASE`] is set only that case is run.
 ///
-/// A kernel whose CPU features are missing is not called; that is said on standard error.
-///
 /// # Panics
-/// With every finding, shrunk, each ending in the command that runs its case again; or if the check shows nothing of the kernel.
+/// With every finding, shrunk, each ending in the command that runs its case again; or if the check shows nothing of the kernel:
+/// if this CPU lacks a feature that the kernel requires, or a name is no CPU feature ([`missing_features`]).
+/// [`assert_right_or_skip`] may be used where the tests run on different CPUs.
 pub fn assert_right(kernel: &dyn Kernel) {
-    if !can_run(kernel) {
-        return;
-    }
+    let missing = missing_features(kernel.required_features());
+    assert!(
+        missing.is_empty(),
+        "{kernel:?} cannot be checked: this CPU lacks {}. To skip it on such a CPU, call assert_right_or_skip",
+        missing.join(", ")
+    );
     let findings = match std::env::var(CASE) {
         Ok(line) => of_one_case(kernel, &line),
         Err(_) => of_all(kernel),
     };
     let blocks: Vec<String> = findings.iter().map(told).collect();
     assert!(findings.is_empty(), "{kernel:?}: {} finding(s)\n{}", findings.len(), blocks.join("\n"));
+}
+
+/// As [`assert_right`], but on a CPU that lacks a feature that the kernel requires, the kernel is not called: a line on standard error
+/// reports the skip (`skipped: TEST (KERNEL) needs FEATURE`), also when the test harness captures the output.
+///
+/// # Panics
+/// As [`assert_right`], but for missing features; those panic if the variable [`FORBID_SKIPS`] forbids the skip. Names that are no CPU
+/// feature panic always.
+#[track_caller]
+pub fn assert_right_or_skip(kernel: &dyn Kernel) {
+    let missing = missing_features(kernel.required_features());
+    if missing.is_empty() {
+        assert_right(kernel);
+    } else {
+        skip_part(&format!("{kernel:?}"), &missing);
+    }
 }
 
 fn of_one_case(kernel: &dyn Kernel, line: &str) -> Vec<Finding> {

@@ -1,6 +1,6 @@
 //! Every kernel of this project, declared once: checks, properties, fuzz targets and benchmarks derive from this table.
 
-use qk256_kernels::{Activations, Digits, Kernels, Level, Matrix, SizeError};
+use qk256_kernels::{Digits, Kernels, Level, Matrix, SizeError};
 
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
@@ -32,34 +32,37 @@ enum Path {
 /// Few, so that small matrices have several bands, and odd, so that bands cut tiles in two.
 const BAND_ROWS: usize = 7;
 
-/// Paths that a plain call takes by itself where they pay, each a kernel of its own, so that all shapes take all of them.
-const PATHS: [(&str, Operation, Path); 4] = [
-    ("avx2_natural", Operation::Gemv, Path::Natural),
-    ("avx2_laid_out", Operation::Gemv, Path::LaidOut),
-    ("avx2_threads", Operation::Gemv, Path::Threads),
-    ("avx2_threads", Operation::GemvFixed, Path::Threads),
+/// Paths of a level that a plain call takes by itself where they pay, each a kernel of its own, so that all shapes take all of them.
+const PATHS: [(&str, Level, Operation, Path); 4] = [
+    ("avx2_natural", Level::Avx2, Operation::Gemv, Path::Natural),
+    ("avx2_laid_out", Level::Avx2, Operation::Gemv, Path::LaidOut),
+    ("avx2_threads", Level::Avx2, Operation::Gemv, Path::Threads),
+    ("avx2_threads", Level::Avx2, Operation::GemvFixed, Path::Threads),
 ];
 
 /// The kernels of `qk256-kernels`, whether this CPU can run them or not: every level for every operation that it has code of
-/// its own for, and the paths of AVX2.
+/// its own for, and the paths.
 pub fn kernels() -> Vec<Box<dyn Kernel>> {
     let own = |name, level, operation, path| {
         let kernels = Kernels::new(level).ok();
         Box::new(Own { name, level, operation, path, kernels }) as Box<dyn Kernel>
     };
     let of = |operation| {
-        let levels = Level::ALL.iter().filter(move |&&level| has_own_code(level, operation));
+        let levels = Level::ALL.iter().filter(move |&&level| code_of(level, operation) == level);
         let levels = levels.map(move |&level| own(level.name(), level, operation, Path::Plain));
-        let paths = PATHS.into_iter().filter(move |&(_, of, _)| of == operation);
-        levels.chain(paths.map(move |(name, _, path)| own(name, Level::Avx2, operation, path)))
+        let paths = PATHS.into_iter().filter(move |&(_, _, of, _)| of == operation);
+        levels.chain(paths.map(move |(name, level, _, path)| own(name, level, operation, path)))
     };
     Operation::ALL.into_iter().flat_map(of).collect()
 }
 
-/// Whether a level does an operation with code of its own. AVX-VNNI has an instruction for sums of integers; all else is
-/// done by the kernels of `avx2`, which need no second check.
-pub fn has_own_code(level: Level, operation: Operation) -> bool {
-    level != Level::AvxVnni || operation == Operation::GemvFixed
+/// The level whose code a level runs for an operation: itself, but for operations that it shares with another, which need no
+/// second check. AVX-VNNI has an instruction for sums of integers; all else is done by the kernels of `avx2`.
+pub fn code_of(level: Level, operation: Operation) -> Level {
+    match level {
+        Level::AvxVnni if operation != Operation::GemvFixed => Level::Avx2,
+        level => level,
+    }
 }
 
 /// The level that a program gets on this CPU if it leaves the choice to the library.
@@ -69,8 +72,7 @@ pub fn chosen() -> Level {
 
 /// Whether `kernel` is what a call of its operation comes to on this CPU if the choice is left to the library.
 pub fn is_chosen(kernel: &dyn Kernel) -> bool {
-    let level = if has_own_code(chosen(), kernel.operation()) { chosen() } else { Level::Avx2 };
-    kernel.name() == level.name()
+    kernel.name() == code_of(chosen(), kernel.operation()).name()
 }
 
 /// The name of the normative kernels.
@@ -114,7 +116,7 @@ impl Kernel for Own {
                 let (Ok(matrix), Some(x), Some(digits)) = (matrix, x.get(..cols), Digits::new(digits)) else {
                     return Outcome::Refused;
                 };
-                let Ok(x) = Activations::new(x, digits) else { return Outcome::Refused };
+                let Ok(x) = kernels.activations(x, digits) else { return Outcome::Refused };
                 match self.path {
                     Path::Threads => kernels.par_gemv_fixed_in_bands(BAND_ROWS, &matrix, &x, y),
                     _ => kernels.gemv_fixed(&matrix, &x, y),

@@ -4,9 +4,11 @@
 //!
 //! The CPU's trap flag stops the thread after each instruction (Intel 64 and IA-32 Architectures Software Developer's Manual,
 //! volume 3, section 19.3.1.4), and a handler notes where it is. That takes microseconds an instruction, so that calls are
-//! short and few. Elsewhere than on x86-64 Linux, and under an emulator that has no trap flag, nothing is seen.
+//! small and few. Elsewhere than on x86-64 Linux, and under an emulator that has no trap flag, nothing is seen.
 
 use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
 
 /// What a call executed, up to [`MAX_STEPS`] instructions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,10 +16,11 @@ pub struct Trace {
     /// How often the instruction at each address was executed.
     steps: HashMap<usize, u32>,
     width: Option<Width>,
+    uses_avx: bool,
 }
 
-/// The widest registers that instructions worked on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The widest registers that instructions worked on, or why they are not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Width {
     /// None wider than 128 bits: scalar code, or SSE.
     Narrow,
@@ -25,6 +28,9 @@ pub enum Width {
     Bits256,
     /// 512 bits: AVX-512.
     Bits512,
+    /// None wider than 128 bits in the first [`MAX_STEPS`] instructions, after which the call went on. Its main part was not
+    /// reached.
+    NotReached,
 }
 
 impl Width {
@@ -34,17 +40,13 @@ impl Width {
             Self::Narrow => "narrow",
             Self::Bits256 => "256-bit",
             Self::Bits512 => "512-bit",
+            Self::NotReached => "not reached",
         }
-    }
-
-    /// The width of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Narrow, Self::Bits256, Self::Bits512].into_iter().find(|width| width.name() == name)
     }
 }
 
-/// Instructions after which a trace ends.
-pub const MAX_STEPS: usize = 4000;
+/// Instructions after which a trace ends: seconds, where a call takes so many.
+pub const MAX_STEPS: usize = 1 << 20;
 
 /// Of two traces of the same function, the least part of instructions that are the same: the rest is how they came to it.
 const SAME_FUNCTION: f64 = 0.9;
@@ -55,13 +57,21 @@ impl Trace {
         self.width
     }
 
+    /// Whether an instruction was of AVX or later, however wide its registers: it has a VEX or EVEX prefix. Some of BMI have one too.
+    pub fn uses_avx(&self) -> bool {
+        self.uses_avx
+    }
+
     /// A trace of which nothing but this is known.
     pub(crate) fn of_width(width: Option<Width>) -> Self {
         Self { width, ..Self::default() }
     }
 
-    /// Whether both are traces of the same code.
+    /// Whether both are traces of the same code. Where one did not reach the main part of its call, they show nothing.
     pub fn is_same_function(&self, other: &Self) -> bool {
+        if self.width != other.width || self.width == Some(Width::NotReached) {
+            return false;
+        }
         let count = |trace: &Self, address| trace.steps.get(address).copied().unwrap_or(0);
         let both: u32 =
             self.steps.keys().map(|address| count(self, address).min(count(other, address))).sum();
@@ -97,6 +107,10 @@ mod step {
     /// Addresses of the instructions executed; written by the handler, which must not allocate.
     static ADDRESSES: [AtomicUsize; MAX_STEPS] = [const { AtomicUsize::new(0) }; MAX_STEPS];
     static STEPS: AtomicUsize = AtomicUsize::new(0);
+    /// Instructions after which the trace ends.
+    static MOST: AtomicUsize = AtomicUsize::new(MAX_STEPS);
+    /// Whether the trace ended before the call did.
+    static IS_CUT: AtomicBool = AtomicBool::new(false);
     static GOES_ON: AtomicBool = AtomicBool::new(false);
 
     /// Runs `call` step by step.
@@ -104,11 +118,18 @@ mod step {
     /// # Panics
     /// If the system refuses a handler.
     pub fn trace(call: impl FnOnce()) -> Trace {
+        trace_up_to(MAX_STEPS, call)
+    }
+
+    /// The same, of so many instructions at most.
+    pub(super) fn trace_up_to(most: usize, call: impl FnOnce()) -> Trace {
         // One at a time: there is one place for what is seen.
         static ONE: Mutex<()> = Mutex::new(());
         let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let previous = install();
+        MOST.store(most.min(MAX_STEPS), Ordering::Relaxed);
         STEPS.store(0, Ordering::Relaxed);
+        IS_CUT.store(false, Ordering::Relaxed);
         GOES_ON.store(true, Ordering::Relaxed);
         start();
         call();
@@ -124,8 +145,12 @@ mod step {
                 *trace.steps.entry(address).or_default() += 1;
             }
         }
-        let widest = trace.steps.keys().map(|&address| width_at(address)).max();
-        trace.width = widest;
+        let prefixes: Vec<Prefix> = trace.steps.keys().map(|&address| Prefix::at(address)).collect();
+        trace.width = match prefixes.iter().map(Prefix::width).max() {
+            None | Some(Width::Narrow) if IS_CUT.load(Ordering::SeqCst) => Some(Width::NotReached),
+            widest => widest,
+        };
+        trace.uses_avx = prefixes.iter().any(|prefix| *prefix != Prefix::Other);
         trace
     }
 
@@ -171,31 +196,50 @@ mod step {
         let registers = unsafe { &mut (*context).uc_mcontext.gregs };
         let address = registers[libc::REG_RIP as usize] as usize;
         let step = STEPS.fetch_add(1, Ordering::SeqCst);
-        if step < MAX_STEPS && GOES_ON.load(Ordering::Relaxed) {
+        if step < MOST.load(Ordering::Relaxed) && GOES_ON.load(Ordering::Relaxed) {
             ADDRESSES[step].store(address, Ordering::Relaxed);
         } else {
+            IS_CUT.store(GOES_ON.load(Ordering::Relaxed), Ordering::SeqCst);
             STEPS.fetch_sub(1, Ordering::SeqCst);
             registers[libc::REG_EFL as usize] &= !TRAP;
         }
     }
 
-    /// What the instruction here works on: its VEX or EVEX prefix, if it has one, says so (the same manual, volume 2, sections 2.3
-    /// and 2.7).
-    fn width_at(address: usize) -> Width {
-        // SAFETY: the thread has executed the instruction here, which is longer than its prefix.
-        let byte = |at: usize| unsafe { std::ptr::with_exposed_provenance::<u8>(address + at).read() };
-        let (vex_long, evex_long) = match byte(0) {
-            // vzeroall works on all of them, whatever else the code does.
-            0xc5 if byte(1) == 0xfc && byte(2) == 0x77 => (0, 0),
-            0xc5 => (byte(1) >> 2 & 1, 0),
-            0xc4 => (byte(2) >> 2 & 1, 0),
-            0x62 => (0, byte(3) >> 5 & 3),
-            _ => (0, 0),
-        };
-        match (vex_long, evex_long) {
-            (0, 0) => Width::Narrow,
-            (_, 2 | 3) => Width::Bits512,
-            _ => Width::Bits256,
+    /// What an instruction begins with (the same manual, volume 2, sections 2.3 and 2.7).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Prefix {
+        /// With its bit of length.
+        Vex(u8),
+        /// With its two bits of length.
+        Evex(u8),
+        /// Neither: of the instructions before AVX.
+        Other,
+    }
+
+    impl Prefix {
+        /// That of the instruction here.
+        fn at(address: usize) -> Self {
+            // SAFETY: the thread has executed the instruction here, which is longer than what is read of it.
+            let byte = |at: usize| unsafe { std::ptr::with_exposed_provenance::<u8>(address + at).read() };
+            // Prefixes of segments and of the size of addresses may come first.
+            let first = (0..).find(|&at| !matches!(byte(at), 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67));
+            let first = first.expect("an instruction is more than its prefixes");
+            match byte(first) {
+                // vzeroall works on all of the registers, whatever else the code does.
+                0xc5 if byte(first + 1) == 0xfc && byte(first + 2) == 0x77 => Self::Vex(0),
+                0xc5 => Self::Vex(byte(first + 1) >> 2 & 1),
+                0xc4 => Self::Vex(byte(first + 2) >> 2 & 1),
+                0x62 => Self::Evex(byte(first + 3) >> 5 & 3),
+                _ => Self::Other,
+            }
+        }
+
+        fn width(&self) -> Width {
+            match self {
+                Self::Other | Self::Vex(0) | Self::Evex(0) => Width::Narrow,
+                Self::Evex(2..) => Width::Bits512,
+                Self::Vex(_) | Self::Evex(_) => Width::Bits256,
+            }
         }
     }
 }
@@ -232,24 +276,72 @@ mod tests {
         assert!(!Trace::default().is_same_function(&Trace::default()), "nothing seen is no evidence");
     }
 
+    #[target_feature(enable = "avx2")]
+    fn doubled(x: &mut [f32; 64]) {
+        use std::arch::x86_64::*;
+        for chunk in x.as_chunks_mut::<8>().0 {
+            // SAFETY: a chunk is eight f32.
+            let all = unsafe { _mm256_loadu_ps(chunk.as_ptr()) };
+            let sum = _mm256_add_ps(all, all);
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_ps(chunk.as_mut_ptr(), sum) };
+        }
+    }
+
+    /// Steps of a loop of plain code, each of two instructions at least.
+    #[inline(never)]
+    fn set_up(steps: usize) {
+        (0..steps).for_each(|step| _ = black_box(step));
+    }
+
+    /// What is seen of AVX2 code after a set-up, in so many instructions at most.
+    fn traced_after(steps: usize, most: usize) -> Option<Trace> {
+        if !is_x86_feature_detected!("avx2") {
+            qk256_skip::skip(&["avx2"]);
+            return None;
+        }
+        let mut x = [1.5; 64];
+        let trace = step::trace_up_to(most, || {
+            set_up(steps);
+            // SAFETY: the CPU has AVX2.
+            unsafe { doubled(black_box(&mut x)) };
+        });
+        assert_eq!(x[63], 3.0);
+        Some(trace)
+    }
+
     #[test]
     fn wide_registers_are_seen() {
+        let Some(trace) = traced_after(0, MAX_STEPS) else { return };
+        assert_eq!((trace.width(), trace.uses_avx()), (Some(Width::Bits256), true));
+    }
+
+    #[test]
+    fn wide_registers_are_seen_after_a_long_set_up() {
+        let Some(trace) = traced_after(100_000, MAX_STEPS) else { return };
+        assert_eq!(trace.width(), Some(Width::Bits256));
+    }
+
+    #[test]
+    fn a_trace_that_ends_before_its_call_is_no_evidence_of_narrow_code() {
+        let Some(trace) = traced_after(2000, 1000) else { return };
+        assert_eq!(trace.width(), Some(Width::NotReached));
+        assert!(!trace.is_same_function(&trace), "only the set-up was seen");
+    }
+
+    #[test]
+    fn narrow_instructions_of_avx_are_seen() {
         #[target_feature(enable = "avx2")]
-        fn wide(x: &mut [f32; 64]) {
-            use std::arch::x86_64::*;
-            for chunk in x.as_chunks_mut::<8>().0 {
-                // SAFETY: a chunk is eight f32.
-                let all = unsafe { _mm256_loadu_ps(chunk.as_ptr()) };
-                let sum = _mm256_add_ps(all, all);
-                // SAFETY: as above.
-                unsafe { _mm256_storeu_ps(chunk.as_mut_ptr(), sum) };
-            }
+        #[inline(never)]
+        fn halved(x: f32) -> f32 {
+            x * black_box(0.5)
         }
-        if is_x86_feature_detected!("avx2") {
-            let mut x = [1.5; 64];
-            // SAFETY: the CPU has AVX2.
-            let trace = trace(|| unsafe { wide(black_box(&mut x)) });
-            assert_eq!((trace.width(), x[63]), (Some(Width::Bits256), 3.0));
+        if !is_x86_feature_detected!("avx2") {
+            return qk256_skip::skip(&["avx2"]);
         }
+        // SAFETY: the CPU has AVX2.
+        let narrow = trace(|| _ = black_box(unsafe { halved(black_box(3.0)) }));
+        assert_eq!((narrow.width(), narrow.uses_avx()), (Some(Width::Narrow), true));
+        assert_eq!(traced(sum).uses_avx(), cfg!(target_feature = "avx"));
     }
 }

@@ -7,14 +7,21 @@ use qk256_verify::{Arguments, Harness, Kernel, KernelFn, Operation, Outcome, reg
 /// Rows: those of every tile that our kernels have, and one more.
 const ROWS: usize = 3;
 
-/// The kernels of an operation that this CPU can run, in the thread that calls them.
+/// The kernels of an operation that this CPU can run, in the thread that calls them. For the others a skip is reported.
 fn kernels(operation: Operation) -> Vec<Box<dyn Kernel>> {
-    let runs = |kernel: &dyn Kernel| {
-        kernel.operation() == operation
-            && missing_features(kernel.required_features()).is_empty()
-            && !kernel.shares_work()
-    };
-    registry::kernels().into_iter().filter(|kernel| runs(kernel.as_ref())).collect()
+    let mut kernels = registry::kernels();
+    kernels.retain(|kernel| {
+        kernel.operation() == operation && !kernel.shares_work() && can_run(kernel.as_ref())
+    });
+    kernels
+}
+
+fn can_run(kernel: &dyn Kernel) -> bool {
+    let missing = missing_features(kernel.required_features());
+    if !missing.is_empty() {
+        qk256_skip::skip_part(&format!("{kernel:?}"), &missing);
+    }
+    missing.is_empty()
 }
 
 #[test]

@@ -4,9 +4,10 @@
 
 use qk256_kernels::avx2::Avx2;
 use qk256_kernels::{Matrix, SizeError};
+use qk256_verify::kernel::missing_features;
 use qk256_verify::timing::Workload;
-use qk256_verify::trace::{Trace, trace};
-use qk256_verify::{Arguments, Kernel, KernelFn, Operation, Outcome, registry};
+use qk256_verify::trace::{Trace, Width, trace};
+use qk256_verify::{Arguments, Case, Kernel, KernelFn, Operation, Outcome, registry};
 
 /// `gemv` with x as it is, past the registry.
 const NATURAL: KernelFn = KernelFn {
@@ -35,20 +36,82 @@ fn call(gemv: Gemv, arguments: Arguments<'_>) -> Outcome {
 
 /// Of a matrix of which the loops take most instructions, and the way to them few.
 fn traced(kernel: &dyn Kernel) -> Trace {
-    let mut workload = Workload::new(Operation::Gemv, 9, 512, false);
+    traced_on(kernel, Workload::new(Operation::Gemv, 9, 512, false))
+}
+
+fn traced_on(kernel: &dyn Kernel, mut workload: Workload) -> Trace {
     trace(|| {
         workload.run(kernel);
     })
 }
 
+/// What this machine must have for the tests that look at instructions.
+const TRAP_FLAG: &[&str] = &["a CPU whose trap flag works"];
+
+/// Small calls of an operation: few elements, which kernels may leave to other code, and many; with and without scales, with few
+/// digits and with all.
+fn workloads(operation: Operation) -> impl Iterator<Item = Workload> {
+    let shapes = [(1, 3), (3, 40), (1, 300)];
+    shapes.into_iter().flat_map(move |(rows, cols)| {
+        let case = Case::new(operation, if operation.is_matrix() { rows } else { 1 }, cols);
+        let other = Case {
+            digits: if operation.has_digits() { 1 } else { case.digits },
+            scaled: case.scaled || operation.may_be_scaled(),
+            ..case.clone()
+        };
+        [case, other].map(Workload::of)
+    })
+}
+
+/// What a kernel that requires these features may execute: the widest registers, and whether instructions of AVX.
+fn allowed(features: &[&str]) -> (Width, bool) {
+    if features.iter().any(|feature| feature.starts_with("avx512")) {
+        (Width::Bits512, true)
+    } else if features.iter().any(|feature| feature.starts_with("avx")) {
+        (Width::Bits256, true)
+    } else {
+        (Width::Narrow, false)
+    }
+}
+
+#[test]
+fn no_level_executes_instructions_of_features_that_it_does_not_require() {
+    if cfg!(target_feature = "avx") {
+        // Then the compiler may use it in all code.
+        return qk256_skip::skip(&["a build for CPUs without AVX"]);
+    }
+    for kernel in registry::kernels().iter().filter(|kernel| !kernel.shares_work()) {
+        let missing = missing_features(kernel.required_features());
+        if !missing.is_empty() {
+            qk256_skip::skip_part(&format!("{kernel:?}"), &missing);
+            continue;
+        }
+        let (widest, avx) = allowed(kernel.required_features());
+        let mut seen = Vec::new();
+        for workload in workloads(kernel.operation()) {
+            let case = workload.case().clone();
+            let trace = traced_on(kernel.as_ref(), workload);
+            let Some(width) = trace.width() else { return qk256_skip::skip(TRAP_FLAG) };
+            assert!(width <= widest, "{kernel:?} on `{case}`: {}", width.name());
+            assert!(avx || !trace.uses_avx(), "{kernel:?} on `{case}` executes an instruction of AVX");
+            seen.push(width);
+        }
+        // Kernels that are written with intrinsics use them somewhere.
+        if kernel.name().starts_with("avx") {
+            assert!(seen.contains(&widest), "{kernel:?}: {seen:?}");
+        }
+    }
+}
+
 #[test]
 fn each_path_of_the_avx2_gemv_executes_what_its_name_says() {
-    if Avx2::new().is_none() {
-        return eprintln!("skipped: no AVX2 and FMA");
+    let missing = missing_features(NATURAL.required_features);
+    if !missing.is_empty() {
+        return qk256_skip::skip(&missing);
     }
     let direct = [NATURAL, LAID_OUT].map(|kernel| (kernel.name, traced(&kernel)));
     if direct.iter().any(|(_, trace)| trace.width().is_none()) {
-        return eprintln!("skipped: no instructions are seen here");
+        return qk256_skip::skip(TRAP_FLAG);
     }
     let registered = registry::kernels();
     for (name, _) in &direct {

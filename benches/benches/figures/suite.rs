@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use qk256_kernels::{Activations, Digits};
+use qk256_kernels::{Digits, Kernels};
 use qk256_verify::operation::DIGITS;
 use qk256_verify::timing::Workload;
 use qk256_verify::{Case, Harness, Operation};
@@ -68,9 +68,12 @@ pub(super) fn rounding(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("activations");
     group.throughput(Throughput::Elements(COLUMNS as u64));
     for digits in Digits::ALL {
-        let mut activations = Activations::new(&x, digits).expect("sines are finite");
+        let kernels = Kernels::detect();
+        let mut activations = kernels.activations(&x, digits).expect("sines are finite");
         let id = BenchmarkId::new("assign", format!("{COLUMNS}-{}", digits.count()));
-        group.bench_function(id, |bencher| bencher.iter(|| activations.assign(black_box(&x), digits)));
+        group.bench_function(id, |bencher| {
+            bencher.iter(|| kernels.assign_activations(&mut activations, black_box(&x), digits))
+        });
     }
     group.finish();
 }

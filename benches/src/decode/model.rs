@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use qk256_kernels::avx2::{AHEAD, prefetch};
-use qk256_kernels::{Activations, BLOCK_BYTES, Digits, Matrix, blocks};
+use qk256_kernels::{Activations, BLOCK_BYTES, Digits, Kernels, Matrix, blocks};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
@@ -112,7 +112,7 @@ impl Decoder {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let inputs = INPUTS.map(|cols| {
             let x: Vec<f32> = (0..cols).map(|_| rng.next_u32() as f32 / (1_u32 << 31) as f32 - 1.0).collect();
-            let fixed = Activations::new(&x, Digits::One).expect("these are finite numbers");
+            let fixed = Kernels::detect().activations(&x, Digits::One).expect("these are finite numbers");
             Input { x, fixed }
         });
         Self { model, inputs, y: vec![0.0; FEED_FORWARD], digest: 0, expected: HashMap::new() }
@@ -125,12 +125,15 @@ impl Decoder {
 
     /// Multiplies every matrix once, or reads it.
     pub(super) fn token(&mut self, contender: &Contender) {
+        // Every contender of fixed point has AVX2, by which the fastest kernels round.
+        let kernels = Kernels::detect();
         contender.install(|| {
             self.digest = 0;
             for layer in &self.model.codes {
                 if let Product::Fixed(digits) = contender.product {
                     for Input { x, fixed } in &mut self.inputs {
-                        fixed.assign(x, digits).expect("these are finite numbers");
+                        let rounded = kernels.assign_activations(fixed, x, digits);
+                        rounded.expect("these are finite numbers");
                     }
                 }
                 for (codes, (rows, input)) in layer.iter().zip(MATRICES) {

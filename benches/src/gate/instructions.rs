@@ -108,7 +108,7 @@ impl Counts {
                 kernel: kernel.to_owned(),
                 on: on.to_owned(),
                 over: name.to_owned(),
-                at_least: AT_LEAST,
+                at_least: Some(AT_LEAST),
                 why: "instructions do not wobble: look at the machine code, or accept it with --update"
                     .to_owned(),
                 ..Line::default()
@@ -129,7 +129,7 @@ impl Counts {
         lines.extend(gone.map(|kernel| Line {
             kernel: kernel.clone(),
             over: name.to_owned(),
-            at_least: AT_LEAST,
+            at_least: Some(AT_LEAST),
             missing: vec!["count of it on this machine".to_owned()],
             verdict: Verdict::Skipped,
             ..Line::default()

@@ -68,7 +68,7 @@ impl Estimate {
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The whole interval is as high as demanded.
     Met,
@@ -78,11 +78,22 @@ pub enum Verdict {
     Inconclusive,
     /// What was measured beside it shows that the machine was too restless.
     Invalid,
+    /// Measured, but nobody knows what this CPU should reach.
+    NotJudged,
     /// This CPU cannot run the candidate.
     Skipped,
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Met, Self::Missed, Self::Inconclusive, Self::Invalid, Self::NotJudged, Self::Skipped];
+
+    /// Whether the row was held to a bar.
+    pub(super) const fn is_judged(self) -> bool {
+        !matches!(self, Self::NotJudged | Self::Skipped)
+    }
+
     /// Whether more processes might give another.
     pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Inconclusive | Self::Invalid)
@@ -95,6 +106,7 @@ impl Verdict {
             Self::Missed => "MISSED",
             Self::Inconclusive => "INCONCLUSIVE",
             Self::Invalid => "INVALID",
+            Self::NotJudged => "not judged on this CPU",
             Self::Skipped => "skipped",
         }
     }

@@ -197,10 +197,10 @@ impl<'d> Contest<'d> {
     }
 
     fn verdict(&self, row: usize) -> Verdict {
-        if is_steady(&self.control()) {
-            self.estimate(row).judge(self.rows[row].at_least)
-        } else {
-            Verdict::Invalid
+        match self.rows[row].bar.at_least() {
+            None => Verdict::NotJudged,
+            Some(at_least) if is_steady(&self.control()) => self.estimate(row).judge(at_least),
+            Some(_) => Verdict::Invalid,
         }
     }
 
@@ -260,7 +260,10 @@ impl<'d> Decoding<'d> {
     }
 
     fn verdict(&self, row: usize) -> Verdict {
-        Estimate::of(&self.parts[row]).judge(self.rows[row].at_least)
+        match self.rows[row].bar.at_least() {
+            None => Verdict::NotJudged,
+            Some(at_least) => Estimate::of(&self.parts[row]).judge(at_least),
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -283,7 +286,14 @@ impl<'d> Decoding<'d> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use qk256_verify::Kernel;
+
     use super::*;
+    use crate::gate::Outcome;
+    use crate::gate::cpu::Cpu;
+    use crate::gate::rows::Bar;
 
     fn offered(kernels: &[(&str, &str, &[&str])]) -> Vec<Offered> {
         let offer = |&(operation, name, missing): &(&str, &str, &[&str])| Offered {
@@ -300,7 +310,7 @@ mod tests {
             task,
             kernel: kernel.to_owned(),
             base: base.to_owned(),
-            at_least: 3.0,
+            bar: Bar::Promised(3.0),
             why: String::new(),
             line: 5,
         }
@@ -358,6 +368,58 @@ mod tests {
             let said = contests(&rows, &offered(KERNELS)).err().expect("it is refused").to_string();
             assert!(said.contains(expected), "{said}");
         }
+    }
+
+    /// What the rows of the repository come to on `cpu` if every ratio is 0.1, which no bar allows.
+    fn all_slow_on(cpu: &Cpu) -> Report {
+        let kernels = crate::gate::worker::own_kernels();
+        let offer = |kernel: &dyn Kernel| Offered {
+            operation: kernel.operation().name().to_owned(),
+            name: kernel.name().to_owned(),
+            missing: Vec::new(),
+        };
+        let offered: Vec<Offered> = kernels.iter().map(|kernel| offer(kernel.as_ref())).collect();
+        let demands = Demands::own(Some(cpu));
+        let mut contests = contests(&demands.rows, &offered).expect("all are there");
+        for contest in &mut contests {
+            contest.controls = vec![1.0; 5];
+            contest.speedups.iter_mut().for_each(|speedups| *speedups = vec![(0.1, "scalar".to_owned()); 5]);
+        }
+        let mut decoding = Decoding::new(&demands.decoding, &offered);
+        decoding.parts.iter_mut().for_each(|parts| *parts = vec![0.1; 5]);
+        let lines = contests.iter().flat_map(Contest::lines).chain(decoding.lines()).collect();
+        Report::new("promises", lines, None, Duration::ZERO)
+    }
+
+    #[test]
+    fn a_cpu_that_the_table_lacks_fails_promised_rows_and_no_row_against_a_limit() {
+        let unknown = Cpu { vendor: "GenuineUnknown".to_owned(), family: 6, model: 1 };
+        let report = all_slow_on(&unknown);
+        let is_limit = |line: &Line| line.over == "read" || line.over.split(' ').any(crate::limit::is_limit);
+        let of_limits: Vec<&Line> = report.rows.iter().filter(|line| is_limit(line)).collect();
+        assert!(of_limits.len() > 20, "{of_limits:?}");
+        for line in of_limits {
+            assert_eq!((line.verdict, line.complaint()), (Verdict::NotJudged, None), "{line:?}");
+        }
+        let promised = report.rows.iter().filter(|line| line.verdict != Verdict::NotJudged);
+        assert!(
+            promised.clone().count() > 50 && promised.clone().all(|line| line.verdict == Verdict::Missed)
+        );
+        assert_eq!(report.verdict, Outcome::Finding);
+    }
+
+    #[test]
+    fn a_cpu_of_the_table_is_held_to_its_bars() {
+        let zen4 = Cpu { vendor: "AuthenticAMD".to_owned(), family: 25, model: 17 };
+        let report = all_slow_on(&zen4);
+        let verdict = |name: &str| {
+            let line = report.rows.iter().rfind(|line| line.name() == name);
+            line.unwrap_or_else(|| panic!("no row {name}")).verdict
+        };
+        assert_eq!(verdict("avx2 gemv 2560x2560 over fma_peak"), Verdict::Missed);
+        assert_eq!(verdict("avx2 gemv decoding, threads: 1 over read"), Verdict::Missed);
+        // Zen 4 has no AVX-VNNI, so that nobody knows what such a CPU would reach.
+        assert_eq!(verdict("avx_vnni gemv_fixed 2560x2560-1 over avx2"), Verdict::NotJudged);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod code_quality;
 mod json;
 mod junit;
+mod machine;
 mod open_metrics;
 mod table;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::canary::SANE;
 use super::judge::{Estimate, Verdict};
 use super::rows::{DecodingRow, Row};
+pub use machine::Machine;
 
 /// A row with what became of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,8 +30,8 @@ pub struct Line {
     pub base: Option<String>,
     /// How many times as fast as the base the candidate is.
     pub estimate: Option<Estimate>,
-    /// What is demanded.
-    pub at_least: f64,
+    /// What is demanded; `None` if there is no figure of this CPU.
+    pub at_least: Option<f64>,
     /// The base over itself.
     pub control: Option<Estimate>,
     /// What follows.
@@ -52,7 +54,7 @@ impl Default for Line {
             over: String::new(),
             base: None,
             estimate: None,
-            at_least: 0.0,
+            at_least: None,
             control: None,
             verdict: Verdict::Skipped,
             missing: Vec::new(),
@@ -69,7 +71,7 @@ impl Line {
             kernel: row.kernel.clone(),
             on: row.task.to_string(),
             over: row.base.clone(),
-            at_least: row.at_least,
+            at_least: row.bar.at_least(),
             why: row.why.clone(),
             source_line: Some(row.line),
             ..Self::default()
@@ -80,9 +82,9 @@ impl Line {
     pub(super) fn of_decoding(row: &DecodingRow) -> Self {
         Self {
             kernel: row.way.clone(),
-            on: format!("decoding, threads: {}", row.threads),
-            over: "read".to_owned(),
-            at_least: row.at_least,
+            on: row.on(),
+            over: DecodingRow::BASE.to_owned(),
+            at_least: row.bar.at_least(),
             why: row.why.clone(),
             source_line: Some(row.line),
             ..Self::default()
@@ -96,18 +98,18 @@ impl Line {
 
     /// Nothing that was measured counts.
     pub(super) fn invalidate(&mut self) {
-        if self.verdict != Verdict::Skipped {
+        if self.verdict.is_judged() {
             self.verdict = Verdict::Invalid;
         }
     }
 
-    /// What to say of a row that is neither met nor skipped.
+    /// What to report of a row that was judged and is not met.
     pub fn complaint(&self) -> Option<String> {
         let Estimate { median, low, high, processes } = self.estimate?;
-        let (name, at_least, why) = (self.name(), self.at_least, &self.why);
+        let (name, at_least, why) = (self.name(), self.at_least?, &self.why);
         let measured = format!("{median:.3} ({low:.3} to {high:.3}, {processes} processes)");
         match self.verdict {
-            Verdict::Met | Verdict::Skipped => None,
+            Verdict::Met | Verdict::NotJudged | Verdict::Skipped => None,
             Verdict::Missed => {
                 Some(format!("missed: {name}: {measured}; at least {at_least} is demanded: {why}"))
             }
@@ -126,7 +128,7 @@ impl Line {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Every row is met, or skipped.
+    /// Every row that is judged is met.
     Pass,
     /// A row is missed.
     Finding,
@@ -161,43 +163,6 @@ impl Outcome {
     }
 }
 
-/// Where and of what something was measured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
-    /// The model of the CPU.
-    pub cpu: String,
-    /// CPUs that this process may use.
-    pub cpus: usize,
-    /// The compiler.
-    pub rustc: String,
-    /// The commit, if it can be told.
-    pub commit: Option<String>,
-}
-
-impl Machine {
-    /// This one.
-    pub fn this() -> Self {
-        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        Self {
-            cpu: model.map_or(std::env::consts::ARCH, |(_, model)| model).to_owned(),
-            cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            rustc: env!("QK256_RUSTC").to_owned(),
-            commit: commit(),
-        }
-    }
-}
-
-/// What the services that run merge requests say, or git.
-fn commit() -> Option<String> {
-    let said = ["CI_COMMIT_SHA", "GITHUB_SHA"].into_iter().find_map(|name| std::env::var(name).ok());
-    said.or_else(|| {
-        let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim().to_owned())
-    })
-}
-
 /// A run of the gate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -215,6 +180,8 @@ pub struct Report {
     pub seconds: f64,
     /// Features that were required, none of whose rows ran.
     pub unmet_requirements: Vec<String>,
+    /// What limits the worth of the figures.
+    pub remarks: Vec<String>,
 }
 
 impl Report {
@@ -228,6 +195,7 @@ impl Report {
             machine: Machine::this(),
             seconds: time.as_secs_f64(),
             unmet_requirements: Vec::new(),
+            remarks: Vec::new(),
         }
     }
 
@@ -254,12 +222,11 @@ impl Report {
 
     /// The last word, a line.
     pub fn summary(&self) -> String {
-        let counted =
-            [Verdict::Met, Verdict::Missed, Verdict::Inconclusive, Verdict::Invalid, Verdict::Skipped]
-                .map(|verdict| (self.count(verdict), verdict.word().to_lowercase()))
-                .into_iter()
-                .filter(|(count, _)| *count > 0)
-                .map(|(count, word)| format!("{count} {word}"));
+        let counted = Verdict::ALL
+            .map(|verdict| (self.count(verdict), verdict.word().to_lowercase()))
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {word}"));
         let word = match self.verdict {
             Outcome::Pass => "passed",
             Outcome::Finding => "FAILED",
@@ -285,6 +252,24 @@ impl Report {
             format!("required: no row of a kernel that needs {feature} ran: this CPU lacks what they need")
         });
         canary.into_iter().chain(self.rows.iter().filter_map(Line::complaint)).chain(required).collect()
+    }
+
+    /// What a reader should know, and is no fault: a line each.
+    pub fn notes(&self) -> Vec<String> {
+        self.remarks.iter().cloned().chain(self.not_judged()).collect()
+    }
+
+    /// What to do about rows that were not judged, if there are some.
+    fn not_judged(&self) -> Option<String> {
+        let count = self.count(Verdict::NotJudged);
+        let rows = if count == 1 { "row was" } else { "rows were" };
+        let cpu = self.machine.model.as_ref().map_or("this CPU".to_owned(), ToString::to_string);
+        (count > 0).then(|| {
+            format!(
+                "{count} {rows} not judged: their bars are figures of single CPUs, and the table has none of {cpu}. `qk256 gate --calibrate` \
+                 measures them"
+            )
+        })
     }
 
     /// For people.
@@ -329,6 +314,7 @@ pub(super) mod tests {
     pub(in super::super) fn line(kernel: &str, on: &str, median: f64, verdict: Verdict) -> Line {
         let estimate = Estimate { median, low: median * 0.98, high: median * 1.02, processes: 5 };
         let estimate = (verdict != Verdict::Skipped).then_some(estimate);
+        let at_least = (verdict != Verdict::NotJudged).then_some(3.0);
         let missing = if estimate.is_none() { vec!["avxvnni".to_owned()] } else { Vec::new() };
         Line {
             kernel: kernel.to_owned(),
@@ -336,7 +322,7 @@ pub(super) mod tests {
             over: "scalar".to_owned(),
             base: None,
             estimate,
-            at_least: 3.0,
+            at_least,
             control: estimate.map(|_| Estimate::exact(1.0)),
             verdict,
             missing,
@@ -353,6 +339,7 @@ pub(super) mod tests {
             line("avx2", "gemv 1x1024", 3.0, Verdict::Inconclusive),
             line("avx2", "gemv 2560x2560", 4.0, Verdict::Invalid),
             line("avx_vnni", "gemv_fixed 64x2560-1", 0.0, Verdict::Skipped),
+            line("avx2", "unpack 1024", 0.5, Verdict::NotJudged),
         ];
         Report::new("promises", rows, Some(Estimate::exact(14.8)), Duration::from_secs(40))
     }
@@ -374,7 +361,24 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_row_that_is_neither_met_nor_skipped_is_named_with_its_figures() {
+    fn a_row_that_is_not_judged_is_counted_and_explained_and_fails_nothing() {
+        let mut report = of_every_kind();
+        assert!(report.summary().contains("1 not judged on this cpu"), "{}", report.summary());
+        report.rows.retain(|line| [Verdict::Met, Verdict::NotJudged].contains(&line.verdict));
+        assert_eq!(Outcome::of(&report.rows), Outcome::Pass);
+        report.rows.iter_mut().for_each(Line::invalidate);
+        assert_eq!(report.count(Verdict::NotJudged), 1);
+        let notes = report.notes();
+        assert!(
+            notes[0].starts_with("1 row was not judged") && notes[0].contains("--calibrate"),
+            "{notes:?}"
+        );
+        report.rows.retain(|line| line.verdict != Verdict::NotJudged);
+        assert_eq!(report.notes(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_row_that_is_judged_and_not_met_is_named_with_its_figures() {
         let complaints = of_every_kind().complaints();
         assert_eq!(complaints.len(), 3, "{complaints:?}");
         assert!(

@@ -6,12 +6,14 @@ use anyhow::Result;
 use qk256_verify::Rung;
 use qk256_verify::check::{KernelReport, Report, SweepReport};
 use qk256_verify::finding::FindingJson;
+use qk256_verify::judge::WorstError;
+use qk256_verify::number;
 use qk256_verify::timing::Ratio;
 use qk256_verify::trace::Width;
 use serde::Serialize;
 
 use super::speed::Speed;
-use super::{Outcome, Speeds};
+use super::{End, Outcome, Speeds};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -24,6 +26,13 @@ struct Document<'a> {
     skipped_cases: u64,
     sweeps: Vec<SweepJson>,
     kernels: Vec<KernelJson<'a>>,
+    /// What happened to processes of plugins that was not the kernels' doing.
+    notes: &'a [String],
+    harness_faults: &'a [String],
+    /// How long the run took, with what came after the cases.
+    seconds: f64,
+    /// The signal that ended the run, if one did.
+    ended_by: Option<&'static str>,
     findings: Vec<FindingJson>,
 }
 
@@ -43,9 +52,14 @@ struct KernelJson<'a> {
     required_features: &'a [&'a str],
     missing_features: &'a [String],
     skipped: bool,
+    why_skipped: Option<String>,
     cases: u64,
     wrong_size_cases: u64,
     unsupported_cases: u64,
+    /// Legal cases that had to be done and were refused or not supported.
+    refused_cases: u64,
+    smallest_refused_case: Option<String>,
+    smallest_refused_detail: Option<&'a str>,
     failed_cases: u64,
     /// The widest registers seen in use.
     runs: Option<&'static str>,
@@ -65,13 +79,14 @@ struct KernelJson<'a> {
 struct AccuracyJson {
     columns: Option<usize>,
     depth: Option<usize>,
+    #[serde(with = "number")]
     largest_share_of_bound: f64,
 }
 
 #[derive(Serialize)]
 struct WorstJson {
-    absolute: f64,
-    ulps: f64,
+    #[serde(flatten)]
+    error: WorstError,
     case: String,
 }
 
@@ -79,22 +94,16 @@ struct WorstJson {
 struct TimingJson {
     rows: usize,
     cols: usize,
+    #[serde(with = "number")]
     nanoseconds: f64,
-    speedup_over_scalar: Option<RatioJson>,
-    speedup_over_fast_scalar: Option<RatioJson>,
+    speedup_over_scalar: Option<Ratio>,
+    speedup_over_fast_scalar: Option<Ratio>,
 }
 
-#[derive(Serialize)]
-struct RatioJson {
-    median: f64,
-    low: f64,
-    high: f64,
-}
-
-pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome) -> Result<String> {
+pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome, end: &End) -> Result<String> {
     let document = Document {
         verdict: outcome.word(),
-        why_invalid: if let Outcome::Invalid(why) = outcome { Some(why) } else { None },
+        why_invalid: outcome.why_invalid(),
         seed: report.seed,
         cases: report.cases,
         skipped_cases: report.without_memory,
@@ -105,6 +114,10 @@ pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome) ->
             .zip(speeds)
             .map(|(kernel, speed)| kernel_json(kernel, speed.as_ref()))
             .collect(),
+        notes: &report.notes,
+        harness_faults: &report.harness_faults,
+        seconds: (end.seconds * 1e3).round() / 1e3,
+        ended_by: end.signal,
         findings: report.findings.iter().map(qk256_verify::Finding::to_json).collect(),
     };
     Ok(serde_json::to_string_pretty(&document)? + "\n")
@@ -128,9 +141,13 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> Kerne
         required_features: report.kernel.required_features(),
         missing_features: &report.missing,
         skipped: report.is_skipped(),
+        why_skipped: report.why_skipped(),
         cases: report.cases,
         wrong_size_cases: report.wrong_sizes,
         unsupported_cases: report.unsupported,
+        refused_cases: report.refused,
+        smallest_refused_case: report.smallest_refused.as_ref().map(|(case, _)| case.to_string()),
+        smallest_refused_detail: report.smallest_refused.as_ref().map(|(_, why)| why.as_str()),
         failed_cases: report.failed,
         runs: report.trace.width().map(Width::name),
         given_up: report.given_up.as_deref(),
@@ -142,21 +159,13 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> Kerne
             depth: report.depth.map(|(_, depth)| depth),
             largest_share_of_bound: report.share,
         }),
-        worst_error: worst.map(|(worst, case)| WorstJson {
-            absolute: worst.absolute,
-            ulps: worst.ulps,
-            case: case.to_string(),
-        }),
+        worst_error: worst.map(|(error, case)| WorstJson { error: *error, case: case.to_string() }),
         timing: speed.map(|speed| TimingJson {
             rows: speed.shape.0,
             cols: speed.shape.1,
             nanoseconds: speed.nanoseconds,
-            speedup_over_scalar: speed.over_scalar.map(ratio_json),
-            speedup_over_fast_scalar: speed.over_fast_scalar.map(ratio_json),
+            speedup_over_scalar: speed.over_scalar,
+            speedup_over_fast_scalar: speed.over_fast_scalar,
         }),
     }
-}
-
-fn ratio_json(ratio: Ratio) -> RatioJson {
-    RatioJson { median: ratio.median, low: ratio.low, high: ratio.high }
 }

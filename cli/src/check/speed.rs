@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use qk256_verify::check::Report;
-use qk256_verify::guest::{self, Guests};
+use qk256_verify::guest::{self, GuestError, Guests};
 use qk256_verify::kernel::{Kernel, missing_features};
 use qk256_verify::timing::{Ratio, Workload, race};
-use qk256_verify::{Harness, Operation, registry};
+use qk256_verify::{Harness, Operation, interrupt, registry};
 
 use super::Speeds;
 
@@ -37,15 +37,23 @@ pub(crate) struct Beside {
 }
 
 /// Times the guests of the report that nothing was found in, each beside our own kernels; and these, once for each operation.
-pub(crate) fn of_guests(guests: &Guests, report: &Report<'_>) -> Result<(Speeds, Vec<Beside>)> {
+/// What goes wrong is a fault of the harness in the report.
+pub(crate) fn of_guests(guests: &Guests, report: &mut Report<'_>) -> (Speeds, Vec<Beside>) {
     let mut speeds = vec![None; report.kernels.len()];
     let mut beside: Vec<Beside> = Vec::new();
     for (place, row) in report.kernels.iter().enumerate() {
         let operation = row.kernel.operation();
-        if row.failed > 0 || row.cases == 0 {
+        if row.failed > 0 || row.cases == 0 || interrupt::is_requested() {
             continue;
         }
-        let Some(timed) = guests.time(row.kernel, budget(operation))? else { continue };
+        let timed = match guests.time(row.kernel, budget(operation)) {
+            Ok(Some(timed)) => timed,
+            Ok(None) | Err(GuestError::Interrupted) => continue,
+            Err(error) => {
+                report.harness_faults.push(error.to_string());
+                continue;
+            }
+        };
         let [guest, own @ ..] = &timed[..] else { continue };
         let usual = Workload::usual(operation);
         let speed = |timed: &guest::Speed| Speed {
@@ -60,7 +68,7 @@ pub(crate) fn of_guests(guests: &Guests, report: &Report<'_>) -> Result<(Speeds,
             beside.extend(own.iter().map(known));
         }
     }
-    Ok((speeds, beside))
+    (speeds, beside)
 }
 
 /// Times the kernels of the report, each against the scalar ones of its operation in turn. A kernel with a finding, before
@@ -75,7 +83,7 @@ pub(crate) fn measure(
         let places: Vec<usize> = (0..speeds.len())
             .filter(|&place| report.kernels[place].kernel.operation() == operation)
             .collect();
-        if places.is_empty() {
+        if places.is_empty() || interrupt::is_requested() {
             continue;
         }
         let mut workload = Workload::usual(operation);

@@ -1,9 +1,9 @@
-//! The table that a check ends in.
+//! The table that a check ends in: one line a kernel, at most [`output::MAX_WIDTH`] columns.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
-use comfy_table::CellAlignment;
+use comfy_table::{Attribute, Cell, CellAlignment, Color};
 use qk256_verify::check::{KernelReport, Report, SweepReport};
 use qk256_verify::timing::Ratio;
 use qk256_verify::trace::Width;
@@ -12,93 +12,84 @@ use qk256_verify::{Rung, Weights};
 use super::Speeds;
 use super::speed::{Beside, Speed};
 use crate::list::needs;
-use crate::output;
+use crate::output::{self, count};
 
-const HEADER: [&str; 10] = [
-    "operation",
-    "kernel",
-    "needs",
-    "runs",
-    "cases",
-    "rungs",
-    "worst error",
-    "time",
-    "x scalar",
-    "x fast_scalar",
-];
+const HEADER: [&str; 7] = ["operation", "kernel", "verdict", "cases", "worst error", "time", "speed-up"];
 
-/// Operation, kernel, features, cases, rungs, worst error, time and speed-ups, and what the columns mean.
-pub(crate) fn render(
-    report: &Report<'_>,
-    speeds: &Speeds,
-    beside: &[Beside],
-    weights: Option<&Weights>,
-) -> String {
+/// Columns of numbers.
+const NUMBERS: [usize; 4] = [3, 4, 5, 6];
+
+/// What a report is rendered with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extras<'a> {
+    /// Kernels of ours that plugins were timed beside.
+    pub(crate) beside: &'a [Beside],
+    /// Weights that the kernels were checked on.
+    pub(crate) weights: Option<&'a Weights>,
+    /// Whether what was checked of each kernel is shown as well.
+    pub(crate) verbose: bool,
+}
+
+/// The table, notes on what was skipped or left open, and the summary line.
+pub(crate) fn render(report: &Report<'_>, speeds: &Speeds, extras: Extras<'_>) -> String {
     let mut table = output::table(HEADER);
-    for column in [4, 7, 8, 9] {
+    for column in NUMBERS {
         table
             .column_mut(column)
-            .expect("the header has ten columns")
+            .expect("the header has that many columns")
             .set_cell_alignment(CellAlignment::Right);
     }
     for (kernel, speed) in report.kernels.iter().zip(speeds) {
         table.add_row(row(kernel, speed.as_ref()));
     }
-    for own in beside {
+    for own in extras.beside {
         table.add_row(own_row(own));
     }
     let mut text = format!("{table}\n");
-    describe(&mut text, report, speeds, weights).expect("writing to a string does not fail");
+    describe(&mut text, report, speeds, extras).expect("writing to a string does not fail");
     text
 }
 
-fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> [String; 10] {
-    let kernel = report.kernel;
-    let state = |text: String| if report.is_skipped() { "-".to_owned() } else { text };
-    [
-        kernel.operation().to_string(),
-        kernel.name().to_owned(),
-        needs(kernel.required_features()),
-        report.trace.width().map_or("-", Width::name).to_owned(),
-        if report.is_skipped() { "skipped".to_owned() } else { report.cases.to_string() },
-        state(rungs(report)),
-        state(worst(report)),
-        speed.map_or("-".to_owned(), time),
-        ratio(speed.and_then(|speed| speed.over_scalar)),
-        ratio(speed.and_then(|speed| speed.over_fast_scalar)),
+fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> Vec<Cell> {
+    let cases = if report.is_skipped() { "-".to_owned() } else { report.cases.to_string() };
+    vec![
+        Cell::new(report.kernel.operation()),
+        Cell::new(report.kernel.name()),
+        verdict(report),
+        Cell::new(cases),
+        Cell::new(worst(report)),
+        Cell::new(speed.map_or("-".to_owned(), time)),
+        Cell::new(speedup(speed)),
     ]
 }
 
-/// A kernel of ours that guests were timed beside.
-fn own_row(own: &Beside) -> [String; 10] {
-    let nothing = || "-".to_owned();
-    [
-        own.operation.to_string(),
-        format!("{} (ours)", own.name),
-        nothing(),
-        nothing(),
-        nothing(),
-        nothing(),
-        nothing(),
-        time(&own.speed),
-        ratio(own.speed.over_scalar),
-        ratio(own.speed.over_fast_scalar),
-    ]
+/// A kernel of ours that plugins were timed beside.
+fn own_row(own: &Beside) -> Vec<Cell> {
+    let name = format!("{} (ours)", own.name);
+    let cells = [own.operation.name(), &name, "-", "-", "-", &time(&own.speed), &speedup(Some(&own.speed))];
+    cells.map(Cell::new).to_vec()
 }
 
-/// The numbered rungs, and how many parts of the contract.
-fn rungs(report: &KernelReport<'_>) -> String {
-    let numbers: Vec<String> =
-        report.rungs.applied().filter_map(Rung::number).map(|n| n.to_string()).collect();
-    let others = report.rungs.applied().filter(|rung| rung.number().is_none()).count();
-    format!("{} +{others}", numbers.join(" "))
+fn verdict(report: &KernelReport<'_>) -> Cell {
+    match report.failed {
+        _ if report.not_exported.is_some() => Cell::new("skipped: not exported").fg(Color::Yellow),
+        _ if report.is_skipped() => {
+            Cell::new(format!("skipped: no {}", report.missing.join(", "))).fg(Color::Yellow)
+        }
+        0 if report.supports_nothing() => Cell::new("not supported").fg(Color::Yellow),
+        0 if report.cases == 0 => Cell::new("not checked").fg(Color::Yellow),
+        0 => Cell::new("ok").fg(Color::Green),
+        failed => Cell::new(format!("WRONG in {}", count(failed, "case")))
+            .fg(Color::Red)
+            .add_attribute(Attribute::Bold),
+    }
 }
 
 fn worst(report: &KernelReport<'_>) -> String {
     match &report.worst {
-        _ if report.failed > 0 => format!("WRONG in {}", report.failed),
-        Some((worst, _)) => format!("{:.1e} ({:.1} ulp)", worst.absolute, worst.ulps),
-        // What has its bits by definition has no error, unless it rounds: then it is within rung 5.
+        _ if report.failed > 0 => "-".to_owned(),
+        Some((worst, _)) => format!("{:.1e}", worst.absolute),
+        // What has its bits by definition has no error, unless it rounds: then it is within the bound.
         None if report.rungs.of(Rung::BitExact) > 0 && report.rungs.of(Rung::Bound) == 0 => "0".to_owned(),
         None => "-".to_owned(),
     }
@@ -111,126 +102,178 @@ fn time(speed: &Speed) -> String {
     }
 }
 
-fn ratio(ratio: Option<Ratio>) -> String {
-    ratio.map_or("-".to_owned(), |ratio| format!("{:.2}", ratio.median))
+/// Over the fastest scalar kernel of the operation.
+fn speedup(speed: Option<&Speed>) -> String {
+    speed.and_then(over_best_scalar).map_or("-".to_owned(), |ratio| format!("{:.2}", ratio.median))
 }
 
-/// The cases of the largest errors. Kernels that give the same bits share a line.
-fn worst_cases(text: &mut String, report: &Report<'_>) -> std::fmt::Result {
-    for (at, row) in report.kernels.iter().enumerate() {
-        let Some((worst, case)) = row.worst.as_ref().filter(|(worst, _)| worst.absolute > 0.0) else {
-            continue;
-        };
-        let operation = row.kernel.operation();
-        let same =
-            |other: &&KernelReport<'_>| other.kernel.operation() == operation && other.worst == row.worst;
-        if report.kernels[..at].iter().any(|other| same(&other)) {
-            continue;
+fn over_best_scalar(speed: &Speed) -> Option<Ratio> {
+    let ratios = [speed.over_scalar, speed.over_fast_scalar];
+    ratios.into_iter().flatten().min_by(|a, b| a.median.total_cmp(&b.median))
+}
+
+fn describe(text: &mut String, report: &Report<'_>, speeds: &Speeds, extras: Extras<'_>) -> fmt::Result {
+    if extras.verbose {
+        for (kernel, speed) in report.kernels.iter().zip(speeds) {
+            details(text, kernel, speed.as_ref())?;
         }
-        let names: Vec<&str> = report.kernels.iter().filter(same).map(|other| other.kernel.name()).collect();
-        writeln!(text, "worst error of {operation}, {}, {:.1e}: {case}", names.join(", "), worst.absolute)?;
+        legend(text, report, speeds, extras.weights)?;
+    }
+    for kernel in &report.kernels {
+        if let Some(why) = &kernel.given_up {
+            writeln!(text, "{}: no longer called after {why}", kernel.label())?;
+        }
+    }
+    report.kernels.iter().try_for_each(|kernel| not_done(text, kernel))?;
+    skipped(text, report)?;
+    report.notes.iter().try_for_each(|note| writeln!(text, "note: {note}"))?;
+    summary(text, report)
+}
+
+/// How much of the run a kernel had no part in: kinds of calls that it does not support, and legal cases that it refused.
+fn not_done(text: &mut String, report: &KernelReport<'_>) -> fmt::Result {
+    for (kind, support) in report.support.iter().filter(|(_, support)| support.unsupported > 0) {
+        let cases = count(support.unsupported, "case");
+        writeln!(text, "{}: does not support {kind} ({cases})", report.label())?;
+    }
+    let Some((case, why)) = &report.smallest_refused else { return Ok(()) };
+    let legal = count(report.cases - report.wrong_sizes, "legal case");
+    writeln!(
+        text,
+        "{}: {} of {legal} refused or not supported; nothing else was checked on them",
+        report.label(),
+        report.refused
+    )?;
+    writeln!(text, "  the smallest:  {case}")?;
+    output::folded(text, "                 ", why)
+}
+
+/// What was checked of one kernel.
+fn details(text: &mut String, report: &KernelReport<'_>, speed: Option<&Speed>) -> fmt::Result {
+    if report.is_skipped() {
+        return Ok(());
+    }
+    let registers = report.trace.width().map_or("registers not seen".to_owned(), |width| match width {
+        Width::Narrow => "scalar and 128-bit registers".to_owned(),
+        wide => format!("{} registers", wide.name()),
+    });
+    let features = needs(report.kernel.required_features());
+    writeln!(text, "\n{} (features: {features}; {registers})", report.label())?;
+    let properties: Vec<&str> = report.rungs.applied().map(Rung::name).collect();
+    output::folded(text, "  checked:      ", &properties.join(", "))?;
+    if let Some(order) = order(report) {
+        output::folded(text, "  order:        ", &order)?;
+    }
+    if report.exhausted {
+        output::folded(
+            text,
+            "  exhaustive:   ",
+            "every one of 2^32 scales, or every one-hot x up to 1100 columns",
+        )?;
+    }
+    if let Some((worst, case)) = &report.worst {
+        writeln!(text, "  worst error:  {:.1e} ({:.1} ulp) in this case:", worst.absolute, worst.ulps)?;
+        writeln!(text, "                {case}")?;
+    }
+    for (base, ratio) in [
+        ("scalar", speed.and_then(|speed| speed.over_scalar)),
+        ("fast_scalar", speed.and_then(|speed| speed.over_fast_scalar)),
+    ] {
+        if let Some(Ratio { median, low, high }) = ratio {
+            writeln!(
+                text,
+                "  speed-up:     {median:.2} over {base} (80 % of rounds: {low:.2} to {high:.2})"
+            )?;
+        }
     }
     Ok(())
 }
 
-/// How accurate a right gemv of a library is: of our own, docs/kernels.md says it.
-fn accuracy(report: &KernelReport<'_>) -> Option<String> {
-    report.kernel.library()?;
+/// How a gemv adds up a row, as far as it is known.
+fn order(report: &KernelReport<'_>) -> Option<String> {
+    if report.unexplained {
+        return Some(
+            "no order of summation explains every row; those rows are held to the bound alone".to_owned(),
+        );
+    }
     let (columns, depth) = report.depth?;
-    let (worst, _) = report.worst.as_ref()?;
-    let rank = match depth + 1 == columns {
-        true => "right, and only as accurate as sums in order are",
-        false => "right, and more accurate than sums in order",
+    let rank = if depth + 1 == columns {
+        "as accurate as a sum in order"
+    } else {
+        "more accurate than a sum in order"
     };
     Some(format!(
-        "{}: {rank}: {columns} columns at depth {depth}; worst error {:.1e} ({:.1} ulp) on 1e-4 data; errors on rung 5 up to {:.2} of \
-         their bound\n",
-        report.label(),
-        worst.absolute,
-        worst.ulps,
+        "known; {columns} columns add up at depth {depth}, which is {rank}; largest error {:.2} of its bound",
         report.share
     ))
 }
 
-/// What was met of the sweeps.
-fn sweeps(text: &mut String, report: &Report<'_>) -> std::fmt::Result {
-    let sum = |of: fn(&SweepReport) -> usize| report.sweeps.iter().map(of).sum::<usize>();
-    let (edges, pairs) = (sum(|sweep| sweep.met.edges), sum(|sweep| sweep.met.pairs));
-    let (all_edges, all_pairs) = (sum(|sweep| sweep.whole.edges), sum(|sweep| sweep.whole.pairs));
-    writeln!(text, "sweep: {edges} of {all_edges} edges, {pairs} of {all_pairs} pairs of edges")?;
-    if report.without_memory > 0 {
-        let cases = report.without_memory;
-        writeln!(text, "{cases} cases skipped: the system gives no sparse memory (ulimit -v)")?;
-    }
-    Ok(())
-}
-
-fn describe(
-    text: &mut String,
-    report: &Report<'_>,
-    speeds: &Speeds,
-    weights: Option<&Weights>,
-) -> std::fmt::Result {
-    worst_cases(text, report)?;
-    for kernel in &report.kernels {
-        if let Some(why) = &kernel.given_up {
-            writeln!(text, "{}: not called any more after {why}", kernel.label())?;
-        }
-    }
-    for kernel in report.kernels.iter().filter(|kernel| kernel.failed == 0) {
-        text.extend(accuracy(kernel));
-    }
-    let exhausted: Vec<String> =
-        report.kernels.iter().filter(|kernel| kernel.exhausted).map(KernelReport::label).collect();
-    if !exhausted.is_empty() {
-        writeln!(
-            text,
-            "tried whole (2^32 scales, or every one-hot x up to 1100 columns): {}",
-            exhausted.join(", ")
-        )?;
-    }
-    for kernel in report.kernels.iter().filter(|kernel| kernel.unexplained) {
-        writeln!(
-            text,
-            "{}: no order of summation explains all its rows; rung 5 stands alone there",
-            kernel.label()
-        )?;
-    }
+/// What the columns and lines mean.
+fn legend(text: &mut String, report: &Report<'_>, speeds: &Speeds, weights: Option<&Weights>) -> fmt::Result {
+    writeln!(text)?;
     if let Some(weights) = weights {
-        let (tensors, skipped) = (weights.tensors().len(), weights.skipped());
+        let (tensors, skipped) = (weights.tensors().len() as u64, weights.skipped());
         let path = weights.path().display();
         writeln!(
             text,
-            "weights: {tensors} tensors of {path}; {skipped} that are not 2-D f32, f16 or bf16 left out"
+            "weights: {} of {path}; {skipped} not checked (not 2-D f32, f16 or bf16)",
+            count(tensors, "tensor")
         )?;
-    }
-    let skipped = report.kernels.iter().filter(|kernel| kernel.is_skipped()).count();
-    if skipped > 0 {
-        let missing: BTreeSet<&str> =
-            report.kernels.iter().flat_map(|kernel| kernel.missing.iter().map(String::as_str)).collect();
-        let missing = Vec::from_iter(missing).join(", ");
-        writeln!(text, "{skipped} kernels skipped, for want of {missing}")?;
     }
     if speeds.iter().any(Option::is_some) {
         writeln!(
             text,
-            "times: vector operations at 1024 elements, gemv at 2560x2560 without scales; timed in turn, medians"
+            "time: median of one call, on 1024 elements or 2560x2560 without scales, kernels timed in turn"
         )?;
-        writeln!(
-            text,
-            "gemv_fixed: the same 2560x2560 with 4 digits, the rounding of x and its memory included"
-        )?;
+        writeln!(text, "time of gemv_fixed: with 4 digits; includes rounding x")?;
+        writeln!(text, "speed-up: over the fastest scalar kernel of the operation")?;
     }
     writeln!(
         text,
-        "runs: the widest registers seen in use; rungs: numbers as in docs/verification.md, + parts of the contract and \
-         relations; error: on 1e-4 data"
+        "worst error: absolute, on data with the flat limit of 1e-4; properties: docs/verification.md"
     )?;
-    sweeps(text, report)?;
-    let verdict = match report.findings.len() {
-        0 => "no findings".to_owned(),
-        1 => "1 finding".to_owned(),
-        more => format!("{more} findings"),
+    sweeps(text, report)
+}
+
+/// How much of the sweeps was run.
+fn sweeps(text: &mut String, report: &Report<'_>) -> fmt::Result {
+    let sum = |of: fn(&SweepReport) -> usize| report.sweeps.iter().map(of).sum::<usize>();
+    let (edges, pairs) = (sum(|sweep| sweep.met.edges), sum(|sweep| sweep.met.pairs));
+    let (all_edges, all_pairs) = (sum(|sweep| sweep.whole.edges), sum(|sweep| sweep.whole.pairs));
+    writeln!(text, "sweep: {edges} of {all_edges} edges, {pairs} of {all_pairs} pairs of edges")
+}
+
+fn skipped(text: &mut String, report: &Report<'_>) -> fmt::Result {
+    if report.without_memory > 0 {
+        let cases = count(report.without_memory, "case");
+        writeln!(text, "{cases} skipped: too little address space for sparse memory (see ulimit -v)")?;
+    }
+    let lacks: BTreeSet<&str> =
+        report.kernels.iter().flat_map(|kernel| kernel.missing.iter().map(String::as_str)).collect();
+    let not_exported: BTreeSet<&str> =
+        report.kernels.iter().filter_map(|kernel| kernel.not_exported.as_deref()).collect();
+    let kernels = |of: fn(&KernelReport<'_>) -> bool| {
+        count(report.kernels.iter().filter(|kernel| of(kernel)).count() as u64, "kernel")
     };
-    writeln!(text, "{} cases, seed {}: {verdict}", report.cases, report.seed)
+    if !lacks.is_empty() {
+        let skipped = kernels(|kernel| !kernel.missing.is_empty());
+        writeln!(text, "{skipped} skipped: this CPU lacks {}", Vec::from_iter(lacks).join(", "))?;
+    }
+    if !not_exported.is_empty() {
+        let skipped = kernels(|kernel| kernel.not_exported.is_some());
+        let names = Vec::from_iter(not_exported).join(", ");
+        writeln!(text, "{skipped} skipped: the library does not export {names}")?;
+    }
+    Ok(())
+}
+
+/// Cases, kernels, seed and verdict.
+fn summary(text: &mut String, report: &Report<'_>) -> fmt::Result {
+    let checked = report.kernels.iter().filter(|kernel| kernel.cases > 0).count() as u64;
+    let verdict = match report.findings.len() as u64 {
+        0 => "no findings".to_owned(),
+        findings => count(findings, "finding"),
+    };
+    let (cases, kernels) = (count(report.cases, "case"), count(checked, "kernel"));
+    writeln!(text, "{cases}, {kernels}, seed {}: {verdict}", report.seed)
 }

@@ -1,15 +1,41 @@
-//! The layout of fixed-point activations: a transposition of bytes.
+//! The passes over the activations of `gemv_fixed`, of which the layout is a transposition of bytes.
 
 use std::arch::x86_64::*;
 
+use super::Avx2;
 use super::lanes::{load_two_halves, store_plane};
-use crate::activations::rounding::{round_group, split_groups};
-use crate::activations::{GROUP, Group, PLANE, Plane};
+use crate::activations::rounding::{Rounding, compare_magnitudes, round_group, split_groups};
+use crate::activations::{Digits, GROUP, Group, PLANE, Plane};
 use crate::format::CODES_PER_BYTE;
 
-/// Writes the digits of `x * scale` and returns the sum of the integers, as the portable function of that name.
+impl Rounding for Avx2 {
+    fn max_magnitude(&self, x: &[f32]) -> f32 {
+        #[target_feature(enable = "avx2,fma")]
+        fn entered(x: &[f32]) -> f32 {
+            compare_magnitudes(x)
+        }
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { entered(x) }
+    }
+
+    fn lay_out(&self, x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64 {
+        #[target_feature(enable = "avx2,fma")]
+        fn entered(x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64 {
+            match digits {
+                Digits::One => lay_out_digits::<1>(x, scale, planes),
+                Digits::Two => lay_out_digits::<2>(x, scale, planes),
+                Digits::Three => lay_out_digits::<3>(x, scale, planes),
+                Digits::Four => lay_out_digits::<4>(x, scale, planes),
+            }
+        }
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { entered(x, scale, digits, planes) }
+    }
+}
+
+/// [`Rounding::lay_out`] of `L` digits.
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn lay_out_digits<const L: usize>(x: &[f32], scale: f64, planes: &mut [Plane]) -> i64 {
+fn lay_out_digits<const L: usize>(x: &[f32], scale: f64, planes: &mut [Plane]) -> i64 {
     let (mut sum, mut padded) = (0, [0.0; GROUP]);
     for (x, group) in split_groups(x, &mut padded).zip(planes.as_chunks_mut().0.as_chunks_mut().0) {
         let (digits, part) = round_group(x, scale);

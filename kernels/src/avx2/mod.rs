@@ -32,8 +32,7 @@ use std::arch::is_x86_feature_detected;
 
 pub use prefetch::{AHEAD, prefetch};
 
-use crate::activations::rounding::compare_magnitudes;
-use crate::activations::{Activations, Digits, Plane};
+use crate::activations::Activations;
 use crate::matrix::Matrix;
 use crate::scalar;
 use crate::size::{Buffer, SizeError, at_least};
@@ -157,30 +156,5 @@ impl Avx2 {
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
         unsafe { fixed::gemv::<AHEAD>(matrix, x, y) };
         Ok(())
-    }
-
-    /// Writes the digits of `x * scale` and returns the sum of the integers.
-    pub(crate) fn lay_out_digits(self, x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64 {
-        #[target_feature(enable = "avx2,fma")]
-        fn entered(x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64 {
-            match digits {
-                Digits::One => digits::lay_out_digits::<1>(x, scale, planes),
-                Digits::Two => digits::lay_out_digits::<2>(x, scale, planes),
-                Digits::Three => digits::lay_out_digits::<3>(x, scale, planes),
-                Digits::Four => digits::lay_out_digits::<4>(x, scale, planes),
-            }
-        }
-        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { entered(x, scale, digits, planes) }
-    }
-
-    /// [`compare_magnitudes`], compiled with AVX2.
-    pub(crate) fn max_magnitude(self, x: &[f32]) -> f32 {
-        #[target_feature(enable = "avx2,fma")]
-        fn entered(x: &[f32]) -> f32 {
-            compare_magnitudes(x)
-        }
-        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { entered(x) }
     }
 }

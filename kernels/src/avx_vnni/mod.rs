@@ -6,6 +6,7 @@ mod fixed;
 use std::arch::is_x86_feature_detected;
 
 use crate::activations::Activations;
+use crate::activations::rounding::Rounding;
 use crate::avx2::{AHEAD, Avx2};
 use crate::matrix::Matrix;
 use crate::size::SizeError;
@@ -23,6 +24,11 @@ impl AvxVnni {
     /// The token for the kernels of AVX2.
     pub fn avx2(self) -> Avx2 {
         self.0
+    }
+
+    /// The passes over the activations of `gemv_fixed`: those of AVX2.
+    pub(crate) fn rounding(&self) -> &dyn Rounding {
+        &self.0
     }
 
     /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit.

@@ -5,14 +5,39 @@
     reason = "each file of tests is a crate of its own, and needs a part of this"
 )]
 
-use qk256_kernels::{Kernels, Level};
+use std::sync::Once;
 
-/// The kernels of every level that this CPU supports; the others are named on standard error.
+#[cfg(target_arch = "x86_64")]
+use qk256_kernels::avx2::Avx2;
+use qk256_kernels::{Kernels, Level};
+#[cfg(target_arch = "x86_64")]
+use qk256_skip::skip;
+use qk256_skip::skip_part;
+
+/// The kernels of every level that this CPU supports. For the others a skip is reported, once a process.
 pub fn supported() -> Vec<Kernels> {
-    let kernels = Level::ALL.iter().map(|&level| Kernels::new(level));
-    kernels
-        .filter_map(|kernels| kernels.inspect_err(|refusal| eprintln!("skipped: {refusal}")).ok())
-        .collect()
+    static REPORTED: Once = Once::new();
+    let (mut supported, mut refusals) = (Vec::new(), Vec::new());
+    for &level in Level::ALL {
+        Kernels::new(level).map_or_else(|refusal| refusals.push(refusal), |kernels| supported.push(kernels));
+    }
+    REPORTED.call_once(|| {
+        refusals.iter().for_each(|refusal| skip_part(refusal.level().name(), refusal.missing()));
+    });
+    supported
+}
+
+/// The token of AVX2. If this CPU lacks it, a skip is reported.
+#[cfg(target_arch = "x86_64")]
+#[track_caller]
+pub fn avx2() -> Option<Avx2> {
+    match Kernels::new(Level::Avx2) {
+        Ok(kernels) => kernels.avx2(),
+        Err(refusal) => {
+            skip(refusal.missing());
+            None
+        }
+    }
 }
 
 /// SplitMix64: numbers without a pattern, the same in every run.

@@ -74,7 +74,7 @@ fn measure(&(_, cols, draw): &Data, seed: u64) -> ([Tally; 4], [f64; 2]) {
         let matrix = Matrix::new(&packed, ROWS, cols, cols / 4).expect("whole blocks, dense");
         let exact: Vec<Wide> = packed.chunks(cols / 4).map(|row| exact(row, &x)).collect();
         for (digits, tally) in Digits::ALL.into_iter().zip(&mut tallies) {
-            let x = Activations::new(&x, digits).expect("finite");
+            let x = Kernels::detect().activations(&x, digits).expect("finite");
             Kernels::detect().gemv_fixed(&matrix, &x, &mut y).expect("the sizes fit");
             y.iter().zip(&exact).for_each(|(&y, &exact)| tally.add(&x, y, exact));
         }
@@ -93,7 +93,7 @@ fn ties() -> f64 {
     x[0] = 127.0;
     let packed = vec![0xff; 1024];
     let matrix = Matrix::new(&packed, 1, x.len(), 0).expect("one row");
-    let rounded = Activations::new(&x, Digits::One).expect("finite");
+    let rounded = Kernels::detect().activations(&x, Digits::One).expect("finite");
     let (mut y, mut tally) = ([0.0], Tally::default());
     Kernels::detect().gemv_fixed(&matrix, &rounded, &mut y).expect("the sizes fit");
     tally.add(&rounded, y[0], exact(&packed, &x));

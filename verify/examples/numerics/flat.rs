@@ -3,7 +3,7 @@
 use qk256_kernels::{Kernels, Level, Matrix};
 use qk256_verify::Operation;
 use qk256_verify::oracle::{ExactSum, FLAT_BOUND, Wide};
-use qk256_verify::registry::has_own_code;
+use qk256_verify::registry::code_of;
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
@@ -46,7 +46,7 @@ pub(super) fn print(factor: usize) {
     println!("\nErrors of f32 gemv over {} rows; a miss is an error above {FLAT_BOUND:e}.", vectors * ROWS);
     println!("An alarm is a result further than that from scalar's, a false one if it is no miss.");
     println!("\nx           cols  kernel             misses      worst   alarms  false alarms");
-    let levels = Level::ALL.iter().filter(|&&level| has_own_code(level, Operation::Gemv));
+    let levels = Level::ALL.iter().filter(|&&level| code_of(level, Operation::Gemv) == level);
     let kernels: Vec<Kernels> = levels.filter_map(|&level| Kernels::new(level).ok()).collect();
     for (seed, data) in (2..).zip(&DATA) {
         let tallies = measure(data, &kernels, seed, vectors);

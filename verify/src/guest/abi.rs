@@ -1,9 +1,11 @@
 //! The C ABI, version 1: what is looked up in a shared library, and how it is called.
 
+use std::cell::Cell;
+use std::error::Error;
 use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
 
-use libloading::Library;
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::OPERATIONS;
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
@@ -11,6 +13,9 @@ use crate::operation::Operation;
 
 /// The version of the ABI that is spoken here.
 pub const ABI_VERSION: u32 = 1;
+
+/// The answer of a function that does not do what it is asked for.
+const QK256_UNSUPPORTED: i32 = 1;
 
 /// Bit 0 of the flags: wrong sizes are refused.
 const REFUSES_WRONG_SIZES: u32 = 1;
@@ -94,8 +99,10 @@ pub(super) fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
     let not_loaded = |why: String| LoadError::NotLoaded { path: shown(), why };
     // A name without a slash would be searched for elsewhere.
     let whole = path.canonicalize().map_err(|error| not_loaded(error.to_string()))?;
+    // Bound at once: a symbol that is missing is then missed here, by its name, and not in the middle of a call.
     // SAFETY: whatever the library does when it is loaded it does to a process that is there for nothing else.
-    let library = unsafe { Library::new(&whole) }.map_err(|error| not_loaded(error.to_string()))?;
+    let library = unsafe { Library::open(Some(&whole), RTLD_NOW | RTLD_LOCAL) };
+    let library = library.map_err(|error| not_loaded(reason(&error)))?;
     let library: &'static Library = Box::leak(Box::new(library));
     let version = symbol::<unsafe extern "C" fn() -> u32>(library, "qk256_abi_version");
     // SAFETY: the ABI gives the function this type.
@@ -117,6 +124,11 @@ pub(super) fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
     let functions = OPERATIONS.into_iter().filter_map(|operation| function(library, operation));
     let kernels: Vec<GuestKernel> = functions.map(kernel).collect();
     if kernels.is_empty() { Err(LoadError::NoOperation(shown())) } else { Ok(kernels) }
+}
+
+/// What the loader says; libloading's own words only name the function that failed.
+fn reason(error: &libloading::Error) -> String {
+    error.source().map_or(error.to_string(), ToString::to_string)
 }
 
 /// What the library calls itself, if it says.
@@ -145,6 +157,16 @@ fn function(library: &'static Library, operation: Operation) -> Option<Function>
 /// What the function of an operation is called.
 pub(super) fn symbol_name(operation: Operation) -> String {
     format!("qk256_{operation}")
+}
+
+thread_local! {
+    /// Whether this thread is in a function of the library. No shared counter: calls are timed.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the thread that calls this is in a function of the library, which it is in a signal handler if the signal came there.
+pub(super) fn is_inside() -> bool {
+    INSIDE.get()
 }
 
 fn symbol<T: Copy>(library: &'static Library, name: &str) -> Option<T> {
@@ -176,6 +198,7 @@ impl Kernel for GuestKernel {
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
         // SAFETY (of all three): each pointer is that of a slice with the length beside it. What the library does with them is what is
         // examined, in a process that is there for nothing else.
+        INSIDE.set(true);
         let result = match (self.function, arguments) {
             (Function::Unpack(call), Arguments::Unpack { packed, codes }) => {
                 // SAFETY: see above.
@@ -195,11 +218,12 @@ impl Kernel for GuestKernel {
                     call(p, packed.len(), s, s_len, x.as_ptr(), x.len(), y, y_len, rows, cols, row_stride)
                 }
             }
-            _ => return Outcome::Unsupported,
+            _ => QK256_UNSUPPORTED,
         };
+        INSIDE.set(false);
         match result {
             0 => Outcome::Done,
-            1 => Outcome::Unsupported,
+            QK256_UNSUPPORTED => Outcome::Unsupported,
             2 => Outcome::Refused,
             // It becomes a finding, as any panic of a kernel, and says what it is.
             other => std::panic::panic_any(UnknownOutcome(other)),

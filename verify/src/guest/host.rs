@@ -2,22 +2,29 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use tempfile::NamedTempFile;
-
-use super::message::{Request, Response};
-use super::process::{SHARED_BYTES, Shared};
+use super::message::{Request, Response, line};
+use super::process::{EndCause, SHARED_BYTES, Shared, anonymous_file};
+use crate::interrupt;
 use crate::memory::fault::signal_name;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 
-/// Between two looks at a worker that says nothing.
+/// Between two looks at a worker that is silent.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Workers that are started in the place of one that was killed before it was ready.
+const STARTS: usize = 3;
+
+/// Characters of an unreadable answer that are shown.
+const SHOWN: usize = 200;
 
 /// How workers are made.
 #[derive(Clone, Debug)]
@@ -35,7 +42,7 @@ pub struct Host {
 /// Why there is no worker to talk to.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
-    /// The library is no guest, with the reason.
+    /// The library is not a plugin, with the reason; or a case has no data.
     #[error("{0}")]
     Load(String),
     /// The system gives no process or no file.
@@ -44,12 +51,22 @@ pub enum GuestError {
         /// The library.
         library: String,
         /// The system's reason.
-        #[source]
         error: std::io::Error,
     },
-    /// A worker ended, and not by a kernel.
-    #[error("the worker of {library} ended although no kernel was being called: {why}")]
-    Worker {
+    /// A worker ended while no kernel was being called.
+    #[error("the worker of {library} ended while no kernel was being called: {why}")]
+    Ended {
+        /// The library.
+        library: String,
+        /// What is known.
+        why: String,
+    },
+    /// The host was asked to end while a worker was at work.
+    #[error("ended on request")]
+    Interrupted,
+    /// A worker broke the protocol, or panicked: a fault of qk256 itself.
+    #[error("fault of the harness (worker of {library}): {why}")]
+    Harness {
         /// The library.
         library: String,
         /// What is known.
@@ -61,19 +78,32 @@ pub enum GuestError {
 pub(super) enum Answer {
     /// As asked.
     Response(Response),
-    /// The kernel took the process down.
+    /// The worker ended while a kernel was being examined.
     Death(Death),
 }
 
-/// A worker taken down by a kernel.
+/// The end of a worker in the middle of an examination.
 #[derive(Clone, Debug)]
 pub(super) struct Death {
     pub(super) step: u64,
     pub(super) kernel: usize,
-    pub(super) failure: Failure,
+    pub(super) ending: Ending,
 }
 
-/// A process with a guest in it.
+/// Who ended a worker.
+#[derive(Clone, Debug)]
+pub(super) enum Ending {
+    /// The kernel.
+    Kernel(Failure),
+    /// A signal that nothing in the process noted: the kernel, or somebody else. The failure is what it is if it was the kernel.
+    Outside(Failure),
+    /// The harness, because it has too little address space.
+    NoMemory(String),
+    /// The harness.
+    Harness(String),
+}
+
+/// A process with a plugin in it.
 pub(super) struct Worker {
     library: PathBuf,
     timeout: Duration,
@@ -81,53 +111,79 @@ pub(super) struct Worker {
     requests: ChildStdin,
     responses: Receiver<String>,
     shared: &'static Shared,
-    complaints: NamedTempFile,
-    _record: NamedTempFile,
+    errors: File,
 }
 
 impl Host {
     /// Starts a worker: what it has loaded, and the worker.
+    ///
+    /// # Errors
+    /// If the system gives no process, the library is not a plugin, or it ends the process that loads it.
     pub(super) fn start(&self) -> Result<(Response, Worker), GuestError> {
-        let mut worker = self.spawn().map_err(|error| GuestError::System { library: self.shown(), error })?;
-        match worker.receive(Instant::now(), &mut |_| {}) {
+        for _ in 1..STARTS {
+            match self.start_once() {
+                Err(GuestError::Ended { .. }) => {}
+                started => return started,
+            }
+        }
+        self.start_once()
+    }
+
+    fn start_once(&self) -> Result<(Response, Worker), GuestError> {
+        let system = |error| GuestError::System { library: self.shown(), error };
+        let mut worker = self.spawn().map_err(system)?;
+        match worker.receive(&mut |_| {}) {
             Ok(Answer::Response(loaded @ Response::Loaded { .. })) => Ok((loaded, worker)),
             Ok(Answer::Response(Response::NotLoaded(why))) => Err(GuestError::Load(why)),
-            Ok(Answer::Response(other)) => Err(worker.broken(format!("it says {other:?}"))),
-            Ok(Answer::Death(death)) => Err(worker.broken(death.failure.detail)),
-            // Nothing was called yet: it is the library that ended the process while it was loaded.
-            Err(GuestError::Worker { library, why }) => {
-                Err(GuestError::Load(format!("{library} ends the process that loads it: {why}")))
+            Ok(Answer::Response(Response::NotReady(why))) => Err(system(std::io::Error::other(why))),
+            Ok(Answer::Response(other)) => Err(worker.unexpected(&other)),
+            // What is busy before a kernel is called is the loader.
+            Ok(Answer::Death(Death { ending: Ending::Kernel(failure), .. })) => {
+                let library = self.shown();
+                Err(GuestError::Load(format!("{library} ends the process that loads it: {}", failure.detail)))
+            }
+            Ok(Answer::Death(Death { ending: Ending::Outside(failure), .. })) => {
+                Err(GuestError::Ended { library: self.shown(), why: failure.detail })
+            }
+            Ok(Answer::Death(Death { ending: Ending::NoMemory(why) | Ending::Harness(why), .. })) => {
+                Err(worker.fault(why))
             }
             Err(error) => Err(error),
         }
     }
 
     fn spawn(&self) -> std::io::Result<Worker> {
-        let (record, complaints) = (NamedTempFile::new()?, NamedTempFile::new()?);
-        record.as_file().set_len(SHARED_BYTES)?;
-        let shared = Shared::of(record.as_file())?;
+        let (record, errors) = (anonymous_file()?, anonymous_file()?);
+        record.set_len(SHARED_BYTES).map_err(|error| {
+            std::io::Error::other(format!("no file of {SHARED_BYTES} bytes: {error}; see ulimit -f"))
+        })?;
+        let shared = Shared::of(&record)?;
         let mut command = Command::new(&self.program[0]);
-        command.args(&self.program[1..]).arg("--lib").arg(&self.library).arg("--record").arg(record.path());
+        command.args(&self.program[1..]).arg("--lib").arg(&self.library);
+        command.arg("--record").arg(record.as_raw_fd().to_string());
         if let Some(weights) = &self.weights {
             command.arg("--weights").arg(weights);
         }
+        inherit(&mut command, record.as_raw_fd());
+        // A group of its own: Ctrl-C in a terminal, and `timeout`, are for the host alone.
+        command.process_group(0);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::from(complaints.reopen()?))
+            .stderr(Stdio::from(errors.try_clone()?))
             .spawn()?;
         let requests = child.stdin.take().expect("it is piped");
         let answers = BufReader::new(child.stdout.take().expect("it is piped"));
         let (sender, responses) = channel();
         std::thread::spawn(move || {
-            for line in answers.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
+            for line in answers.split(b'\n').map_while(Result::ok) {
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                     return;
                 }
             }
         });
         let (library, timeout) = (self.library.clone(), self.timeout);
-        Ok(Worker { library, timeout, child, requests, responses, shared, complaints, _record: record })
+        Ok(Worker { library, timeout, child, requests, responses, shared, errors })
     }
 
     fn shown(&self) -> String {
@@ -135,36 +191,56 @@ impl Host {
     }
 }
 
+/// Leaves the descriptor open in the process that `command` starts.
+fn inherit(command: &mut Command, fd: RawFd) {
+    let keep = move || {
+        // SAFETY: fcntl with F_SETFD has no preconditions.
+        match unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: all that is done between fork and exec is a call that signal handlers may make.
+    unsafe { command.pre_exec(keep) };
+}
+
 impl Worker {
-    /// Asks for something; `found` is told of violations on the way.
+    /// Asks for something; `found` is called with violations on the way.
+    ///
+    /// # Errors
+    /// If the worker ends while it examines no kernel, or breaks the protocol.
     pub(super) fn ask(
         &mut self,
         request: &Request,
-        found: &mut dyn FnMut(&Response),
+        found: &mut dyn FnMut(Response),
     ) -> Result<Answer, GuestError> {
-        let mut line = serde_json::to_vec(request).expect("a request is JSON");
-        line.push(b'\n');
-        let asked = Instant::now();
         // A worker that is gone cannot read; why it is gone is seen next.
-        let _ = self.requests.write_all(&line);
-        self.receive(asked, found)
+        let _ = self.requests.write_all(&line(request));
+        self.receive(found)
     }
 
-    fn receive(&mut self, asked: Instant, found: &mut dyn FnMut(&Response)) -> Result<Answer, GuestError> {
-        let (mut beat, mut since) = (self.heartbeat(), asked);
+    fn receive(&mut self, found: &mut dyn FnMut(Response)) -> Result<Answer, GuestError> {
+        let (mut beat, mut silent) = (self.heartbeat(), Duration::ZERO);
+        let mut looked = Instant::now();
         loop {
             match self.responses.recv_timeout(LOOK) {
                 Ok(line) => match serde_json::from_str(&line) {
-                    Ok(response @ Response::Found { .. }) => found(&response),
+                    Ok(response @ Response::Found { .. }) => found(response),
                     Ok(response) => return Ok(Answer::Response(response)),
-                    Err(_) => return Err(self.broken(format!("it says {line:?}"))),
+                    Err(error) => return Err(self.unreadable(&line, &error)),
                 },
                 Err(RecvTimeoutError::Disconnected) => return self.death(),
+                Err(RecvTimeoutError::Timeout) if interrupt::is_requested() => {
+                    return Err(GuestError::Interrupted);
+                }
                 Err(RecvTimeoutError::Timeout) => {
+                    // Where the host itself was stopped, so was the worker, as a rule: that is no silence of the kernel.
+                    silent += looked.elapsed().min(10 * LOOK);
+                    looked = Instant::now();
                     let now = self.heartbeat();
-                    if now != beat {
-                        (beat, since) = (now, Instant::now());
-                    } else if self.is_busy() && since.elapsed() > self.timeout {
+                    if now != beat || !self.is_busy() {
+                        (beat, silent) = (now, Duration::ZERO);
+                    } else if silent > self.timeout {
                         return Ok(self.hang());
                     }
                 }
@@ -185,61 +261,93 @@ impl Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let detail = format!("the kernel has not returned for {} ms", self.timeout.as_millis());
-        self.told(Failure { rung: Rung::Hang, detail })
+        self.at_work(Ending::Kernel(Failure::new(Rung::Hang, Cause::Process, detail)))
     }
 
-    fn told(&self, failure: Failure) -> Answer {
+    fn at_work(&self, ending: Ending) -> Answer {
         Answer::Death(Death {
             step: self.shared.step.load(Ordering::Relaxed),
             kernel: self.shared.kernel.load(Ordering::Relaxed) as usize,
-            failure,
+            ending,
         })
     }
 
-    /// Why the worker is gone, which is a finding if a kernel was being called.
+    /// Why the worker is gone, which may be a finding if a kernel was being called.
     fn death(&mut self) -> Result<Answer, GuestError> {
-        let status = self.child.wait().map_err(|error| self.broken(error.to_string()))?;
-        let said = self.last_complaint();
+        let status = self.child.wait().map_err(|error| self.fault(error.to_string()))?;
+        let last = self.last_error();
         if !self.is_busy() {
-            return Err(self.broken(format!("{status}{said}")));
+            let library = self.library.display().to_string();
+            let killed = status.signal().map(killed_by);
+            let why = killed.map_or(format!("{status}{last}"), |killed| format!("{killed}{last}"));
+            return Err(match status.signal() {
+                Some(_) => GuestError::Ended { library, why },
+                None => GuestError::Harness { library, why },
+            });
         }
-        Ok(self.told(self.end(status, &said)))
+        Ok(self.at_work(self.ending(status, &last)))
     }
 
-    fn end(&self, status: ExitStatus, said: &str) -> Failure {
-        if let Some(crash) = self.shared.crash() {
-            let detail = format!("the kernel dies of {crash}{said}");
-            return Failure { rung: Rung::Crash, detail };
-        }
-        match status.signal() {
-            Some(signal) => {
-                let name = signal_name(signal);
-                Failure { rung: Rung::Crash, detail: format!("the kernel dies of {name} ({signal}){said}") }
+    fn ending(&self, status: ExitStatus, last: &str) -> Ending {
+        let kernel = |rung, detail: String| Ending::Kernel(Failure::new(rung, Cause::Process, detail));
+        match self.shared.cause() {
+            // An allocation that fails aborts; the harness's own does so outside of the library.
+            EndCause::Crash { inside: false }
+                if self.shared.signal() == libc::SIGABRT && has_little_address_space() =>
+            {
+                Ending::NoMemory(format!("the worker has too little address space{last}"))
             }
-            None if self.shared.has_exited() => {
-                Failure { rung: Rung::Exit, detail: "the kernel ends the process".to_owned() }
+            EndCause::Crash { .. } => {
+                kernel(Rung::Crash, format!("the kernel dies of {}{last}", self.shared.crash()))
             }
-            None => {
-                let code = status.code().unwrap_or_default();
-                Failure {
-                    rung: Rung::Exit,
-                    detail: format!("the kernel ends the process, with exit code {code}"),
+            EndCause::Exit => kernel(Rung::Exit, "the kernel ends the process".to_owned()),
+            EndCause::Closed => {
+                let detail = "the kernel closes file descriptors, those of the harness among them";
+                kernel(Rung::Descriptors, detail.to_owned())
+            }
+            EndCause::Panic if has_little_address_space() => {
+                Ending::NoMemory(format!("the worker has too little address space{last}"))
+            }
+            EndCause::Panic => Ending::Harness(format!("the worker panicked{last}")),
+            EndCause::Unknown => match status.signal() {
+                Some(signal) => Ending::Outside(Failure::new(
+                    Rung::Crash,
+                    Cause::Process,
+                    format!("the process of the kernel is {}{last}", killed_by(signal)),
+                )),
+                None => {
+                    let code = status.code().unwrap_or_default();
+                    kernel(Rung::Exit, format!("the kernel ends the process, with exit code {code}"))
                 }
-            }
+            },
         }
     }
 
     /// The last line on standard error that is not ours, such as the C library's of a broken heap.
-    fn last_complaint(&self) -> String {
-        let text = std::fs::read(self.complaints.path()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
+    fn last_error(&self) -> String {
+        let len = self.errors.metadata().map_or(0, |status| status.len());
+        let mut bytes = vec![0; len as usize];
+        // What cannot be read is not shown.
+        let _ = self.errors.read_exact_at(&mut bytes, 0);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         let before = text.split("\nfinding: ").next().unwrap_or_default();
         let line = before.lines().map(str::trim).rfind(|line| !line.is_empty());
         line.map_or(String::new(), |line| format!(" ({line})"))
     }
 
-    fn broken(&self, why: String) -> GuestError {
-        GuestError::Worker { library: self.library.display().to_string(), why }
+    fn unreadable(&self, line: &str, error: &serde_json::Error) -> GuestError {
+        let shown: String = line.chars().take(SHOWN).collect();
+        self.fault(format!("the worker's answer cannot be read ({error}): {shown:?}"))
+    }
+
+    /// The error that an answer is which belongs to another request.
+    pub(super) fn unexpected(&self, answer: &Response) -> GuestError {
+        let shown: String = format!("{answer:?}").chars().take(SHOWN).collect();
+        self.fault(format!("the worker's answer belongs to another request: {shown}"))
+    }
+
+    fn fault(&self, why: String) -> GuestError {
+        GuestError::Harness { library: self.library.display().to_string(), why }
     }
 }
 
@@ -249,6 +357,26 @@ impl Drop for Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether the address space is limited (`ulimit -v`), for this process as for its workers.
+fn has_little_address_space() -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a live rlimit.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) } == 0;
+    known && limit.rlim_cur != libc::RLIM_INFINITY
+}
+
+/// What a signal that the process did not note says.
+fn killed_by(signal: i32) -> String {
+    let name = signal_name(signal);
+    let hint = match signal {
+        libc::SIGKILL => ": by `kill -KILL`, the out-of-memory killer, or the CPU time limit",
+        libc::SIGXCPU => ": the CPU time limit (ulimit -t)",
+        libc::SIGXFSZ => ": the file size limit (ulimit -f)",
+        _ => "",
+    };
+    format!("killed by {name} ({signal}{hint})")
 }
 
 /// The file of a library, if there is one.

@@ -5,21 +5,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::OPERATIONS;
-use super::host::{Answer, GuestError, Host, Worker, exists};
+use super::confirm::Confirm;
+use super::host::{Answer, Death, Ending, GuestError, Host, Worker, exists};
 use super::message::{Request, Response};
 use super::run::Run;
-use crate::case::{Case, shrink};
+use crate::case::Case;
 use crate::check::{Plan, Progress, Report};
 use crate::finding::Finding;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
 use crate::order::{Revealed, Subject};
-use crate::rung::Failure;
+use crate::rung::{Cause, Failure, Rung};
 use crate::timing::Ratio;
 use crate::weights::Weights;
-
-/// Time that shrinking a case may take on which a kernel takes its process down: each try is a process.
-const SHRINK_TIME: Duration = Duration::from_secs(5);
 
 /// Kernels of shared libraries, and how to call them.
 #[derive(Debug)]
@@ -88,7 +86,7 @@ pub struct Examined {
     /// Why the kernel was not called, or that it does not do this.
     pub skipped: Option<String>,
     /// The rungs that were applied.
-    pub rungs: Vec<String>,
+    pub rungs: Vec<Rung>,
     /// What was violated.
     pub failures: Vec<Failure>,
 }
@@ -108,10 +106,16 @@ impl Guests {
         self.guests.iter().flat_map(|guest| guest.faces.iter().map(|face| face as &dyn Kernel))
     }
 
-    /// Examines the kernels for which `wanted` holds as [`check`](crate::check::check) does, with so many workers a library.
+    /// Whether one of the libraries exports the kernel.
+    pub fn has(&self, kernel: &dyn Kernel) -> bool {
+        self.place(kernel).is_some()
+    }
+
+    /// Examines the kernels for which `wanted` holds as [`check`](crate::check::check) does, with so many workers a library. What ends the
+    /// run early is a fault of the harness in the report.
     ///
     /// # Errors
-    /// If the system gives no process, or a worker breaks off.
+    /// If nothing was examined, because the system gives no process or a case has no data.
     pub fn check(
         &self,
         plan: &Plan,
@@ -119,32 +123,40 @@ impl Guests {
         jobs: usize,
         watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
     ) -> Result<Report<'_>, GuestError> {
-        let mut report = Report::blank(plan.seed);
+        let (mut report, began, mut flow) =
+            (Report::blank(plan.seed), Instant::now(), ControlFlow::Continue(()));
         for guest in &self.guests {
             let faces: Vec<&Face> = guest.faces.iter().filter(|face| wanted(*face)).collect();
-            let run = Run::new(guest, faces, *plan, self.weights.as_ref());
-            run.whole(jobs.max(1), watch)?;
+            let run = Run::new(guest, faces, *plan, self.weights.as_ref(), began);
+            if flow.is_continue() {
+                flow = run.whole(jobs.max(1), watch);
+            }
             run.finish(&mut report)?;
         }
         Ok(report)
     }
 
-    /// Examines one kernel by one case.
+    /// Examines one kernel by one case in a new process, in which each of `earlier` was called so many times before.
     ///
     /// # Errors
-    /// If the system gives no process, or the case has no data.
-    pub fn examine(&self, kernel: &dyn Kernel, case: &Case) -> Result<Examined, GuestError> {
+    /// If the system gives no process, or a case has no data.
+    pub fn examine(
+        &self,
+        kernel: &dyn Kernel,
+        earlier: &[(u64, Case)],
+        case: &Case,
+    ) -> Result<Examined, GuestError> {
         let (guest, place) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
-        guest.examine(&mut None, place, case)
+        guest.examine(place, earlier, case)
     }
 
-    /// The finding for the smallest case on which `kernel` still violates the rung of `finding`.
+    /// The finding for the smallest case on which `kernel` still violates the rung of `finding`, each seen in a process of its own.
     ///
     /// # Errors
     /// If the system gives no process.
     pub fn minimize(&self, kernel: &dyn Kernel, finding: &Finding) -> Result<Finding, GuestError> {
-        let (guest, _) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
-        guest.minimize(kernel, finding, self.weights.as_ref())
+        let (guest, place) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
+        Ok(Confirm { guest, kernel, place, weights: self.weights.as_ref() }.minimize(finding))
     }
 
     /// How a gemv adds up a row, or in words why no tree explains it.
@@ -160,29 +172,28 @@ impl Guests {
         let Subject { rows, cols, row, scaled } = subject;
         let (_, mut worker) = guest.host.start()?;
         match worker.ask(&Request::Reveal { kernel: place, rows, cols, row, scaled }, &mut |_| {})? {
-            Answer::Response(Response::Revealed(revealed)) => Ok(revealed.map(Revealed::from)),
+            Answer::Response(Response::Revealed(revealed)) => Ok(revealed),
             Answer::Response(Response::Failed(why)) => Err(GuestError::Load(why)),
-            Answer::Response(other) => Err(GuestError::Load(format!("the worker answers {other:?}"))),
-            Answer::Death(death) => Err(GuestError::Load(death.failure.detail)),
+            Answer::Response(other) => Err(worker.unexpected(&other)),
+            Answer::Death(death) => Err(guest.broken_off(death)),
         }
     }
 
-    /// Times a kernel beside our own; the guest comes first. `None` if it does not survive that.
+    /// Times a kernel beside our own; the plugin comes first. `None` if it does not survive that.
     ///
     /// # Errors
-    /// If the system gives no process.
+    /// If the system gives no process, or the worker's answer cannot be read.
     pub fn time(&self, kernel: &dyn Kernel, budget: Duration) -> Result<Option<Vec<Speed>>, GuestError> {
         let Some((guest, place)) = self.place(kernel) else { return Ok(None) };
         let request = Request::Time { kernel: place, milliseconds: budget.as_millis() as u64 };
         let (_, mut worker) = guest.host.start()?;
         Ok(match worker.ask(&request, &mut |_| {})? {
             Answer::Response(Response::Timed(timed)) => {
-                let ratio = |[median, low, high]: [f64; 3]| Ratio { median, low, high };
                 let speed = |timed: super::message::Timed| Speed {
                     name: timed.name,
                     nanoseconds: timed.nanoseconds,
-                    over_scalar: ratio(timed.over_scalar),
-                    over_fast_scalar: ratio(timed.over_fast_scalar),
+                    over_scalar: timed.over_scalar,
+                    over_fast_scalar: timed.over_fast_scalar,
                 };
                 Some(timed.into_iter().map(speed).collect())
             }
@@ -216,69 +227,96 @@ impl Guest {
             library: host.library.clone(),
             operation,
             refuses_wrong_sizes,
-            place: operations.iter().position(|name| *name == operation.name()),
+            place: operations.iter().position(|&exported| exported == operation),
         };
         let faces = OPERATIONS.into_iter().map(face).collect();
         Ok(Self { faces, host })
     }
 
+    /// Examines a kernel by a case in a new process. What was not the kernel's doing is tried once more: what happens to both is the
+    /// kernel's.
+    pub(super) fn examine(
+        &self,
+        place: usize,
+        earlier: &[(u64, Case)],
+        case: &Case,
+    ) -> Result<Examined, GuestError> {
+        let once = || self.examine_in(&mut None, place, earlier, case);
+        match once()? {
+            Ended::Examined(examined) => Ok(examined),
+            Ended::Outside(_) => match once()? {
+                Ended::Examined(examined) => Ok(examined),
+                Ended::Outside(failure) => Ok(Examined::failed(failure)),
+            },
+        }
+    }
+
     /// Examines a kernel by a case, in the worker that is there or a new one.
-    fn examine(
+    pub(super) fn examine_in(
         &self,
         worker: &mut Option<Worker>,
         place: usize,
+        earlier: &[(u64, Case)],
         case: &Case,
-    ) -> Result<Examined, GuestError> {
+    ) -> Result<Ended, GuestError> {
         let mut alive = match worker.take() {
             Some(alive) => alive,
             None => self.host.start()?.1,
         };
-        let request = Request::Examine { kernel: place, case: case.to_string() };
+        let words = earlier.iter().map(|(times, case)| (*times, case.to_string())).collect();
+        let request = Request::Examine { kernel: place, earlier: words, case: case.to_string() };
         match alive.ask(&request, &mut |_| {})? {
             Answer::Response(Response::Examined { skipped, rungs, failures }) => {
                 *worker = Some(alive);
-                let failures = failures.iter().filter_map(|words| words.failure()).collect();
-                Ok(Examined { skipped, rungs, failures })
+                Ok(Ended::Examined(Examined { skipped, rungs, failures }))
             }
             Answer::Response(Response::Failed(why)) => Err(GuestError::Load(why)),
-            Answer::Response(other) => Err(GuestError::Load(format!("the worker answers {other:?}"))),
-            Answer::Death(death) => {
-                let rungs = vec![death.failure.rung.name().to_owned()];
-                Ok(Examined { skipped: None, rungs, failures: vec![death.failure] })
+            Answer::Response(other) => Err(alive.unexpected(&other)),
+            Answer::Death(Death { step, ending, .. }) => {
+                let is_last = step == earlier.iter().map(|(times, _)| times).sum::<u64>();
+                match ending {
+                    // An earlier case is not the one in question.
+                    Ending::Kernel(failure) if is_last => Ok(Ended::Examined(Examined::failed(failure))),
+                    Ending::Kernel(_) => Ok(Ended::Examined(Examined::nothing())),
+                    Ending::Outside(failure) => Ok(Ended::Outside(failure)),
+                    Ending::NoMemory(why) | Ending::Harness(why) => Err(self.fault(why)),
+                }
             }
         }
     }
 
-    pub(super) fn minimize(
-        &self,
-        kernel: &dyn Kernel,
-        finding: &Finding,
-        weights: Option<&Weights>,
-    ) -> Result<Finding, GuestError> {
-        let place = self.faces.iter().find(|face| face.operation == kernel.operation());
-        let Some(place) = place.and_then(|face| face.place) else { return Err(unknown(kernel)) };
-        let (mut smallest, mut worker, mut trouble) = (finding.clone(), None, None);
-        let start = Instant::now();
-        shrink(&finding.case, |candidate| {
-            if start.elapsed() > SHRINK_TIME {
-                return false;
-            }
-            // What a kernel keeps from one call to the next must not decide: each try is a process.
-            let found = match self.examine(&mut worker, place, candidate) {
-                Ok(examined) => examined.failures,
-                Err(GuestError::Load(_)) => Vec::new(),
-                Err(error) => {
-                    trouble = Some(error);
-                    Vec::new()
-                }
-            };
-            let again = found.into_iter().find(|failure| failure.rung == finding.rung);
-            let holds = again.is_some();
-            if let Some(failure) = again {
-                smallest = Finding::new(kernel, candidate, weights, failure);
-            }
-            holds
-        });
-        trouble.map_or(Ok(smallest), Err)
+    fn fault(&self, why: String) -> GuestError {
+        GuestError::Harness { library: self.host.library.display().to_string(), why }
+    }
+
+    /// The error that a death is where nothing was examined.
+    fn broken_off(&self, death: Death) -> GuestError {
+        match death.ending {
+            Ending::Kernel(failure) | Ending::Outside(failure) => GuestError::Load(failure.detail),
+            Ending::NoMemory(why) | Ending::Harness(why) => self.fault(why),
+        }
+    }
+}
+
+/// How an examination ended.
+pub(super) enum Ended {
+    /// With a result.
+    Examined(Examined),
+    /// By a signal that may have come from outside.
+    Outside(Failure),
+}
+
+impl Examined {
+    fn failed(failure: Failure) -> Self {
+        Self { skipped: None, rungs: vec![failure.rung], failures: vec![failure] }
+    }
+
+    fn nothing() -> Self {
+        Self { skipped: None, rungs: Vec::new(), failures: Vec::new() }
+    }
+
+    /// The violation of a rung by a cause, if there is one.
+    pub(super) fn violation(self, (rung, cause): (Rung, Cause)) -> Option<Failure> {
+        self.failures.into_iter().find(|failure| failure.shows(rung, cause))
     }
 }

@@ -1,20 +1,23 @@
-//! What host and worker say to each other, a line of JSON each.
+//! The messages of host and worker, a line of JSON each.
 
 use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
-use crate::check::{Budget, KernelReport, Plan};
+use crate::check::{KernelReport, Kind, Plan, Support};
 use crate::judge::WorstError;
 use crate::operation::Operation;
 use crate::order::Revealed;
 use crate::rung::{Failure, Rung};
+use crate::timing::Ratio;
+use crate::trace::Width;
 
 /// What the worker is asked for. Kernels are named by their place in [`Response::Loaded`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     /// Examine kernels by the cases `start..end` of a plan, but for the first kernels of the first case.
     Steps {
-        plan: PlanWords,
+        plan: Plan,
+        operations: Vec<Operation>,
         start: u64,
         end: u64,
         /// The first kernel that is called with the first case.
@@ -22,8 +25,13 @@ pub(super) enum Request {
         /// Kernels that are not called.
         dropped: Vec<usize>,
     },
-    /// Examine a kernel by one case.
-    Examine { kernel: usize, case: String },
+    /// Examine a kernel by one case, after the kernels of the library were called with earlier cases.
+    Examine {
+        kernel: usize,
+        /// How often, and the case.
+        earlier: Vec<(u64, String)>,
+        case: String,
+    },
     /// Reveal the order in which a row of a matrix is added up.
     Reveal { kernel: usize, rows: usize, cols: usize, row: usize, scaled: bool },
     /// See what a kernel executes.
@@ -35,94 +43,33 @@ pub(super) enum Request {
 /// What the worker answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Response {
-    /// The first word of a worker: the library's kernels.
-    Loaded { name: String, refuses_wrong_sizes: bool, operations: Vec<String> },
-    /// The library is no guest, and why.
+    /// The first message of a worker: the library's kernels.
+    Loaded { name: String, refuses_wrong_sizes: bool, operations: Vec<Operation> },
+    /// The library is not a plugin, and why.
     NotLoaded(String),
+    /// The worker cannot do its work, and why; the library was not touched.
+    NotReady(String),
     /// A violation; more may follow.
-    Found { step: u64, kernel: usize, failure: FailureWords },
+    Found { step: u64, kernel: usize, failure: Failure },
     /// The cases are done.
     Done { counts: Vec<Counts>, without_memory: u64 },
-    /// What became of one case.
-    Examined { skipped: Option<String>, rungs: Vec<String>, failures: Vec<FailureWords> },
+    /// The result of one case.
+    Examined { skipped: Option<String>, rungs: Vec<Rung>, failures: Vec<Failure> },
     /// The order, or why there is no tree.
-    Revealed(Result<RevealedWords, String>),
+    Revealed(Result<Revealed, String>),
     /// The widest registers seen in use.
-    Traced(Option<String>),
-    /// Kernels and their times, the guest first.
+    Traced(Option<Width>),
+    /// Kernels and their times, the plugin first.
     Timed(Vec<Timed>),
     /// A request could not be done.
     Failed(String),
 }
 
-/// A failure in words.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct FailureWords {
-    pub(super) rung: String,
-    pub(super) detail: String,
-}
-
-impl From<&Failure> for FailureWords {
-    fn from(failure: &Failure) -> Self {
-        Self { rung: failure.rung.name().to_owned(), detail: failure.detail.clone() }
-    }
-}
-
-impl FailureWords {
-    pub(super) fn failure(&self) -> Option<Failure> {
-        Some(Failure { rung: Rung::from_name(&self.rung)?, detail: self.detail.clone() })
-    }
-}
-
-/// An order in words and pictures.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct RevealedWords {
-    words: String,
-    dot: String,
-    svg: String,
-    differing: Vec<String>,
-}
-
-impl From<Revealed> for RevealedWords {
-    fn from(Revealed { words, dot, svg, differing }: Revealed) -> Self {
-        Self { words, dot, svg, differing }
-    }
-}
-
-impl From<RevealedWords> for Revealed {
-    fn from(RevealedWords { words, dot, svg, differing }: RevealedWords) -> Self {
-        Self { words, dot, svg, differing }
-    }
-}
-
-/// A plan in words.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct PlanWords {
-    seed: u64,
-    seeds: u64,
-    /// `None` where time decides.
-    cases: Option<u64>,
-    operations: Vec<String>,
-}
-
-impl PlanWords {
-    pub(super) fn of(plan: &Plan, operations: &[Operation]) -> Self {
-        let cases = match plan.budget {
-            Budget::Cases(cases) => Some(cases),
-            Budget::Time(_) => None,
-        };
-        let operations = operations.iter().map(ToString::to_string).collect();
-        Self { seed: plan.seed, seeds: plan.seeds, cases, operations }
-    }
-
-    pub(super) fn plan(&self) -> Plan {
-        let budget = self.cases.map_or(Budget::Time(std::time::Duration::MAX), Budget::Cases);
-        Plan { seeds: self.seeds, ..Plan::new(self.seed, budget) }
-    }
-
-    pub(super) fn operations(&self) -> Vec<Operation> {
-        self.operations.iter().filter_map(|name| name.parse().ok()).collect()
-    }
+/// The message as a line, with its end.
+pub(super) fn line(message: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).expect("a message is JSON");
+    line.push(b'\n');
+    line
 }
 
 /// What a worker has counted of one kernel.
@@ -132,24 +79,32 @@ pub(super) struct Counts {
     wrong_sizes: u64,
     unsupported: u64,
     failed: u64,
-    /// In the order of [`Rung::ALL`].
-    rungs: Vec<u64>,
-    worst: Option<(f64, f64, String)>,
+    support: Vec<(Kind, Support)>,
+    refused: u64,
+    smallest_refused: Option<(String, String)>,
+    rungs: Vec<(Rung, u64)>,
+    worst: Option<(WorstError, String)>,
     unexplained: bool,
+    #[serde(with = "crate::number")]
     share: f64,
     depth: Option<(usize, usize)>,
 }
 
 impl Counts {
     pub(super) fn of(report: &KernelReport<'_>, unexplained: bool, depth: Option<(usize, usize)>) -> Self {
-        let worst = report.worst.as_ref();
         Self {
             cases: report.cases,
             wrong_sizes: report.wrong_sizes,
             unsupported: report.unsupported,
             failed: report.failed,
-            rungs: Rung::ALL.into_iter().map(|rung| report.rungs.of(rung)).collect(),
-            worst: worst.map(|(worst, case)| (worst.absolute, worst.ulps, case.to_string())),
+            support: report.support.iter().map(|(&kind, &support)| (kind, support)).collect(),
+            refused: report.refused,
+            smallest_refused: report
+                .smallest_refused
+                .as_ref()
+                .map(|(case, why)| (case.to_string(), why.clone())),
+            rungs: report.rungs.applied().map(|rung| (rung, report.rungs.of(rung))).collect(),
+            worst: report.worst.as_ref().map(|(worst, case)| (*worst, case.to_string())),
             unexplained,
             share: report.share,
             depth,
@@ -161,16 +116,25 @@ impl Counts {
         report.wrong_sizes += self.wrong_sizes;
         report.unsupported += self.unsupported;
         report.failed += self.failed;
+        for (kind, support) in &self.support {
+            let all = report.support.entry(*kind).or_default();
+            all.done += support.done;
+            all.unsupported += support.unsupported;
+        }
+        report.refused += self.refused;
+        if let Some((case, why)) = &self.smallest_refused
+            && let Ok(case) = case.parse()
+        {
+            report.take_refused(&case, why);
+        }
         report.unexplained |= self.unexplained;
         report.share = report.share.max(self.share);
         report.depth = report.depth.max(self.depth);
-        for (rung, &times) in Rung::ALL.into_iter().zip(&self.rungs) {
-            report.rungs.add(rung, times);
-        }
-        if let Some((absolute, ulps, case)) = &self.worst
+        self.rungs.iter().for_each(|&(rung, times)| report.rungs.add(rung, times));
+        if let Some((worst, case)) = &self.worst
             && let Ok(case) = case.parse::<Case>()
         {
-            report.take_worst(WorstError { absolute: *absolute, ulps: *ulps }, &case);
+            report.take_worst(*worst, &case);
         }
     }
 }
@@ -179,9 +143,256 @@ impl Counts {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Timed {
     pub(super) name: String,
+    #[serde(with = "crate::number")]
     pub(super) nanoseconds: f64,
-    /// Median, first and last decile of the speed-up over the in-order scalar kernel.
-    pub(super) over_scalar: [f64; 3],
-    /// The same over the fastest of the honest scalar kernels.
-    pub(super) over_fast_scalar: [f64; 3],
+    /// The speed-up over the in-order scalar kernel.
+    pub(super) over_scalar: Ratio,
+    /// The speed-up over the fastest of the honest scalar kernels.
+    pub(super) over_fast_scalar: Ratio,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::fmt::Debug;
+    use std::time::Duration;
+
+    use crate::operation::Buffer;
+    use crate::rung::Cause;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
+
+    use super::*;
+    use crate::check::Budget;
+
+    /// Bits of the values that are written or read wrongly first: infinities, the largest and the smallest, zeros, a NaN.
+    const EDGES: [f64; 12] = [
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::MAX,
+        f64::MIN,
+        f64::MIN_POSITIVE,
+        5e-324,
+        -2.225073858507201e-308,
+        0.0,
+        -0.0,
+        0.1,
+        1e23,
+    ];
+
+    fn number() -> impl Strategy<Value = f64> {
+        prop_oneof![proptest::sample::select(EDGES.to_vec()), any::<u64>().prop_map(f64::from_bits)]
+    }
+
+    fn rung() -> impl Strategy<Value = Rung> {
+        proptest::sample::select(Rung::ALL.to_vec())
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        proptest::sample::select(Operation::ALL.to_vec())
+    }
+
+    fn plan() -> impl Strategy<Value = Plan> {
+        let time = prop_oneof![
+            Just(Duration::MAX),
+            any::<(u64, u32)>().prop_map(|(s, n)| { Duration::new(s, n % 1_000_000_000) })
+        ];
+        let budget = prop_oneof![any::<u64>().prop_map(Budget::Cases), time.prop_map(Budget::Time)];
+        (any::<u64>(), budget, any::<u64>(), any::<bool>(), any::<bool>()).prop_map(
+            |(seed, budget, seeds, exhaustive, minimize)| Plan { seed, budget, seeds, exhaustive, minimize },
+        )
+    }
+
+    fn request() -> impl Strategy<Value = Request> {
+        let steps = (plan(), vec(operation(), 0..4), any::<(u64, u64, usize)>(), vec(any::<usize>(), 0..4));
+        let steps = steps.prop_map(|(plan, operations, (start, end, from_kernel), dropped)| Request::Steps {
+            plan,
+            operations,
+            start,
+            end,
+            from_kernel,
+            dropped,
+        });
+        let examine = any::<(usize, Vec<(u64, String)>, String)>()
+            .prop_map(|(kernel, earlier, case)| Request::Examine { kernel, earlier, case });
+        let reveal =
+            any::<(usize, usize, usize, usize, bool)>().prop_map(|(kernel, rows, cols, row, scaled)| {
+                Request::Reveal { kernel, rows, cols, row, scaled }
+            });
+        let trace = any::<usize>().prop_map(|kernel| Request::Trace { kernel });
+        let time =
+            any::<(usize, u64)>().prop_map(|(kernel, milliseconds)| Request::Time { kernel, milliseconds });
+        prop_oneof![steps, examine, reveal, trace, time]
+    }
+
+    fn failure() -> impl Strategy<Value = Failure> {
+        let one = || {
+            (rung(), cause(), any::<String>())
+                .prop_map(|(rung, cause, detail)| Failure::new(rung, cause, detail))
+        };
+        (one(), vec(one(), 0..3)).prop_map(|(failure, also)| Failure { also, ..failure })
+    }
+
+    fn cause() -> impl Strategy<Value = Cause> {
+        let buffer = || proptest::sample::select(Buffer::ALL.to_vec());
+        let access = (buffer(), any::<(bool, bool)>())
+            .prop_map(|(buffer, (past_end, write))| Cause::OutOfBounds { buffer, past_end, write });
+        let plain = [Cause::Accepted, Cause::TooHigh, Cause::NotNan, Cause::Slack, Cause::Process];
+        prop_oneof![access, buffer().prop_map(Cause::Changed), proptest::sample::select(plain.to_vec())]
+    }
+
+    fn support() -> impl Strategy<Value = (Kind, Support)> {
+        any::<(bool, u8, u64, u64)>().prop_map(|(scaled, digits, done, unsupported)| {
+            (Kind { scaled, digits }, Support { done, unsupported })
+        })
+    }
+
+    fn counts() -> impl Strategy<Value = Counts> {
+        let worst = (number(), number(), any::<String>())
+            .prop_map(|(absolute, ulps, case)| (WorstError { absolute, ulps }, case));
+        let whole = any::<(u64, u64, u64, u64, bool, Option<(usize, usize)>)>();
+        let refusals = (vec(support(), 0..3), any::<(u64, Option<(String, String)>)>());
+        let rungs = vec((rung(), any::<u64>()), 0..4);
+        (whole, refusals, rungs, proptest::option::of(worst), number()).prop_map(
+            |(whole, (support, (refused, smallest_refused)), rungs, worst, share)| {
+                let (cases, wrong_sizes, unsupported, failed, unexplained, depth) = whole;
+                Counts {
+                    cases,
+                    wrong_sizes,
+                    unsupported,
+                    failed,
+                    support,
+                    refused,
+                    smallest_refused,
+                    rungs,
+                    worst,
+                    unexplained,
+                    share,
+                    depth,
+                }
+            },
+        )
+    }
+
+    fn timed() -> impl Strategy<Value = Timed> {
+        let ratio =
+            || (number(), number(), number()).prop_map(|(median, low, high)| Ratio { median, low, high });
+        (any::<String>(), number(), ratio(), ratio()).prop_map(
+            |(name, nanoseconds, over_scalar, over_fast_scalar)| Timed {
+                name,
+                nanoseconds,
+                over_scalar,
+                over_fast_scalar,
+            },
+        )
+    }
+
+    fn response() -> impl Strategy<Value = Response> {
+        let loaded = (any::<String>(), any::<bool>(), vec(operation(), 0..4)).prop_map(
+            |(name, refuses_wrong_sizes, operations)| Response::Loaded {
+                name,
+                refuses_wrong_sizes,
+                operations,
+            },
+        );
+        let found = (any::<(u64, usize)>(), failure())
+            .prop_map(|((step, kernel), failure)| Response::Found { step, kernel, failure });
+        let done = (vec(counts(), 0..3), any::<u64>())
+            .prop_map(|(counts, without_memory)| Response::Done { counts, without_memory });
+        let examined = (any::<Option<String>>(), vec(rung(), 0..4), vec(failure(), 0..3))
+            .prop_map(|(skipped, rungs, failures)| Response::Examined { skipped, rungs, failures });
+        let revealed = any::<Result<(String, String, String, Vec<String>), String>>().prop_map(|revealed| {
+            let revealed =
+                revealed.map(|(words, dot, svg, differing)| Revealed { words, dot, svg, differing });
+            Response::Revealed(revealed)
+        });
+        let width =
+            proptest::sample::select(vec![Width::Narrow, Width::Bits256, Width::Bits512, Width::NotReached]);
+        prop_oneof![
+            loaded,
+            any::<String>().prop_map(Response::NotLoaded),
+            any::<String>().prop_map(Response::NotReady),
+            found,
+            done,
+            examined,
+            revealed,
+            proptest::option::of(width).prop_map(Response::Traced),
+            vec(timed(), 0..3).prop_map(Response::Timed),
+            any::<String>().prop_map(Response::Failed),
+        ]
+    }
+
+    /// Fails to compile when a message is new: it must then be drawn above.
+    fn kind(message: &Request) -> &'static str {
+        match message {
+            Request::Steps { .. } => "steps",
+            Request::Examine { .. } => "examine",
+            Request::Reveal { .. } => "reveal",
+            Request::Trace { .. } => "trace",
+            Request::Time { .. } => "time",
+        }
+    }
+
+    fn kind_of_response(message: &Response) -> &'static str {
+        match message {
+            Response::Loaded { .. } => "loaded",
+            Response::NotLoaded(_) => "not loaded",
+            Response::NotReady(_) => "not ready",
+            Response::Found { .. } => "found",
+            Response::Done { .. } => "done",
+            Response::Examined { .. } => "examined",
+            Response::Revealed(_) => "revealed",
+            Response::Traced(_) => "traced",
+            Response::Timed(_) => "timed",
+            Response::Failed(_) => "failed",
+        }
+    }
+
+    /// Sends drawn messages through a line of JSON. `{:?}` tells apart all values but two NaN.
+    fn survives<T: Serialize + for<'de> Deserialize<'de> + Debug>(
+        messages: impl Strategy<Value = T>,
+        kind: fn(&T) -> &'static str,
+        kinds: usize,
+    ) {
+        let met = std::cell::RefCell::new(HashSet::new());
+        let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) };
+        let run = TestRunner::new(config).run(&messages, |message| {
+            met.borrow_mut().insert(kind(&message));
+            let line = line(&message);
+            let text = String::from_utf8_lossy(&line);
+            prop_assert_eq!(text.matches('\n').count(), 1, "one line: {}", text);
+            let read: T = serde_json::from_slice(&line)
+                .map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
+            prop_assert_eq!(format!("{:?}", read), format!("{:?}", message));
+            Ok(())
+        });
+        run.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(met.into_inner().len(), kinds, "every kind of message was drawn");
+    }
+
+    #[test]
+    fn every_request_is_read_as_it_was_written() {
+        survives(request(), kind, 5);
+    }
+
+    #[test]
+    fn every_response_is_read_as_it_was_written() {
+        survives(response(), kind_of_response, 10);
+    }
+
+    #[test]
+    fn numbers_keep_their_bits_and_are_numbers_where_json_has_them() {
+        for number in EDGES {
+            let counts = Counts { share: number, ..Counts::default() };
+            let line = line(&counts);
+            let read: Counts = serde_json::from_slice(&line).expect("what was written can be read");
+            let same = read.share.to_bits() == number.to_bits() || number.is_nan() && read.share.is_nan();
+            assert!(same, "{number:?} became {:?}", read.share);
+            let value: serde_json::Value = serde_json::from_slice(&line).expect("it is JSON");
+            assert_eq!(value["share"].is_number(), number.is_finite(), "{number}: {value}");
+            assert_eq!(value["share"].is_string(), !number.is_finite(), "{number}: {value}");
+        }
+    }
 }

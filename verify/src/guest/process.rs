@@ -1,14 +1,15 @@
-//! What host and worker share in memory, and what a guest may do to its process.
+//! What host and worker share in memory, and the file descriptors of a worker.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::os::fd::{AsRawFd, RawFd};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::memory::beside;
 use crate::memory::fault::{Crash, signal_name};
 use crate::operation::Buffer;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 
 /// Bytes of the shared file.
 pub(super) const SHARED_BYTES: u64 = 4096;
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     /// 1 while a kernel is examined.
     pub(super) busy: AtomicU64,
     cause: AtomicU64,
+    /// 1 if the thread that crashed was in a function of the library.
+    inside: AtomicU64,
     signal: AtomicI64,
     address: AtomicU64,
     /// 1 more than the place of the nearest buffer; 0 for none.
@@ -33,10 +36,27 @@ pub(super) struct Shared {
 
 const CRASH: u64 = 1;
 const EXIT: u64 = 2;
+const PANIC: u64 = 3;
+const CLOSED: u64 = 4;
+
+/// Why a worker ended, as far as it could note that itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EndCause {
+    /// Nothing was noted: it was killed, or ended without the C library's knowledge.
+    Unknown,
+    /// A signal that its handler saw; whether the library was being called by the thread that it came to.
+    Crash { inside: bool },
+    /// The process was ended in the middle of a call.
+    Exit,
+    /// The harness panicked.
+    Panic,
+    /// The kernel closed the file descriptors that the worker cannot do without.
+    Closed,
+}
 
 impl Shared {
     /// The mapping of a file of [`SHARED_BYTES`], for good.
-    pub(super) fn of(file: &File) -> std::io::Result<&'static Self> {
+    pub(super) fn of(file: &File) -> io::Result<&'static Self> {
         let map: &'static memmap2::MmapRaw = Box::leak(Box::new(memmap2::MmapRaw::map_raw(file)?));
         assert!(map.len() >= size_of::<Self>(), "the file has as many bytes as it must");
         // SAFETY: the mapping is never undone, aligned to a page, long enough, and every bit pattern is an atomic integer.
@@ -57,7 +77,8 @@ impl Shared {
     }
 
     /// Notes a crash; called by the fault handler.
-    pub(super) fn note_crash(&self, crash: Crash) {
+    pub(super) fn note_crash(&self, crash: Crash, inside: bool) {
+        self.inside.store(inside.into(), Ordering::Relaxed);
         self.signal.store(crash.signal.into(), Ordering::Relaxed);
         self.address.store(crash.address as u64, Ordering::Relaxed);
         let near = crash.near;
@@ -71,22 +92,40 @@ impl Shared {
         self.cause.store(EXIT, Ordering::SeqCst);
     }
 
-    /// Whether the process ended itself.
-    pub(super) fn has_exited(&self) -> bool {
-        self.cause.load(Ordering::SeqCst) == EXIT
+    /// Notes that the harness panicked.
+    pub(super) fn note_panic(&self) {
+        self.cause.store(PANIC, Ordering::SeqCst);
+    }
+
+    /// Notes that the worker has lost its file descriptors.
+    pub(super) fn note_closed(&self) {
+        self.cause.store(CLOSED, Ordering::SeqCst);
+    }
+
+    /// What was noted last.
+    pub(super) fn cause(&self) -> EndCause {
+        match self.cause.load(Ordering::SeqCst) {
+            CRASH => EndCause::Crash { inside: self.inside.load(Ordering::Relaxed) == 1 },
+            EXIT => EndCause::Exit,
+            PANIC => EndCause::Panic,
+            CLOSED => EndCause::Closed,
+            _ => EndCause::Unknown,
+        }
+    }
+
+    /// The signal of the crash that was noted.
+    pub(super) fn signal(&self) -> i32 {
+        self.signal.load(Ordering::Relaxed) as i32
     }
 
     /// The crash that was noted: its signal, address, and the nearest buffer with the distance from it.
-    pub(super) fn crash(&self) -> Option<String> {
-        if self.cause.load(Ordering::SeqCst) != CRASH {
-            return None;
-        }
-        let signal = signal_name(self.signal.load(Ordering::Relaxed) as i32);
+    pub(super) fn crash(&self) -> String {
+        let signal = signal_name(self.signal());
         let address = self.address.load(Ordering::Relaxed);
         let buffer = (self.buffer.load(Ordering::Relaxed) as usize).checked_sub(1);
         let buffer = buffer.and_then(|at| Buffer::ALL.get(at));
         let distance = self.distance.load(Ordering::Relaxed) as isize;
-        Some(match (signal, buffer) {
+        match (signal, buffer) {
             ("SIGSEGV" | "SIGBUS", Some(&buffer)) => {
                 format!("{signal} at {address:#x}, {}", beside(buffer, distance))
             }
@@ -95,91 +134,152 @@ impl Shared {
             }
             ("SIGSEGV" | "SIGBUS", None) => format!("{signal} at {address:#x}, near none of its buffers"),
             _ => signal.to_owned(),
-        })
+        }
     }
 }
 
-/// File descriptors that a guest has no business with, and what it wrote to standard output.
+/// The least number of a descriptor of the harness: a careless loop closes the low ones.
+pub(super) const FIRST_DESCRIPTOR: RawFd = 200;
+
+/// Descriptors with low numbers that are open for a kernel to close.
+const SENTINELS: usize = 3;
+
+/// The standard streams and other low descriptors of a worker, which a kernel must leave open, and what it wrote to standard output.
 #[derive(Debug)]
-pub(super) struct Belongings {
-    /// Where standard output goes: nothing may.
-    output: File,
-    nothing: File,
+pub(super) struct FdGuard {
+    /// What standard input, output and error are, by number. Nothing may be written to the second.
+    standard: [File; 3],
     /// Open descriptors with the lowest numbers, such as a careless loop closes.
-    sentinels: Vec<File>,
+    _sentinels: Vec<File>,
+    /// The low descriptors, and what they are.
+    low: Vec<(RawFd, Identity)>,
+    /// Descriptors that the worker cannot do without, and what they are.
+    own: Vec<(RawFd, Identity)>,
 }
 
-impl Belongings {
-    /// Puts standard output into a file of its own.
-    pub(super) fn new() -> std::io::Result<Self> {
-        let nothing = File::open("/dev/null")?;
-        let sentinels = (0..3).map(|_| nothing.try_clone()).collect::<Result<_, _>>()?;
-        let belongings = Self { output: tempfile()?, nothing, sentinels };
-        belongings.redirect(&belongings.output, libc::STDOUT_FILENO);
-        Ok(belongings)
+impl FdGuard {
+    /// Puts standard input and output into files of their own; `channels` are what the worker speaks through.
+    ///
+    /// # Errors
+    /// If the system refuses a file or a descriptor.
+    pub(super) fn new(channels: [&File; 2]) -> io::Result<Self> {
+        let anonymous = || high(&anonymous_file()?);
+        // SAFETY: the descriptor is open for as long as this process lives, and is not closed when this is dropped.
+        let errors = std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(libc::STDERR_FILENO) });
+        let standard = [anonymous()?, anonymous()?, high(&errors)?];
+        redirect(&standard, libc::STDIN_FILENO);
+        redirect(&standard, libc::STDOUT_FILENO);
+        let sentinels: Vec<File> =
+            (0..SENTINELS).map(|_| standard[0].try_clone()).collect::<Result<_, _>>()?;
+        let low = (0..standard.len() as RawFd).chain(sentinels.iter().map(AsRawFd::as_raw_fd));
+        let low = low.filter_map(|fd| Some((fd, identity(fd)?))).collect();
+        let own = channels.into_iter().chain(&standard).map(AsRawFd::as_raw_fd);
+        let own = own.filter_map(|fd| Some((fd, identity(fd)?))).collect();
+        Ok(Self { standard, _sentinels: sentinels, low, own })
     }
 
-    /// What became of them since the last time; puts right what can be.
+    /// Whether the worker can still be spoken to.
+    pub(super) fn is_intact(&self) -> bool {
+        lost(&self.own).is_empty()
+    }
+
+    /// What became of the low descriptors since the last time; puts right what can be.
     pub(super) fn failures(&mut self) -> Vec<Failure> {
         let mut failures = Vec::new();
-        let closed: Vec<RawFd> = self.descriptors().into_iter().filter(|&fd| !is_open(fd)).collect();
+        let closed = lost(&self.low);
         if !closed.is_empty() {
             let numbers: Vec<String> = closed.iter().map(ToString::to_string).collect();
             let detail = format!("the kernel closes file descriptor(s) {}", numbers.join(", "));
-            failures.push(Failure { rung: Rung::Descriptors, detail });
-            closed.into_iter().for_each(|fd| self.redirect(&self.nothing, fd));
-            self.redirect(&self.output, libc::STDOUT_FILENO);
+            failures.push(Failure::new(Rung::Descriptors, Cause::Process, detail));
+            closed.into_iter().for_each(|fd| redirect(&self.standard, fd));
         }
         if let Some(text) = self.written() {
             let detail = format!("the kernel writes to standard output: {text:?}");
-            failures.push(Failure { rung: Rung::Output, detail });
+            failures.push(Failure::new(Rung::Output, Cause::Process, detail));
         }
         failures
     }
 
-    fn descriptors(&self) -> Vec<RawFd> {
-        [0, 1, 2].into_iter().chain(self.sentinels.iter().map(AsRawFd::as_raw_fd)).collect()
-    }
-
-    /// Makes `fd` another name of `file`.
-    fn redirect(&self, file: &File, fd: RawFd) {
-        // SAFETY: dup2 has no preconditions on numbers; `fd` is one that nothing else of this process relies on.
-        unsafe { libc::dup2(file.as_raw_fd(), fd) };
-    }
-
     /// The beginning of what was written since the last time.
     fn written(&mut self) -> Option<String> {
-        // SAFETY: flushes every stream of C, of which this process has those of the guest.
+        // SAFETY: flushes every stream of C, of which this process has those of the plugin.
         unsafe { libc::fflush(std::ptr::null_mut()) };
-        if self.output.metadata().ok()?.len() == 0 {
+        let output = &self.standard[libc::STDOUT_FILENO as usize];
+        if output.metadata().ok()?.len() == 0 {
             return None;
         }
-        let mut bytes = Vec::new();
-        self.output.seek(SeekFrom::Start(0)).ok()?;
-        Read::by_ref(&mut self.output).take(60).read_to_end(&mut bytes).ok()?;
-        self.output.set_len(0).ok()?;
-        self.output.seek(SeekFrom::Start(0)).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        let mut bytes = [0; 60];
+        let len = output.read_at(&mut bytes, 0).ok()?;
+        output.set_len(0).ok()?;
+        io::Seek::rewind(&mut &*output).ok()?;
+        Some(String::from_utf8_lossy(&bytes[..len]).into_owned())
     }
 }
 
-fn is_open(fd: RawFd) -> bool {
-    // SAFETY: fcntl with F_GETFD has no preconditions.
-    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+/// Makes `fd` what it was at the start.
+fn redirect(standard: &[File; 3], fd: RawFd) {
+    let file = standard.get(fd as usize).unwrap_or(&standard[0]);
+    // SAFETY: dup2 has no preconditions on numbers; `fd` is one that nothing else of this process relies on.
+    unsafe { libc::dup2(file.as_raw_fd(), fd) };
 }
 
-/// A file without a name, with a descriptor that a careless loop does not reach.
-fn tempfile() -> std::io::Result<File> {
-    high(tempfile::tempfile()?)
+/// Device and number of a file.
+type Identity = (libc::dev_t, libc::ino_t);
+
+/// What is behind a descriptor; `None` if it is closed.
+fn identity(fd: RawFd) -> Option<Identity> {
+    // SAFETY: all-zero is a valid stat.
+    let mut status: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: fstat has no preconditions on numbers, and `status` is a live stat.
+    let known = unsafe { libc::fstat(fd, &raw mut status) } == 0;
+    known.then_some((status.st_dev, status.st_ino))
 }
 
-/// The same file under a descriptor from 200 on.
-pub(super) fn high(file: File) -> std::io::Result<File> {
-    use std::os::fd::FromRawFd;
-    // SAFETY: fcntl with F_DUPFD_CLOEXEC has no preconditions.
-    let fd = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 200) };
+/// The descriptors that are closed, or are something else by now.
+fn lost(descriptors: &[(RawFd, Identity)]) -> Vec<RawFd> {
+    let lost = descriptors.iter().filter(|&&(fd, was)| identity(fd) != Some(was));
+    lost.map(|&(fd, _)| fd).collect()
+}
+
+/// A file in memory, without a name: nothing is left of it, and no folder is needed.
+///
+/// # Errors
+/// If the system has no memory or no descriptor for it.
+#[cfg(target_os = "linux")]
+pub(super) fn anonymous_file() -> io::Result<File> {
+    // SAFETY: the name is a string that ends in a zero.
+    let fd = unsafe { libc::memfd_create(c"qk256".as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {
-        return Err(std::io::Error::last_os_error());
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// The same on disk.
+///
+/// # Errors
+/// If the folder for temporary files, which is named, cannot be written.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn anonymous_file() -> io::Result<File> {
+    tempfile::tempfile().map_err(|error| {
+        let folder = std::env::temp_dir();
+        io::Error::other(format!("no temporary file in {} (TMPDIR): {}", folder.display(), error.kind()))
+    })
+}
+
+/// The same file under a descriptor from [`FIRST_DESCRIPTOR`] on.
+///
+/// # Errors
+/// If this process may not open as many files, with what to do.
+pub(super) fn high(file: &File) -> io::Result<File> {
+    // SAFETY: fcntl with F_DUPFD_CLOEXEC has no preconditions.
+    let fd = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_DESCRIPTOR) };
+    if fd < 0 {
+        let error = io::Error::last_os_error();
+        return Err(io::Error::other(format!(
+            "it needs file descriptors from {FIRST_DESCRIPTOR} on ({error}): raise the limit (ulimit -n 256)"
+        )));
     }
     // SAFETY: the descriptor is new and nobody else's.
     Ok(unsafe { File::from_raw_fd(fd) })

@@ -1,67 +1,93 @@
-//! The worker: a process with one guest in it, which does what the host asks for.
+//! The worker: a process with one plugin in it, which does what the host asks for.
 
+use std::any::Any;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::FromRawFd;
+use std::os::fd::{FromRawFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use super::abi::{GuestKernel, load};
-use super::message::{Counts, FailureWords, PlanWords, Request, Response, Timed};
-use super::process::{Belongings, Shared, high};
+use super::abi::{GuestKernel, is_inside, load};
+use super::message::{Counts, Request, Response, Timed, line};
+use super::process::{FdGuard, Shared, high};
 use crate::case::{Case, MaterializeError};
 use crate::check::{KernelReport, Steps, traced};
 use crate::kernel::{Kernel, missing_features};
 use crate::memory::fault;
 use crate::order::{RevealError, Revealed, Subject};
 use crate::registry;
-use crate::timing::{Workload, race};
+use crate::timing::{Ratio, Workload, race};
 use crate::trial::{Harness, Prepared, Trial};
 use crate::weights::Weights;
 
-/// The exit code of a process that a kernel has ended.
-const ENDED_BY_A_KERNEL: i32 = 86;
+/// The exit code of a process that ends in the middle of an examination, with a note why.
+const ENDED_EARLY: i32 = 86;
 
 /// Far beyond what the host waits: it is the host that says when a call hangs.
 const NEVER: Duration = Duration::from_secs(1 << 30);
 
 /// Does what the host asks for, on standard input, and answers on standard output, until there are no more requests. `record` is the
-/// file in which worker and host share memory.
+/// descriptor of the file in which worker and host share memory; it is closed.
 ///
 /// # Errors
 /// If the system refuses a file.
-pub fn serve(library: &Path, record: &Path, weights: Option<Weights>) -> std::io::Result<()> {
+pub fn serve(library: &Path, record: RawFd, weights: Option<Weights>) -> std::io::Result<()> {
     // A kernel that never returns would outlive a host that is killed.
     #[cfg(target_os = "linux")]
     // SAFETY: prctl with these arguments only says which signal follows the death of the parent.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
     };
-    let shared = Shared::of(&File::options().read(true).write(true).open(record)?)?;
     // SAFETY: the descriptors are those that this process was started with; nobody else here owns them.
-    let [requests, answers] =
-        [libc::STDIN_FILENO, libc::STDOUT_FILENO].map(|fd| unsafe { File::from_raw_fd(fd) });
-    let (mut requests, mut answers) = (BufReader::new(high(requests)?), high(answers)?);
-    let belongings = Belongings::new()?;
-    let response = match load(library) {
-        Ok(kernels) => {
-            let loaded = loaded(&kernels);
-            watch(shared);
-            write(&mut answers, &loaded)?;
-            let bench = Bench { harness: Harness::new(weights), shared, belongings };
-            let mut worker = Worker { kernels, bench };
-            return worker.answer_all(&mut requests, &mut answers);
-        }
-        Err(error) => Response::NotLoaded(error.to_string()),
+    let [record, requests, answers] =
+        [record, libc::STDIN_FILENO, libc::STDOUT_FILENO].map(|fd| unsafe { File::from_raw_fd(fd) });
+    let shared = Shared::of(&record)?;
+    drop(record);
+    let mut channel = match Channel::new(&requests, &answers) {
+        Ok(channel) => channel,
+        Err(error) => return write(&mut &answers, &Response::NotReady(error.to_string())),
     };
-    write(&mut answers, &response)
+    drop((requests, answers));
+    let guard = match channel.guard() {
+        Ok(guard) => guard,
+        Err(error) => return write(&mut channel.answers, &Response::NotReady(error.to_string())),
+    };
+    shared.enter(0, 0);
+    let kernels = load(library);
+    shared.leave();
+    match kernels {
+        Ok(kernels) => {
+            watch(shared);
+            write(&mut channel.answers, &loaded(&kernels))?;
+            let bench = Bench { harness: Harness::new(weights), shared, guard };
+            Worker { kernels, bench }.answer_all(&mut channel)
+        }
+        Err(error) => write(&mut channel.answers, &Response::NotLoaded(error.to_string())),
+    }
+}
+
+/// What the worker speaks through: descriptors that a careless loop does not reach.
+struct Channel {
+    requests: BufReader<File>,
+    answers: File,
+}
+
+impl Channel {
+    fn new(requests: &File, answers: &File) -> std::io::Result<Self> {
+        Ok(Self { requests: BufReader::new(high(requests)?), answers: high(answers)? })
+    }
+
+    fn guard(&self) -> std::io::Result<FdGuard> {
+        FdGuard::new([self.requests.get_ref(), &self.answers])
+    }
 }
 
 fn loaded(kernels: &[GuestKernel]) -> Response {
     Response::Loaded {
         name: kernels[0].name().to_owned(),
         refuses_wrong_sizes: kernels[0].refuses_wrong_sizes(),
-        operations: kernels.iter().map(|kernel| kernel.operation().to_string()).collect(),
+        operations: kernels.iter().map(Kernel::operation).collect(),
     }
 }
 
@@ -70,7 +96,7 @@ fn watch(shared: &'static Shared) {
     static SHARED: std::sync::OnceLock<&'static Shared> = std::sync::OnceLock::new();
     let _ = SHARED.set(shared);
     fault::note_ends(
-        |crash| SHARED.get().into_iter().for_each(|shared| shared.note_crash(crash)),
+        |crash| SHARED.get().into_iter().for_each(|shared| shared.note_crash(crash, is_inside())),
         || SHARED.get().into_iter().for_each(|shared| shared.note_exit()),
     );
     fault::beat(|| {
@@ -78,13 +104,11 @@ fn watch(shared: &'static Shared) {
             shared.heartbeat.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         })
     });
-    fault::exit_after_crash(ENDED_BY_A_KERNEL, NEVER);
+    fault::exit_after_crash(ENDED_EARLY, NEVER);
 }
 
-fn write(answers: &mut File, response: &Response) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(response)?;
-    line.push(b'\n');
-    answers.write_all(&line)
+fn write(answers: &mut impl Write, response: &Response) -> std::io::Result<()> {
+    answers.write_all(&line(response))
 }
 
 struct Worker {
@@ -96,30 +120,90 @@ struct Worker {
 struct Bench {
     harness: Harness,
     shared: &'static Shared,
-    belongings: Belongings,
+    guard: FdGuard,
 }
 
 impl Bench {
+    /// Runs `work`, in which a kernel is called and not examined.
+    fn busy_with<T>(&self, place: usize, work: impl FnOnce() -> T) -> T {
+        self.shared.busy_with(0, place, work, || self.guard.is_intact())
+    }
+
+    /// A case with its data.
+    fn prepared(&self, case: &str) -> Result<(Case, Prepared), String> {
+        let case: Case = case.parse().map_err(|error| format!("{error}"))?;
+        let prepared = self.harness.prepare(&case).map_err(|error| error.to_string())?;
+        Ok((case, prepared))
+    }
+
     /// Examines a kernel, with what it does to its process.
     fn examine(&mut self, step: u64, (place, kernel): (usize, &GuestKernel), prepared: &Prepared) -> Trial {
-        self.shared.enter(step, place);
-        let mut trial = self.harness.examine(kernel, prepared);
-        self.shared.leave();
-        trial.take_process(self.belongings.failures());
+        let Self { harness, guard, .. } = self;
+        let mut trial =
+            self.shared.busy_with(step, place, || harness.examine(kernel, prepared), || guard.is_intact());
+        trial.take_process(guard.failures());
         trial
     }
 }
 
+impl Shared {
+    /// Runs `work`, in which kernel `place` is called. If it panics, which kernels cannot make it do, or leaves a process that cannot go
+    /// on, the process ends, with a note of the reason.
+    fn busy_with<T>(
+        &self,
+        step: u64,
+        place: usize,
+        work: impl FnOnce() -> T,
+        is_intact: impl FnOnce() -> bool,
+    ) -> T {
+        self.enter(step, place);
+        let result = catch_unwind(AssertUnwindSafe(work));
+        if !is_intact() {
+            self.note_closed();
+            end();
+        }
+        match result {
+            Ok(result) => {
+                self.leave();
+                result
+            }
+            Err(payload) => {
+                self.note_panic();
+                // The last line is what the host shows.
+                let _ = writeln!(std::io::stderr(), "{}", first_line(payload.as_ref()));
+                end()
+            }
+        }
+    }
+}
+
+/// The beginning of what a panic says.
+fn first_line(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.and_then(|text| text.lines().next()).unwrap_or("a panic without words")
+}
+
+/// Ends the process and runs nothing else.
+fn end() -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(ENDED_EARLY) }
+}
+
 impl Worker {
-    fn answer_all(&mut self, requests: &mut impl BufRead, answers: &mut File) -> std::io::Result<()> {
+    fn answer_all(&mut self, channel: &mut Channel) -> std::io::Result<()> {
         let mut line = String::new();
-        while requests.read_line(&mut line)? > 0 {
+        while channel.requests.read_line(&mut line)? > 0 {
             let response = match serde_json::from_str(&line)? {
-                Request::Steps { plan, start, end, from_kernel, dropped } => {
+                Request::Steps { plan, operations, start, end, from_kernel, dropped } => {
+                    let harness = &self.bench.harness;
+                    let steps = Steps::new(&plan, &operations, harness.weights(), harness.parts());
                     let first = (start, from_kernel);
-                    self.steps(&plan, first, end, &dropped, answers)?
+                    self.steps(&steps, first, end, &dropped, &mut channel.answers)?
                 }
-                Request::Examine { kernel, case } => self.one(kernel, &case),
+                Request::Examine { kernel, earlier, case } => {
+                    self.after(&earlier, kernel, &case).unwrap_or_else(Response::Failed)
+                }
                 Request::Reveal { kernel, rows, cols, row, scaled } => {
                     self.reveal(kernel, Subject { rows, cols, row, scaled })
                 }
@@ -128,7 +212,7 @@ impl Worker {
                     self.time(kernel, Duration::from_millis(milliseconds))
                 }
             };
-            write(answers, &response)?;
+            write(&mut channel.answers, &response)?;
             line.clear();
         }
         Ok(())
@@ -136,15 +220,13 @@ impl Worker {
 
     fn steps(
         &mut self,
-        plan: &PlanWords,
+        steps: &Steps,
         (start, from_kernel): (u64, usize),
         end: u64,
         dropped: &[usize],
         answers: &mut File,
     ) -> std::io::Result<Response> {
         let Self { kernels, bench } = self;
-        let steps =
-            Steps::new(&plan.plan(), &plan.operations(), bench.harness.weights(), bench.harness.parts());
         let mut reports: Vec<KernelReport<'_>> =
             kernels.iter().map(|kernel| KernelReport::blank(kernel)).collect();
         let mut without_memory = 0;
@@ -165,8 +247,8 @@ impl Worker {
                 }
                 let trial = bench.examine(step, (kernel, &kernels[kernel]), &prepared);
                 report.take(&case, prepared.is_legal(), &trial);
-                for failure in &trial.failures {
-                    write(answers, &Response::Found { step, kernel, failure: failure.into() })?;
+                for failure in trial.failures {
+                    write(answers, &Response::Found { step, kernel, failure })?;
                 }
             }
         }
@@ -181,40 +263,43 @@ impl Worker {
         Ok(Response::Done { counts: reports.iter().map(counts).collect(), without_memory })
     }
 
-    fn one(&mut self, kernel: usize, case: &str) -> Response {
-        let prepared = case
-            .parse::<Case>()
-            .map_err(|error| error.to_string())
-            .and_then(|case| self.bench.harness.prepare(&case).map_err(|error| error.to_string()));
-        match prepared {
-            Ok(prepared) => {
-                let trial = self.bench.examine(0, (kernel, &self.kernels[kernel]), &prepared);
-                Response::Examined {
-                    skipped: trial.skipped.map(str::to_owned),
-                    rungs: trial.rungs.applied().map(|rung| rung.name().to_owned()).collect(),
-                    failures: trial.failures.iter().map(FailureWords::from).collect(),
-                }
+    /// Examines a kernel by a case, after the kernels of the library were called with earlier ones. The steps that are noted are the
+    /// numbers of the calls before.
+    fn after(&mut self, earlier: &[(u64, String)], kernel: usize, case: &str) -> Result<Response, String> {
+        let Self { kernels, bench } = self;
+        let mut step = 0;
+        for (times, case) in earlier {
+            let (case, prepared) = bench.prepared(case)?;
+            let Some(place) = kernels.iter().position(|kernel| kernel.operation() == case.operation) else {
+                return Err(format!("{case}: the library does not have this operation"));
+            };
+            for _ in 0..*times {
+                bench.examine(step, (place, &kernels[place]), &prepared);
+                step += 1;
             }
-            Err(error) => Response::Failed(error),
         }
+        let (_, prepared) = bench.prepared(case)?;
+        let trial = bench.examine(step, (kernel, &kernels[kernel]), &prepared);
+        Ok(Response::Examined {
+            skipped: trial.skipped.map(str::to_owned),
+            rungs: trial.rungs.applied().collect(),
+            failures: trial.failures,
+        })
     }
 
     fn reveal(&mut self, kernel: usize, subject: Subject) -> Response {
-        self.bench.shared.enter(0, kernel);
-        let revealed = Revealed::of(&self.kernels[kernel], subject);
-        self.bench.shared.leave();
+        let Self { kernels, bench } = self;
+        let revealed = bench.busy_with(kernel, || Revealed::of(&kernels[kernel], subject));
         match revealed {
-            Ok(revealed) => Response::Revealed(Ok(revealed.into())),
+            Ok(revealed) => Response::Revealed(Ok(revealed)),
             Err(error @ RevealError::NoTree(_)) => Response::Revealed(Err(error.to_string())),
             Err(error) => Response::Failed(error.to_string()),
         }
     }
 
     fn trace(&mut self, kernel: usize) -> Response {
-        self.bench.shared.enter(0, kernel);
-        let width = traced(&self.kernels[kernel]).width();
-        self.bench.shared.leave();
-        Response::Traced(width.map(|width| width.name().to_owned()))
+        let Self { kernels, bench } = self;
+        Response::Traced(bench.busy_with(kernel, || traced(&kernels[kernel]).width()))
     }
 
     /// Times a kernel beside the scalar ones of its operation and our own fastest.
@@ -224,25 +309,21 @@ impl Worker {
         let own = registry::kernels();
         let can_run = |own: &&dyn Kernel| {
             let name = own.name();
-            let is_meant =
-                name == registry::SCALAR || name.starts_with(registry::FAST_SCALAR) || name == "avx2";
+            let is_base = name == registry::SCALAR || name.starts_with(registry::FAST_SCALAR);
+            let is_meant = is_base || registry::is_chosen(*own);
             own.operation() == operation && is_meant && missing_features(own.required_features()).is_empty()
         };
         let mut racers: Vec<&dyn Kernel> = vec![&self.kernels[kernel]];
         racers.extend(own.iter().map(Box::as_ref).filter(can_run));
-        self.bench.shared.enter(0, kernel);
-        let race = race(&racers, &mut workload, budget);
-        self.bench.shared.leave();
+        let race = self.bench.busy_with(kernel, || race(&racers, &mut workload, budget));
         let scalar =
             racers.iter().position(|racer| racer.name() == registry::SCALAR && racer.library().is_none());
         let fast = (1..racers.len())
             .filter(|&at| racers[at].name().starts_with(registry::FAST_SCALAR))
             .min_by(|&a, &b| race.nanoseconds(a).total_cmp(&race.nanoseconds(b)));
         let over = |at, base: Option<usize>| {
-            base.map_or([0.0; 3], |base| {
-                let ratio = race.speedup(at, base);
-                [ratio.median, ratio.low, ratio.high]
-            })
+            let unknown = Ratio { median: 0.0, low: 0.0, high: 0.0 };
+            base.map_or(unknown, |base| race.speedup(at, base))
         };
         let timed = |at: usize| Timed {
             name: racers[at].name().to_owned(),

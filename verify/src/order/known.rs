@@ -13,7 +13,7 @@ use crate::memory::Placement;
 use crate::operation::Operation;
 use crate::oracle::{self, Expected, RowTruth};
 use crate::quiet::quiet;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 
 /// Columns up to which all rows are held to an order: revealing one takes about a millisecond here, and ever more beyond.
 pub const ORDER_COLUMNS: usize = 256;
@@ -70,7 +70,7 @@ impl KnownOrders {
                 let detail = format!(
                     "asked twice for the order in which it adds {cols} columns, the kernel gives two answers; the first is: {first}"
                 );
-                *fickle = Some(Failure { rung: Rung::Repeat, detail });
+                *fickle = Some(Failure::new(Rung::Repeat, Cause::Nondeterministic, detail));
             }
             model.ok()
         };
@@ -183,5 +183,6 @@ fn failure(wrong: &[(usize, u32)], rows: usize, outputs: &[u32]) -> Option<Failu
         show(outputs[first]),
         show(must)
     );
-    Some(Failure { rung: Rung::Order, detail })
+    let cause = Cause::of_bits(Operation::Gemv, must, outputs[first]);
+    Some(Failure::new(Rung::Order, cause, detail))
 }

@@ -1,11 +1,13 @@
 //! Orders and arithmetic as people read them.
 
+use serde::{Deserialize, Serialize};
+
 use super::model::TRIALS;
 use super::{Model, Order, Precision, RevealError, Scaling, Subject, differing_places, reveal};
 use crate::kernel::Kernel;
 
 /// How a gemv adds, in words and pictures.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revealed {
     /// Lines without an end of line: the order, the arithmetic, and where else it is the same.
     pub words: String,

@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::inputs::Inputs;
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
-use crate::memory::{Placement, Region, fault};
+use crate::memory::{Placement, Region, Trespass, fault};
 use crate::mxcsr::Mode;
 use crate::operation::{Buffer, Operation};
 use crate::quiet::quiet;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 
 /// Bytes of packed codes from which a region is not kept for the next call.
 const LARGE_REGION: usize = 1 << 26;
@@ -82,7 +82,7 @@ impl Arena {
         if mode_left != mode {
             let detail =
                 format!("the floating-point mode was {mode} before the call and is {mode_left} after it");
-            failures.push(Failure { rung: Rung::Mxcsr, detail });
+            failures.push(Failure::new(Rung::Mxcsr, Cause::Mode, detail));
         }
         failures.extend(self.trespass(inputs));
         failures.extend(self.changed_input(inputs));
@@ -147,13 +147,16 @@ impl Arena {
         }
     }
 
-    /// The first stray access of each buffer.
-    fn trespass(&mut self, inputs: &Inputs) -> Option<Failure> {
+    /// The first access outside of each buffer.
+    fn trespass(&mut self, inputs: &Inputs) -> Vec<Failure> {
         let buffers = inputs.buffers().iter().copied().chain([Buffer::Out]);
-        let stray: Vec<String> =
-            buffers.filter_map(|buffer| Some(self.region(buffer).trespass()?.to_string())).collect();
-        let detail = format!("the kernel {}", stray.join(", and "));
-        (!stray.is_empty()).then_some(Failure { rung: Rung::Memory, detail })
+        let stray = buffers.filter_map(|buffer| self.region(buffer).trespass());
+        let failure = |stray: Trespass| {
+            let Trespass { buffer, write, distance } = stray;
+            let cause = Cause::OutOfBounds { buffer, past_end: distance > 0, write };
+            Failure::new(Rung::Memory, cause, format!("the kernel {stray}"))
+        };
+        stray.map(failure).collect()
     }
 
     fn changed_input(&mut self, inputs: &Inputs) -> Option<Failure> {
@@ -173,7 +176,7 @@ impl Arena {
                 buffer.name(),
                 after[at]
             );
-            Some(Failure { rung: Rung::Inputs, detail })
+            Some(Failure::new(Rung::Inputs, Cause::Changed(buffer), detail))
         })
     }
 
@@ -230,11 +233,11 @@ fn pieces_of(inputs: &Inputs, buffer: Buffer) -> impl Iterator<Item = (usize, &[
 fn ended_by(payload: &(dyn Any + Send)) -> Failure {
     if let Some(UnknownOutcome(answer)) = payload.downcast_ref() {
         let detail = format!("the kernel answers {answer}; 0 is done, 1 not supported, 2 refused");
-        return Failure { rung: Rung::Sizes, detail };
+        return Failure::new(Rung::Sizes, Cause::UnknownAnswer, detail);
     }
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    Failure { rung: Rung::Panic, detail: format!("the kernel panicked: {text}") }
+    Failure::new(Rung::Panic, Cause::Panic, format!("the kernel panicked: {text}"))
 }
 
 fn float_bytes(floats: &[f32]) -> &[u8] {
@@ -248,11 +251,13 @@ fn float_bytes(floats: &[f32]) -> &[u8] {
 fn written_outside(inputs: &Inputs, outcome: Option<Outcome>, output: &[u32], old: u32) -> Option<Failure> {
     let untouched = if outcome == Some(Outcome::Done) { inputs.outputs().min(output.len()) } else { 0 };
     let at = output[untouched..].iter().position(|&each| each != old)? + untouched;
-    let (rung, what) = match outcome {
-        Some(Outcome::Refused) => (Rung::Sizes, "although the call was refused"),
-        Some(Outcome::Unsupported) => (Rung::Sizes, "although the operation is not supported"),
-        Some(Outcome::Done) => (Rung::Memory, "past the last row"),
+    let (rung, cause, what) = match outcome {
+        Some(Outcome::Refused) => (Rung::Sizes, Cause::Written, "although the call was refused"),
+        Some(Outcome::Unsupported) => {
+            (Rung::Sizes, Cause::Written, "although the operation is not supported")
+        }
+        Some(Outcome::Done) => (Rung::Memory, Cause::Slack, "past the last row"),
         None => return None,
     };
-    Some(Failure { rung, detail: format!("the kernel writes out[{at}], {what}") })
+    Some(Failure::new(rung, cause, format!("the kernel writes out[{at}], {what}")))
 }

@@ -4,7 +4,7 @@ use crate::inputs::{Inputs, PackedBytes};
 use crate::judge::{same_bits, same_sum, show};
 use crate::operation::{Buffer, CODES_PER_BYTE, Operation, Shape};
 use crate::oracle::RowTruth;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 
 /// Changed inputs, and what the output must then be.
 pub(super) struct Relation {
@@ -58,14 +58,11 @@ impl Relation {
         Some(Self { rung: Rung::RowOrder, inputs: alone, expect: Expect::Permuted(vec![row]) })
     }
 
-    /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same; complemented codes
-    /// only where one order holds for all codes.
-    pub(super) fn at_one_time(inputs: &Inputs, is_single: bool) -> Vec<Self> {
-        let unchanged = Self { rung: Rung::Threads, inputs: inputs.clone(), expect: Expect::Same };
-        let complement = is_single.then(|| complement(inputs));
-        let others = [complement, negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
-        let others = others.into_iter().flatten().map(|other| Self { rung: Rung::Threads, ..other });
-        [unchanged].into_iter().chain(others).collect()
+    /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same.
+    pub(super) fn at_one_time(inputs: &Inputs) -> Vec<Inputs> {
+        let others = [Some(complement(inputs)), negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
+        let others = others.into_iter().flatten().map(|other| other.inputs);
+        [inputs.clone()].into_iter().chain(others).collect()
     }
 
     /// The bits that output `at` must have.
@@ -96,7 +93,8 @@ impl Relation {
         let show = |bits| show(self.inputs.operation, bits);
         let detail =
             format!("{}: out[{at}] must be {}, got {}", self.deed(), show(expected), show(changed[at]));
-        Some(Failure { rung: self.rung, detail })
+        let cause = Cause::of_bits(self.inputs.operation, expected, changed[at]);
+        Some(Failure::new(self.rung, cause, detail))
     }
 
     fn deed(&self) -> &'static str {
@@ -104,7 +102,6 @@ impl Relation {
             Rung::Padding => "with padding codes, gaps and spare elements changed",
             Rung::Complement => "with every code complemented",
             Rung::Negation => "with x, or the scales, negated in the same buffers",
-            Rung::Threads => "called from several threads at once, each with other data",
             Rung::PowerOfTwo => "with x times a power of two",
             _ if self.inputs.shape.rows == 1 => "called as a matrix of one row, in buffers without slack",
             _ => "with the rows in another order",

@@ -32,12 +32,12 @@ pub(super) fn render(report: &Report, demands: &str) -> String {
 
 fn entry(line: &Line, demands: &str) -> Option<Entry> {
     let severity = match line.verdict {
-        Verdict::Met | Verdict::Skipped => return None,
+        Verdict::Met | Verdict::NotJudged | Verdict::Skipped => return None,
         Verdict::Missed => "critical",
         Verdict::Inconclusive | Verdict::Invalid => "info",
     };
     // The same in every run, so that GitLab tells what is new from what was there before.
-    let fingerprint = format!("{} at least {}", line.name(), line.at_least);
+    let fingerprint = format!("{} at least {}", line.name(), line.at_least?);
     Some(Entry {
         description: line.complaint()?,
         check_name: "qk256-gate",

@@ -34,6 +34,6 @@ mod tests {
             (&"avx2".into(), &"dequantize 4096".into(), &"missed".into())
         );
         assert_eq!((&row["estimate"]["median"], &row["at_least"]), (&2.0.into(), &3.0.into()));
-        assert_eq!(json["rows"].as_array().map(Vec::len), Some(5));
+        assert_eq!(json["rows"].as_array().map(Vec::len), Some(6));
     }
 }

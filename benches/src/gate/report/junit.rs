@@ -27,11 +27,8 @@ pub(super) fn render(report: &Report) -> Result<String, String> {
 fn test_case(line: &Line, operation: &str) -> TestCase {
     let status = match line.verdict {
         Verdict::Met => TestCaseStatus::success(),
-        Verdict::Skipped => {
-            let mut skipped = TestCaseStatus::skipped();
-            skipped.set_message(format!("this CPU lacks {}", line.missing.join(", ")));
-            skipped
-        }
+        Verdict::NotJudged => skipped("not judged on this CPU: the table has no bar for it"),
+        Verdict::Skipped => skipped(&format!("no {}", line.missing.join(", "))),
         // What is not known is an error of the run, not a failure of the kernel.
         Verdict::Missed | Verdict::Inconclusive | Verdict::Invalid => {
             let missed = line.verdict == Verdict::Missed;
@@ -41,9 +38,16 @@ fn test_case(line: &Line, operation: &str) -> TestCase {
             failure
         }
     };
-    let mut case = TestCase::new(format!("{} at least {}", line.name(), line.at_least), status);
+    let bar = line.at_least.map_or(String::new(), |at_least| format!(" at least {at_least}"));
+    let mut case = TestCase::new(line.name() + &bar, status);
     case.set_classname(operation);
     case
+}
+
+fn skipped(why: &str) -> TestCaseStatus {
+    let mut skipped = TestCaseStatus::skipped();
+    skipped.set_message(why);
+    skipped
 }
 
 #[cfg(test)]
@@ -53,7 +57,13 @@ mod tests {
     #[test]
     fn a_miss_is_a_failure_and_doubt_is_an_error() {
         let junit = of_every_kind().junit().expect("it renders");
-        for count in [r#"tests="5""#, r#"errors="2""#, r#"failures="1""#] {
+        for count in [
+            r#"tests="6""#,
+            r#"errors="2""#,
+            r#"failures="1""#,
+            r#"skipped message="no avxvnni""#,
+            r#"skipped message="not judged on this CPU"#,
+        ] {
             assert!(junit.contains(count), "{count}: {junit}");
         }
     }

@@ -13,7 +13,7 @@ const GAUGES: [Gauge; 3] = [
         Some(line.estimate?.median)
     }),
     ("qk256_gate_ratio_low", "Lower end of the 95 % interval of the ratio.", |line| Some(line.estimate?.low)),
-    ("qk256_gate_bar", "The ratio that is demanded.", |line| line.estimate.map(|_| line.at_least)),
+    ("qk256_gate_bar", "The ratio that is demanded.", |line| line.estimate.and(line.at_least)),
 ];
 
 pub(super) fn render(report: &Report) -> String {
@@ -24,7 +24,7 @@ pub(super) fn render(report: &Report) -> String {
             if let Some(value) = value(line) {
                 let [kernel, on, over] = [&line.kernel, &line.on, &line.over].map(|text| escaped(text));
                 // A row may be demanded twice, with two bars: a promise, and what was reached.
-                let bar = line.at_least;
+                let bar = line.at_least.map_or(String::new(), |bar| bar.to_string());
                 writeln!(text, r#"{name}{{kernel="{kernel}",on="{on}",over="{over}",bar="{bar}"}} {value}"#)
                     .expect("a string takes all");
             }
@@ -47,7 +47,8 @@ mod tests {
         let text = of_every_kind().open_metrics();
         let sample = r#"qk256_gate_ratio{kernel="avx2",on="dequantize 4096",over="scalar",bar="3"} 2"#;
         assert!(text.lines().any(|line| line == sample), "{text}");
-        assert_eq!(text.lines().filter(|line| line.starts_with("qk256_gate_ratio{")).count(), 4);
+        assert_eq!(text.lines().filter(|line| line.starts_with("qk256_gate_ratio{")).count(), 5);
+        assert_eq!(text.lines().filter(|line| line.starts_with("qk256_gate_bar{")).count(), 4);
         assert!(text.ends_with("# EOF\n"));
         let mut samples: Vec<&str> =
             text.lines().map(|line| line.rsplit_once(' ').expect("two words").0).collect();

@@ -16,7 +16,8 @@ pub(super) fn plain(report: &Report) -> String {
 /// The table with a headline and what is wrong, in Markdown.
 pub(super) fn markdown(report: &Report) -> String {
     let sign = if report.verdict == Outcome::Pass { "" } else { "**" };
-    let complaints: String = report.complaints().iter().map(|line| format!("- {line}\n")).collect();
+    let complaints: String =
+        report.complaints().into_iter().chain(report.notes()).map(|line| format!("- {line}\n")).collect();
     let machine = &report.machine;
     let commit = machine.commit.as_deref().map_or(String::new(), |commit| format!(", commit {commit}"));
     format!(
@@ -47,7 +48,7 @@ fn table(rows: &[Line]) -> Table {
             line.base.as_ref().unwrap_or(&line.over).clone(),
             of(&|estimate| format!("{:.2}", estimate.median)),
             of(&|estimate| format!("{:.2}-{:.2}", estimate.low, estimate.high)),
-            format!("{:.2}", line.at_least),
+            line.at_least.map_or(String::new(), |at_least| format!("{at_least:.2}")),
             line.control.map_or(String::new(), |control| format!("{:.3}", control.median)),
             of(&|estimate| estimate.processes.to_string()),
             verdict,

@@ -1,0 +1,198 @@
+//! Copies of a shared library that differ only in where their code lies.
+//!
+//! The same instructions may take a tenth longer at another address: a loop may cross one more line of the cache of decoded
+//! instructions, for one. Where a linker puts a function is chance, so the gate must not judge by it. A copy has its
+//! executable sections again, behind everything else, once for each operation: there the entry of the operation lies where
+//! it was asked to lie, and the table of dynamic symbols points there. Data stay where they are, and references to
+//! them are adjusted, so that a copy computes what the original does. The original code stays too: what
+//! jumps into it by a pointer goes on there.
+
+use std::ops::Range;
+
+use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind, Register};
+use object::elf::{EM_X86_64, FileHeader64, PF_R, PF_X, PT_LOAD};
+use object::read::elf::{ElfFile64, ProgramHeader as _};
+use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
+use qk256_verify::Operation;
+
+type File<'data> = ElfFile64<'data, LittleEndian>;
+type Header = object::elf::ProgramHeader64<LittleEndian>;
+type Symbol = object::elf::Sym64<LittleEndian>;
+
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+
+/// Bytes of a program header, and of a dynamic symbol.
+const HEADER_BYTES: usize = size_of::<Header>();
+const SYMBOL_BYTES: usize = size_of::<Symbol>();
+
+/// Where the address of a dynamic symbol lies in it, and what the file header says of program headers.
+const SYMBOL_VALUE: usize = std::mem::offset_of!(Symbol, st_value);
+const HEADERS_OFFSET: usize = std::mem::offset_of!(FileHeader64<LittleEndian>, e_phoff);
+const HEADERS_COUNT: usize = std::mem::offset_of!(FileHeader64<LittleEndian>, e_phnum);
+
+/// A copy of `library`, the bytes of a shared library, in which the entry of each operation lies `offset` bytes into a page.
+///
+/// # Errors
+/// Why there can be no such copy: it is no such library, or something in its code is not understood.
+pub(super) fn copy_at(library: &[u8], offset: u64) -> Result<Vec<u8>, String> {
+    let file = File::parse(library).map_err(|error| error.to_string())?;
+    if file.elf_header().e_machine.get(LittleEndian) != EM_X86_64 {
+        return Err("it is not for x86-64".to_owned());
+    }
+    let code = Code::of(&file)?;
+    let entries = entries(&file, &code.range)?;
+    let start =
+        file.elf_program_headers().iter().map(end_in_memory).max().unwrap_or(0).next_multiple_of(PAGE);
+    let mut added = Vec::new();
+    let mut copy = library.to_vec();
+    for entry in entries {
+        let behind = start + added.len() as u64;
+        // Where the first byte of the code must lie, so that the entry lies where it should.
+        let wanted = (offset + PAGE - (entry.address - code.range.start) % PAGE) % PAGE;
+        let place = behind + (wanted + PAGE - behind % PAGE) % PAGE;
+        added.resize((place - start) as usize, 0);
+        added.extend(code.moved_to(place)?);
+        let address = place + (entry.address - code.range.start);
+        copy[entry.value_at..][..8].copy_from_slice(&address.to_le_bytes());
+    }
+    append(&mut copy, file.elf_program_headers(), start, &added);
+    Ok(copy)
+}
+
+/// The function of an operation.
+struct Entry {
+    address: u64,
+    /// Where in the file its address stands.
+    value_at: usize,
+}
+
+/// The operations of the library, all of which must lie in `code`.
+fn entries(file: &File<'_>, code: &Range<u64>) -> Result<Vec<Entry>, String> {
+    let table = file.section_by_name(".dynsym").and_then(|section| section.file_range());
+    let (table, _) = table.ok_or("it has no section .dynsym")?;
+    let names = Operation::ALL.map(|operation| format!("qk256_{operation}"));
+    let is_operation = |symbol: &object::read::elf::ElfSymbol64<'_, '_, LittleEndian>| {
+        symbol.is_definition() && symbol.name().is_ok_and(|name| names.iter().any(|known| known == name))
+    };
+    let mut entries = Vec::new();
+    for symbol in file.dynamic_symbols().filter(is_operation) {
+        if symbol.kind() != SymbolKind::Text || !code.contains(&symbol.address()) {
+            return Err(format!("{} is not a plain function", symbol.name().unwrap_or_default()));
+        }
+        let value_at = table as usize + symbol.index().0 * SYMBOL_BYTES + SYMBOL_VALUE;
+        entries.push(Entry { address: symbol.address(), value_at });
+    }
+    if entries.is_empty() { Err("it exports no operation".to_owned()) } else { Ok(entries) }
+}
+
+/// The executable sections of a library, and what lies between them.
+struct Code<'data> {
+    range: Range<u64>,
+    bytes: &'data [u8],
+    sections: Vec<Range<u64>>,
+}
+
+impl<'data> Code<'data> {
+    fn of(file: &File<'data>) -> Result<Self, String> {
+        let executable =
+            file.sections().filter(|section| section.kind() == SectionKind::Text && section.size() > 0);
+        let sections: Vec<Range<u64>> =
+            executable.map(|section| section.address()..section.address() + section.size()).collect();
+        let start = sections.iter().map(|section| section.start).min().ok_or("it has no section of code")?;
+        let end = sections.iter().map(|section| section.end).max().unwrap_or(start);
+        let range = start..end;
+        if file.dynamic_relocations().into_iter().flatten().any(|(address, _)| range.contains(&address)) {
+            return Err("its code has relocations".to_owned());
+        }
+        let holds = |header: &&Header| {
+            let first = header.p_vaddr(LittleEndian);
+            header.p_type(LittleEndian) == PT_LOAD
+                && first <= start
+                && end <= first + header.p_filesz(LittleEndian)
+        };
+        let segment =
+            file.elf_program_headers().iter().find(holds).ok_or("its code is not in one segment")?;
+        let at = (start - segment.p_vaddr(LittleEndian) + segment.p_offset(LittleEndian)) as usize;
+        let bytes = file.data().get(at..at + (end - start) as usize).ok_or("it ends within its code")?;
+        Ok(Self { range, bytes, sections })
+    }
+
+    /// The bytes of the code at the address `place`, in the same library.
+    fn moved_to(&self, place: u64) -> Result<Vec<u8>, String> {
+        let shift = place - self.range.start;
+        let mut bytes = self.bytes.to_vec();
+        for section in &self.sections {
+            let own = (section.start - self.range.start) as usize..(section.end - self.range.start) as usize;
+            let mut decoder =
+                Decoder::with_ip(64, &self.bytes[own.clone()], section.start, DecoderOptions::NONE);
+            let mut instruction = Instruction::default();
+            while decoder.can_decode() {
+                let at = own.start + decoder.position();
+                decoder.decode_out(&mut instruction);
+                if instruction.is_invalid() {
+                    return Err(format!("its code at {:#x} is not understood", instruction.ip()));
+                }
+                let Some(target) = target(&instruction)? else { continue };
+                if self.range.contains(&target) {
+                    continue;
+                }
+                let offsets = decoder.get_constant_offsets(&instruction);
+                let (field, size) = match instruction.is_ip_rel_memory_operand() {
+                    true => (offsets.displacement_offset(), offsets.displacement_size()),
+                    false => (offsets.immediate_offset(), offsets.immediate_size()),
+                };
+                let field = bytes.get_mut(at + field..at + field + 4).filter(|_| size == 4);
+                let field: &mut [u8; 4] = field
+                    .and_then(|field| field.try_into().ok())
+                    .ok_or_else(|| format!("a reference at {:#x} is too short to move", instruction.ip()))?;
+                let distance = i64::from(i32::from_le_bytes(*field)) - shift as i64;
+                let distance = i32::try_from(distance).map_err(|_| "it is larger than 2 GiB".to_owned())?;
+                *field = distance.to_le_bytes();
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// What an instruction refers to by its distance, if it does.
+fn target(instruction: &Instruction) -> Result<Option<u64>, String> {
+    let is_branch = (0..instruction.op_count()).any(|operand| {
+        matches!(
+            instruction.op_kind(operand),
+            OpKind::NearBranch64 | OpKind::NearBranch32 | OpKind::NearBranch16
+        )
+    });
+    match instruction.memory_base() {
+        _ if is_branch => Ok(Some(instruction.near_branch_target())),
+        Register::RIP => Ok(Some(instruction.ip_rel_memory_address())),
+        Register::EIP => Err(format!("the address at {:#x} is not understood", instruction.ip())),
+        _ => Ok(None),
+    }
+}
+
+/// Appends `added` to a library as a segment of code at the address `start`, and program headers that have it.
+fn append(library: &mut Vec<u8>, headers: &[Header], start: u64, added: &[u8]) {
+    library.resize(library.len().next_multiple_of(8), 0);
+    let headers_at = library.len();
+    let old = u64::from_le_bytes(library[HEADERS_OFFSET..][..8].try_into().expect("eight bytes")) as usize;
+    library.extend_from_within(old..old + headers.len() * HEADER_BYTES);
+    let code_at = (headers_at + (headers.len() + 1) * HEADER_BYTES).next_multiple_of(PAGE as usize);
+    let (kind, flags) = (PT_LOAD.0, PF_R.0 | PF_X.0);
+    library.extend(kind.to_le_bytes());
+    library.extend(flags.to_le_bytes());
+    for field in [code_at as u64, start, start, added.len() as u64, added.len() as u64, PAGE] {
+        library.extend(field.to_le_bytes());
+    }
+    library.resize(code_at, 0);
+    library.extend_from_slice(added);
+    library[HEADERS_OFFSET..][..8].copy_from_slice(&(headers_at as u64).to_le_bytes());
+    library[HEADERS_COUNT..][..2].copy_from_slice(&(headers.len() as u16 + 1).to_le_bytes());
+}
+
+fn end_in_memory(header: &Header) -> u64 {
+    match header.p_type(LittleEndian) {
+        PT_LOAD => header.p_vaddr(LittleEndian) + header.p_memsz(LittleEndian),
+        _ => 0,
+    }
+}
