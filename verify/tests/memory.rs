@@ -35,7 +35,7 @@ fn a_write_that_is_undone_is_found_in_dense_and_sparse_memory_and_from_threads()
         ("gemv rows=1 cols=256", 63),
         ("gemv rows=2 cols=256 stride=20000000", 20_000_127),
         ("gemv rows=2 cols=256 stride=70000000", 70_000_127),
-        ("gemv rows=2 cols=256 stride=4294967296", 4_294_967_423),
+        ("gemv rows=2 cols=256 stride=4294967296", 4_294_967_423_u64),
         ("gemv rows=1 cols=256 offset.packed=3 threads=8", 63),
     ] {
         let (rungs, details) = found(&UNDONE, case);
