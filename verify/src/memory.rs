@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use crate::operation::{Buffer, OFFSET_BYTES};
 pub(crate) use pages::LARGE_BYTES;
+pub use pages::sparse_is_possible;
 use pages::{Pages, page_size};
 pub use violation::Violation;
 pub(crate) use violation::beside;
@@ -21,27 +22,6 @@ use watch::{Layout, Watch, distance};
 /// Inaccessible bytes on either side of a region. A stray access further off than this ends the process, with the case
 /// on standard error.
 const GUARD_BYTES: usize = 1 << 20;
-
-/// What the largest region of sparse memory may take: the most that a case may ask for, and room to grow by doubling.
-const SPARSE_TRIAL_BYTES: usize = 1 << 34;
-
-/// Whether the system gives address space for matrices whose rows lie gigabytes apart, of which a few pages are ever used.
-pub fn sparse_is_possible() -> bool {
-    static POSSIBLE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *POSSIBLE.get_or_init(|| {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no existing memory.
-        let address =
-            unsafe { libc::mmap(std::ptr::null_mut(), SPARSE_TRIAL_BYTES, protection, flags, -1, 0) };
-        if address == libc::MAP_FAILED {
-            return false;
-        }
-        // SAFETY: the mapping was made above and nothing points into it.
-        unsafe { libc::munmap(address, SPARSE_TRIAL_BYTES) };
-        true
-    })
-}
 
 /// Bytes before and behind a buffer that are filled with a known pattern and compared after the call.
 const CANARY_BYTES: usize = 256;
@@ -117,6 +97,14 @@ impl Region {
     /// As [`new`](Self::new).
     pub fn for_output_with_slack() -> Self {
         Self::with_capacity(Buffer::Out, Access::Half, 2 * page_size())
+    }
+
+    /// A region in which a kernel can write to inputs too: for calls of which nobody asks what they write, since it is made faster.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn unprotected(buffer: Buffer) -> Self {
+        Self::with_capacity(buffer, Access::Write, page_size())
     }
 
     fn with_capacity(buffer: Buffer, access: Access, capacity: usize) -> Self {

@@ -160,6 +160,27 @@ impl Drop for Pages {
 // SAFETY: pages own their mappings alone; the pointers are not shared.
 unsafe impl Send for Pages {}
 
+/// What the largest region of sparse memory may take: the most that a case may ask for, and room to grow by doubling.
+const SPARSE_TRIAL_BYTES: usize = 1 << 34;
+
+/// Whether the system gives address space for matrices whose rows lie gigabytes apart, of which a few pages are ever used.
+pub fn sparse_is_possible() -> bool {
+    static POSSIBLE: OnceLock<bool> = OnceLock::new();
+    *POSSIBLE.get_or_init(|| {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no existing memory.
+        let address =
+            unsafe { libc::mmap(std::ptr::null_mut(), SPARSE_TRIAL_BYTES, protection, flags, -1, 0) };
+        if address == libc::MAP_FAILED {
+            return false;
+        }
+        // SAFETY: the mapping was made above and nothing points into it.
+        unsafe { libc::munmap(address, SPARSE_TRIAL_BYTES) };
+        true
+    })
+}
+
 /// Bytes of a page.
 pub(super) fn page_size() -> usize {
     static SIZE: OnceLock<usize> = OnceLock::new();

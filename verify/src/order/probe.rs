@@ -105,7 +105,7 @@ impl<'a> Probe<'a> {
         let bytes = rows.checked_mul(row_stride.max(1)).filter(|&bytes| bytes <= MAX_BYTES);
         let (Some(_), true) = (bytes, cols <= MAX_COLS) else { return Err(RevealError::TooLarge(subject)) };
         let region = |buffer, len| {
-            let mut region = Region::new(buffer);
+            let mut region = Region::unprotected(buffer);
             region.place(len, placement);
             region
         };
