@@ -14,7 +14,7 @@ use crate::{Class, Mutant};
 /// A gemv that adds apart what is added and what is subtracted; backwards where `backwards` is true of the operands and the row.
 fn apart(arguments: Arguments<'_>, backwards: impl Fn(&Product<'_>, usize) -> bool) -> Outcome {
     gemv(arguments, |product, row| match backwards(product, row) {
-        false => by_blocks(product, row, |product, row, block| signs_apart(product, row, block)),
+        false => by_blocks(product, row, signs_apart),
         true => by_blocks(product, row, |product, row, block| signs_apart(product, row, block.rev())),
     })
 }
@@ -99,7 +99,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "the last subtraction rounds towards zero",
         |arguments| {
             gemv(arguments, |product, row| {
-                let sum = by_blocks(product, row, |product, row, block| signs_apart(product, row, block));
+                let sum = by_blocks(product, row, signs_apart);
                 if sum.is_normal() { f32::from_bits(sum.to_bits() - 1) } else { sum }
             })
         },

@@ -150,11 +150,7 @@ pub(crate) const RIGHT: &[Mutant] = &[
         Gemv,
         "added-and-subtracted-apart",
         "no multiplication: positive and negative terms have sums of their own",
-        |arguments| {
-            gemv(arguments, |product, row| {
-                by_blocks(product, row, |product, row, block| signs_apart(product, row, block))
-            })
-        },
+        |arguments| gemv(arguments, |product, row| by_blocks(product, row, signs_apart)),
     ),
     Mutant::new(
         Class::Reduction,
