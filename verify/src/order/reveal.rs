@@ -177,7 +177,13 @@ mod tests {
         Subject::one_row(cols, false)
     }
 
-    /// A kernel that adds up x in its own way; the codes are all 2.
+    /// The products of the one row of a matrix.
+    fn terms(packed: &[u8], x: &[f32]) -> Vec<f32> {
+        let weight = |c| f32::from(crate::oracle::weight(crate::oracle::code(packed, c)));
+        x.iter().enumerate().map(|(c, x)| weight(c) * x).collect()
+    }
+
+    /// A kernel that adds up the products of a row in its own way.
     macro_rules! adding {
         ($name:literal, $add:expr) => {
             KernelFn {
@@ -186,9 +192,9 @@ mod tests {
                 required_features: &[],
                 refuses_wrong_sizes: false,
                 call: |arguments| {
-                    let Arguments::Gemv { x, y, .. } = arguments else { return Outcome::Unsupported };
+                    let Arguments::Gemv { packed, x, y, .. } = arguments else { return Outcome::Unsupported };
                     let add: fn(&[f32]) -> f32 = $add;
-                    y.fill(add(x));
+                    y.fill(add(&terms(packed, x)));
                     Outcome::Done
                 },
             }
@@ -329,24 +335,32 @@ mod tests {
 
     #[test]
     fn another_order_elsewhere_is_found() {
-        let by_address = adding!("by address", |x| match x.as_ptr().addr() % 32 {
-            20 => x.iter().rev().sum(),
-            _ => x.iter().sum(),
-        });
+        let by_address = KernelFn {
+            call: |arguments| {
+                let Arguments::Gemv { packed, x, y, .. } = arguments else { return Outcome::Unsupported };
+                let terms = terms(packed, x);
+                y.fill(match x.as_ptr().addr() % 32 {
+                    20 => terms.iter().rev().sum(),
+                    _ => terms.iter().sum(),
+                });
+                Outcome::Done
+            },
+            ..adding!("by address", |_| 0.0)
+        };
         let alone = reveal(&by_address, row(9)).unwrap();
         assert_eq!(differing_places(&by_address, &alone, false).unwrap(), ["20 bytes past a page"]);
     }
 
-    /// A kernel that adds up x times scales in its own way; the codes are all 2.
+    /// A kernel that adds up the products of a row times scales in its own way.
     macro_rules! scaling {
         ($name:literal, $add:expr) => {
             KernelFn {
                 call: |arguments| {
-                    let Arguments::Gemv { x, scales: Some(scales), y, .. } = arguments else {
+                    let Arguments::Gemv { packed, x, scales: Some(scales), y, .. } = arguments else {
                         return Outcome::Unsupported;
                     };
                     let add: fn(&[f32], &[f32]) -> f32 = $add;
-                    y.fill(add(x, scales));
+                    y.fill(add(&terms(packed, x), scales));
                     Outcome::Done
                 },
                 ..adding!($name, |_| 0.0)
