@@ -1,14 +1,14 @@
 //! `qk256 adopt`: a finding becomes a regression test.
 
 use std::fs;
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use qk256_verify::case::parse_file;
 
 use crate::Verdict;
-use crate::output::OutputFile;
+use crate::output::{OutputFile, stdout};
 
 /// Move the case of a finding into the corpus of regressions, where `cargo test` runs it on every kernel from then on.
 #[derive(clap::Args)]

@@ -5,23 +5,24 @@ mod junit;
 mod speed;
 mod table;
 
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stderr};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use qk256_verify::check::{self, Budget, KernelReport, Plan, Progress, Report};
 use qk256_verify::guest::Guests;
-use qk256_verify::{Harness, Weights, registry};
+use qk256_verify::{Finding, Harness, Weights, interrupt, registry};
 
 use crate::guests::Libraries;
 
 use crate::Verdict;
-use crate::output::OutputFile;
+use crate::output::{self, OutputFile, stdout};
 use crate::select::Selection;
-use speed::{Beside, Speed};
+use crate::signals;
+use speed::Speed;
 use table::Extras;
 
 /// Check kernels against exact oracles, then time them beside scalar code.
@@ -65,6 +66,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_speed: bool,
 
+    /// End at the first finding
+    #[arg(long, visible_alias = "stop-on-finding")]
+    fail_fast: bool,
+
     /// Show what was checked of each kernel: properties, order of summation, the case of the worst error
     #[arg(long, short)]
     verbose: bool,
@@ -73,11 +78,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
 
-    /// Write the report to this file as JSON
+    /// Write the report to this file as JSON; `-` is standard output, and the table then goes to standard error
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Write the report to this file as JUnit XML
+    /// Write the report to this file as JUnit XML; `-` as for --json
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 
@@ -94,9 +99,12 @@ pub(crate) enum Outcome {
     Finding,
     /// Nothing was found, but something was not checked that had to be.
     Invalid(String),
+    /// Nothing was found before a signal ended the run.
+    Interrupted(String),
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    signals::watch();
     match args.libraries.open(args.weights.as_ref())? {
         Some(guests) => run_guests(args, &guests),
         None => run_own(args),
@@ -116,19 +124,17 @@ fn run_own(args: &Args) -> Result<Verdict> {
     let files = Files::create(args)?;
     let weights = args.weights.as_deref().map(open).transpose()?;
     let mut harness = Harness::new(weights);
-    let bar = progress_bar();
-    let mut report = check::check(&mut harness, &kernels, &args.plan(), &mut |progress| {
-        show(&bar, progress);
-        ControlFlow::Continue(())
-    })?;
-    let speed = if args.no_speed {
+    let mut watch = Watch::new(args.fail_fast, Finding::to_string);
+    let mut report = check::check(&mut harness, &kernels, &args.plan(), &mut |progress| watch.see(progress))?;
+    let speed = if args.no_speed || watch.is_over(report.findings.len()) {
         vec![None; kernels.len()]
     } else {
-        bar.set_message("timing");
+        watch.bar.set_message("timing");
         speed::measure(&mut harness, &all, &mut report)?
     };
-    bar.finish_and_clear();
-    files.write(args, &report, &speed, &[], harness.weights())
+    watch.announce(&report.findings);
+    let extras = Extras { beside: &[], weights: harness.weights(), verbose: args.verbose };
+    files.write(args, &report, &speed, extras, &watch.end())
 }
 
 /// The same for the kernels of libraries.
@@ -141,20 +147,82 @@ fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
         bail!("no library has a kernel of that name and that operation");
     }
     let files = Files::create(args)?;
-    let bar = progress_bar();
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let mut report = guests.check(&args.plan(), &wanted, jobs, &mut |progress| {
-        show(&bar, progress);
-        ControlFlow::Continue(())
-    })?;
-    let (speed, beside) = if args.no_speed {
+    let mut watch = Watch::new(args.fail_fast, notice);
+    let mut report = guests.check(&args.plan(), &wanted, jobs, &mut |progress| watch.see(progress))?;
+    let (speed, beside) = if args.no_speed || watch.is_over(report.findings.len()) {
         (vec![None; report.kernels.len()], Vec::new())
     } else {
-        bar.set_message("timing");
+        watch.bar.set_message("timing");
         speed::of_guests(guests, &mut report)
     };
-    bar.finish_and_clear();
-    files.write(args, &report, &speed, &beside, None)
+    watch.show = Finding::to_string;
+    watch.announced.clear();
+    watch.announce(&report.findings);
+    let extras = Extras { beside: &beside, weights: None, verbose: args.verbose };
+    files.write(args, &report, &speed, extras, &watch.end())
+}
+
+/// What is printed of a finding at once whose case is made smaller when the run is over.
+fn notice(finding: &Finding) -> String {
+    let Finding { kernel, rung, case, seconds, .. } = finding;
+    format!(
+        "found after {:.1} s: {kernel} {} violates `{rung}` on {case}; a smaller case follows at the end",
+        seconds.unwrap_or_default(),
+        finding.operation()
+    )
+}
+
+/// What a run shows while it goes on, and when it ends.
+struct Watch {
+    bar: ProgressBar,
+    start: Instant,
+    fail_fast: bool,
+    show: fn(&Finding) -> String,
+    /// Findings that were printed.
+    announced: Vec<Finding>,
+}
+
+/// When a run ended, and what ended it before its time.
+struct End {
+    seconds: f64,
+    signal: Option<&'static str>,
+}
+
+impl Watch {
+    fn new(fail_fast: bool, show: fn(&Finding) -> String) -> Self {
+        Self { bar: progress_bar(), start: Instant::now(), fail_fast, show, announced: Vec::new() }
+    }
+
+    /// Shows progress, prints what was found, and decides whether the run goes on.
+    fn see(&mut self, progress: Progress<'_>) -> ControlFlow<()> {
+        self.announce(progress.found);
+        self.bar.set_position((progress.fraction * 1000.0) as u64);
+        self.bar.set_message(format!("{} cases, {} findings", progress.cases, progress.findings));
+        if self.is_over(progress.findings) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Prints the findings that were not printed before.
+    fn announce(&mut self, findings: &[Finding]) {
+        for finding in findings {
+            if !self.announced.contains(finding) {
+                // The reports have it as well: they are written also where standard error is gone.
+                self.bar.suspend(|| drop(writeln!(stderr(), "{}\n", (self.show)(finding))));
+                self.announced.push(finding.clone());
+            }
+        }
+    }
+
+    /// Whether nothing more is to be done after so many findings.
+    fn is_over(&self, findings: usize) -> bool {
+        interrupt::is_requested() || self.fail_fast && findings > 0
+    }
+
+    fn end(&self) -> End {
+        self.bar.finish_and_clear();
+        let signal = signals::received().map(|(_, name)| name);
+        End { seconds: self.start.elapsed().as_secs_f64(), signal }
+    }
 }
 
 impl Args {
@@ -174,41 +242,42 @@ struct Files {
 impl Files {
     /// Makes sure that they can be written.
     fn create(args: &Args) -> Result<Self> {
-        let create = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::create).transpose();
-        Ok(Self { json: create(&args.json)?, junit: create(&args.junit)? })
+        let outputs = [("--json", &args.json), ("--junit", &args.junit)];
+        let [json, junit] = OutputFile::create_each(outputs)?;
+        Ok(Self { json, junit })
     }
 
-    /// Writes all that there is to say of a check; `beside` are kernels of ours that guests were timed beside.
+    /// Writes all that there is to report of a check. What cannot be written keeps nothing else from being written.
     fn write(
         self,
         args: &Args,
         report: &Report<'_>,
         speed: &Speeds,
-        beside: &[Beside],
-        weights: Option<&Weights>,
+        extras: Extras<'_>,
+        end: &End,
     ) -> Result<Verdict> {
-        let outcome = outcome(report, &args.require);
-        for finding in &report.findings {
-            writeln!(stderr(), "{finding}\n")?;
+        let outcome = outcome(report, &args.require, end);
+        let json = self.json.map(|file| file.write(json::render(report, speed, &outcome, end)?.as_bytes()));
+        let junit = self.junit.map(|file| file.write(junit::render(report, end)?.as_bytes()));
+        let table = write!(stdout(), "{}", table::render(report, speed, extras));
+        let mut complaints = report.harness_faults.clone();
+        complaints
+            .extend(outcome.why_invalid().map(str::to_owned).or(end.signal.map(|name| end.shown(name))));
+        for complaint in complaints {
+            // Nothing more can be done if standard error is gone.
+            let _ = writeln!(stderr(), "qk256: {complaint}");
         }
-        write!(
-            stdout(),
-            "{}",
-            table::render(report, speed, Extras { beside, weights, verbose: args.verbose })
-        )?;
-        if let Some(file) = self.json {
-            file.write(json::render(report, speed, &outcome)?.as_bytes())?;
-        }
-        if let Some(file) = self.junit {
-            file.write(junit::render(report)?.as_bytes())?;
-        }
-        for fault in &report.harness_faults {
-            writeln!(stderr(), "qk256: {fault}")?;
-        }
-        if let Outcome::Invalid(why) = &outcome {
-            writeln!(stderr(), "qk256: {why}")?;
-        }
-        Ok(if outcome == Outcome::Pass { Verdict::Pass } else { Verdict::Finding })
+        let written = [json, junit, Some(table.map_err(Into::into))];
+        output::all_written(written.into_iter().flatten(), outcome.verdict())
+    }
+}
+
+impl End {
+    fn shown(&self, signal: &str) -> String {
+        format!(
+            "{signal} ended the run after {:.1} s: the reports are of what was done until then",
+            self.seconds
+        )
     }
 }
 
@@ -232,14 +301,12 @@ fn progress_bar() -> ProgressBar {
     ProgressBar::new(1000).with_style(style)
 }
 
-fn show(bar: &ProgressBar, progress: Progress<'_>) {
-    bar.set_position((progress.fraction * 1000.0) as u64);
-    bar.set_message(format!("{} cases, {} findings", progress.cases, progress.findings));
-}
-
-fn outcome(report: &Report<'_>, required: &[String]) -> Outcome {
+fn outcome(report: &Report<'_>, required: &[String], end: &End) -> Outcome {
     if !report.findings.is_empty() {
         return Outcome::Finding;
+    }
+    if let Some(signal) = end.signal {
+        return Outcome::Interrupted(end.shown(signal));
     }
     if !report.harness_faults.is_empty() {
         return Outcome::Invalid("not everything was checked, because of faults of the harness".to_owned());
@@ -272,7 +339,23 @@ impl Outcome {
         match self {
             Self::Pass => "pass",
             Self::Finding => "finding",
-            Self::Invalid(_) => "invalid",
+            Self::Invalid(_) | Self::Interrupted(_) => "invalid",
+        }
+    }
+
+    /// Why the run shows too little.
+    fn why_invalid(&self) -> Option<&str> {
+        match self {
+            Self::Invalid(why) | Self::Interrupted(why) => Some(why),
+            Self::Pass | Self::Finding => None,
+        }
+    }
+
+    const fn verdict(&self) -> Verdict {
+        match self {
+            Self::Pass => Verdict::Pass,
+            Self::Finding | Self::Invalid(_) => Verdict::Finding,
+            Self::Interrupted(_) => Verdict::Interrupted,
         }
     }
 }
@@ -304,13 +387,15 @@ mod tests {
         },
     };
 
-    /// Needs what no CPU has.
+    /// Needs a feature of another architecture, which this CPU never has.
     const UNREACHABLE: KernelFn = KernelFn {
         name: "unreachable",
-        required_features: &["avx9"],
+        required_features: &["sve2"],
         call: |_| panic!("a kernel is not called without its features"),
         ..ZEROS
     };
+
+    const END: End = End { seconds: 1.0, signal: None };
 
     const PLAIN: Extras<'_> = Extras { beside: &[], weights: None, verbose: false };
 
@@ -326,20 +411,20 @@ mod tests {
         let speed =
             speed::measure(&mut Harness::new(None), &[Box::new(ZEROS)], &mut report).expect("it has data");
         assert!(speed[0].is_none(), "a wrong kernel has no speed");
-        let outcome = outcome(&report, &[]);
+        let outcome = outcome(&report, &[], &END);
         assert_eq!(outcome, Outcome::Finding);
         let json: serde_json::Value =
-            serde_json::from_str(&json::render(&report, &speed, &outcome).expect("it renders"))
+            serde_json::from_str(&json::render(&report, &speed, &outcome, &END).expect("it renders"))
                 .expect("it is JSON");
         assert_eq!(json["verdict"], "finding");
         let finding = &json["findings"][0];
         assert_eq!((&finding["kernel"], &finding["operation"]), (&"zeros".into(), &"unpack".into()));
         assert_eq!(
-            (&finding["rung"], &finding["case"]),
+            (&finding["property"], &finding["case"]),
             (&"bit-exact".into(), &"unpack len=1 regime=unit seed=2".into())
         );
         assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 regime=unit seed=2");
-        let junit = junit::render(&report).expect("it renders");
+        let junit = junit::render(&report, &END).expect("it renders");
         assert!(!junit.contains(r#"failures="0""#) && junit.contains("outputs are wrong"), "{junit}");
         assert!(table::render(&report, &speed, PLAIN).contains("WRONG in "));
     }
@@ -349,26 +434,26 @@ mod tests {
         let all = registry::kernels();
         let scalar = all[0].as_ref();
         let report = checked(&[scalar, &UNREACHABLE]);
-        assert_eq!(outcome(&report, &[]), Outcome::Pass);
+        assert_eq!(outcome(&report, &[], &END), Outcome::Pass);
         assert!(
-            matches!(outcome(&report, &["avx9".to_owned()]), Outcome::Invalid(why) if why.contains("avx9"))
+            matches!(outcome(&report, &["sve2".to_owned()], &END), Outcome::Invalid(why) if why.contains("sve2"))
         );
         let table = table::render(&report, &vec![None, None], PLAIN);
-        assert!(table.contains("skipped: no avx9"), "{table}");
+        assert!(table.contains("skipped: no sve2"), "{table}");
         assert!(
             table.contains(
-                "\n1 kernel skipped: this CPU lacks avx9\n20 cases, 1 kernel, seed 1: no findings\n"
+                "\n1 kernel skipped: this CPU lacks sve2\n20 cases, 1 kernel, seed 1: no findings\n"
             ),
             "{table}"
         );
-        assert!(junit::render(&report).expect("it renders").contains(r#"skipped="1""#));
+        assert!(junit::render(&report, &END).expect("it renders").contains(r#"skipped="1""#));
     }
 
     #[test]
     fn requiring_a_feature_requires_what_goes_with_it_and_not_what_one_kernel_needs_beside() {
         const PLAIN: KernelFn = KernelFn { name: "plain", required_features: &["sse2"], ..ZEROS };
         const BESIDE: KernelFn =
-            KernelFn { name: "beside", required_features: &["sse2", "avx9"], ..UNREACHABLE };
+            KernelFn { name: "beside", required_features: &["sse2", "sve2"], ..UNREACHABLE };
         const OTHER: KernelFn = KernelFn { name: "other", ..BESIDE };
         let forbidden = |kernels: &[&dyn Kernel], feature: &str| {
             let report = checked(kernels);
@@ -376,13 +461,13 @@ mod tests {
         };
         // There is a kernel that does with less than the skipped one.
         assert_eq!(forbidden(&[&PLAIN, &BESIDE], "sse2"), 0);
-        assert_eq!(forbidden(&[&PLAIN, &BESIDE], "avx9"), 1);
+        assert_eq!(forbidden(&[&PLAIN, &BESIDE], "sve2"), 1);
         // There is none: whatever needs the one needs the other.
         assert_eq!(forbidden(&[&BESIDE, &OTHER], "sse2"), 2);
     }
 
     #[test]
     fn a_run_that_can_check_nothing_is_invalid() {
-        assert!(matches!(outcome(&checked(&[&UNREACHABLE]), &[]), Outcome::Invalid(_)));
+        assert!(matches!(outcome(&checked(&[&UNREACHABLE]), &[], &END), Outcome::Invalid(_)));
     }
 }

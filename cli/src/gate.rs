@@ -1,6 +1,6 @@
 //! `qk256 gate`: is every promised speed-up there, and is nothing slower than it was?
 
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use qk256_verify::guest::load_here;
 use qk256_verify::registry;
 
 use crate::Verdict;
-use crate::output::OutputFile;
+use crate::output::{self, OutputFile, stdout};
 
 /// Measure the speed-ups that are promised, or this build against another.
 ///
@@ -146,23 +146,26 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     for feature in &args.require {
         require(&mut report, feature)?;
     }
-    files.write(args, &report)?;
+    let mut written = files.write(args, &report);
     if args.calibrate {
-        return print_bars(&report);
+        let verdict = print_bars(&report)?;
+        return output::all_written(written.into_iter(), verdict);
     }
-    write!(stdout(), "{}", report.table())?;
+    written.push(write!(stdout(), "{}", report.table()).map_err(Into::into));
     for complaint in report.complaints() {
-        writeln!(stderr(), "{complaint}")?;
+        // Nothing more can be done if standard error is gone.
+        let _ = writeln!(stderr(), "{complaint}");
     }
     for note in report.notes() {
-        writeln!(stdout(), "{note}")?;
+        written.push(writeln!(stdout(), "{note}").map_err(Into::into));
     }
-    writeln!(stdout(), "{}", report.summary())?;
-    Ok(match report.verdict.exit_code() {
+    written.push(writeln!(stdout(), "{}", report.summary()).map_err(Into::into));
+    let verdict = match report.verdict.exit_code() {
         0 => Verdict::Pass,
         1 => Verdict::Finding,
         _ => Verdict::Unknown,
-    })
+    };
+    output::all_written(written.into_iter(), verdict)
 }
 
 /// The table of this CPU on standard output, so that it can be appended to the file; what was measured on standard error.
@@ -288,43 +291,50 @@ struct Files {
     junit: Option<OutputFile>,
     metrics: Option<OutputFile>,
     code_quality: Option<OutputFile>,
+    markdown: Option<OutputFile>,
 }
 
 impl Files {
     /// Makes sure that they can be written.
     fn create(args: &Args) -> Result<Self> {
-        let create = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::create).transpose();
-        Ok(Self {
-            json: create(&args.json)?,
-            junit: create(&args.junit)?,
-            metrics: create(&args.metrics)?,
-            code_quality: create(&args.code_quality)?,
-        })
+        let [json, junit, metrics, code_quality] = OutputFile::create_each([
+            ("--json", &args.json),
+            ("--junit", &args.junit),
+            ("--metrics", &args.metrics),
+            ("--code-quality", &args.code_quality),
+        ])?;
+        let appended = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::append_to).transpose();
+        let (markdown, record) = (appended(&args.markdown)?, appended(&args.record)?);
+        output::distinct(&[
+            ("--json", json.as_ref()),
+            ("--junit", junit.as_ref()),
+            ("--metrics", metrics.as_ref()),
+            ("--code-quality", code_quality.as_ref()),
+            ("--markdown", markdown.as_ref()),
+            ("--record", record.as_ref()),
+        ])?;
+        Ok(Self { json, junit, metrics, code_quality, markdown })
     }
 
-    fn write(self, args: &Args, report: &Report) -> Result<()> {
+    /// Writes each; what cannot be written keeps no other from being written.
+    fn write(self, args: &Args, report: &Report) -> Vec<Result<()>> {
         let demands = args.rows.as_deref().unwrap_or(Path::new(rows::OWN_PATH));
         let write = |file: Option<OutputFile>, text: String| match file {
             Some(file) => file.write(text.as_bytes()),
             None => Ok(()),
         };
-        write(self.json, report.json())?;
-        write(self.junit, report.junit().map_err(anyhow::Error::msg)?)?;
-        write(self.metrics, report.open_metrics())?;
-        write(self.code_quality, report.code_quality(&demands.display().to_string()))?;
-        if let Some(path) = &args.markdown {
-            append(path, &report.markdown()).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        if let Some(path) = &args.record {
-            history::record(report, path).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(())
+        let record = |path: &PathBuf| {
+            history::record(report, path).with_context(|| format!("cannot write {}", path.display()))
+        };
+        vec![
+            write(self.json, report.json()),
+            report.junit().map_err(anyhow::Error::msg).and_then(|text| write(self.junit, text)),
+            write(self.metrics, report.open_metrics()),
+            write(self.code_quality, report.code_quality(&demands.display().to_string())),
+            write(self.markdown, report.markdown()),
+            args.record.as_ref().map_or(Ok(()), record),
+        ]
     }
-}
-
-/// Appends to a file, since $GITHUB_STEP_SUMMARY is one that others write too.
-fn append(path: &Path, text: &str) -> std::io::Result<()> {
-    std::fs::OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
 }
 
 pub(crate) fn history(args: &HistoryArgs) -> Result<Verdict> {
@@ -346,7 +356,8 @@ pub(crate) fn history(args: &HistoryArgs) -> Result<Verdict> {
 
 pub(crate) fn work(args: &WorkerArgs) -> Result<Verdict> {
     let kernels = match &args.lib {
-        Some(lib) => load_here(lib)?,
+        // SAFETY: the worker of the gate is a process that times these kernels and does nothing else.
+        Some(lib) => unsafe { load_here(lib)? },
         None => worker::own_kernels(),
     };
     worker::serve(&kernels).context("the worker lost its gate")?;

@@ -1,12 +1,13 @@
 //! `qk256 list`: the kernels that there are.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 
 use anyhow::Result;
 use qk256_verify::kernel::{Kernel, missing_features};
 use qk256_verify::registry;
 use serde::Serialize;
 
+use crate::output::stdout;
 use crate::select::Selection;
 use crate::{Verdict, output};
 

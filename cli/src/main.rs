@@ -10,22 +10,29 @@ mod minimize;
 mod new_guest;
 mod output;
 mod overnight;
+mod program;
 mod replay;
 mod reveal;
 mod select;
 mod selftest;
+mod signals;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use qk256_verify::guest::GuestError;
 use qk256_verify::memory::fault::exit_after_crash;
 
 /// The proving ground for 2-bit quantised kernels.
 ///
 /// Exit code 0: all is well. 1: a finding, or a check that could not be made although it was required. 2: bad usage or
-/// bad input. 3 (`gate` only): nothing is wrong, and not everything could be judged.
+/// bad input. 3 (`gate` only): nothing is wrong, and not everything could be judged. 128 and the number of the signal: SIGINT (130),
+/// SIGTERM (143) or SIGHUP (129) ended the command before anything was found; its reports are of what was done until then. A second
+/// signal ends it at once.
+///
+/// A report that is written to `-` goes to standard output, and tables then go to standard error.
 #[derive(Parser)]
 #[command(name = "qk256", version, max_term_width = 110)]
 struct Cli {
@@ -69,6 +76,8 @@ enum Verdict {
     Finding,
     /// Nothing is wrong as far as could be judged, which was not everything.
     Unknown,
+    /// Nothing was found before a signal ended the command.
+    Interrupted,
 }
 
 /// How long a call of a kernel may take. The longest that there are take milliseconds.
@@ -83,6 +92,9 @@ const BAD_USAGE: u8 = 2;
 /// The exit code when nothing can be said.
 const UNKNOWN: u8 = 3;
 
+/// What is added to the number of a signal that ended a command before anything was found.
+const SIGNALLED: u8 = 128;
+
 /// The exit code when the reader of standard output has gone, as of a program that died of SIGPIPE.
 const CLOSED_PIPE: u8 = 141;
 
@@ -91,6 +103,7 @@ fn main() -> ExitCode {
     // A file that grows past the limit (ulimit -f) is then an error with words, not the silent end of the process.
     // SAFETY: to ignore a signal has no preconditions.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    qk256_verify::finding::set_program(program::shown());
     // The selftest sets a limit of its own, a worker has a host that watches it, and where instructions are counted none may be those
     // of a watchdog.
     if !matches!(cli.command, Command::Selftest(_) | Command::Worker(_) | Command::GateCaller(_)) {
@@ -119,6 +132,8 @@ fn main() -> ExitCode {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(Verdict::Finding) => ExitCode::from(FINDING),
         Ok(Verdict::Unknown) => ExitCode::from(UNKNOWN),
+        Ok(Verdict::Interrupted) => interrupted(),
+        Err(error) if matches!(error.downcast_ref(), Some(GuestError::Interrupted)) => interrupted(),
         Err(error) if is_closed_pipe(&error) => ExitCode::from(CLOSED_PIPE),
         Err(error) => {
             // Nothing more can be done if standard error is gone as well.
@@ -128,6 +143,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// The exit code after a signal that ended a command before anything was found.
+fn interrupted() -> ExitCode {
+    ExitCode::from(signals::received().map_or(BAD_USAGE, |(signal, _)| SIGNALLED + signal as u8))
+}
+
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -1,27 +1,28 @@
 //! `qk256 minimize`: the smallest case that still shows a finding.
 
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stderr};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use qk256_verify::guest::Guests;
-use qk256_verify::{Case, Finding};
+use qk256_verify::{Case, Finding, interrupt};
 
 use crate::Verdict;
 use crate::cases::CaseArgs;
 use crate::guests::chosen;
-use crate::output::OutputFile;
+use crate::output::{self, OutputFile, stdout};
 use crate::select::CaseKernels;
+use crate::signals;
 
 /// Shrink a case for as long as the same kernel violates the same rung.
 ///
-/// The smallest case goes to standard output, its finding to standard error.
+/// The smallest case goes to standard output, its finding to standard error. Ctrl-C ends the search with the smallest case so far.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     case: CaseArgs,
 
-    /// Write the case to this .case file as well
+    /// Write the case to this .case file as well; `-` is standard output, which then has nothing else
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -29,21 +30,25 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let cases = args.case.cases()?;
     let [(_, case)] = &cases[..] else { bail!("minimize takes one case, not {} files", cases.len()) };
+    signals::watch();
     let output = args.output.as_deref().map(OutputFile::create).transpose()?;
     let smallest = match args.case.guests()? {
         Some(guests) => of_guests(args, &guests, case)?,
         None => of_own(args, case)?,
     };
     let Some(smallest) = smallest else {
+        if interrupt::is_requested() {
+            return Ok(Verdict::Interrupted);
+        }
         writeln!(stderr(), "no kernel violates anything on this case: there is nothing to minimise")?;
         return Ok(Verdict::Pass);
     };
-    writeln!(stdout(), "{}", smallest.case)?;
-    writeln!(stderr(), "{smallest}")?;
-    if let Some(output) = output {
-        output.write(file_text(&smallest).as_bytes())?;
-    }
-    Ok(Verdict::Finding)
+    let written = output.map(|output| output.write(file_text(&smallest).as_bytes()));
+    let shown = [
+        writeln!(stdout(), "{}", smallest.case).map_err(Into::into),
+        writeln!(stderr(), "{smallest}").map_err(Into::into),
+    ];
+    output::all_written(written.into_iter().chain(shown), Verdict::Finding)
 }
 
 fn of_own(args: &Args, case: &Case) -> Result<Option<Finding>> {

@@ -1,12 +1,13 @@
 //! `qk256 new-guest`: a kernel of one's own in a folder of its own, right from the start and slow.
 
-use std::io::{ErrorKind, Write, stdout};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::Verdict;
+use crate::output::stdout;
 
 /// The ABI, the same for every language.
 const HEADER: &str = include_str!("../../verify/include/qk256_kernel.h");

@@ -9,16 +9,18 @@ mod slow;
 mod state;
 mod triage;
 
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use qk256_verify::fuzz::Target;
+use qk256_verify::interrupt;
 
 use crate::Verdict;
+use crate::output::{self, stdout};
+use crate::signals;
 use directory::{Directory, is_full};
 use engine::{Engine, Engines, Setting};
 pub(crate) use one::{One, Triage, run_one, run_triage};
@@ -86,33 +88,42 @@ fn full(dir: &Path) -> String {
 }
 
 fn fuzz_through_the_night(args: &Args) -> Result<Verdict> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    ctrlc::set_handler(move || asked.store(true, Ordering::SeqCst)).context("cannot watch for Ctrl-C")?;
+    signals::watch();
+    let stop = interrupt::flag();
     let directory = Directory::open(&args.dir)?;
-    let mut engine = args.start_engine(&directory, &stop)?;
+    let mut engine = args.start_engine(&directory, stop)?;
     let mut state = directory.state()?;
     state.begin(engine.name());
     let progress = Progress::new(args.quiet, &args.targets());
     let end = Instant::now() + args.time;
-    let mut night =
-        Night { args, directory: &directory, engine: engine.as_mut(), stop: &stop, progress, end };
+    let mut night = Night { args, directory: &directory, engine: engine.as_mut(), stop, progress, end };
     // What a run that was killed has left comes first.
-    night.settle(&mut state)?;
-    night.end = Instant::now() + args.time;
-    night.fuzz(&mut state)?;
+    let fuzzed = night.settle(&mut state).and_then(|()| {
+        night.end = Instant::now() + args.time;
+        night.fuzz(&mut state)
+    });
     let finished = night.finish(&mut state);
     let findings = directory.findings()?;
-    // Also where the corpus cannot be written.
+    // Whatever ended the night, and also where the corpus cannot be written.
     report::write(&directory, &state, &findings)?;
-    finished?;
+    fuzzed.and(finished)?;
     for finding in &findings {
-        writeln!(stderr(), "finding: {}", finding.display())?;
+        // The report names it as well.
+        let _ = writeln!(stderr(), "finding: {}", finding.display());
     }
-    if !args.quiet {
-        writeln!(stdout(), "{} finding(s); the report is {}", findings.len(), directory.report().display())?;
-    }
-    Ok(if findings.is_empty() { Verdict::Pass } else { Verdict::Finding })
+    let summary = match args.quiet {
+        true => Ok(()),
+        false => {
+            let report = directory.report();
+            writeln!(stdout(), "{} finding(s); the report is {}", findings.len(), report.display())
+        }
+    };
+    let verdict = match signals::received() {
+        _ if !findings.is_empty() => Verdict::Finding,
+        Some(_) => Verdict::Interrupted,
+        None => Verdict::Pass,
+    };
+    output::all_written([summary.map_err(Into::into)].into_iter(), verdict)
 }
 
 impl Args {

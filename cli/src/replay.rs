@@ -1,16 +1,18 @@
 //! `qk256 replay`: one case, or files of cases, once more.
 
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stderr};
 
 use anyhow::{Context, Result};
 use qk256_verify::guest::Guests;
 use qk256_verify::kernel::missing_features;
-use qk256_verify::{Case, Finding, Harness, Rung, Weights};
+use qk256_verify::{Case, Finding, Harness, Rung, Weights, interrupt};
 
 use crate::Verdict;
 use crate::cases::CaseArgs;
 use crate::guests::chosen;
+use crate::output::stdout;
 use crate::select::CaseKernels;
+use crate::signals;
 
 /// Run a case again: the line that a finding ends in, or a .case file.
 ///
@@ -35,6 +37,7 @@ fn earlier(text: &str) -> Result<(u64, Case)> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    signals::watch();
     let guests = args.case.guests()?;
     let mut harness = args.case.harness()?;
     let mut verdict = Verdict::Pass;
@@ -44,11 +47,17 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         }
         let name = args.case.kernel.as_deref();
         let seen = match &guests {
-            Some(guests) => replay_guests(guests, name, (&args.after, &case), harness.weights())?,
+            Some(guests) => match replay_guests(guests, name, (&args.after, &case), harness.weights()) {
+                Err(_) if interrupt::is_requested() => Verdict::Interrupted,
+                seen => seen?,
+            },
             None => replay(&mut harness, name, &case)?,
         };
         if seen == Verdict::Finding {
             verdict = Verdict::Finding;
+        }
+        if interrupt::is_requested() {
+            return Ok(if verdict == Verdict::Finding { verdict } else { Verdict::Interrupted });
         }
     }
     Ok(verdict)

@@ -1,6 +1,6 @@
 //! `qk256 reveal`: the order in which a gemv adds.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -9,13 +9,13 @@ use qk256_verify::order::{RevealError, Revealed, Subject};
 
 use crate::Verdict;
 use crate::guests::{Libraries, only};
-use crate::output::OutputFile;
+use crate::output::{OutputFile, stdout};
 use crate::select::CaseKernels;
 
-/// Show the order in which a gemv kernel adds up a row, as a tree that predicts every bit of its results.
+/// Show the order in which a gemv kernel adds up a row, as a tree that predicted every bit of 200 random rows.
 ///
 /// The tree is revealed by calls alone: nothing is known of the kernel but what it gives. Exit code 0 also if no tree of
-/// additions of two numbers explains the kernel, which is no fault. Exit code 1 if it adds in another order elsewhere: in a tile of
+/// additions of two numbers explains the kernel, or if its order depends on the codes, which is no fault. Exit code 1 if it adds in another order elsewhere: in a tile of
 /// rows, at other addresses, on another thread.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -52,9 +52,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
-    let files = [&args.dot, &args.svg].map(|path| path.as_deref().map(OutputFile::create).transpose());
-    let [dot, svg] = files;
-    let (dot, svg) = (dot?, svg?);
+    let [dot, svg] = OutputFile::create_each([("--dot", &args.dot), ("--svg", &args.svg)])?;
     let subject = Subject { rows: args.rows, cols: args.cols, row: args.row, scaled: args.scaled };
     let named = args.kernel.as_deref();
     let (name, revealed) = match args.libraries.open(None)? {

@@ -3,7 +3,7 @@
 mod subject;
 mod table;
 
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stderr};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use qk256_mutants::{faults, right, wrong};
+use qk256_verify::interrupt;
 
 use crate::Verdict;
 use crate::check::fresh_seed;
-use crate::output::OutputFile;
+use crate::output::{self, OutputFile, stdout};
+use crate::signals;
 use subject::{Kind, Subject, Verdict as Seen};
 
 /// Show that the harness finds every one of some 250 wrong kernels, and nothing in right ones.
@@ -56,6 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         writeln!(stdout(), "{}", serde_json::to_string(&verdict)?)?;
         return Ok(Verdict::Pass);
     }
+    signals::watch();
     let json = args.json.as_deref().map(OutputFile::create).transpose()?;
     let mut subjects = all();
     subjects.retain(|subject| args.only.as_ref().is_none_or(|part| subject.name().contains(part.as_str())));
@@ -64,16 +67,28 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     }
     let start = Instant::now();
     let seen = examine_all(&subjects, seed, args.jobs)?;
-    let results: Vec<(Subject, Seen)> = subjects.into_iter().zip(seen).collect();
-    write!(stdout(), "{}", table::render(&results, seed, start.elapsed()))?;
+    let of = subjects.len();
+    let results: Vec<(Subject, Seen)> =
+        subjects.into_iter().zip(seen).filter_map(|(subject, seen)| Some((subject, seen?))).collect();
+    let ended_by = signals::received().map(|(_, name)| name).filter(|_| results.len() < of);
+    let json = json.map(|file| file.write(table::json(&results, seed, ended_by)?.as_bytes()));
+    let table = write!(stdout(), "{}", table::render(&results, seed, start.elapsed()));
     for (subject, seen) in results.iter().filter(|(subject, seen)| !subject.is_as_it_must_be(seen)) {
-        writeln!(stderr(), "{}\n", table::complaint(subject, seen, seed))?;
+        // Nothing more can be done if standard error is gone.
+        let _ = writeln!(stderr(), "{}\n", table::complaint(subject, seen, seed));
     }
-    if let Some(file) = json {
-        file.write(table::json(&results, seed)?.as_bytes())?;
+    if let Some(signal) = ended_by {
+        let done = results.len();
+        let _ =
+            writeln!(stderr(), "qk256: {signal} ended the selftest after {done} of {of} kernels and faults");
     }
     let well = results.iter().all(|(subject, seen)| subject.is_as_it_must_be(seen));
-    Ok(if well { Verdict::Pass } else { Verdict::Finding })
+    let verdict = match ended_by {
+        _ if !well => Verdict::Finding,
+        Some(_) => Verdict::Interrupted,
+        None => Verdict::Pass,
+    };
+    output::all_written([Some(table.map_err(Into::into)), json].into_iter().flatten(), verdict)
 }
 
 /// The wrong kernels, the right ones, and the faults of the harness with the kernels that they let go.
@@ -88,21 +103,21 @@ fn all() -> Vec<Subject> {
     wrong.chain(right).chain(faults).collect()
 }
 
-/// What became of each subject, in processes of their own, some at a time.
-fn examine_all(subjects: &[Subject], seed: u64, jobs: Option<usize>) -> Result<Vec<Seen>> {
+/// What became of each subject, in processes of their own, some at a time; `None` of those that an early end left out.
+fn examine_all(subjects: &[Subject], seed: u64, jobs: Option<usize>) -> Result<Vec<Option<Seen>>> {
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let style =
         ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}").expect("the template is well-formed");
     let bar = ProgressBar::new(subjects.len() as u64).with_style(style);
     let todo = Mutex::new(subjects.iter().enumerate());
-    let seen: Mutex<Vec<Option<Result<Seen>>>> = Mutex::new(subjects.iter().map(|_| None).collect());
+    let seen: Mutex<Vec<Result<Option<Seen>>>> = Mutex::new(subjects.iter().map(|_| Ok(None)).collect());
     let work = || {
         loop {
             let next = todo.lock().expect("no thread panics while it holds this").next();
-            let Some((place, subject)) = next else { return };
+            let Some((place, subject)) = next.filter(|_| !interrupt::is_requested()) else { return };
             bar.set_message(subject.name());
             let result = subject.in_a_process(seed);
-            seen.lock().expect("no thread panics while it holds this")[place] = Some(result);
+            seen.lock().expect("no thread panics while it holds this")[place] = result;
             bar.inc(1);
         }
     };
@@ -112,8 +127,7 @@ fn examine_all(subjects: &[Subject], seed: u64, jobs: Option<usize>) -> Result<V
         }
     });
     bar.finish_and_clear();
-    let seen = seen.into_inner().expect("no thread panics while it holds this");
-    seen.into_iter().map(|seen| seen.expect("each subject was examined")).collect()
+    seen.into_inner().expect("no thread panics while it holds this").into_iter().collect()
 }
 
 /// Time that a subject may take in all: far more than it needs.

@@ -96,7 +96,7 @@ struct Tally {
     kernel: Box<dyn Kernel>,
     cases: u64,
     rungs: RungCounts,
-    /// The first violation of each rung.
+    /// The first violation of each rung by each kind of failure.
     findings: Vec<Finding>,
 }
 
@@ -116,8 +116,8 @@ impl<'a> Run<'a> {
             tally.cases += 1;
             tally.rungs.merge(&trial.rungs);
             for failure in trial.failures {
-                let known = tally.findings.iter().any(|finding| finding.rung == failure.rung);
-                if !known && self.property.is_about(failure.rung) {
+                let known = tally.findings.iter().any(|finding| finding.shows(failure.rung, failure.cause));
+                if !known && failure.all().any(|each| self.property.is_about(each.rung)) {
                     let weights = self.harness.weights();
                     tally.findings.push(Finding::new(tally.kernel.as_ref(), case, weights, failure));
                 }

@@ -35,6 +35,13 @@
 /* What a compiler may not leave out, whatever it knows of the memory. */
 #define READ(address) ((void)*(const volatile uint8_t *)(address))
 #define WRITE(address) (*(volatile float *)(address) = 1.0f)
+#define RESTORE(type, address, other)                                                                        \
+    do {                                                                                                     \
+        volatile type *place = (volatile type *)(uintptr_t)(address);                                        \
+        type value = *place;                                                                                 \
+        *place = (other);                                                                                    \
+        *place = value;                                                                                      \
+    } while (0)
 
 #ifndef FAULT_NO_VERSION
 uint32_t qk256_abi_version(void) {
@@ -66,12 +73,25 @@ extern int32_t qk256_test_missing(void);
 #endif
 
 #if !defined(FAULT_NO_OPERATION) && !defined(FAULT_ONLY_GEMV)
+/* Exported, and not supported: some of the operations, or all. */
+#if defined(FAULT_GEMV_ALONE) || defined(FAULT_NOTHING)
+#define ONLY_GEMV 1
+#else
+#define ONLY_GEMV 0
+#endif
+
 int32_t qk256_unpack(const uint8_t *packed, size_t packed_len, uint8_t *codes, size_t codes_len) {
+    if (ONLY_GEMV) {
+        return QK256_UNSUPPORTED;
+    }
     return right_unpack(packed, packed_len, codes, codes_len);
 }
 
 int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
                          float *out, size_t out_len) {
+    if (ONLY_GEMV) {
+        return QK256_UNSUPPORTED;
+    }
     return right_dequantize(packed, packed_len, scales, scales_len, out, out_len);
 }
 #endif
@@ -80,11 +100,8 @@ int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *
 
 /* The shapes at which the kernel takes the process with it: few, as each costs the caller a process, and of a
  * loop its time limit as well. */
-#ifdef FAULT_LOOP
+#if defined(FAULT_LOOP) || defined(FAULT_GARBAGE)
 #define FALLS(rows, cols) ((rows) == 3 && (cols) == 33)
-#elif defined(FAULT_GARBAGE)
-/* Late, so that something was found before. */
-#define FALLS(rows, cols) ((rows) == 7 && (cols) > 0)
 #else
 #define FALLS(rows, cols) ((rows) == 2 && (cols) % 8 != 0)
 #endif
@@ -185,13 +202,21 @@ static float poor_dot(const uint8_t *row, const float *scales, const float *x, s
 int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
                    const float *x, size_t x_len, float *y, size_t y_len, size_t rows, size_t cols,
                    size_t row_stride) {
-#if defined(FAULT_REFUSE)
+#if defined(FAULT_REFUSE) || defined(FAULT_REFUSE_AND_ACCEPT)
     if (rows > 1 && cols % 4 == 3) {
         return QK256_REFUSED;
     }
-#elif defined(FAULT_ACCEPT)
+#endif
+#if defined(FAULT_ACCEPT) || defined(FAULT_REFUSE_AND_ACCEPT)
     /* What is not there is left out, and the caller hears nothing of it. */
     cols = x_len < cols ? x_len : cols;
+#endif
+#if defined(FAULT_NOTHING)
+    return QK256_UNSUPPORTED;
+#elif defined(FAULT_NO_SCALES)
+    if (scales) {
+        return QK256_UNSUPPORTED;
+    }
 #elif defined(FAULT_ACCUMULATE) || defined(FAULT_LEAVE_ROWS)
     float *old = (float *)malloc(y_len * sizeof *y + 1);
     memcpy(old, y, y_len * sizeof *y);
@@ -223,6 +248,19 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
 #elif defined(FAULT_WRITE_SPARE_Y)
         if (y_len > rows) {
             y[rows] = 0.0f;
+        }
+#elif defined(FAULT_RESTORE_PACKED)
+        /* Anything else, and what was there: whoever looks only afterwards sees nothing. */
+        RESTORE(uint8_t, packed, packed[0] ^ 0xff);
+#elif defined(FAULT_RESTORE_SCALES)
+        if (scales) {
+            RESTORE(float, scales, -scales[0]);
+        }
+#elif defined(FAULT_RESTORE_X)
+        RESTORE(float, x + cols - 1, -x[cols - 1]);
+#elif defined(FAULT_RESTORE_SLACK)
+        if (y_len > rows) {
+            RESTORE(float, y + rows, y[rows]);
         }
 #elif defined(FAULT_FTZ) && defined(__x86_64__)
         _MM_SET_FLUSH_ZERO_MODE(_MM_FLUSH_ZERO_ON);

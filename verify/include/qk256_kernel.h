@@ -44,7 +44,8 @@
 /* Bytes of a block. */
 #define QK256_BLOCK_BYTES 64
 
-/* Results of the operations; any other number is a fault. The output is written. */
+/* Results of the operations. Any other number is a fault: a kernel that catches a panic or an exception of its
+ * own answers -1, say, and not one of these. The output is written. */
 #define QK256_DONE 0
 
 /* Not supported: this library does not do that at all, or not on this CPU, or not with scales. Counted as a

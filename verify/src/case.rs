@@ -16,7 +16,7 @@ pub use shrink::shrink;
 pub use sweep::{Coverage, Sweep};
 pub use text::ParseError;
 
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, DIGITS, Operation, PerBuffer, Shape};
+use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, DIGITS, Operation, PerBuffer, Shape, Threads};
 use crate::weights::TensorRows;
 
 /// One call, described. Bulk data come from ChaCha by `seed`; `patches` are laid over them.
@@ -47,9 +47,11 @@ pub struct Case {
     /// Seed of all bulk data.
     pub seed: u64,
     /// Concurrent callers.
-    pub threads: u8,
+    pub threads: Threads,
     /// Part of a weights file that gives codes and scales in the place of `codes` and `regime`.
     pub tensor: Option<TensorRows>,
+    /// Bits that every element has that an input needs, in the place of its data; the low byte only where elements are bytes.
+    pub fill: PerBuffer<Option<u32>>,
     /// Elements overwritten with given bits.
     pub patches: Vec<Patch>,
 }
@@ -70,8 +72,9 @@ impl Case {
             regime: Regime::Unit,
             scales: Scales::Independent,
             seed: 0,
-            threads: 1,
+            threads: Threads::ONE,
             tensor: None,
+            fill: PerBuffer::default(),
             patches: Vec::new(),
         }
     }
@@ -98,10 +101,21 @@ impl Case {
             if buffer != Buffer::Out && !used.contains(&buffer) {
                 (self.offset[buffer], self.spare[buffer]) = (0, 0);
             }
+            if !used.contains(&buffer) {
+                self.fill[buffer] = None;
+            }
         }
         if !self.scaled {
             self.scales = Scales::Independent;
         }
+    }
+
+    /// This call with the data of another case, as far as they fit.
+    pub(crate) fn with_data_of(&self, other: &Self) -> Self {
+        let Self { codes, regime, scales, seed, tensor, fill, patches, .. } = other.clone();
+        let mut case = Self { codes, regime, scales, seed, tensor, fill, patches, ..self.clone() };
+        case.fit_patches();
+        case
     }
 
     /// The buffers whose length may differ from what is needed. The output of a vector operation states the length.

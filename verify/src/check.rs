@@ -1,9 +1,10 @@
 //! A run of many cases over many kernels: what `qk256 check` does before it times anything.
 
+mod causes;
 mod steps;
 mod vacuous;
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,14 @@ use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
 use crate::operation::{BLOCK_ELEMENTS, Operation};
-use crate::rung::{Failure, Rung, RungCounts};
+use crate::rung::{Cause, Failure, Rung, RungCounts};
 use crate::timing::Workload;
 use crate::trace::{Trace, trace};
 use crate::trial::{Harness, Trial};
 
+pub(crate) use causes::Causes;
 pub(crate) use steps::Steps;
-pub use vacuous::Vacuous;
+pub use vacuous::{Kind, Support, Vacuous};
 
 /// Rows of the matrices whose wiring is tried: more than one of every tile that our kernels have.
 const WIRED_ROWS: usize = 33;
@@ -76,6 +78,12 @@ pub struct KernelReport<'a> {
     pub wrong_sizes: u64,
     /// Cases that the kernel says it does not support, or was not asked.
     pub unsupported: u64,
+    /// What the kernel supports, of legal cases with elements.
+    pub support: BTreeMap<Kind, Support>,
+    /// Legal cases that the kernel must do and refuses, or does not support.
+    pub refused: u64,
+    /// The smallest of them, and why it is legal.
+    pub smallest_refused: Option<(Case, String)>,
     /// How often each rung was applied.
     pub rungs: RungCounts,
     /// Why a guest was not called any more, if so: it took its process down too often.
@@ -106,6 +114,9 @@ impl<'a> KernelReport<'a> {
             cases: 0,
             wrong_sizes: 0,
             unsupported: 0,
+            support: BTreeMap::new(),
+            refused: 0,
+            smallest_refused: None,
             rungs: RungCounts::default(),
             given_up: None,
             exhausted: false,
@@ -120,6 +131,17 @@ impl<'a> KernelReport<'a> {
 
     /// Counts what became of a case.
     pub(crate) fn take(&mut self, case: &Case, is_legal: bool, trial: &Trial) {
+        if let Some(kind) = Kind::of(case).filter(|_| is_legal) {
+            let support = self.support.entry(kind).or_default();
+            support.done += u64::from(trial.is_done());
+            support.unsupported += u64::from(trial.skipped.is_some());
+        }
+        let mut failures = trial.failures.iter().filter(|_| is_legal).flat_map(Failure::all);
+        let refusal = failures.find(|failure| matches!(failure.cause, Cause::Refused | Cause::Unsupported));
+        if let Some(refusal) = refusal {
+            self.refused += 1;
+            self.take_refused(case, &refusal.detail);
+        }
         if trial.skipped.is_some() {
             self.unsupported += 1;
             return;
@@ -131,6 +153,14 @@ impl<'a> KernelReport<'a> {
         self.share = self.share.max(trial.share);
         if trial.rungs.of(Rung::Flat) > 0 {
             self.take_worst(trial.worst, case);
+        }
+    }
+
+    /// Keeps the smaller case.
+    pub(crate) fn take_refused(&mut self, case: &Case, why: &str) {
+        let size = |case: &Case| (case.rows * case.cols, case.cols, case.to_string().len());
+        if self.smallest_refused.as_ref().is_none_or(|(known, _)| size(case) < size(known)) {
+            self.smallest_refused = Some((case.clone(), why.to_owned()));
         }
     }
 
@@ -167,7 +197,7 @@ pub struct Report<'a> {
     pub without_memory: u64,
     /// One for each kernel of the run, in its order.
     pub kernels: Vec<KernelReport<'a>>,
-    /// The first violation of each rung by each kernel, minimised where the plan says so.
+    /// One for each cause of failure of each kernel, minimised where the plan says so.
     pub findings: Vec<Finding>,
     /// What happened to processes of plugins that was not the kernels' doing, each with how often.
     pub notes: Vec<String>,
@@ -211,14 +241,14 @@ pub struct Progress<'r> {
     pub cases: u64,
     /// How many findings there are so far.
     pub findings: usize,
-    /// These findings; those of guests are made when the run is over.
+    /// These findings; those of plugins on the cases that they were seen on, which are made smaller when the run is over.
     pub found: &'r [Finding],
 }
 
 /// Examines `kernels` by every tensor of the harness's weights, then by seeded cases until the budget is used up.
 ///
-/// `watch` is told how far the run is, after each case at the latest; it ends the run by [`ControlFlow::Break`], and the
-/// report is of what was done until then.
+/// `watch` is called with how far the run is, after each case and after each finding; it ends the run by [`ControlFlow::Break`],
+/// and the report is of what was done until then.
 ///
 /// # Errors
 /// If a tensor cannot be read or quantised. Seeded cases always have data.
@@ -230,7 +260,8 @@ pub fn check<'a>(
 ) -> Result<Report<'a>, MaterializeError> {
     let mut report = Report::blank(plan.seed);
     report.kernels.extend(kernels.iter().map(|&kernel| KernelReport::blank(kernel)));
-    let mut run = Run { harness, report, minimize: plan.minimize, watch, seen: HashSet::new() };
+    let (minimize, start, causes) = (plan.minimize, Instant::now(), Causes::default());
+    let mut run = Run { harness, report, minimize, watch, start, causes };
     let operations: Vec<Operation> = Operation::ALL
         .into_iter()
         .filter(|&op| kernels.iter().any(|kernel| kernel.operation() == op))
@@ -283,18 +314,18 @@ struct Run<'h, 'a> {
     report: Report<'a>,
     minimize: bool,
     watch: &'h mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
-    /// Kernels (by place) and rungs of which a finding is known.
-    seen: HashSet<(usize, Rung)>,
+    start: Instant,
+    /// What findings were made of.
+    causes: Causes,
 }
 
 impl Run<'_, '_> {
     fn whole(&mut self, operations: &[Operation], plan: &Plan) -> Result<(), Ended> {
         let steps = Steps::new(plan, operations, self.harness.weights(), self.harness.parts());
-        let start = Instant::now();
         let mut done = 0;
         let mut ended = Ok(());
         while let Some(case) = steps.case(done) {
-            let fraction = steps.fraction(done, start.elapsed());
+            let fraction = steps.fraction(done, self.start.elapsed());
             if fraction >= 1.0 {
                 break;
             }
@@ -326,9 +357,12 @@ impl Run<'_, '_> {
             };
             match wrong {
                 Some(case) => self.condemn(place, kernel, &case)?,
-                None => self.report.kernels[place].exhausted = true,
+                None => {
+                    // Not where the watcher ends the run before all was tried.
+                    self.tell(1.0)?;
+                    self.report.kernels[place].exhausted = true;
+                }
             }
-            self.tell(1.0)?;
         }
         Ok(())
     }
@@ -340,10 +374,11 @@ impl Run<'_, '_> {
         if self.report.kernels[place].failed == failed {
             let detail =
                 "the output was wrong when everything was tried, and is right when only this is".to_owned();
-            let finding = Finding::new(kernel, case, None, Failure { rung: Rung::Repeat, detail });
-            self.report.findings.push(finding);
+            let failure = Failure::new(Rung::Repeat, Cause::Nondeterministic, detail);
+            let finding = Finding::new(kernel, case, None, failure);
+            self.report.findings.push(Finding { seconds: self.seconds(), ..finding });
         }
-        Ok(())
+        self.tell(1.0)
     }
 
     fn every_scale(&mut self, kernel: &dyn Kernel) -> Result<Option<Case>, Ended> {
@@ -375,21 +410,35 @@ impl Run<'_, '_> {
             prepared => prepared?,
         };
         self.report.cases += 1;
-        for (place, report) in self.report.kernels.iter_mut().enumerate() {
+        for place in 0..self.report.kernels.len() {
+            let report = &mut self.report.kernels[place];
             if report.is_skipped() || report.kernel.operation() != case.operation {
                 continue;
             }
             let trial = self.harness.examine(report.kernel, &prepared);
             report.take(case, prepared.is_legal(), &trial);
             for failure in trial.failures {
-                if self.seen.insert((place, failure.rung)) {
-                    let finding = Finding::new(report.kernel, case, self.harness.weights(), failure);
-                    let shown =
-                        if self.minimize { self.harness.minimize(report.kernel, &finding) } else { finding };
-                    self.report.findings.push(shown);
-                }
+                self.violated(place, case, failure, fraction)?;
             }
         }
         self.tell(fraction)
+    }
+
+    /// Makes a finding of a failure whose cause was not met before, and reports it at once.
+    fn violated(&mut self, place: usize, case: &Case, failure: Failure, fraction: f64) -> Result<(), Ended> {
+        let (kernel, seconds) = (self.report.kernels[place].kernel, self.seconds());
+        let harness = &mut *self.harness;
+        let mut examine = |case: &Case| harness.failures(kernel, case).unwrap_or_default();
+        let Some(failure) = self.causes.news(place, case, failure, &mut examine) else { return Ok(()) };
+        let finding = Finding::new(kernel, case, harness.weights(), failure);
+        let shown = if self.minimize { harness.minimize(kernel, &finding) } else { finding };
+        self.causes.made(place, &shown);
+        self.report.findings.push(Finding { seconds, ..shown });
+        self.tell(fraction)
+    }
+
+    /// Seconds since the run began.
+    fn seconds(&self) -> Option<f64> {
+        Some(self.start.elapsed().as_secs_f64())
     }
 }

@@ -1,12 +1,14 @@
 //! Inputs of which all can be tried: every scale, and every column of every row.
 //!
-//! What fails is told as a case, so that the harness can judge, shrink and replay it.
+//! What fails is told as a case, so that the harness can judge, shrink and replay it. Each function ends early, with what it found so
+//! far, where [an interrupt](crate::interrupt) is requested.
 
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::case::{Case, Codes, Patch, Regime, every_byte};
+use crate::interrupt;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
 use crate::oracle::{code, weight};
@@ -38,7 +40,7 @@ pub fn wrong_scale(kernel: &dyn Kernel, scales: Range<u64>) -> Option<Case> {
     let wrong = Mutex::new(None);
     let found = AtomicBool::new(false);
     let work = || {
-        while !found.load(Ordering::Relaxed) {
+        while !found.load(Ordering::Relaxed) && !interrupt::is_requested() {
             let start = next.fetch_add(BATCH, Ordering::Relaxed);
             if start >= scales.end {
                 return;
@@ -91,7 +93,7 @@ const HOT: f32 = 1.5;
 /// If the kernel is not one of gemv, or panics.
 pub fn wrong_wiring(kernel: &dyn Kernel, cols: Range<usize>, rows: usize) -> Option<Case> {
     assert_eq!(kernel.operation(), Operation::Gemv, "the wiring is that of gemv");
-    cols.into_iter().find_map(|cols| {
+    cols.take_while(|_| !interrupt::is_requested()).find_map(|cols| {
         let case = Case { regime: Regime::Raw, ..Case::new(Operation::Gemv, rows, cols) };
         let inputs = case.materialize(None).expect("a small case has data");
         let stride = inputs.shape.row_stride;

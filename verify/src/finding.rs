@@ -1,28 +1,50 @@
-//! A violated rung, with everything that a person needs to see it again.
+//! What one cause violates on a case, with everything that a person needs to see it again.
 
 use std::fmt;
+use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::Case;
+use crate::case::{Case, Regime};
 use crate::kernel::Kernel;
 use crate::operation::Operation;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 use crate::weights::Weights;
 
-/// One kernel violated one rung on one case.
+/// How this program is called, where that is not `qk256`.
+static PROGRAM: OnceLock<String> = OnceLock::new();
+
+/// From now on the commands of findings begin with `program`, as a shell reads it, in the place of `qk256`. The first call counts.
+pub fn set_program(program: String) {
+    // Whoever was first stays.
+    let _ = PROGRAM.set(program);
+}
+
+/// What a command of this program begins with: `qk256`, unless [`set_program`] was called.
+pub fn program() -> &'static str {
+    PROGRAM.get().map_or("qk256", String::as_str)
+}
+
+/// One kernel violates one property, or several by one cause, on one case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// The kernel's name.
     pub kernel: String,
-    /// What was violated.
+    /// What was violated; of several properties the strictest.
     pub rung: Rung,
+    /// What kind of failure it is.
+    pub cause: Cause,
     /// The case.
     pub case: Case,
     /// First and worst place, both values with their bits, the bound.
     pub detail: String,
-    /// The command that shows it again.
+    /// Further properties that the same cause violates on the case, the strictest first.
+    pub also: Vec<Failure>,
+    /// The command that shows it again, wherever it is pasted.
     pub replay: String,
+    /// Seconds from the start of the run to the finding, where there was a run.
+    pub seconds: Option<f64>,
 }
 
 impl Finding {
@@ -30,17 +52,19 @@ impl Finding {
     pub fn new(kernel: &dyn Kernel, case: &Case, weights: Option<&Weights>, failure: Failure) -> Self {
         let file = weights.filter(|_| case.tensor.is_some());
         let weights =
-            file.map_or(String::new(), |weights| format!(" --weights {}", shell_word(weights.path())));
-        let library = kernel.library().map_or(String::new(), |path| format!(" --lib {}", shell_word(path)));
+            file.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
+        let library = kernel.library().map_or(String::new(), |path| format!(" --lib {}", anywhere(path)));
+        let program = program();
+        let name = shell_word(kernel.name());
         Self {
             kernel: kernel.name().to_owned(),
             rung: failure.rung,
+            cause: failure.cause,
             case: case.clone(),
             detail: failure.detail,
-            replay: format!(
-                "qk256 replay{library} --kernel {}{weights} {case}",
-                shell_word(kernel.name().as_ref())
-            ),
+            also: failure.also,
+            replay: format!("{program} replay{library} --kernel {name}{weights} {case}"),
+            seconds: None,
         }
     }
 
@@ -51,7 +75,7 @@ impl Finding {
         let calls: u64 = earlier.iter().map(|(times, _)| times).sum();
         let options = earlier.iter().map(|(times, case)| {
             let times = if *times > 1 { format!("{times}x ") } else { String::new() };
-            format!("--after {} ", shell_word(format!("{times}{case}").as_ref()))
+            format!("--after {} ", shell_word(&format!("{times}{case}")))
         });
         let command = self.replay.strip_suffix(&case).unwrap_or(&self.replay);
         self.replay = format!("{command}{}{case}", String::from_iter(options));
@@ -66,6 +90,39 @@ impl Finding {
             "; seen once: not again by this case in a new process, nor after the cases that came before";
         self.replay = command;
         self
+    }
+
+    /// The violated properties, each once, the strictest first.
+    pub fn properties(&self) -> Vec<Rung> {
+        let mut properties = vec![self.rung];
+        properties.extend(self.also.iter().map(|failure| failure.rung));
+        properties.dedup();
+        properties
+    }
+
+    /// Whether it is one of `rung` by `cause`, or that is one of several properties that it violates.
+    pub fn shows(&self, rung: Rung, cause: Cause) -> bool {
+        let own = Failure { also: self.also.clone(), ..Failure::new(self.rung, self.cause, String::new()) };
+        own.shows(rung, cause)
+    }
+
+    /// Its call with integer data, and how that fails, where it is a stricter oracle and the same kind of failure: what is wrong is
+    /// then wrong to the bit. `examine` says how the kernel fails on a case.
+    pub(crate) fn by_exact_data(
+        &self,
+        examine: impl FnOnce(&Case) -> Vec<Failure>,
+    ) -> Option<(Case, Failure)> {
+        let case = Case { regime: Regime::Integer, ..self.case.clone() };
+        if self.rung.number().is_none() || case == self.case {
+            return None;
+        }
+        let is_stricter = |failure: &Failure| {
+            failure.rung.number().is_some()
+                && failure.rung.strictness() < self.rung.strictness()
+                && failure.cause.is_like(self.cause)
+        };
+        let failure = examine(&case).into_iter().find(is_stricter)?;
+        Some((case, failure))
     }
 
     /// The operation of the case.
@@ -89,18 +146,28 @@ impl Finding {
         FindingJson {
             kernel: self.kernel.clone(),
             operation: self.operation().name().to_owned(),
-            rung: self.rung.name().to_owned(),
+            property: self.rung.name().to_owned(),
+            properties: self.properties().into_iter().map(|rung| rung.name().to_owned()).collect(),
+            cause: self.cause.to_string(),
             case: self.case.to_string(),
             detail: self.detail.clone(),
+            also: self.also.iter().map(also_text).collect(),
             replay: self.replay.clone(),
+            seconds: self.seconds.map(|seconds| (seconds * 1e3).round() / 1e3),
         }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "finding: {} {} violates `{}`", self.kernel, self.operation(), self.rung)?;
+        let properties: Vec<String> = self.properties().iter().map(|rung| format!("`{rung}`")).collect();
+        write!(f, "finding: {} {} violates {}", self.kernel, self.operation(), properties.join(", "))?;
+        self.seconds.map_or(Ok(()), |seconds| write!(f, ", after {seconds:.1} s"))?;
+        writeln!(f)?;
         writeln!(f, "  what:    {}", self.detail)?;
+        for failure in &self.also {
+            writeln!(f, "           {}", also_text(failure))?;
+        }
         writeln!(f, "  case:    {}", self.case)?;
         write!(f, "  again:   {}", self.replay)
     }
@@ -113,19 +180,38 @@ pub struct FindingJson {
     pub kernel: String,
     /// The operation's name.
     pub operation: String,
-    /// The rung's name.
-    pub rung: String,
+    /// The name of the violated property; of several the strictest.
+    pub property: String,
+    /// The names of all properties that the cause violates on the case, the strictest first.
+    pub properties: Vec<String>,
+    /// What kind of failure it is, in a few words.
+    pub cause: String,
     /// The case's text form.
     pub case: String,
     /// First and worst place, values, bound.
     pub detail: String,
+    /// The same for each further violation: its property and its detail.
+    pub also: Vec<String>,
     /// The command to run again.
     pub replay: String,
+    /// Seconds from the start of the run to the finding, where there was a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
-/// A path as one word of a POSIX shell.
-pub(crate) fn shell_word(path: &std::path::Path) -> String {
-    let text = path.to_string_lossy();
+fn also_text(failure: &Failure) -> String {
+    format!("`{}`: {}", failure.rung, failure.detail)
+}
+
+/// A path that names the same file from every folder, as one word of a POSIX shell.
+pub(crate) fn anywhere(path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    shell_word(&absolute.to_string_lossy())
+}
+
+/// A text as one word of a POSIX shell.
+pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
-    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    let is_plain = !text.is_empty() && text.chars().all(plain);
+    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::operation::{Buffer, DIGITS, MAX_FIXED_COLUMNS, Operation, PerBuffer, Shape};
+use crate::operation::{Buffer, DIGITS, MAX_FIXED_COLUMNS, Operation, PerBuffer, Shape, Threads};
 
 /// Everything that a call needs but for its addresses and its output.
 #[derive(Clone, Debug)]
@@ -23,8 +23,8 @@ pub struct Inputs {
     pub out_len: usize,
     /// Elements by which each buffer starts past a 32-byte boundary.
     pub offset: PerBuffer<u8>,
-    /// Concurrent callers, at least 1.
-    pub threads: u8,
+    /// Concurrent callers.
+    pub threads: Threads,
     /// Digits of `gemv_fixed`.
     pub digits: u8,
     /// Data are independent draws with unit scales, |x| <= 1 and an amplitude at which even in-order sums keep the flat
@@ -52,6 +52,27 @@ impl Inputs {
     /// Whether everything is as the operation demands. Otherwise the call must be refused.
     pub fn is_legal(&self) -> bool {
         self.fault().is_none()
+    }
+
+    /// The sizes of the call beside what it needs: why it is legal, where it is.
+    pub fn sizes(&self) -> String {
+        let shape = self.shape;
+        let row_bytes = shape.row_bytes();
+        let matrix = match shape.rows {
+            _ if !self.operation.is_matrix() => format!("{} elements", shape.cols),
+            rows @ (0 | 1) => {
+                format!("{rows} row(s) of {} columns, for which the stride does not matter", shape.cols)
+            }
+            rows => format!(
+                "{rows} rows of {} columns, {} bytes apart ({row_bytes} are enough)",
+                shape.cols, shape.row_stride
+            ),
+        };
+        let lengths = self.buffers().iter().copied().chain([Buffer::Out]).map(|buffer| {
+            let needed = shape.needed(self.operation, buffer);
+            format!("`{}` has {} of {needed} elements", buffer.name(), self.len(buffer))
+        });
+        format!("{matrix}; {}", lengths.collect::<Vec<_>>().join(", "))
     }
 
     /// Why the call must be refused, if it must.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::inputs::Inputs;
 use crate::operation::{BLOCK_ELEMENTS, Operation};
 use crate::oracle::{Expected, FLAT_BOUND, RowTruth, Wide};
-use crate::rung::{Failure, Rung, RungCounts};
+use crate::rung::{Cause, Failure, Rung, RungCounts};
 
 /// An error and where it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,14 +71,13 @@ fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut
     if let Some(&first) = wrong.first() {
         let (got, want) = (show(inputs.operation, output[first]), show(inputs.operation, expected[first]));
         let (block, element) = (first / BLOCK_ELEMENTS, first % BLOCK_ELEMENTS);
-        judgement.failures.push(Failure {
-            rung: Rung::BitExact,
-            detail: format!(
-                "{} of {} outputs are wrong; the first is element {element} of block {block}: got {got}, must be {want}",
-                wrong.len(),
-                expected.len()
-            ),
-        });
+        let detail = format!(
+            "{} of {} outputs are wrong; the first is element {element} of block {block}: got {got}, must be {want}",
+            wrong.len(),
+            expected.len()
+        );
+        let cause = Cause::of_bits(inputs.operation, expected[first], output[first]);
+        judgement.failures.push(Failure::new(Rung::BitExact, cause, detail));
     }
 }
 
@@ -88,6 +87,7 @@ struct Miss {
     error: f64,
     got: f32,
     must: String,
+    cause: Cause,
 }
 
 fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement: &mut Judgement) {
@@ -106,7 +106,8 @@ fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement
             if !demand.met {
                 let (_, list) =
                     misses.iter_mut().find(|(rung, _)| *rung == demand.rung).expect("a rung of rows");
-                list.push(Miss { row, error: demand.error, got, must: demand.must() });
+                let (error, must, cause) = (demand.error, demand.must(), demand.cause(got));
+                list.push(Miss { row, error, got, must, cause });
             }
         }
     }
@@ -126,6 +127,18 @@ struct Demand<'a> {
 }
 
 impl Demand<'_> {
+    /// What kind of miss `got` is.
+    fn cause(&self, got: f32) -> Cause {
+        let must = match self.truth {
+            RowTruth::Exact(exact) => *exact,
+            RowTruth::Infinite(infinity) => *infinity,
+            RowTruth::Fixed { bits, .. } => f32::from_bits(*bits),
+            RowTruth::Near { exact, .. } => exact.to_f32(),
+            RowTruth::Nan | RowTruth::NotFinite | RowTruth::MayOverflow => f32::NAN,
+        };
+        Cause::of_bits(Operation::Gemv, must.to_bits(), got.to_bits())
+    }
+
     fn must(&self) -> String {
         match self.truth {
             RowTruth::Exact(exact) => show(Operation::Gemv, exact.to_bits()),
@@ -194,5 +207,5 @@ fn describe(rung: Rung, rows: usize, misses: &[Miss]) -> Option<Failure> {
     if worst.row != first.row {
         detail += &format!("; the worst is {}", show(worst));
     }
-    Some(Failure { rung, detail })
+    Some(Failure::new(rung, first.cause, detail))
 }

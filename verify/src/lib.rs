@@ -12,6 +12,7 @@ pub mod finding;
 pub mod fuzz;
 pub mod guest;
 pub mod inputs;
+pub mod interrupt;
 pub mod judge;
 pub mod kernel;
 pub mod memory;

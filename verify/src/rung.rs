@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::operation::{Buffer, Operation};
+
 /// One thing that a kernel is held to. The numbered ones are the oracle ladder of docs/verification.md; the others are
 /// the contract and the metamorphic relations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -122,6 +124,50 @@ impl Rung {
         matches!(self, Self::Crash | Self::Hang | Self::Exit | Self::Descriptors | Self::Output)
     }
 
+    /// Whether it is about the values of the output: an oracle, or a relation between calls.
+    pub const fn is_of_values(self) -> bool {
+        self.number().is_some()
+            || matches!(
+                self,
+                Self::Placement
+                    | Self::Repeat
+                    | Self::Threads
+                    | Self::Padding
+                    | Self::Complement
+                    | Self::Negation
+                    | Self::PowerOfTwo
+                    | Self::RowOrder
+            )
+    }
+
+    /// How strict it is beside others that one cause violates: 0 is the strictest, the one that a finding is named by. What ends
+    /// the call comes first, then what it touches, then the oracles, then the relations, the plainest first.
+    pub const fn strictness(self) -> u8 {
+        match self {
+            Self::Crash | Self::Hang | Self::Exit | Self::Panic => 0,
+            Self::Sizes => 1,
+            Self::Memory => 2,
+            Self::Inputs => 3,
+            Self::Mxcsr => 4,
+            Self::BitExact => 5,
+            Self::ExactRegime => 6,
+            Self::Order => 7,
+            Self::Flat => 8,
+            Self::Bound => 9,
+            Self::Special => 10,
+            Self::Repeat => 11,
+            Self::Placement => 12,
+            Self::Threads => 13,
+            Self::Padding => 14,
+            Self::RowOrder => 15,
+            Self::Complement => 16,
+            Self::Negation => 17,
+            Self::PowerOfTwo => 18,
+            Self::Descriptors => 19,
+            Self::Output => 20,
+        }
+    }
+
     /// The number on the oracle ladder, if it is one of its rungs.
     pub const fn number(self) -> Option<u8> {
         match self {
@@ -168,11 +214,139 @@ impl RungCounts {
     }
 }
 
-/// One rung that a call did not pass, and how a person can see it.
+/// One property that a call did not pass, why as far as that can be told apart, and how a person can see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// What was violated.
     pub rung: Rung,
+    /// What kind of failure it is.
+    pub cause: Cause,
     /// First and worst place, values with their bits, the bound.
     pub detail: String,
+    /// Further properties that the same cause violates on the same case, the strictest first. They have none themselves.
+    pub also: Vec<Failure>,
+}
+
+impl Failure {
+    /// A violation of one property.
+    pub const fn new(rung: Rung, cause: Cause, detail: String) -> Self {
+        Self { rung, cause, detail, also: Vec::new() }
+    }
+
+    /// Itself and what the same cause violates beside, the strictest first.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.also)
+    }
+
+    /// One failure of all that one cause violates; `None` of nothing.
+    pub(crate) fn of_one_cause(mut all: Vec<Self>) -> Option<Self> {
+        all.sort_by_key(|failure| failure.rung.strictness());
+        let mut all = all.into_iter();
+        let strictest = all.next()?;
+        Some(Self { also: all.collect(), ..strictest })
+    }
+
+    /// Whether it is a violation of `rung` by `cause`, or has one beside.
+    pub fn shows(&self, rung: Rung, cause: Cause) -> bool {
+        self.all().any(|failure| failure.rung == rung && failure.cause.is_like(cause))
+    }
+}
+
+/// What kind of failure a violation is. One property that is violated in two ways has two causes, and two findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Cause {
+    /// A call that must be refused is done.
+    Accepted,
+    /// A legal call is refused.
+    Refused,
+    /// A legal call is not supported, although others of its kind are.
+    Unsupported,
+    /// Outputs are written by a call that is refused or not supported.
+    Written,
+    /// The answer is none of those that there are.
+    UnknownAnswer,
+    /// An output is larger than it must be.
+    TooHigh,
+    /// An output is smaller than it must be.
+    TooLow,
+    /// An output is NaN and must be a number.
+    Nan,
+    /// An output is a number and must be NaN.
+    NotNan,
+    /// An output is infinite and must not be, or the other way round.
+    Infinite,
+    /// The same question has two answers.
+    Nondeterministic,
+    /// An access outside of a buffer.
+    OutOfBounds {
+        /// The buffer next to the access.
+        buffer: Buffer,
+        /// Whether it lies past the end, and not before the start.
+        past_end: bool,
+        /// Whether it was a write.
+        write: bool,
+    },
+    /// A write to elements of the output that the call does not own.
+    Slack,
+    /// An input holds other bytes than before.
+    Changed(Buffer),
+    /// A floating-point mode was left changed.
+    Mode,
+    /// A panic.
+    Panic,
+    /// What the kernel did to its process: the property says what.
+    Process,
+}
+
+impl Cause {
+    /// What is wrong with an output of `operation` whose bits are `got` and must be `must`.
+    pub(crate) fn of_bits(operation: Operation, must: u32, got: u32) -> Self {
+        if operation == Operation::Unpack {
+            return if got > must { Self::TooHigh } else { Self::TooLow };
+        }
+        let (must, got) = (f32::from_bits(must), f32::from_bits(got));
+        match () {
+            () if must.is_nan() => Self::NotNan,
+            () if got.is_nan() => Self::Nan,
+            () if must.is_infinite() || got.is_infinite() => Self::Infinite,
+            () if got.total_cmp(&must).is_gt() => Self::TooHigh,
+            () => Self::TooLow,
+        }
+    }
+
+    /// Whether two failures of one property may well have one cause while a case shrinks: the sign of a deviation goes with the
+    /// data.
+    pub fn is_like(self, other: Self) -> bool {
+        let deviates = |cause| matches!(cause, Self::TooHigh | Self::TooLow);
+        self == other || (deviates(self) && deviates(other))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Unsupported => "unsupported",
+            Self::Written => "written although not done",
+            Self::UnknownAnswer => "unknown answer",
+            Self::TooHigh => "too high",
+            Self::TooLow => "too low",
+            Self::Nan => "NaN",
+            Self::NotNan => "not NaN",
+            Self::Infinite => "infinite",
+            Self::Nondeterministic => "nondeterministic",
+            Self::OutOfBounds { buffer, past_end, write } => {
+                let deed = if *write { "writes" } else { "reads" };
+                let side = if *past_end { "past the end" } else { "before the start" };
+                return write!(f, "{deed} {side} of {}", buffer.name());
+            }
+            Self::Slack => "writes past the last row",
+            Self::Changed(buffer) => return write!(f, "changes {}", buffer.name()),
+            Self::Mode => "mode",
+            Self::Panic => "panic",
+            Self::Process => "process",
+        };
+        f.write_str(text)
+    }
 }

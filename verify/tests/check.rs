@@ -1,9 +1,13 @@
 //! What a run of `check` does, and what it must not let pass, through the public API.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::OnceLock;
 
 use qk256_verify::check::{Budget, Plan, Progress, Report, Vacuous, check};
-use qk256_verify::{Arguments, Harness, Kernel, KernelFn, Operation, Outcome};
+use qk256_verify::rung::Cause;
+use qk256_verify::{Arguments, Case, Harness, Kernel, KernelFn, Operation, Outcome, Rung, case, registry};
 
 /// Codes of zero, whatever the bytes.
 const ZEROS: KernelFn = KernelFn {
@@ -62,7 +66,17 @@ fn a_run_that_shows_nothing_of_a_kernel_says_so() {
     assert_eq!(vacuous(&[&PLAIN], 200), None);
     assert_eq!(vacuous(&[], 200), Some(Vacuous::Nothing));
     let idle = KernelFn { name: "idle", call: |_| Outcome::Unsupported, ..ZEROS };
-    assert!(matches!(vacuous(&[&idle], 200), Some(Vacuous::MostlyUnsupported { done: 0, of: 200, .. })));
+    assert!(matches!(vacuous(&[&idle], 200), Some(Vacuous::Unsupported { of: 200, .. })));
+    // A whole block is not supported, a few elements are.
+    let short = KernelFn {
+        name: "short",
+        call: |arguments| match arguments {
+            Arguments::Unpack { ref codes, .. } if codes.len() > 64 => Outcome::Unsupported,
+            other => (PLAIN.call)(other),
+        },
+        ..ZEROS
+    };
+    assert!(matches!(vacuous(&[&short], 200), Some(Vacuous::SomeSizes { .. })));
     // The first case of the sweep has no elements.
     assert!(matches!(vacuous(&[&PLAIN], 1), Some(Vacuous::NotCompared(_))));
 }
@@ -118,4 +132,198 @@ fn wide_registers_of_a_kernel_with_a_long_set_up_are_reported() {
     }
     let report = checked(&[&LATE], Plan::new(1, Budget::Cases(60)), &mut |_| ControlFlow::Continue(()));
     assert_eq!(report.kernels[0].trace.width(), Some(Width::Bits256));
+}
+
+/// The scalar gemv, as a function.
+fn scalar_gemv(arguments: Arguments<'_>) -> Outcome {
+    static SCALAR: OnceLock<&dyn Kernel> = OnceLock::new();
+    let scalar = SCALAR.get_or_init(|| {
+        let mut kernels = registry::kernels().into_iter();
+        let scalar =
+            kernels.find(|kernel| kernel.name() == registry::SCALAR && kernel.operation() == Operation::Gemv);
+        Box::leak(scalar.expect("there is a scalar gemv"))
+    });
+    scalar.call(arguments)
+}
+
+/// A right gemv.
+const GEMV: KernelFn = KernelFn {
+    name: "gemv",
+    operation: Operation::Gemv,
+    required_features: &[],
+    refuses_wrong_sizes: true,
+    call: scalar_gemv,
+};
+
+/// The same without scales, or with nothing else.
+const WITHOUT_SCALES: KernelFn = KernelFn {
+    name: "without_scales",
+    call: |arguments| match arguments {
+        Arguments::Gemv { scales: Some(_), .. } => Outcome::Unsupported,
+        other => scalar_gemv(other),
+    },
+    ..GEMV
+};
+const SCALES_ALONE: KernelFn = KernelFn {
+    name: "scales_alone",
+    call: |arguments| match arguments {
+        Arguments::Gemv { scales: None, .. } => Outcome::Unsupported,
+        other => scalar_gemv(other),
+    },
+    ..GEMV
+};
+
+fn checked_by<'a>(kernels: &[&'a dyn Kernel], seed: u64, cases: u64) -> Report<'a> {
+    checked(kernels, Plan::new(seed, Budget::Cases(cases)), &mut |_| ControlFlow::Continue(()))
+}
+
+#[test]
+fn a_right_kernel_of_one_kind_of_calls_passes_whatever_is_drawn() {
+    for (seed, cases) in [(1, 20), (2, 33), (3, 41), (1, 64), (5, 100), (9, 300), (11, 740), (5, 3000)] {
+        let report = checked_by(&[&WITHOUT_SCALES, &SCALES_ALONE], seed, cases);
+        assert_eq!(
+            (report.findings.as_slice(), report.vacuous()),
+            (&[][..], None),
+            "seed {seed}, {cases} cases"
+        );
+    }
+}
+
+/// A kernel of a library.
+struct OfLibrary(KernelFn);
+
+impl Kernel for OfLibrary {
+    fn name(&self) -> &str {
+        self.0.name
+    }
+
+    fn operation(&self) -> Operation {
+        self.0.operation
+    }
+
+    fn library(&self) -> Option<&Path> {
+        Some(Path::new("library.so"))
+    }
+
+    fn call(&self, arguments: Arguments<'_>) -> Outcome {
+        (self.0.call)(arguments)
+    }
+}
+
+#[test]
+fn a_library_may_support_some_of_its_operations_and_not_none() {
+    let idle = OfLibrary(KernelFn { name: "library", call: |_| Outcome::Unsupported, ..ZEROS });
+    let gemv = OfLibrary(KernelFn { name: "library", ..GEMV });
+    for (seed, cases) in [(1, 40), (7, 300)] {
+        let report = checked_by(&[&idle, &gemv], seed, cases);
+        assert_eq!((report.findings.as_slice(), report.vacuous()), (&[][..], None));
+        let report = checked_by(&[&idle], seed, cases);
+        assert!(matches!(report.vacuous(), Some(Vacuous::Unsupported { of, .. }) if of == cases));
+    }
+}
+
+/// Takes rows for dense, whatever the stride.
+const DENSE: KernelFn = KernelFn {
+    name: "dense",
+    call: |arguments| match arguments {
+        Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
+            let dense = cols.div_ceil(256).wrapping_mul(64);
+            let row_stride = if row_stride < 1 << 40 { row_stride.min(dense) } else { row_stride };
+            scalar_gemv(Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride })
+        }
+        other => scalar_gemv(other),
+    },
+    ..GEMV
+};
+
+/// The properties that a kernel violates on legal cases of a run.
+fn violated(kernel: &dyn Kernel, cases: u64) -> BTreeSet<Rung> {
+    let mut harness = Harness::new(None);
+    let cases = (0..cases).map(|index| case::nth(kernel.operation(), 1, index));
+    let findings = cases.flat_map(|case| harness.findings(kernel, &case).expect("seeded cases have data"));
+    findings.flat_map(|finding| finding.properties()).collect()
+}
+
+#[test]
+fn one_cause_is_one_finding_whatever_properties_it_violates() {
+    let violated = violated(&DENSE, 600);
+    assert!(violated.len() >= 5, "{violated:?}");
+    let report = checked_by(&[&DENSE], 1, 600);
+    let [finding] = &report.findings[..] else { panic!("{:#?}", report.findings) };
+    assert!(finding.properties().len() > 1, "{finding}");
+    assert!(report.kernels[0].failed > 20, "{} cases fail", report.kernels[0].failed);
+}
+
+#[test]
+fn two_causes_of_wrong_values_are_two_findings() {
+    // Beside the stride, what is lost where x has a NaN.
+    const DENSE_AND_DEAF: KernelFn = KernelFn {
+        name: "dense_and_deaf",
+        call: |arguments| match arguments {
+            Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
+                let x: Vec<f32> = x.iter().map(|&x| if x.is_nan() { 0.0 } else { x }).collect();
+                (DENSE.call)(Arguments::Gemv { packed, scales, x: &x, y, rows, cols, row_stride })
+            }
+            other => scalar_gemv(other),
+        },
+        ..GEMV
+    };
+    let report = checked_by(&[&DENSE_AND_DEAF], 1, 600);
+    let heads: BTreeSet<Cause> = report.findings.iter().map(|finding| finding.cause).collect();
+    assert_eq!(report.findings.len(), 2, "{:#?}", report.findings);
+    assert!(heads.contains(&Cause::NotNan), "{:#?}", report.findings);
+}
+
+/// Refuses some legal calls, and leaves out what a short x lacks.
+const CONFUSED: KernelFn = KernelFn {
+    name: "confused",
+    call: |arguments| match arguments {
+        Arguments::Gemv { rows, cols, .. } if rows > 1 && cols % 4 == 3 => Outcome::Refused,
+        Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
+            let cols = cols.min(x.len());
+            scalar_gemv(Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride })
+        }
+        other => scalar_gemv(other),
+    },
+    ..GEMV
+};
+
+#[test]
+fn one_property_with_two_causes_is_two_findings_and_neither_shrinks_into_the_other() {
+    let report = checked_by(&[&CONFUSED], 1, 300);
+    let mut found: Vec<(Rung, Cause, bool)> = Vec::new();
+    for finding in &report.findings {
+        let inputs = finding.case.materialize(None).expect("the case has data");
+        found.push((finding.rung, finding.cause, inputs.is_legal()));
+    }
+    found.sort_unstable();
+    assert_eq!(found, [(Rung::Sizes, Cause::Accepted, false), (Rung::Sizes, Cause::Refused, true)]);
+    let kernel = &report.kernels[0];
+    let (smallest, why) = kernel.smallest_refused.as_ref().expect("legal calls were refused");
+    assert!(kernel.refused > 1 && smallest.cols == 3 && why.contains("`x` has "), "{smallest}: {why}");
+}
+
+#[test]
+fn threads_are_held_to_the_same_call_made_alone() {
+    /// Adds one: on every thread alike.
+    const BIASED: KernelFn = KernelFn {
+        name: "biased",
+        call: |arguments| match arguments {
+            Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
+                let call = Arguments::Gemv { packed, scales, x, y: &mut *y, rows, cols, row_stride };
+                let outcome = scalar_gemv(call);
+                if outcome == Outcome::Done {
+                    y[..rows].iter_mut().for_each(|y| *y += 1.0);
+                }
+                outcome
+            }
+            other => scalar_gemv(other),
+        },
+        ..GEMV
+    };
+    let case: Case = "gemv rows=3 cols=40 regime=integer seed=3 threads=4".parse().expect("the case parses");
+    let findings = Harness::new(None).findings(&BIASED, &case).expect("the case has data");
+    let [finding] = &findings[..] else { panic!("{findings:#?}") };
+    assert!(finding.properties().contains(&Rung::Negation), "{finding}");
+    assert!(!finding.properties().contains(&Rung::Threads), "{finding}");
 }

@@ -13,7 +13,7 @@ use qk256_verify::trace::Width;
 use serde::Serialize;
 
 use super::speed::Speed;
-use super::{Outcome, Speeds};
+use super::{End, Outcome, Speeds};
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -29,6 +29,10 @@ struct Document<'a> {
     /// What happened to processes of plugins that was not the kernels' doing.
     notes: &'a [String],
     harness_faults: &'a [String],
+    /// How long the run took, with what came after the cases.
+    seconds: f64,
+    /// The signal that ended the run, if one did.
+    ended_by: Option<&'static str>,
     findings: Vec<FindingJson>,
 }
 
@@ -52,6 +56,10 @@ struct KernelJson<'a> {
     cases: u64,
     wrong_size_cases: u64,
     unsupported_cases: u64,
+    /// Legal cases that had to be done and were refused or not supported.
+    refused_cases: u64,
+    smallest_refused_case: Option<String>,
+    smallest_refused_detail: Option<&'a str>,
     failed_cases: u64,
     /// The widest registers seen in use.
     runs: Option<&'static str>,
@@ -92,10 +100,10 @@ struct TimingJson {
     speedup_over_fast_scalar: Option<Ratio>,
 }
 
-pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome) -> Result<String> {
+pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome, end: &End) -> Result<String> {
     let document = Document {
         verdict: outcome.word(),
-        why_invalid: if let Outcome::Invalid(why) = outcome { Some(why) } else { None },
+        why_invalid: outcome.why_invalid(),
         seed: report.seed,
         cases: report.cases,
         skipped_cases: report.without_memory,
@@ -108,6 +116,8 @@ pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome) ->
             .collect(),
         notes: &report.notes,
         harness_faults: &report.harness_faults,
+        seconds: (end.seconds * 1e3).round() / 1e3,
+        ended_by: end.signal,
         findings: report.findings.iter().map(qk256_verify::Finding::to_json).collect(),
     };
     Ok(serde_json::to_string_pretty(&document)? + "\n")
@@ -135,6 +145,9 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> Kerne
         cases: report.cases,
         wrong_size_cases: report.wrong_sizes,
         unsupported_cases: report.unsupported,
+        refused_cases: report.refused,
+        smallest_refused_case: report.smallest_refused.as_ref().map(|(case, _)| case.to_string()),
+        smallest_refused_detail: report.smallest_refused.as_ref().map(|(_, why)| why.as_str()),
         failed_cases: report.failed,
         runs: report.trace.width().map(Width::name),
         given_up: report.given_up.as_deref(),

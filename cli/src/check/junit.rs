@@ -6,9 +6,9 @@ use qk256_verify::Rung;
 use qk256_verify::check::{KernelReport, Report};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-use super::text;
+use super::{End, text};
 
-pub(super) fn render(report: &Report<'_>) -> Result<String> {
+pub(super) fn render(report: &Report<'_>, end: &End) -> Result<String> {
     let mut document = quick_junit::Report::new("qk256 check");
     for operation in Operation::ALL {
         let mut suite = TestSuite::new(operation.name());
@@ -20,9 +20,21 @@ pub(super) fn render(report: &Report<'_>) -> Result<String> {
             document.add_test_suite(suite);
         }
     }
+    if let Some(signal) = end.signal {
+        document.add_test_suite(interrupted(&end.shown(signal)));
+    }
     let mut bytes = Vec::new();
     document.serialize(&mut bytes).context("cannot write the report as JUnit XML")?;
     text(bytes)
+}
+
+/// That the run was not whole: an error, which is no pass.
+fn interrupted(why: &str) -> TestSuite {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_message(why);
+    let mut suite = TestSuite::new("run");
+    suite.add_test_case(TestCase::new("ended by itself", status));
+    suite
 }
 
 fn test_cases(report: &Report<'_>, kernel: &KernelReport<'_>) -> Vec<TestCase> {
@@ -33,16 +45,19 @@ fn test_cases(report: &Report<'_>, kernel: &KernelReport<'_>) -> Vec<TestCase> {
         return vec![TestCase::new(name, skipped)];
     }
     let own = |rung: Rung| {
-        report.findings.iter().find(move |finding| {
-            finding.rung == rung && finding.kernel == name && finding.operation() == kernel.kernel.operation()
+        report.findings.iter().filter(move |finding| {
+            finding.properties().contains(&rung)
+                && finding.kernel == name
+                && finding.operation() == kernel.kernel.operation()
         })
     };
-    let rungs = Rung::ALL.into_iter().filter(|&rung| kernel.rungs.of(rung) > 0 || own(rung).is_some());
+    let rungs = Rung::ALL.into_iter().filter(|&rung| kernel.rungs.of(rung) > 0 || own(rung).next().is_some());
     rungs
         .map(|rung| {
-            let status = own(rung).map_or(TestCaseStatus::success(), |finding| {
+            let blocks: Vec<String> = own(rung).map(ToString::to_string).collect();
+            let status = own(rung).next().map_or(TestCaseStatus::success(), |finding| {
                 let mut failure = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                failure.set_message(finding.detail.clone()).set_description(finding.to_string());
+                failure.set_message(finding.detail.clone()).set_description(blocks.join("\n\n"));
                 failure
             });
             let mut case = TestCase::new(format!("{name} {rung}"), status);

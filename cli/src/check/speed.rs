@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use qk256_verify::check::Report;
-use qk256_verify::guest::{self, Guests};
+use qk256_verify::guest::{self, GuestError, Guests};
 use qk256_verify::kernel::{Kernel, missing_features};
 use qk256_verify::timing::{Ratio, Workload, race};
-use qk256_verify::{Harness, Operation, registry};
+use qk256_verify::{Harness, Operation, interrupt, registry};
 
 use super::Speeds;
 
@@ -43,12 +43,12 @@ pub(crate) fn of_guests(guests: &Guests, report: &mut Report<'_>) -> (Speeds, Ve
     let mut beside: Vec<Beside> = Vec::new();
     for (place, row) in report.kernels.iter().enumerate() {
         let operation = row.kernel.operation();
-        if row.failed > 0 || row.cases == 0 {
+        if row.failed > 0 || row.cases == 0 || interrupt::is_requested() {
             continue;
         }
         let timed = match guests.time(row.kernel, budget(operation)) {
             Ok(Some(timed)) => timed,
-            Ok(None) => continue,
+            Ok(None) | Err(GuestError::Interrupted) => continue,
             Err(error) => {
                 report.harness_faults.push(error.to_string());
                 continue;
@@ -83,7 +83,7 @@ pub(crate) fn measure(
         let places: Vec<usize> = (0..speeds.len())
             .filter(|&place| report.kernels[place].kernel.operation() == operation)
             .collect();
-        if places.is_empty() {
+        if places.is_empty() || interrupt::is_requested() {
             continue;
         }
         let mut workload = Workload::usual(operation);

@@ -76,6 +76,7 @@ fn verdict(report: &KernelReport<'_>) -> Cell {
         _ if report.is_skipped() => {
             Cell::new(format!("skipped: no {}", report.missing.join(", "))).fg(Color::Yellow)
         }
+        0 if report.supports_nothing() => Cell::new("not supported").fg(Color::Yellow),
         0 if report.cases == 0 => Cell::new("not checked").fg(Color::Yellow),
         0 => Cell::new("ok").fg(Color::Green),
         failed => Cell::new(format!("WRONG in {}", count(failed, "case")))
@@ -123,9 +124,28 @@ fn describe(text: &mut String, report: &Report<'_>, speeds: &Speeds, extras: Ext
             writeln!(text, "{}: no longer called after {why}", kernel.label())?;
         }
     }
+    report.kernels.iter().try_for_each(|kernel| not_done(text, kernel))?;
     skipped(text, report)?;
     report.notes.iter().try_for_each(|note| writeln!(text, "note: {note}"))?;
     summary(text, report)
+}
+
+/// How much of the run a kernel had no part in: kinds of calls that it does not support, and legal cases that it refused.
+fn not_done(text: &mut String, report: &KernelReport<'_>) -> fmt::Result {
+    for (kind, support) in report.support.iter().filter(|(_, support)| support.unsupported > 0) {
+        let cases = count(support.unsupported, "case");
+        writeln!(text, "{}: does not support {kind} ({cases})", report.label())?;
+    }
+    let Some((case, why)) = &report.smallest_refused else { return Ok(()) };
+    let legal = count(report.cases - report.wrong_sizes, "legal case");
+    writeln!(
+        text,
+        "{}: {} of {legal} refused or not supported; nothing else was checked on them",
+        report.label(),
+        report.refused
+    )?;
+    writeln!(text, "  the smallest:  {case}")?;
+    output::folded(text, "                 ", why)
 }
 
 /// What was checked of one kernel.

@@ -3,7 +3,6 @@
 mod builtin;
 mod libfuzzer;
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +13,7 @@ use qk256_verify::fuzz::Target;
 
 use super::directory::Directory;
 use super::slow::Slow;
+use crate::signals::leashed;
 use builtin::Builtin;
 use libfuzzer::Libfuzzer;
 
@@ -93,21 +93,6 @@ fn repository() -> Option<PathBuf> {
 
 fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
-/// A command whose process does not outlive this one, whatever ends it. It leads a group of its own: Ctrl-C is for this process to
-/// pass on.
-fn leashed(program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new(program);
-    let die_with_the_parent = || {
-        // SAFETY: prctl with these arguments only says which signal follows the death of the parent.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        Ok(())
-    };
-    // SAFETY: between fork and exec the closure makes one system call, and nothing else.
-    unsafe { command.pre_exec(die_with_the_parent) };
-    command.process_group(0).stdin(Stdio::null());
-    command
 }
 
 /// This program, once more; also where its file was replaced by a newer one since the night began.

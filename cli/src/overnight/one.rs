@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::panic::catch_unwind;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::slow::{Slow, cpu_time};
 use crate::Verdict;
-use crate::output::OutputFile;
+use crate::output::{OutputFile, stdout};
 
 /// The largest input that is made.
 const MAX_LEN: usize = 400;

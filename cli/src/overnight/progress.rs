@@ -1,10 +1,12 @@
 //! What is seen of a night while it runs: one line a target.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr};
 
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use qk256_verify::fuzz::Target;
+
+use crate::output::stdout;
 
 /// Where the lines go.
 pub(super) enum Progress {
@@ -46,7 +48,8 @@ impl Progress {
     /// The line of a target whose slice is over.
     pub(super) fn settle(&self, target: Target, line: &str) -> Result<()> {
         if let Self::Lines = self {
-            writeln!(stdout(), "{line}")?;
+            // A reader that has gone does not end the night.
+            let _ = writeln!(stdout(), "{line}");
         }
         self.show(target, line);
         Ok(())
@@ -55,8 +58,8 @@ impl Progress {
     /// A line that stays, also where nothing else is told.
     pub(super) fn warn(&self, line: &str) -> Result<()> {
         match self {
-            Self::Terminal { screen, .. } => screen.println(line)?,
-            Self::Lines | Self::Quiet => writeln!(stderr(), "{line}")?,
+            Self::Terminal { screen, .. } => drop(screen.println(line)),
+            Self::Lines | Self::Quiet => drop(writeln!(stderr(), "{line}")),
         }
         Ok(())
     }

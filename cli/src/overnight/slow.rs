@@ -1,6 +1,6 @@
 //! The inputs that take longest: what makes a fuzzer slow, and may be a bug.
 
-use std::io::{Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::files;
 use crate::Verdict;
+use crate::output::stdout;
 
 /// Inputs of a target that are told.
 const TOLD: usize = 3;

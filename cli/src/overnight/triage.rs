@@ -89,15 +89,15 @@ enum Content {
     Input(Vec<u8>),
 }
 
-/// Name, content and words of each finding: by kernel, operation, rung and the class of the smallest shape.
+/// Name, content and words of each finding: by kernel, operation, property and the class of the smallest shape.
 fn told(artifact: &Artifact, look: &Look) -> Result<Vec<(String, Content, String)>> {
     if look.findings.is_empty() {
         return Ok(vec![without_findings(artifact, look)?]);
     }
     let told = |finding: &FindingJson| {
-        let FindingJson { kernel, operation, rung, case, detail, replay } = finding;
-        let slug = format!("{kernel}-{operation}-{rung}-{}", shape_class(case));
-        let file = format!("# {kernel} {operation} violates `{rung}`\n# {detail}\n{case}\n");
+        let FindingJson { kernel, operation, property, case, detail, replay, .. } = finding;
+        let slug = format!("{kernel}-{operation}-{property}-{}", shape_class(case));
+        let file = format!("# {kernel} {operation} violates `{property}`\n# {detail}\n{case}\n");
         (plain(&slug), Content::Case(file), format!("{detail}\n{case}\nagain: {replay}"))
     };
     Ok(look.findings.iter().map(told).collect())

@@ -3,22 +3,24 @@
 use std::fs::File;
 use std::io::Read;
 use std::ops::ControlFlow;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use qk256_mutants::{Fault, Mutant, ask_for_the_truth};
-use qk256_verify::Harness;
 use qk256_verify::case::Sweep;
 use qk256_verify::check::{Budget, Plan, Report, check};
 use qk256_verify::memory::fault::exit_after_crash;
+use qk256_verify::{Harness, interrupt};
 use serde::{Deserialize, Serialize};
 
 use super::LIMIT;
+use crate::signals::leashed;
 
 /// Drawn cases behind the sweep. `check` makes about as many of gemv, and more of the others, in its default time.
 const DRAWN_CASES: u64 = 1000;
@@ -112,13 +114,13 @@ impl Subject {
         Ok(Verdict { caught_by, cases, milliseconds: time.as_secs_f64() * 1e3, finding })
     }
 
-    /// The same in a process of its own, which the kernel may crash.
-    pub(super) fn in_a_process(&self, seed: u64) -> Result<Verdict> {
-        let progress = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
-        let mut child = Command::new(std::env::current_exe().context("cannot find this program")?)
+    /// The same in a process of its own, which the kernel may crash; `None` if an early end is requested before it is done.
+    pub(super) fn in_a_process(&self, seed: u64) -> Result<Option<Verdict>> {
+        // Without a name, so that nothing is left of it, whatever ends this process.
+        let progress = tempfile::tempfile().context("cannot make a temporary file in TMPDIR")?;
+        let mut child = leashed(std::env::current_exe().context("cannot find this program")?)
             .args(["selftest", "--alone", &self.to_string(), "--seed", &seed.to_string(), "--progress"])
-            .arg(progress.path())
-            .stdin(Stdio::null())
+            .arg(format!("/proc/{}/fd/{}", std::process::id(), progress.as_raw_fd()))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -128,6 +130,11 @@ impl Subject {
         let status = loop {
             if let Some(status) = child.try_wait()? {
                 break status;
+            }
+            if interrupt::is_requested() {
+                child.kill()?;
+                child.wait()?;
+                return Ok(None);
             }
             if start.elapsed() > LIMIT {
                 child.kill()?;
@@ -143,7 +150,7 @@ impl Subject {
         child.stdout.take().expect("it is piped").read_to_string(&mut said)?;
         child.stderr.take().expect("it is piped").read_to_string(&mut complained)?;
         if let Ok(verdict) = serde_json::from_str(said.trim()) {
-            return Ok(verdict);
+            return Ok(Some(verdict));
         }
         let how =
             ["hang", "crash", "exit"].into_iter().find(|how| complained.contains(&format!("finding: {how}")));
@@ -154,15 +161,15 @@ impl Subject {
                 bail!("the process of {self} says neither what it found nor why it ended: {complained}")
             }
         };
-        let (cases, time) = decoded(&std::fs::read(progress.path())?);
+        let (cases, time) = decoded(&counted(&progress));
         let hung = if how == Some("hang") { HANG } else { Duration::ZERO };
         let milliseconds = (time + hung).as_secs_f64() * 1e3;
-        Ok(Verdict {
+        Ok(Some(Verdict {
             caught_by: Some(caught_by),
             cases: cases + 1,
             milliseconds,
             finding: complained.trim().to_owned(),
-        })
+        }))
     }
 }
 
@@ -180,6 +187,13 @@ fn encoded((cases, time): (u64, Duration)) -> [u8; 16] {
     bytes[..8].copy_from_slice(&cases.to_le_bytes());
     bytes[8..].copy_from_slice(&(time.as_nanos() as u64).to_le_bytes());
     bytes
+}
+
+/// What a process has written of how far it came; nothing if it never did.
+fn counted(progress: &File) -> Vec<u8> {
+    let mut bytes = [0; 16];
+    let len = progress.read_at(&mut bytes, 0).unwrap_or(0);
+    bytes[..len].to_vec()
 }
 
 fn decoded(bytes: &[u8]) -> (u64, Duration) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use comfy_table::CellAlignment;
+use qk256_verify::finding::program;
 use serde::Serialize;
 
 use super::subject::{Kind, Subject, VACUOUS, Verdict};
@@ -101,7 +102,8 @@ pub(super) fn complaint(subject: &Subject, seen: &Verdict, seed: u64) -> String 
     };
     let finding = if seen.finding.is_empty() { String::new() } else { format!("\n{}", seen.finding) };
     format!(
-        "selftest: {subject}\n  what:    {what}\n  again:   qk256 selftest --only {} --seed {seed}{finding}",
+        "selftest: {subject}\n  what:    {what}\n  again:   {} selftest --only {} --seed {seed}{finding}",
+        program(),
         subject.name()
     )
 }
@@ -110,6 +112,8 @@ pub(super) fn complaint(subject: &Subject, seen: &Verdict, seed: u64) -> String 
 struct Document<'a> {
     verdict: &'static str,
     seed: u64,
+    /// The signal that ended the selftest before all was examined, if one did.
+    ended_by: Option<&'static str>,
     results: Vec<ResultJson<'a>>,
 }
 
@@ -126,11 +130,16 @@ struct ResultJson<'a> {
 }
 
 /// The results as machines read them.
-pub(super) fn json(results: &[Row], seed: u64) -> Result<String> {
+pub(super) fn json(results: &[Row], seed: u64, ended_by: Option<&'static str>) -> Result<String> {
     let result = |(subject, seen): &'_ Row| -> bool { subject.is_as_it_must_be(seen) };
     let document = Document {
-        verdict: if results.iter().all(result) { "pass" } else { "finding" },
+        verdict: match ended_by {
+            _ if !results.iter().all(result) => "finding",
+            Some(_) => "invalid",
+            None => "pass",
+        },
         seed,
+        ended_by,
         results: results
             .iter()
             .map(|(subject, seen)| ResultJson {

@@ -37,6 +37,20 @@ const TRIPPED: &[(Rung, &str)] = &[
     (Rung::Memory, "reads-a-byte-before-packed"),
     (Rung::Memory, "reads-16-bytes-past-the-last-block"),
     (Rung::Memory, "writes-spare-rows"),
+    (Rung::Memory, "codes-complemented-in-place-and-back"),
+    (Rung::Memory, "scales-halved-in-place-and-doubled"),
+    (Rung::Memory, "x-negated-in-place-and-back"),
+    (Rung::Memory, "a-sentinel-behind-the-codes-and-back"),
+    (Rung::Memory, "scales-stored-as-they-were"),
+    (Rung::Memory, "codes-masked-in-place-and-put-back"),
+    (Rung::Memory, "x-rounded-in-place-and-put-back"),
+    (Rung::Memory, "slack-of-y-stored-with-its-own-bytes"),
+    (Rung::Memory, "all-of-y-stored-with-its-own-bytes-for-no-rows"),
+    (Rung::Memory, "slack-of-fixed-y-stored-with-its-own-bytes"),
+    (Rung::Memory, "codes-of-a-tail-blended-with-what-lies-behind"),
+    (Rung::Memory, "weights-of-a-tail-blended-with-what-lies-behind"),
+    (Rung::Memory, "entries-of-a-tail-blended-with-what-lies-behind"),
+    (Rung::Memory, "y-stored-with-its-own-bytes-and-refused"),
     (Rung::Inputs, "x-left-negated"),
     (Rung::Mxcsr, "flush-to-zero-left-on"),
     (Rung::Panic, "three-rows-panic"),
@@ -80,7 +94,7 @@ fn first_finding(
 
 /// The first finding of `rung`.
 fn first_of(harness: &mut Harness, kernel: &KernelFn, rung: Rung) -> Option<Finding> {
-    first_finding(harness, kernel, CASES, |finding| finding.rung == rung)
+    first_finding(harness, kernel, CASES, |finding| finding.properties().contains(&rung))
 }
 
 #[test]

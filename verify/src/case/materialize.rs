@@ -7,7 +7,7 @@ use super::values::{absorbing, extreme, one_hot, sparse, sprinkle};
 use super::{Case, Codes, Regime, Scales, every_byte};
 use crate::inputs::{Inputs, PackedBytes};
 use crate::memory;
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
+use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation, PerBuffer};
 use crate::weights::{TensorRows, Weights, WeightsError};
 
 /// The largest buffer that a case may ask for.
@@ -96,6 +96,7 @@ impl Case {
             let weights = weights.ok_or_else(|| MaterializeError::NoWeights(tensor.name.clone()))?;
             self.lay_tensor(&mut inputs, weights, tensor)?;
         }
+        self.lay_fills(&mut inputs);
         self.lay_patches(&mut inputs)?;
         Ok(inputs)
     }
@@ -125,6 +126,7 @@ impl Case {
     fn is_flat(&self) -> bool {
         self.regime == Regime::Unit
             && self.codes == Codes::Random
+            && self.fill == PerBuffer::default()
             && self.patches.is_empty()
             && self.tensor.is_none()
     }
@@ -268,6 +270,29 @@ impl Case {
             scales.iter_mut().zip(&quantized.scales).for_each(|(scale, &real)| *scale = real);
         }
         Ok(())
+    }
+
+    /// Gives every element that an input needs the bits of its fill. Of packed bytes that are the blocks of the rows, padding
+    /// included, as with a pattern.
+    fn lay_fills(&self, inputs: &mut Inputs) {
+        let fill = |buffer: Buffer| self.fill[buffer].map(|bits| (bits as u8, f32::from_bits(bits)));
+        if let Some((byte, _)) = fill(Buffer::Packed) {
+            self.own_bytes(&mut inputs.packed, |own| own.fill(byte));
+        }
+        let needed =
+            |buffer, len: usize| self.shape().needed(self.operation, buffer).min(len as u128) as usize;
+        if let Some((byte, _)) = fill(Buffer::Codes) {
+            let len = needed(Buffer::Codes, inputs.codes.len());
+            inputs.codes[..len].fill(byte);
+        }
+        if let (Some((_, value)), Some(scales)) = (fill(Buffer::Scales), &mut inputs.scales) {
+            let len = needed(Buffer::Scales, scales.len());
+            scales[..len].fill(value);
+        }
+        if let Some((_, value)) = fill(Buffer::X) {
+            let len = needed(Buffer::X, inputs.x.len());
+            inputs.x[..len].fill(value);
+        }
     }
 
     fn lay_patches(&self, inputs: &mut Inputs) -> Result<(), MaterializeError> {

@@ -1,28 +1,206 @@
-//! A shrinker that knows the domain: shapes first, then everything that a smaller shape may have made idle.
+//! A shrinker that knows the domain: data that are one value, then shapes, then everything that a smaller shape may have made idle.
 //!
-//! Columns are tried at their remainders by vector widths and block lengths: bugs live in tails, and a step that keeps the
-//! tail keeps the bug.
+//! Sizes are halved between what fails and what does not. Columns are also tried at their remainders by vector widths and block
+//! lengths: bugs live in tails, and a step that keeps the tail keeps the bug.
+
+use std::collections::HashSet;
 
 use super::{Case, Codes, Patch, Regime, Scales};
-use crate::operation::{Buffer, DIGITS, PerBuffer};
+use crate::interrupt;
+use crate::operation::{Buffer, DIGITS, PerBuffer, Threads};
 
 /// Calls of the predicate that a shrink may take.
 const MAX_EVALUATIONS: usize = 2_000;
 
+/// How far below the smallest size found further ones are tried, each with data of several seeds: where a failure hangs on the data
+/// as well, the size below may need others.
+const STEPS_DOWN: usize = 4;
+
 /// The smallest case found for which `fails` still holds. `fails(case)` must hold to begin with and must be
-/// deterministic; every candidate is strictly simpler than what it replaces, so the search ends.
-pub fn shrink(case: &Case, mut fails: impl FnMut(&Case) -> bool) -> Case {
-    let mut best = case.clone();
-    let mut evaluations = 0;
+/// deterministic; every candidate is strictly simpler than what it replaces, so the search ends. It also ends where
+/// [an interrupt](crate::interrupt) is requested.
+pub fn shrink(case: &Case, fails: impl FnMut(&Case) -> bool) -> Case {
+    let mut search = Search { best: case.clone(), passed: HashSet::new(), left: MAX_EVALUATIONS, fails };
     loop {
-        let simpler = candidates(&best).into_iter().find(|candidate| {
-            evaluations += 1;
-            evaluations <= MAX_EVALUATIONS && fails(candidate)
-        });
-        match simpler {
-            Some(candidate) => best = candidate,
-            None => return best,
+        let before = search.best.clone();
+        search.first_of(fills(&before));
+        SIZES.iter().for_each(|size| search.halve(size));
+        while search.first_of(candidates(&search.best)) {}
+        search.step_down();
+        if search.best == before {
+            return before;
         }
+    }
+}
+
+/// A search under way.
+struct Search<F> {
+    /// The simplest case that is known to fail.
+    best: Case,
+    /// Cases that are known not to.
+    passed: HashSet<String>,
+    /// Calls of the predicate that are left.
+    left: usize,
+    fails: F,
+}
+
+impl<F: FnMut(&Case) -> bool> Search<F> {
+    /// Takes `candidate` for the best case if it fails.
+    fn is_better(&mut self, mut candidate: Case) -> bool {
+        candidate.fit_patches();
+        let is_over = self.left == 0 || interrupt::is_requested();
+        if candidate == self.best || is_over || !self.passed.insert(candidate.to_string()) {
+            return false;
+        }
+        self.left -= 1;
+        let fails = (self.fails)(&candidate);
+        if fails {
+            self.best = candidate;
+        }
+        fails
+    }
+
+    /// Takes the first candidate that fails, if one does.
+    fn first_of(&mut self, candidates: Vec<Case>) -> bool {
+        candidates.into_iter().any(|candidate| self.is_better(candidate))
+    }
+
+    /// Finds the least value of `size` with which the case fails, if it fails with every value above.
+    fn halve(&mut self, size: &Size) {
+        let mut passes = 0;
+        if size.of(&self.best) == 0 || self.first_of(size.set(&self.best, 0)) {
+            return;
+        }
+        loop {
+            let fails = size.of(&self.best);
+            if fails <= passes + 1 {
+                return;
+            }
+            let middle = passes + (fails - passes) / 2;
+            if !self.first_of(size.set(&self.best, middle)) {
+                passes = middle;
+            }
+        }
+    }
+
+    /// Tries sizes just below, with other data.
+    fn step_down(&mut self) {
+        for size in &SIZES {
+            for step in 1..=STEPS_DOWN as u64 {
+                let Some(value) = size.of(&self.best).checked_sub(step) else { break };
+                let smaller = size.set(&self.best, value).into_iter();
+                let with_seed =
+                    |case: Case| (0..=STEPS_DOWN as u64).map(move |seed| Case { seed, ..case.clone() });
+                if self.first_of(smaller.flat_map(with_seed).collect()) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A number of a case that says how large something is.
+enum Size {
+    Rows,
+    Cols,
+    Stride,
+    Spare(Buffer),
+}
+
+const SIZES: [Size; 8] = [
+    Size::Cols,
+    Size::Rows,
+    Size::Stride,
+    Size::Spare(Buffer::Packed),
+    Size::Spare(Buffer::Codes),
+    Size::Spare(Buffer::Scales),
+    Size::Spare(Buffer::X),
+    Size::Spare(Buffer::Out),
+];
+
+impl Size {
+    fn of(&self, case: &Case) -> u64 {
+        match self {
+            Self::Rows if !case.operation.is_matrix() => 0,
+            Self::Rows => case.rows as u64,
+            Self::Cols => case.cols as u64,
+            Self::Stride => case.stride.unsigned_abs(),
+            Self::Spare(buffer) => case.spare[*buffer].unsigned_abs(),
+        }
+    }
+
+    /// The case with another value; with fewer columns, also that which drops them in front.
+    fn set(&self, case: &Case, value: u64) -> Vec<Case> {
+        let mut changed = case.clone();
+        match self {
+            Self::Rows => changed.rows = value as usize,
+            Self::Cols => {
+                let mut cut = case.clone();
+                cut.cut_front(value as usize);
+                changed.cols = value as usize;
+                return vec![changed, cut];
+            }
+            Self::Stride => changed.stride = case.stride.signum() * value as i64,
+            Self::Spare(buffer) => changed.spare[*buffer] = case.spare[*buffer].signum() * value as i64,
+        }
+        vec![changed]
+    }
+}
+
+/// The case with fills in the place of long patches, for every such buffer at once and for each; then with fewer patches that say the
+/// same. A few elements stay patches, which say where they stand.
+fn fills(case: &Case) -> Vec<Case> {
+    let patched: Vec<(Buffer, Vec<u32>)> = Buffer::ALL
+        .into_iter()
+        .map(|buffer| (buffer, common_values(case, buffer)))
+        .filter(|(_, values)| !values.is_empty())
+        .collect();
+    let mut all = case.clone();
+    for (buffer, values) in &patched {
+        all.fill_with(*buffer, values[0]);
+    }
+    let mut candidates = vec![all];
+    for (buffer, values) in patched {
+        for &value in &values {
+            let mut filled = case.clone();
+            filled.fill_with(buffer, value);
+            candidates.push(filled);
+        }
+        let mut rest = case.clone();
+        rest.fill[buffer] = Some(values[0]);
+        rest.drop_patched(buffer, values[0]);
+        candidates.push(rest);
+    }
+    candidates
+}
+
+/// What stands in the patches of a buffer, the most frequent first; nothing where the patches are short.
+fn common_values(case: &Case, buffer: Buffer) -> Vec<u32> {
+    let mut counts = std::collections::BTreeMap::<u32, usize>::new();
+    for patch in case.patches.iter().filter(|patch| patch.buffer == buffer) {
+        patch.bits.iter().for_each(|&bits| *counts.entry(bits).or_default() += 1);
+    }
+    if counts.values().sum::<usize>() <= SHORT {
+        return Vec::new();
+    }
+    let mut values: Vec<u32> = counts.keys().copied().collect();
+    values.sort_by_key(|value| std::cmp::Reverse(counts[value]));
+    values.truncate(FILLS_TRIED);
+    values
+}
+
+/// Elements up to which the patches of a buffer are short enough to be read.
+const SHORT: usize = 8;
+
+/// Values of the patches of a buffer that are tried for all of it.
+const FILLS_TRIED: usize = 4;
+
+/// Fills in the order in which a reader takes them in: of an f32 one and zero; of bytes the code 2, whose weight is one.
+const fn simplest_fills(buffer: Buffer) -> &'static [u32] {
+    match buffer {
+        Buffer::Packed => &[0xaa],
+        Buffer::Codes => &[2],
+        Buffer::Scales | Buffer::X | Buffer::Out => &[0x3f80_0000, 0],
     }
 }
 
@@ -39,6 +217,14 @@ fn candidates(case: &Case) -> Vec<Case> {
     };
     with(&|c| c.patches.clear());
     with(&|c| c.sprinkle_by_patches());
+    for filled in fills(case) {
+        with(&|c| c.clone_from(&filled));
+    }
+    for buffer in Buffer::ALL.into_iter().filter(|&buffer| case.fill[buffer].is_some()) {
+        with(&|c| c.fill[buffer] = None);
+        let now = case.fill[buffer].unwrap_or_default();
+        simpler_than(now, simplest_fills(buffer)).for_each(|bits| with(&|c| c.fill[buffer] = Some(bits)));
+    }
     for rows in smaller(case.rows as u64).filter(|_| case.operation.is_matrix()) {
         with(&|c| c.rows = rows as usize);
     }
@@ -52,7 +238,7 @@ fn candidates(case: &Case) -> Vec<Case> {
     with(&|c| c.scaled = c.scaled && !c.operation.may_be_scaled());
     with(&|c| c.scales = Scales::Independent);
     with(&|c| c.digits -= u8::from(c.operation.has_digits() && c.digits > *DIGITS.start()));
-    with(&|c| c.threads = 1);
+    with(&|c| c.threads = Threads::ONE);
     with(&|c| c.offset = PerBuffer::default());
     with(&|c| c.spare = PerBuffer::default());
     for stride in smaller(case.stride.unsigned_abs()) {
@@ -126,6 +312,31 @@ fn smaller(now: u64) -> impl Iterator<Item = u64> {
 }
 
 impl Case {
+    /// Fills a buffer in the place of what its patches say.
+    fn fill_with(&mut self, buffer: Buffer, bits: u32) {
+        self.fill[buffer] = Some(bits);
+        self.patches.retain(|patch| patch.buffer != buffer);
+    }
+
+    /// Drops the elements of the patches of a buffer that are `bits`.
+    fn drop_patched(&mut self, buffer: Buffer, bits: u32) {
+        let mut kept: Vec<Patch> = Vec::new();
+        for patch in std::mem::take(&mut self.patches) {
+            if patch.buffer != buffer {
+                kept.push(patch);
+                continue;
+            }
+            let mut start = patch.index;
+            for run in patch.bits.split(|&each| each == bits) {
+                if !run.is_empty() {
+                    kept.push(Patch { buffer, index: start, bits: run.to_vec() });
+                }
+                start += run.len() + 1;
+            }
+        }
+        self.patches = kept;
+    }
+
     /// Takes columns away in front, so that patches of x, and of the scales of a single row, keep their distance to the
     /// last column.
     fn cut_front(&mut self, cols: usize) {
@@ -166,7 +377,7 @@ impl Case {
     }
 
     /// Drops what patches have past the end of their buffer.
-    fn fit_patches(&mut self) {
+    pub(super) fn fit_patches(&mut self) {
         let (shape, operation) = (self.shape(), self.operation);
         let used = operation.inputs(self.scaled);
         let spare = self.spare;
@@ -204,6 +415,68 @@ mod tests {
         assert_eq!(
             smallest(start, |case| case.cols > 256 && case.scaled && case.offset[Buffer::X] > 2),
             "gemv rows=0 cols=257 scaled offset.x=3 regime=unit seed=0"
+        );
+    }
+
+    #[test]
+    fn thresholds_on_rows_columns_and_lengths_end_at_the_threshold() {
+        for least in [257, 2049, 4097] {
+            let columns = smallest("gemv rows=3 cols=9000 regime=ten seed=77", |case| case.cols >= least);
+            assert_eq!(columns, format!("gemv rows=0 cols={least} regime=unit seed=0"));
+            let rows = smallest("gemv rows=9000 cols=13 regime=ten seed=77", |case| case.rows >= least);
+            assert_eq!(rows, format!("gemv rows={least} cols=0 regime=unit seed=0"));
+            let len = smallest("unpack len=9000 offset.out=3 seed=77", |case| case.cols >= least);
+            assert_eq!(len, format!("unpack len={least} regime=unit seed=0"));
+            let stride =
+                smallest("gemv rows=3 cols=13 stride=9000 seed=7", |case| case.stride >= least as i64);
+            assert_eq!(stride, format!("gemv rows=0 cols=0 stride={least} regime=unit seed=0"));
+            let both =
+                |case: &Case| case.rows >= least && case.cols >= 2 * least && case.spare[Buffer::X] >= 3;
+            let both = smallest("gemv rows=9000 cols=9001 spare.x=40 seed=7", both);
+            assert_eq!(both, format!("gemv rows={least} cols={} spare.x=3 regime=unit seed=0", 2 * least));
+        }
+    }
+
+    #[test]
+    fn thresholds_end_at_the_threshold_where_one_case_in_four_passes_by_chance() {
+        // Whether a case fails hangs on size and seed together, as where what is dropped may be too small to show.
+        let by_chance = |size: usize, seed: u64| {
+            let mixed = (size as u64 ^ seed << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 62 != 0
+        };
+        for least in [257, 2049, 4097] {
+            let size = |text: String| -> Case { text.parse().expect("a case parses") };
+            let seed = (0..100).find(|&seed| by_chance(9000, seed)).expect("most seeds fail");
+            let start = format!("gemv rows=2 cols=9000 regime=ten seed={seed}");
+            let columns = smallest(&start, |case| case.cols >= least && by_chance(case.cols, case.seed));
+            assert_eq!(size(columns).cols, least);
+            let start = format!("gemv rows=9000 cols=2 regime=ten seed={seed}");
+            let rows = smallest(&start, |case| case.rows >= least && by_chance(case.rows, case.seed));
+            assert_eq!(size(rows).rows, least);
+        }
+    }
+
+    #[test]
+    fn patches_that_are_one_value_become_a_fill() {
+        let patch = |len: usize, odd: Option<usize>| {
+            let bits = (0..len).map(|at| if Some(at) == odd { 0x4000_0000 } else { 0x42fe_0000 });
+            Patch { buffer: Buffer::X, index: 0, bits: bits.collect() }
+        };
+        let base: Case = "gemv rows=1 cols=2100 regime=raw seed=3".parse().expect("the case parses");
+        let sum = |case: &Case| {
+            let inputs = case.materialize(None).expect("the case has data");
+            inputs.x[..case.cols].iter().map(|&x| f64::from(x)).sum::<f64>()
+        };
+        let start = Case { patches: vec![patch(2100, None)], ..base.clone() };
+        let shrunk = shrink(&start, |case| sum(case) >= 127.0 * 2049.0);
+        assert_eq!(shrunk.to_string(), "gemv rows=0 cols=2049 regime=unit seed=0 fill.x=42fe0000");
+        // One element that is another stays a patch.
+        let start = Case { patches: vec![patch(2100, Some(7))], ..base };
+        let shrunk =
+            shrink(&start, |case| sum(case) == 127.0 * (case.cols as f64 - 1.0) + 2.0 && case.cols > 20);
+        assert_eq!(
+            shrunk.to_string(),
+            "gemv rows=0 cols=21 regime=unit seed=0 fill.x=42fe0000 patch.x.0=40000000"
         );
     }
 

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::{Case, Codes, Patch, Regime, Scales};
-use crate::operation::{Buffer, OFFSET_BYTES, Operation, UnknownOperation};
+use crate::operation::{Buffer, OFFSET_BYTES, Operation, Threads, UnknownOperation};
 use crate::weights::TensorRows;
 
 impl fmt::Display for Case {
@@ -51,7 +51,13 @@ impl fmt::Display for Case {
         }
         write!(f, " regime={} seed={}", self.regime.name(), self.seed)?;
         if self.threads != plain.threads {
-            write!(f, " threads={}", self.threads)?;
+            write!(f, " threads={}", self.threads.count())?;
+        }
+        for buffer in Buffer::ALL {
+            if let Some(bits) = self.fill[buffer] {
+                let digits = 2 * self.operation.width(buffer);
+                write!(f, " fill.{}={bits:0digits$x}", buffer.name())?;
+            }
         }
         self.patches.iter().try_for_each(|patch| write_patch(f, self.operation, patch))
     }
@@ -83,9 +89,9 @@ pub enum ParseError {
         /// What the key takes.
         expected: &'static str,
     },
-    /// An offset, spare or patch of a buffer that cannot have one.
+    /// An offset, spare, fill or patch of a buffer that cannot have one.
     #[error(
-        "`{1}` of a {0} case has no such offset, spare or patch: the operation does not use it, or it states the length"
+        "`{1}` of a {0} case has no such offset, spare, fill or patch: the operation does not use it, or it states the length"
     )]
     Buffer(Operation, &'static str),
     /// A word that others need is absent.
@@ -148,18 +154,18 @@ impl Parser {
             }
             "regime" => self.case.regime = named(word, value, Regime::ALL, Regime::name, REGIMES)?,
             "seed" => self.case.seed = number(word, value, "seed is a 64-bit number")?,
-            "threads" => self.case.threads = number(word, value, THREADS)?,
+            "threads" => {
+                let count = Threads::new(number(word, value, THREADS)?);
+                self.case.threads = count.ok_or_else(|| value_error(word, THREADS))?;
+            }
             "tensor" if !value.is_empty() => self.tensor = Some(unescaped(word, value)?),
             "row" => self.first_row = Some(number(word, value, "row is the first row of the tensor")?),
             _ => self.dotted(key, value, word).ok_or_else(unknown)??,
         }
-        if !(1..=8).contains(&self.case.threads) {
-            return Err(value_error(word, THREADS));
-        }
         Ok(())
     }
 
-    /// `offset.B=N`, `spare.B=N` and `patch.B.I=BITS`; `None` if the key is none of these.
+    /// `offset.B=N`, `spare.B=N`, `fill.B=BITS` and `patch.B.I=BITS`; `None` if the key is none of these.
     fn dotted(&mut self, key: &str, value: &str, word: &str) -> Option<Result<(), ParseError>> {
         let (kind, place) = key.split_once('.')?;
         let (name, index) = place.split_once('.').map_or((place, None), |(name, index)| (name, Some(index)));
@@ -177,24 +183,24 @@ impl Parser {
                 let spare = number(word, value, "spare is a signed number of elements");
                 Some(spare.map(|spare: i64| self.case.spare[buffer] = spare))
             }
+            ("fill", None) => Some(self.fill(buffer, value, word)),
             ("patch", Some(index)) => Some(self.patch(buffer, index, value, word)),
             _ => None,
         }
     }
 
     fn patch(&mut self, buffer: Buffer, index: &str, value: &str, word: &str) -> Result<(), ParseError> {
-        let expected = "a patch is whole elements in hexadecimal, two digits for a byte and eight for an f32";
-        let digits = 2 * self.case.operation.width(buffer);
         let index = number(word, index, "the index of a patch is a count of elements")?;
-        let hexadecimal = value.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let whole = hexadecimal && !value.is_empty() && value.len().is_multiple_of(digits);
-        if buffer == Buffer::Out || !whole {
-            return Err(value_error(word, expected));
-        }
-        let element = |at: usize| u32::from_str_radix(&value[at..at + digits], 16);
-        let bits: Result<Vec<u32>, _> = (0..value.len()).step_by(digits).map(element).collect();
-        let bits = bits.map_err(|_| value_error(word, expected))?;
+        let bits = elements(self.case.operation, buffer, value);
+        let bits = bits.ok_or_else(|| value_error(word, PATCH))?;
         self.case.patches.push(Patch { buffer, index, bits });
+        Ok(())
+    }
+
+    fn fill(&mut self, buffer: Buffer, value: &str, word: &str) -> Result<(), ParseError> {
+        let bits = elements(self.case.operation, buffer, value);
+        let [bits] = bits.as_deref().unwrap_or_default() else { return Err(value_error(word, FILL)) };
+        self.case.fill[buffer] = Some(*bits);
         Ok(())
     }
 
@@ -218,7 +224,8 @@ impl Parser {
         let foreign = Buffer::ALL.into_iter().find(|&buffer| {
             let used = case.buffers().any(|own| own == buffer);
             let resizable = case.resizable_buffers().any(|own| own == buffer);
-            (!used && (case.offset[buffer] != 0 || case.patches.iter().any(|patch| patch.buffer == buffer)))
+            let patched = case.patches.iter().any(|patch| patch.buffer == buffer);
+            (!used && (case.offset[buffer] != 0 || case.fill[buffer].is_some() || patched))
                 || (!resizable && case.spare[buffer] != 0)
         });
         match foreign {
@@ -228,6 +235,20 @@ impl Parser {
     }
 }
 
+/// Elements of an input, by their bits in hexadecimal.
+fn elements(operation: Operation, buffer: Buffer, value: &str) -> Option<Vec<u32>> {
+    let digits = 2 * operation.width(buffer);
+    let hexadecimal = value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let whole = hexadecimal && !value.is_empty() && value.len().is_multiple_of(digits);
+    if buffer == Buffer::Out || !whole {
+        return None;
+    }
+    let element = |at: usize| u32::from_str_radix(&value[at..at + digits], 16).ok();
+    (0..value.len()).step_by(digits).map(element).collect()
+}
+
+const PATCH: &str = "a patch is whole elements in hexadecimal, two digits for a byte and eight for an f32";
+const FILL: &str = "a fill is one element in hexadecimal, two digits for a byte and eight for an f32";
 const THREADS: &str = "threads is a number from 1 to 8";
 const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp, stripes, bytes";
 const SCALES: &str = "scales is one of independent, equal, alternating";
@@ -281,6 +302,8 @@ mod tests {
             "gemv rows=3 cols=300 scaled stride=-64 spare.out=2 tensor=a%20b%25%F0%9F%98%80 row=7 regime=ten seed=2 threads=8",
             "gemv rows=3 cols=600 scaled codes=stripes scales=alternating regime=sparse seed=2",
             "gemv_fixed rows=3 cols=300 digits=2 stride=7 offset.x=1 regime=extreme seed=9 patch.x.0=00000001",
+            "gemv rows=3 cols=600 scaled regime=unit seed=0 threads=2 fill.packed=e4 fill.scales=3f800000 fill.x=42fe0000",
+            "lut len=600 regime=unit seed=0 fill.codes=02 patch.codes.7=03",
         ] {
             let case: Case = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
             assert_eq!(case.to_string(), line);
@@ -312,11 +335,17 @@ mod tests {
             ("unpack len=1 patch.packed.0=abc", "two digits for a byte"),
             ("lut len=1 tensor=%ff", "UTF-8"),
             ("gemv rows=1 cols=1 threads=9", "from 1 to 8"),
+            ("gemv rows=1 cols=1 threads=0", "from 1 to 8"),
+            ("gemv rows=1 cols=1 threads=255", "from 1 to 8"),
             ("gemv rows=1 cols=1 offset.x=8", "0 to 7 for f32"),
             ("gemv rows=1 cols=1 regime=odd", "unit, ten"),
             ("gemv rows=1 cols=1 digits=4", "`digits=4` is not a word of a gemv case"),
             ("gemv_fixed rows=1 cols=1 scaled", "`scaled` is not a word of a gemv_fixed case"),
             ("gemv_fixed rows=1 cols=1 digits=256", "1 to 4 are legal"),
+            ("gemv rows=1 cols=1 fill.x=42fe00", "eight for an f32"),
+            ("gemv rows=1 cols=1 fill.x=42fe000042fe0000", "one element"),
+            ("gemv rows=1 cols=1 fill.out=42fe0000", "one element"),
+            ("gemv rows=1 cols=1 fill.codes=00", "`codes` of a gemv case"),
             ("gemv_fixed rows=1 cols=1 patch.scales.0=00000000", "`scales` of a gemv_fixed case"),
         ] {
             let error = line.parse::<Case>().expect_err(line).to_string();

@@ -2,13 +2,46 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{KernelReport, Report};
+use crate::case::Case;
 
-/// Of the cases of its operation, the least part that a kernel must have been called with.
-const LEAST_SHARE: f64 = 0.25;
+/// Calls that a kernel supports all or none of, whatever their sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Kind {
+    /// Whether there are block scales.
+    pub scaled: bool,
+    /// Digits of a `gemv_fixed`; 0 for others.
+    pub digits: u8,
+}
 
-/// Cases of which that share is asked: of fewer it says little.
-const ENOUGH_CASES: u64 = 40;
+impl Kind {
+    /// The kind of a case with at least one element; others say nothing of what a kernel supports.
+    pub fn of(case: &Case) -> Option<Self> {
+        let digits = if case.operation.has_digits() { case.digits } else { 0 };
+        (case.rows > 0 && case.cols > 0).then_some(Self { scaled: case.scaled, digits })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.digits {
+            0 if self.scaled => f.write_str("calls with scales"),
+            0 => f.write_str("calls without scales"),
+            digits => write!(f, "calls with {digits} digits"),
+        }
+    }
+}
+
+/// What a kernel did with the legal cases of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Support {
+    /// Cases that it did.
+    pub done: u64,
+    /// Cases that it says it does not support.
+    pub unsupported: u64,
+}
 
 /// Why a run without findings shows nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,14 +52,21 @@ pub enum Vacuous {
     NotReached(String),
     /// A kernel was called and its results were held against no oracle.
     NotCompared(String),
-    /// A kernel did too few of the cases.
-    MostlyUnsupported {
+    /// A kernel supports nothing of its operation, nor does another of its library support anything.
+    Unsupported {
         /// The kernel.
         kernel: String,
-        /// Cases that it did.
-        done: u64,
         /// Cases that there were for its operation.
         of: u64,
+    },
+    /// A kernel supports some sizes of a kind and not others.
+    SomeSizes {
+        /// The kernel.
+        kernel: String,
+        /// The kind.
+        kind: Kind,
+        /// What it did with it.
+        support: Support,
     },
     /// A kernel that needs CPU features executes the code of one that needs none.
     SameFunction {
@@ -45,9 +85,13 @@ impl fmt::Display for Vacuous {
             Self::NotCompared(kernel) => {
                 write!(f, "{kernel} was held against no oracle: give the run more time")
             }
-            Self::MostlyUnsupported { kernel, done, of } => write!(
+            Self::Unsupported { kernel, of } => {
+                write!(f, "{kernel} supports none of its {of} cases: nothing was checked")
+            }
+            Self::SomeSizes { kernel, kind, support: Support { done, unsupported } } => write!(
                 f,
-                "{kernel} did {done} of {of} cases and does not support the others: too few to say that it is right"
+                "{kernel} does {done} of {} {kind} and does not support the others: sizes of one kind are supported all or none",
+                done + unsupported
             ),
             Self::SameFunction { kernel, plain } => write!(
                 f,
@@ -59,13 +103,26 @@ impl fmt::Display for Vacuous {
 
 impl Report<'_> {
     /// Why the report, if it has no findings, shows nothing; `None` if it does show something of every kernel that this CPU can
-    /// run.
+    /// run, as far as the kernel goes.
     pub fn vacuous(&self) -> Option<Vacuous> {
         let run = || self.kernels.iter().filter(|kernel| !kernel.is_skipped());
         if run().next().is_none() {
             return Some(Vacuous::Nothing);
         }
-        run().find_map(|kernel| kernel.vacuous().or_else(|| self.same_as_plain(kernel)))
+        run().find_map(|kernel| self.vacuous_of(kernel).or_else(|| self.same_as_plain(kernel)))
+    }
+
+    fn vacuous_of(&self, kernel: &KernelReport<'_>) -> Option<Vacuous> {
+        if !kernel.supports_nothing() {
+            return kernel.vacuous();
+        }
+        let library = kernel.kernel.library();
+        let does_more = |other: &KernelReport<'_>| {
+            other.kernel.library() == library && other.support.values().any(|support| support.done > 0)
+        };
+        let of = kernel.cases + kernel.unsupported;
+        let is_part = library.is_some() && self.kernels.iter().any(does_more);
+        (!is_part).then(|| Vacuous::Unsupported { kernel: kernel.label(), of })
     }
 
     fn same_as_plain(&self, kernel: &KernelReport<'_>) -> Option<Vacuous> {
@@ -86,13 +143,19 @@ impl KernelReport<'_> {
         format!("{:?}", self.kernel)
     }
 
+    /// Whether the kernel answered every legal case that it does not support it.
+    pub fn supports_nothing(&self) -> bool {
+        !self.support.is_empty() && self.support.values().all(|each| each.done == 0 && each.unsupported > 0)
+    }
+
     fn vacuous(&self) -> Option<Vacuous> {
-        let of = self.cases + self.unsupported;
-        if of == 0 {
+        if self.cases + self.unsupported == 0 {
             return Some(Vacuous::NotReached(self.label()));
         }
-        if of >= ENOUGH_CASES && (self.cases as f64) < LEAST_SHARE * of as f64 {
-            return Some(Vacuous::MostlyUnsupported { kernel: self.label(), done: self.cases, of });
+        if let Some((&kind, &support)) =
+            self.support.iter().find(|(_, each)| each.done > 0 && each.unsupported > 0)
+        {
+            return Some(Vacuous::SomeSizes { kernel: self.label(), kind, support });
         }
         let compared = self.rungs.applied().any(|rung| rung.number().is_some());
         (!compared).then(|| Vacuous::NotCompared(self.label()))

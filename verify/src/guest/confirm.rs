@@ -7,7 +7,7 @@ use super::library::{Ended, Guest};
 use crate::case::{Case, shrink};
 use crate::finding::Finding;
 use crate::kernel::Kernel;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 use crate::weights::Weights;
 
 /// New processes in which a case must violate nothing before its violation counts as one that needs earlier calls.
@@ -35,19 +35,19 @@ pub(super) struct Confirm<'a> {
 }
 
 impl Confirm<'_> {
-    /// The finding of a case that violates `rung` in a new process.
-    pub(super) fn alone(&self, case: &Case, rung: Rung) -> Option<Finding> {
-        let failure = (0..TRIES).find_map(|_| self.fresh(&[], case, rung))?;
+    /// The finding of a case that violates a property in a new process.
+    pub(super) fn alone(&self, case: &Case, what: (Rung, Cause)) -> Option<Finding> {
+        let failure = (0..TRIES).find_map(|_| self.fresh(&[], case, what))?;
         Some(self.finding(case, failure))
     }
 
-    /// The finding of a case that violates `rung` in a new process after some of the cases that were called before, which are as few as
+    /// The finding of a case that violates a property in a new process after some of the cases that were called before, which are as few as
     /// the search finds.
-    pub(super) fn after(&self, before: &[Case], case: &Case, rung: Rung) -> Option<Finding> {
+    pub(super) fn after(&self, before: &[Case], case: &Case, what: (Rung, Cause)) -> Option<Finding> {
         let start = Instant::now();
         let in_time = || start.elapsed() < SEARCH_TIME;
         let fails =
-            |earlier: &[Case]| if in_time() { self.fresh(&grouped(earlier), case, rung) } else { None };
+            |earlier: &[Case]| if in_time() { self.fresh(&grouped(earlier), case, what) } else { None };
         let (mut earlier, mut failure) = candidates(before, case)
             .into_iter()
             .find_map(|earlier| fails(&earlier).map(|failure| (earlier, failure)))?;
@@ -81,9 +81,9 @@ impl Confirm<'_> {
             let is_new = worker.is_none();
             let ended = self.guest.examine_in(&mut worker, self.place, &[], candidate);
             let Ok(Ended::Examined(examined)) = ended else { return false };
-            let Some(mut failure) = examined.violation(finding.rung) else { return false };
+            let Some(mut failure) = examined.violation((finding.rung, finding.cause)) else { return false };
             if !is_new {
-                match self.fresh(&[], candidate, finding.rung) {
+                match self.fresh(&[], candidate, (finding.rung, finding.cause)) {
                     Some(seen) => failure = seen,
                     None => {
                         // Whatever it keeps from earlier calls, it is no use any more.
@@ -95,12 +95,15 @@ impl Confirm<'_> {
             smallest = self.finding(candidate, failure);
             true
         });
-        smallest
+        let examine =
+            |case: &Case| self.guest.examine(self.place, &[], case).map_or(Vec::new(), |seen| seen.failures);
+        let exact = smallest.by_exact_data(examine);
+        exact.map_or(smallest, |(case, failure)| self.finding(&case, failure))
     }
 
-    /// The violation of `rung` in a new process, if it is seen there.
-    fn fresh(&self, earlier: &[(u64, Case)], case: &Case, rung: Rung) -> Option<Failure> {
-        self.guest.examine(self.place, earlier, case).ok()?.violation(rung)
+    /// The violation of a property in a new process, if it is seen there.
+    fn fresh(&self, earlier: &[(u64, Case)], case: &Case, what: (Rung, Cause)) -> Option<Failure> {
+        self.guest.examine(self.place, earlier, case).ok()?.violation(what)
     }
 
     /// The finding that a failure is.
@@ -136,7 +139,7 @@ mod tests {
         assert_eq!(grouped(&cases), [(2, a.clone()), (1, b.clone()), (1, a.clone())]);
         assert_eq!(grouped(&[]), []);
         let tried = candidates(&cases, &b);
-        assert_eq!(tried[0], [a.clone()], "the last case comes first");
+        assert_eq!(tried[0], std::slice::from_ref(&a), "the last case comes first");
         assert!(tried.contains(&cases.to_vec()), "all of them are tried");
         assert!(tried.contains(&vec![b; 512]), "so is the case itself, many times");
     }

@@ -12,9 +12,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::message::{Request, Response, line};
-use super::process::{Cause, SHARED_BYTES, Shared, anonymous_file};
+use super::process::{EndCause, SHARED_BYTES, Shared, anonymous_file};
+use crate::interrupt;
 use crate::memory::fault::signal_name;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 
 /// Between two looks at a worker that is silent.
 const LOOK: Duration = Duration::from_millis(20);
@@ -60,6 +61,9 @@ pub enum GuestError {
         /// What is known.
         why: String,
     },
+    /// The host was asked to end while a worker was at work.
+    #[error("ended on request")]
+    Interrupted,
     /// A worker broke the protocol, or panicked: a fault of qk256 itself.
     #[error("fault of the harness (worker of {library}): {why}")]
     Harness {
@@ -161,6 +165,8 @@ impl Host {
             command.arg("--weights").arg(weights);
         }
         inherit(&mut command, record.as_raw_fd());
+        // A group of its own: Ctrl-C in a terminal, and `timeout`, are for the host alone.
+        command.process_group(0);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -224,6 +230,9 @@ impl Worker {
                     Err(error) => return Err(self.unreadable(&line, &error)),
                 },
                 Err(RecvTimeoutError::Disconnected) => return self.death(),
+                Err(RecvTimeoutError::Timeout) if interrupt::is_requested() => {
+                    return Err(GuestError::Interrupted);
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     // Where the host itself was stopped, so was the worker, as a rule: that is no silence of the kernel.
                     silent += looked.elapsed().min(10 * LOOK);
@@ -252,7 +261,7 @@ impl Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let detail = format!("the kernel has not returned for {} ms", self.timeout.as_millis());
-        self.at_work(Ending::Kernel(Failure { rung: Rung::Hang, detail }))
+        self.at_work(Ending::Kernel(Failure::new(Rung::Hang, Cause::Process, detail)))
     }
 
     fn at_work(&self, ending: Ending) -> Answer {
@@ -280,31 +289,32 @@ impl Worker {
     }
 
     fn ending(&self, status: ExitStatus, last: &str) -> Ending {
-        let kernel = |rung, detail: String| Ending::Kernel(Failure { rung, detail });
+        let kernel = |rung, detail: String| Ending::Kernel(Failure::new(rung, Cause::Process, detail));
         match self.shared.cause() {
             // An allocation that fails aborts; the harness's own does so outside of the library.
-            Cause::Crash { inside: false }
+            EndCause::Crash { inside: false }
                 if self.shared.signal() == libc::SIGABRT && has_little_address_space() =>
             {
                 Ending::NoMemory(format!("the worker has too little address space{last}"))
             }
-            Cause::Crash { .. } => {
+            EndCause::Crash { .. } => {
                 kernel(Rung::Crash, format!("the kernel dies of {}{last}", self.shared.crash()))
             }
-            Cause::Exit => kernel(Rung::Exit, "the kernel ends the process".to_owned()),
-            Cause::Closed => {
+            EndCause::Exit => kernel(Rung::Exit, "the kernel ends the process".to_owned()),
+            EndCause::Closed => {
                 let detail = "the kernel closes file descriptors, those of the harness among them";
                 kernel(Rung::Descriptors, detail.to_owned())
             }
-            Cause::Panic if has_little_address_space() => {
+            EndCause::Panic if has_little_address_space() => {
                 Ending::NoMemory(format!("the worker has too little address space{last}"))
             }
-            Cause::Panic => Ending::Harness(format!("the worker panicked{last}")),
-            Cause::Unknown => match status.signal() {
-                Some(signal) => Ending::Outside(Failure {
-                    rung: Rung::Crash,
-                    detail: format!("the process of the kernel is {}{last}", killed_by(signal)),
-                }),
+            EndCause::Panic => Ending::Harness(format!("the worker panicked{last}")),
+            EndCause::Unknown => match status.signal() {
+                Some(signal) => Ending::Outside(Failure::new(
+                    Rung::Crash,
+                    Cause::Process,
+                    format!("the process of the kernel is {}{last}", killed_by(signal)),
+                )),
                 None => {
                     let code = status.code().unwrap_or_default();
                     kernel(Rung::Exit, format!("the kernel ends the process, with exit code {code}"))

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::OPERATIONS;
 use super::confirm::Confirm;
@@ -15,7 +15,7 @@ use crate::finding::Finding;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
 use crate::order::{Revealed, Subject};
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 use crate::timing::Ratio;
 use crate::weights::Weights;
 
@@ -123,11 +123,14 @@ impl Guests {
         jobs: usize,
         watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
     ) -> Result<Report<'_>, GuestError> {
-        let mut report = Report::blank(plan.seed);
+        let (mut report, began, mut flow) =
+            (Report::blank(plan.seed), Instant::now(), ControlFlow::Continue(()));
         for guest in &self.guests {
             let faces: Vec<&Face> = guest.faces.iter().filter(|face| wanted(*face)).collect();
-            let run = Run::new(guest, faces, *plan, self.weights.as_ref());
-            run.whole(jobs.max(1), watch);
+            let run = Run::new(guest, faces, *plan, self.weights.as_ref(), began);
+            if flow.is_continue() {
+                flow = run.whole(jobs.max(1), watch);
+            }
             run.finish(&mut report)?;
         }
         Ok(report)
@@ -312,8 +315,8 @@ impl Examined {
         Self { skipped: None, rungs: Vec::new(), failures: Vec::new() }
     }
 
-    /// The violation of a rung, if there is one.
-    pub(super) fn violation(self, rung: Rung) -> Option<Failure> {
-        self.failures.into_iter().find(|failure| failure.rung == rung)
+    /// The violation of a rung by a cause, if there is one.
+    pub(super) fn violation(self, (rung, cause): (Rung, Cause)) -> Option<Failure> {
+        self.failures.into_iter().find(|failure| failure.shows(rung, cause))
     }
 }

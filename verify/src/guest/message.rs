@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
-use crate::check::{KernelReport, Plan};
+use crate::check::{KernelReport, Kind, Plan, Support};
 use crate::judge::WorstError;
 use crate::operation::Operation;
 use crate::order::Revealed;
@@ -79,6 +79,9 @@ pub(super) struct Counts {
     wrong_sizes: u64,
     unsupported: u64,
     failed: u64,
+    support: Vec<(Kind, Support)>,
+    refused: u64,
+    smallest_refused: Option<(String, String)>,
     rungs: Vec<(Rung, u64)>,
     worst: Option<(WorstError, String)>,
     unexplained: bool,
@@ -94,6 +97,12 @@ impl Counts {
             wrong_sizes: report.wrong_sizes,
             unsupported: report.unsupported,
             failed: report.failed,
+            support: report.support.iter().map(|(&kind, &support)| (kind, support)).collect(),
+            refused: report.refused,
+            smallest_refused: report
+                .smallest_refused
+                .as_ref()
+                .map(|(case, why)| (case.to_string(), why.clone())),
             rungs: report.rungs.applied().map(|rung| (rung, report.rungs.of(rung))).collect(),
             worst: report.worst.as_ref().map(|(worst, case)| (*worst, case.to_string())),
             unexplained,
@@ -107,6 +116,17 @@ impl Counts {
         report.wrong_sizes += self.wrong_sizes;
         report.unsupported += self.unsupported;
         report.failed += self.failed;
+        for (kind, support) in &self.support {
+            let all = report.support.entry(*kind).or_default();
+            all.done += support.done;
+            all.unsupported += support.unsupported;
+        }
+        report.refused += self.refused;
+        if let Some((case, why)) = &self.smallest_refused
+            && let Ok(case) = case.parse()
+        {
+            report.take_refused(&case, why);
+        }
         report.unexplained |= self.unexplained;
         report.share = report.share.max(self.share);
         report.depth = report.depth.max(self.depth);
@@ -137,6 +157,8 @@ mod tests {
     use std::fmt::Debug;
     use std::time::Duration;
 
+    use crate::operation::Buffer;
+    use crate::rung::Cause;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::test_runner::TestRunner;
@@ -153,7 +175,7 @@ mod tests {
         f64::MIN,
         f64::MIN_POSITIVE,
         5e-324,
-        -2.2250738585072009e-308,
+        -2.225073858507201e-308,
         0.0,
         -0.0,
         0.1,
@@ -206,24 +228,50 @@ mod tests {
     }
 
     fn failure() -> impl Strategy<Value = Failure> {
-        (rung(), any::<String>()).prop_map(|(rung, detail)| Failure { rung, detail })
+        let one = || {
+            (rung(), cause(), any::<String>())
+                .prop_map(|(rung, cause, detail)| Failure::new(rung, cause, detail))
+        };
+        (one(), vec(one(), 0..3)).prop_map(|(failure, also)| Failure { also, ..failure })
+    }
+
+    fn cause() -> impl Strategy<Value = Cause> {
+        let buffer = || proptest::sample::select(Buffer::ALL.to_vec());
+        let access = (buffer(), any::<(bool, bool)>())
+            .prop_map(|(buffer, (past_end, write))| Cause::OutOfBounds { buffer, past_end, write });
+        let plain = [Cause::Accepted, Cause::TooHigh, Cause::NotNan, Cause::Slack, Cause::Process];
+        prop_oneof![access, buffer().prop_map(Cause::Changed), proptest::sample::select(plain.to_vec())]
+    }
+
+    fn support() -> impl Strategy<Value = (Kind, Support)> {
+        any::<(bool, u8, u64, u64)>().prop_map(|(scaled, digits, done, unsupported)| {
+            (Kind { scaled, digits }, Support { done, unsupported })
+        })
     }
 
     fn counts() -> impl Strategy<Value = Counts> {
         let worst = (number(), number(), any::<String>())
             .prop_map(|(absolute, ulps, case)| (WorstError { absolute, ulps }, case));
         let whole = any::<(u64, u64, u64, u64, bool, Option<(usize, usize)>)>();
-        (whole, vec((rung(), any::<u64>()), 0..4), proptest::option::of(worst), number()).prop_map(
-            |((cases, wrong_sizes, unsupported, failed, unexplained, depth), rungs, worst, share)| Counts {
-                cases,
-                wrong_sizes,
-                unsupported,
-                failed,
-                rungs,
-                worst,
-                unexplained,
-                share,
-                depth,
+        let refusals = (vec(support(), 0..3), any::<(u64, Option<(String, String)>)>());
+        let rungs = vec((rung(), any::<u64>()), 0..4);
+        (whole, refusals, rungs, proptest::option::of(worst), number()).prop_map(
+            |(whole, (support, (refused, smallest_refused)), rungs, worst, share)| {
+                let (cases, wrong_sizes, unsupported, failed, unexplained, depth) = whole;
+                Counts {
+                    cases,
+                    wrong_sizes,
+                    unsupported,
+                    failed,
+                    support,
+                    refused,
+                    smallest_refused,
+                    rungs,
+                    worst,
+                    unexplained,
+                    share,
+                    depth,
+                }
             },
         )
     }

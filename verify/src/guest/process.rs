@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::memory::beside;
 use crate::memory::fault::{Crash, signal_name};
 use crate::operation::Buffer;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 
 /// Bytes of the shared file.
 pub(super) const SHARED_BYTES: u64 = 4096;
@@ -41,7 +41,7 @@ const CLOSED: u64 = 4;
 
 /// Why a worker ended, as far as it could note that itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum EndCause {
     /// Nothing was noted: it was killed, or ended without the C library's knowledge.
     Unknown,
     /// A signal that its handler saw; whether the library was being called by the thread that it came to.
@@ -103,13 +103,13 @@ impl Shared {
     }
 
     /// What was noted last.
-    pub(super) fn cause(&self) -> Cause {
+    pub(super) fn cause(&self) -> EndCause {
         match self.cause.load(Ordering::SeqCst) {
-            CRASH => Cause::Crash { inside: self.inside.load(Ordering::Relaxed) == 1 },
-            EXIT => Cause::Exit,
-            PANIC => Cause::Panic,
-            CLOSED => Cause::Closed,
-            _ => Cause::Unknown,
+            CRASH => EndCause::Crash { inside: self.inside.load(Ordering::Relaxed) == 1 },
+            EXIT => EndCause::Exit,
+            PANIC => EndCause::Panic,
+            CLOSED => EndCause::Closed,
+            _ => EndCause::Unknown,
         }
     }
 
@@ -190,12 +190,12 @@ impl FdGuard {
         if !closed.is_empty() {
             let numbers: Vec<String> = closed.iter().map(ToString::to_string).collect();
             let detail = format!("the kernel closes file descriptor(s) {}", numbers.join(", "));
-            failures.push(Failure { rung: Rung::Descriptors, detail });
+            failures.push(Failure::new(Rung::Descriptors, Cause::Process, detail));
             closed.into_iter().for_each(|fd| redirect(&self.standard, fd));
         }
         if let Some(text) = self.written() {
             let detail = format!("the kernel writes to standard output: {text:?}");
-            failures.push(Failure { rung: Rung::Output, detail });
+            failures.push(Failure::new(Rung::Output, Cause::Process, detail));
         }
         failures
     }

@@ -12,12 +12,13 @@ use super::host::{Answer, Death, Ending, GuestError, Worker};
 use super::library::{Face, Guest};
 use super::message::{Counts, Request, Response};
 use crate::case::Case;
-use crate::check::{Budget, KernelReport, Plan, Progress, Report, Steps};
-use crate::finding::{Finding, shell_word};
+use crate::check::{Budget, Causes, KernelReport, Plan, Progress, Report, Steps};
+use crate::finding::{Finding, anywhere, program, shell_word};
+use crate::interrupt;
 use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::parts::Real;
-use crate::rung::{Failure, Rung};
+use crate::rung::{Cause, Failure, Rung};
 use crate::trace::{Trace, Width};
 use crate::weights::Weights;
 
@@ -44,6 +45,8 @@ pub(super) struct Run<'g> {
     operations: Vec<Operation>,
     steps: Steps,
     start: Instant,
+    /// When the run of all libraries began.
+    began: Instant,
     weights: Option<&'g Weights>,
     state: Mutex<State>,
 }
@@ -77,7 +80,12 @@ struct Sighting {
     step: u64,
     failure: Failure,
     before: Vec<Piece>,
+    /// Since the run of all libraries began.
+    seconds: f64,
 }
+
+/// What is called with how far the run is.
+type Watch<'w> = Mutex<&'w mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send)>;
 
 /// What all threads of the host know.
 #[derive(Default)]
@@ -87,8 +95,10 @@ struct State {
     left: Vec<Piece>,
     counts: BTreeMap<usize, Vec<Counts>>,
     without_memory: u64,
-    /// Of each kernel and rung the violations by the earliest cases.
-    found: BTreeMap<(usize, Rung), Vec<Sighting>>,
+    /// Of each kernel, rung and cause the violations by the earliest cases.
+    found: BTreeMap<(usize, Rung, Cause), Vec<Sighting>>,
+    /// The first violation of each, in the order in which they were seen.
+    first: Vec<Finding>,
     deaths: BTreeMap<(usize, Rung), usize>,
     dropped: BTreeSet<usize>,
     /// Cases, by step and kernel, that were taken up again after the worker had ended over them.
@@ -101,6 +111,8 @@ struct State {
     /// What ended the run early.
     error: Option<GuestError>,
     stopped: bool,
+    /// Whether the watcher has ended the run.
+    is_over: bool,
     done: u64,
 }
 
@@ -110,6 +122,7 @@ impl<'g> Run<'g> {
         faces: Vec<&'g Face>,
         plan: Plan,
         weights: Option<&'g Weights>,
+        began: Instant,
     ) -> Self {
         let exported = |operation: &Operation| {
             faces.iter().any(|face| face.operation == *operation && face.place.is_some())
@@ -120,29 +133,26 @@ impl<'g> Run<'g> {
         let unwanted = guest.faces.iter().filter_map(|face| face.place).filter(|&place| !wanted(place));
         let state = State { dropped: unwanted.collect(), ..State::default() };
         let state = Mutex::new(state);
-        Self { guest, faces, plan, operations, steps, start: Instant::now(), weights, state }
+        Self { guest, faces, plan, operations, steps, start: Instant::now(), began, weights, state }
     }
 
-    pub(super) fn whole(&self, jobs: usize, watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send)) {
+    /// Breaks where the watcher has ended the run.
+    pub(super) fn whole(
+        &self,
+        jobs: usize,
+        watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
+    ) -> ControlFlow<()> {
         if self.operations.is_empty() {
-            return;
+            return ControlFlow::Continue(());
         }
         let watch = Mutex::new(watch);
         let work = || {
             let mut session = None;
             while let Some(piece) = self.take() {
-                if let Err(error) = self.piece(&mut session, piece) {
+                if let Err(error) = self.piece(&mut session, piece, &watch) {
                     self.broken(error, piece);
                 }
-                let state = self.lock();
-                let fraction = self.steps.fraction(state.next, self.start.elapsed()).min(1.0);
-                let progress =
-                    Progress { fraction, cases: state.done, findings: state.found.len(), found: &[] };
-                drop(state);
-                let mut watch = watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if watch(progress).is_break() {
-                    self.lock().stopped = true;
-                }
+                self.report_progress(&watch);
             }
         };
         std::thread::scope(|scope| {
@@ -150,6 +160,21 @@ impl<'g> Run<'g> {
                 scope.spawn(work);
             }
         });
+        if self.lock().is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn report_progress(&self, watch: &Watch<'_>) {
+        let mut watch = watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.lock();
+        if state.is_over {
+            return;
+        }
+        let fraction = self.steps.fraction(state.next, self.start.elapsed()).min(1.0);
+        let found = state.first.as_slice();
+        let progress = Progress { fraction, cases: state.done, findings: found.len(), found };
+        if watch(progress).is_break() {
+            (state.stopped, state.is_over) = (true, true);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -159,7 +184,7 @@ impl<'g> Run<'g> {
     /// The next piece of work: what a dead worker has left, or the next cases.
     fn take(&self) -> Option<Piece> {
         let mut state = self.lock();
-        if state.stopped {
+        if state.stopped || interrupt::is_requested() {
             return None;
         }
         if let Some(piece) = state.left.pop() {
@@ -175,7 +200,12 @@ impl<'g> Run<'g> {
     }
 
     /// Has a worker do a piece of work.
-    fn piece(&self, session: &mut Option<Session>, piece: Piece) -> Result<(), GuestError> {
+    fn piece(
+        &self,
+        session: &mut Option<Session>,
+        piece: Piece,
+        watch: &Watch<'_>,
+    ) -> Result<(), GuestError> {
         let Piece { start, from_kernel, end, in_new_process, .. } = piece;
         let mut alive = match session.take().filter(|_| !in_new_process) {
             Some(alive) => alive,
@@ -188,6 +218,7 @@ impl<'g> Run<'g> {
         let answer = worker.ask(&request, &mut |response| {
             if let Response::Found { step, kernel, failure } = response {
                 self.found(step, kernel, failure, (done, piece));
+                self.report_progress(watch);
             }
         })?;
         match answer {
@@ -214,15 +245,31 @@ impl<'g> Run<'g> {
     /// Notes a violation; `history` is what the worker had done before, and the piece that it was at.
     fn found(&self, step: u64, kernel: usize, failure: Failure, (done, piece): (&[Piece], Piece)) {
         let mut state = self.lock();
-        let known = state.found.entry((kernel, failure.rung)).or_default();
+        // Behind the finding that ends a run come no others.
+        if state.is_over && !interrupt::is_requested() {
+            return;
+        }
+        let seconds = self.began.elapsed().as_secs_f64();
+        let key = (kernel, failure.rung, failure.cause);
+        if !state.found.contains_key(&key) {
+            state.first.extend(self.first(step, kernel, &failure, seconds));
+        }
+        let known = state.found.entry(key).or_default();
         let at = known.partition_point(|sighting| sighting.step <= step);
         if at >= SIGHTINGS || at > 0 && known[at - 1].step == step {
             return;
         }
         let mut before = done.to_vec();
         before.push(Piece { end: step, ..piece });
-        known.insert(at, Sighting { step, failure, before });
+        known.insert(at, Sighting { step, failure, before, seconds });
         known.truncate(SIGHTINGS);
+    }
+
+    /// The finding that a violation is on the case that it was seen on.
+    fn first(&self, step: u64, kernel: usize, failure: &Failure, seconds: f64) -> Option<Finding> {
+        let face = self.faces.iter().find(|face| face.place == Some(kernel))?;
+        let finding = Finding::new(*face, &self.steps.case(step)?, self.weights, failure.clone());
+        Some(Finding { seconds: Some(seconds), ..finding })
     }
 
     /// A worker is gone with its counts, over a case: what came before the case is done once more, and what comes behind is still to do.
@@ -290,6 +337,8 @@ impl<'g> Run<'g> {
                 ));
                 self.lock().left.push(Piece { attempts, ..piece });
             }
+            // Its findings are known; its counts are lost.
+            GuestError::Interrupted => {}
             GuestError::Ended { .. } | GuestError::Harness { .. } => self.fault(error.to_string()),
             error => {
                 let mut state = self.lock();
@@ -307,6 +356,11 @@ impl<'g> Run<'g> {
         let mut state = self.lock();
         state.faults.push(what);
         state.stopped |= state.faults.len() >= ENOUGH_FAULTS;
+    }
+
+    /// A case that was run.
+    fn case(&self, step: u64) -> Case {
+        self.steps.case(step).expect("a case that was run is one of the plan")
     }
 
     fn shown(&self, step: u64) -> String {
@@ -335,12 +389,24 @@ impl<'g> Run<'g> {
                 continue;
             };
             state.count(place, &mut kernel);
-            for ((_, rung), sightings) in state.found.iter().filter(|((at, _), _)| *at == place) {
-                kernel.rungs.add(*rung, 1);
-                let confirm = Confirm { guest: self.guest, kernel: *face, place, weights: self.weights };
-                report.findings.push(self.confirmed(confirm, *rung, sightings));
+            let confirm = Confirm { guest: self.guest, kernel: *face, place, weights: self.weights };
+            let mut causes = Causes::default();
+            for sightings in state.found_of(place) {
+                let first = &sightings[0];
+                kernel.rungs.add(first.failure.rung, 1);
+                let mut examine = |case: &Case| {
+                    self.guest.examine(place, &[], case).map_or(Vec::new(), |examined| examined.failures)
+                };
+                let case = self.case(first.step);
+                let Some(news) = causes.news(place, &case, first.failure.clone(), &mut examine) else {
+                    continue;
+                };
+                let finding = self.confirmed(confirm, (news.rung, news.cause), sightings);
+                causes.made(place, &finding);
+                let seconds = sightings.iter().map(|seen| seen.seconds).reduce(f64::min);
+                report.findings.push(Finding { seconds, ..finding });
             }
-            if kernel.failed == 0 && kernel.cases > 0 {
+            if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
                 match trace(self.guest, place) {
                     Ok(trace) => kernel.trace = trace,
                     Err(error) => state.faults.push(error.to_string()),
@@ -354,15 +420,20 @@ impl<'g> Run<'g> {
     }
 
     /// The finding that violations of a rung are, which shows by its command alone if any does.
-    fn confirmed(&self, confirm: Confirm<'_>, rung: Rung, sightings: &[Sighting]) -> Finding {
-        let case = |step| self.steps.case(step).expect("a case that was run is one of the plan");
-        if let Some(finding) = sightings.iter().find_map(|seen| confirm.alone(&case(seen.step), rung)) {
+    fn confirmed(&self, confirm: Confirm<'_>, what: (Rung, Cause), sightings: &[Sighting]) -> Finding {
+        let first = &sightings[0];
+        let as_seen = || confirm.finding(&self.case(first.step), first.failure.clone());
+        if interrupt::is_requested() {
+            return as_seen();
+        }
+        let alone = |seen: &Sighting| confirm.alone(&self.case(seen.step), what);
+        if let Some(finding) = sightings.iter().find_map(alone) {
             return if self.plan.minimize { confirm.minimize(&finding) } else { finding };
         }
-        let first = &sightings[0];
-        confirm.after(&self.before(first), &case(first.step), rung).unwrap_or_else(|| {
-            let finding = confirm.finding(&case(first.step), first.failure.clone());
-            finding.seen_once(self.command(confirm.kernel))
+        let after = confirm.after(&self.before(first), &self.case(first.step), what);
+        after.unwrap_or_else(|| match interrupt::is_requested() {
+            true => as_seen(),
+            false => as_seen().seen_once(self.command(confirm.kernel)),
         })
     }
 
@@ -378,18 +449,18 @@ impl<'g> Run<'g> {
     /// The command that makes the cases of this run once more, by one worker.
     fn command(&self, kernel: &dyn Kernel) -> String {
         let Plan { seed, budget, seeds, .. } = self.plan;
-        let library = shell_word(&self.guest.host.library);
+        let library = anywhere(&self.guest.host.library);
         let budget = match budget {
             Budget::Cases(cases) => format!("--cases {cases}"),
             Budget::Time(time) => format!("--for {}s", time.as_secs().max(1)),
         };
-        let weights = self
-            .weights
-            .map_or(String::new(), |weights| format!(" --weights {}", shell_word(weights.path())));
+        let weights =
+            self.weights.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
         let operations = self.operations.iter().map(|operation| format!(" --op {operation}"));
         format!(
-            "qk256 check --lib {library} --kernel {}{}{weights} --seed {seed} --seeds {seeds} {budget} --jobs 1 --no-speed",
-            shell_word(kernel.name().as_ref()),
+            "{} check --lib {library} --kernel {}{}{weights} --seed {seed} --seeds {seeds} {budget} --jobs 1 --no-speed",
+            program(),
+            shell_word(kernel.name()),
             String::from_iter(operations)
         )
     }
@@ -397,6 +468,18 @@ impl<'g> Run<'g> {
 
 impl State {
     /// Adds what is known of kernel `place` to its report.
+    /// The violations by the kernel at `place`, each kind with its earliest cases; those of the earliest case and the strictest property
+    /// first.
+    fn found_of(&self, place: usize) -> Vec<&Vec<Sighting>> {
+        let found = self.found.iter().filter(|((at, ..), _)| *at == place).map(|(_, found)| found);
+        let mut found: Vec<_> = found.collect();
+        found.sort_by_key(|sightings| {
+            let Sighting { step, failure, .. } = &sightings[0];
+            (*step, failure.rung.strictness(), failure.cause)
+        });
+        found
+    }
+
     fn count(&self, place: usize, kernel: &mut KernelReport<'_>) {
         self.counts.get(&place).into_iter().flatten().for_each(|counts| counts.add_to(kernel));
         let deaths = || self.deaths.iter().filter(|((at, _), _)| *at == place);
@@ -405,6 +488,10 @@ impl State {
         let dead = deaths().map(|(_, &deaths)| deaths as u64).sum::<u64>();
         kernel.cases += dead;
         kernel.failed += dead;
+        // The counts of a worker that was at work when the run was ended are lost, its findings are not.
+        let found = self.found.keys().filter(|(at, ..)| *at == place).count();
+        kernel.failed = kernel.failed.max(u64::from(found > 0));
+        kernel.cases = kernel.cases.max(kernel.failed);
     }
 }
 

@@ -13,11 +13,12 @@ use crate::memory::Placement;
 
 /// The order in which `kernel` adds up the row in question, and the arithmetic on it.
 ///
-/// The model has been tried: it predicts the bits of a hundred rows of numbers with wild exponents.
+/// The model has been tried: it predicts the bits of a hundred rows with weights of 1 and of a hundred with random codes, half of each of
+/// numbers with wild exponents.
 ///
 /// # Errors
-/// [`RevealError`]; [`RevealError::NoTree`] for a kernel that is right and adds more than two numbers at once, or in a way that no
-/// [`Model`] knows.
+/// [`RevealError`]; [`RevealError::NoTree`] for a kernel that is right and adds more than two numbers at once, in an order that depends on
+/// the codes, or in a way that no [`Model`] knows.
 ///
 /// # Panics
 /// If the kernel does.

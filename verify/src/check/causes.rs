@@ -1,0 +1,128 @@
+//! Which failures of a run are news: one cause is one finding, however many cases and properties it shows in.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::case::Case;
+use crate::finding::Finding;
+use crate::rung::{Cause, Failure, Rung};
+
+/// Failures of one kind of one kernel of which it is tried whether a known cause explains them. From then on it is taken for granted.
+const TRIES: u32 = 16;
+
+/// The causes of which there are findings. Kernels are named by their place.
+#[derive(Debug, Default)]
+pub(crate) struct Causes {
+    seen: HashSet<Key>,
+    known: Vec<Known>,
+    tries: HashMap<Key, u32>,
+}
+
+type Key = (usize, Rung, Cause);
+
+/// A finding about values of the output.
+#[derive(Debug)]
+struct Known {
+    kernel: usize,
+    case: Case,
+    strictness: u8,
+    properties: Vec<Rung>,
+}
+
+impl Causes {
+    /// What of `failure`, of the kernel at `kernel` on `case`, is news, if anything. It then counts as known.
+    ///
+    /// A failure about values is no news if a known cause explains it: if the same call with the data of the known case fails in
+    /// the known way. `examine` says how the kernel fails on a case. A property that is stricter than those known must be
+    /// violated by the known case with the new data as well.
+    pub(crate) fn news(
+        &mut self,
+        kernel: usize,
+        case: &Case,
+        failure: Failure,
+        examine: &mut dyn FnMut(&Case) -> Vec<Failure>,
+    ) -> Option<Failure> {
+        let failure = self.unseen(kernel, failure)?;
+        let key = (kernel, failure.rung, failure.cause);
+        if failure.rung.is_of_values() && self.is_explained(key, case, &failure, examine) {
+            return None;
+        }
+        self.add(kernel, &failure);
+        Some(failure)
+    }
+
+    /// Notes what was made of news: the smallest case, which may violate more.
+    pub(crate) fn made(&mut self, kernel: usize, finding: &Finding) {
+        let failure = Failure {
+            also: finding.also.clone(),
+            ..Failure::new(finding.rung, finding.cause, String::new())
+        };
+        self.add(kernel, &failure);
+        if finding.rung.is_of_values() {
+            self.known.push(Known {
+                kernel,
+                case: finding.case.clone(),
+                strictness: finding.rung.strictness(),
+                properties: finding.properties(),
+            });
+        }
+    }
+
+    /// The failure without the accesses to memory that are known; `None` if its first is.
+    fn unseen(&self, kernel: usize, failure: Failure) -> Option<Failure> {
+        let is_seen = |failure: &Failure| self.seen.contains(&(kernel, failure.rung, failure.cause));
+        if failure.rung != Rung::Memory {
+            return (!is_seen(&failure)).then_some(failure);
+        }
+        let also = failure.also.clone();
+        let all = [Failure { also: Vec::new(), ..failure }].into_iter().chain(also);
+        let news: Vec<Failure> =
+            all.filter(|failure| failure.rung != Rung::Memory || !is_seen(failure)).collect();
+        Failure::of_one_cause(news).filter(|failure| failure.rung == Rung::Memory)
+    }
+
+    /// Remembers what a finding is named by: its strictest property, and every access outside of a buffer.
+    fn add(&mut self, kernel: usize, failure: &Failure) {
+        let named =
+            failure.also.iter().filter(|also| failure.rung == Rung::Memory && also.rung == Rung::Memory);
+        let named = std::iter::once(failure).chain(named);
+        self.seen.extend(named.map(|failure| (kernel, failure.rung, failure.cause)));
+    }
+
+    fn is_explained(
+        &mut self,
+        key: Key,
+        case: &Case,
+        failure: &Failure,
+        examine: &mut dyn FnMut(&Case) -> Vec<Failure>,
+    ) -> bool {
+        let mut known = self.known.iter().filter(|known| known.kernel == key.0).peekable();
+        if known.peek().is_none() {
+            return false;
+        }
+        let tries = self.tries.entry(key).or_default();
+        *tries += 1;
+        *tries > TRIES || known.any(|known| known.explains(case, failure, examine))
+    }
+}
+
+impl Known {
+    fn explains(
+        &self,
+        case: &Case,
+        failure: &Failure,
+        examine: &mut dyn FnMut(&Case) -> Vec<Failure>,
+    ) -> bool {
+        if failure.rung == Rung::Threads {
+            // What changes from call to call may well change with the thread.
+            return self.properties.iter().any(|rung| matches!(rung, Rung::Repeat | Rung::Placement));
+        }
+        let mut violates = |case: &Case, properties: &[Rung]| {
+            let found = examine(case);
+            found.iter().flat_map(Failure::all).any(|found| properties.contains(&found.rung))
+        };
+        let values: Vec<Rung> = self.properties.iter().copied().filter(|rung| rung.is_of_values()).collect();
+        let new: Vec<Rung> = failure.all().map(|failure| failure.rung).collect();
+        violates(&case.with_data_of(&self.case), &values)
+            && (self.strictness <= failure.rung.strictness() || violates(&self.case.with_data_of(case), &new))
+    }
+}
