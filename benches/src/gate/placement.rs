@@ -4,15 +4,19 @@
 //! instructions, for one. Where a linker puts a function is chance, so the gate must not judge by it. A copy has its
 //! executable sections again, behind everything else, once for each operation: there the entry of the operation lies where
 //! it was asked to lie, and the table of dynamic symbols points there. Data stay where they are, and references to
-//! them are adjusted, so that a copy computes what the original does. The original code stays too: what
-//! jumps into it by a pointer goes on there.
+//! them are adjusted, so that a copy computes what the original does. Calls of functions of the same library go to the copy, also those
+//! through the global offset table. The original code stays too: what jumps into it by a pointer in memory goes on there.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind, Register};
 use object::elf::{EM_X86_64, FileHeader64, PF_R, PF_X, PT_LOAD};
 use object::read::elf::{ElfFile64, ProgramHeader as _};
-use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
+use object::{
+    LittleEndian, Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, Relocation, RelocationTarget,
+    SectionKind, SymbolKind,
+};
 use qk256_verify::Operation;
 
 type File<'data> = ElfFile64<'data, LittleEndian>;
@@ -91,6 +95,8 @@ struct Code<'data> {
     range: Range<u64>,
     bytes: &'data [u8],
     sections: Vec<Range<u64>>,
+    /// Functions of the library that it calls through a slot of its global offset table, by the address of the slot.
+    slots: BTreeMap<u64, u64>,
 }
 
 impl<'data> Code<'data> {
@@ -115,7 +121,8 @@ impl<'data> Code<'data> {
             file.elf_program_headers().iter().find(holds).ok_or("its code is not in one segment")?;
         let at = (start - segment.p_vaddr(LittleEndian) + segment.p_offset(LittleEndian)) as usize;
         let bytes = file.data().get(at..at + (end - start) as usize).ok_or("it ends within its code")?;
-        Ok(Self { range, bytes, sections })
+        let slots = slots(file, &range);
+        Ok(Self { range, bytes, sections, slots })
     }
 
     /// The bytes of the code at the address `place`, in the same library.
@@ -137,6 +144,11 @@ impl<'data> Code<'data> {
                 if self.range.contains(&target) {
                     continue;
                 }
+                if let Some(&function) = self.slots.get(&target)
+                    && call_directly(&mut bytes[at..], &decoder, &instruction, function)
+                {
+                    continue;
+                }
                 let offsets = decoder.get_constant_offsets(&instruction);
                 let (field, size) = match instruction.is_ip_rel_memory_operand() {
                     true => (offsets.displacement_offset(), offsets.displacement_size()),
@@ -153,6 +165,36 @@ impl<'data> Code<'data> {
         }
         Ok(bytes)
     }
+}
+
+/// Slots that the loader fills with the address of a function in `code`. A symbol that is exported is called so, from its own library too.
+fn slots(file: &File<'_>, code: &Range<u64>) -> BTreeMap<u64, u64> {
+    let slot = |(address, relocation): (u64, Relocation)| {
+        let RelocationTarget::Symbol(index) = relocation.target() else { return None };
+        let symbol = file.dynamic_symbol_table()?.symbol_by_index(index).ok()?;
+        let is_own =
+            symbol.is_definition() && symbol.kind() == SymbolKind::Text && code.contains(&symbol.address());
+        (is_own && relocation.addend() == 0).then_some((address, symbol.address()))
+    };
+    file.dynamic_relocations().into_iter().flatten().filter_map(slot).collect()
+}
+
+/// Makes `call [slot]` and `jmp [slot]` at the start of `bytes` a call of, or a jump to, `function`, which moves with it: otherwise
+/// the copy would go on in the original code. Whether the instruction is one of these two.
+fn call_directly(bytes: &mut [u8], decoder: &Decoder<'_>, instruction: &Instruction, function: u64) -> bool {
+    let Some(opcode) = decoder.get_constant_offsets(instruction).displacement_offset().checked_sub(2) else {
+        return false;
+    };
+    // Six bytes each: a direct jump takes five, and a direct call may have a prefix that means nothing.
+    let (before, behind): (&[u8], &[u8]) = match bytes[opcode..opcode + 2] {
+        [0xff, 0x25] => (&[0xe9], &[0x90]),
+        [0xff, 0x15] => (&[0x67, 0xe8], &[]),
+        _ => return false,
+    };
+    let next = instruction.ip() + (opcode + before.len() + 4) as u64;
+    let Ok(distance) = i32::try_from(function.wrapping_sub(next) as i64) else { return false };
+    bytes[opcode..opcode + 6].copy_from_slice(&[before, &distance.to_le_bytes(), behind].concat());
+    true
 }
 
 /// What an instruction refers to by its distance, if it does.
@@ -199,6 +241,8 @@ fn end_in_memory(header: &Header) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use iced_x86::Mnemonic;
+
     use super::*;
 
     /// Code at the address 0x1000, and data at 0x3000.
@@ -215,7 +259,9 @@ mod tests {
 
     fn moved(bytes: &[u8], place: u64) -> Result<Vec<u8>, String> {
         let range = ORIGINAL..ORIGINAL + bytes.len() as u64;
-        Code { sections: vec![range.clone()], range, bytes }.moved_to(place)
+        // A slot at 0x3000 holds a function at 0x1000, and one at 0x3008 a function of another library.
+        let slots = BTreeMap::from([(0x3000, ORIGINAL)]);
+        Code { sections: vec![range.clone()], range, bytes, slots }.moved_to(place)
     }
 
     /// What the instructions of code at an address refer to.
@@ -239,6 +285,24 @@ mod tests {
                 "{place:#x}"
             );
         }
+    }
+
+    #[test]
+    fn a_call_through_a_slot_of_an_own_function_becomes_a_call_of_the_copy() {
+        #[rustfmt::skip]
+        let code = [
+            0xff, 0x15, 0xfa, 0x1f, 0x00, 0x00,       // 0x1000: call [rip + 0x1ffa], the slot at 0x3000
+            0xf2, 0xff, 0x25, 0xf3, 0x1f, 0x00, 0x00, // 0x1006: bnd jmp [rip + 0x1ff3], the same
+            0xff, 0x25, 0xf5, 0x1f, 0x00, 0x00,       // 0x100d: jmp [rip + 0x1ff5], the slot at 0x3008
+        ];
+        assert_eq!(targets(&code, ORIGINAL), [0x3000, 0x3000, 0x3008]);
+        let copy = moved(&code, 0x5010).expect("all is understood");
+        assert_eq!(targets(&copy, 0x5010), [0x5010, 0x5010, 0x3008]);
+        let mnemonics: Vec<Mnemonic> = Decoder::with_ip(64, &copy, 0x5010, DecoderOptions::NONE)
+            .into_iter()
+            .map(|instruction| instruction.mnemonic())
+            .collect();
+        assert_eq!(mnemonics, [Mnemonic::Call, Mnemonic::Jmp, Mnemonic::Nop, Mnemonic::Jmp]);
     }
 
     #[test]
