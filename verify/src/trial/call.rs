@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::inputs::Inputs;
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
-use crate::memory::{LARGE_BYTES, Placement, Region, fault, floats, floats_mut};
+use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, floats_mut};
 use crate::mxcsr::Mode;
 use crate::operation::{Buffer, Operation};
 use crate::quiet::quiet;
@@ -87,7 +87,7 @@ impl Arena {
                 format!("the floating-point mode was {mode} before the call and is {mode_left} after it");
             failures.push(Failure { rung: Rung::Mxcsr, detail });
         }
-        failures.extend(self.violations(inputs));
+        failures.extend(self.violations(inputs, outcome));
         failures.extend(self.changed_input(inputs));
         let output = self.output(inputs);
         failures.extend(old.and_then(|old| written_outside(inputs, outcome, &output, old)));
@@ -152,12 +152,29 @@ impl Arena {
     }
 
     /// The first access to each buffer that no kernel may make.
-    fn violations(&mut self, inputs: &Inputs) -> Option<Failure> {
-        let seen: Vec<String> = used(inputs)
-            .filter_map(|buffer| Some(self.region_mut(buffer).violation()?.to_string()))
-            .collect();
-        let detail = format!("the kernel {}", seen.join(", and "));
-        (!seen.is_empty()).then_some(Failure { rung: Rung::Memory, detail })
+    fn violations(&mut self, inputs: &Inputs, outcome: Option<Outcome>) -> Vec<Failure> {
+        let written = inputs.outputs().saturating_mul(inputs.operation.width(Buffer::Out));
+        let (mut seen, mut failures) = (Vec::new(), Vec::new());
+        for violation in used(inputs).filter_map(|buffer| self.region_mut(buffer).violation()) {
+            match (violation, outcome) {
+                (
+                    Violation::ReadOnly { buffer: Buffer::Out, byte },
+                    Some(Outcome::Refused | Outcome::Unsupported),
+                ) => {
+                    let detail =
+                        format!("the kernel writes byte {byte} of `out`, although it does not do the call");
+                    failures.push(Failure { rung: Rung::Sizes, detail });
+                }
+                // Wrong sizes are accepted: that is found as such, and an output is then written.
+                (Violation::ReadOnly { buffer: Buffer::Out, byte }, _) if byte < written => {}
+                _ => seen.push(violation.to_string()),
+            }
+        }
+        if !seen.is_empty() {
+            let detail = format!("the kernel {}", seen.join(", and "));
+            failures.push(Failure { rung: Rung::Memory, detail });
+        }
+        failures
     }
 
     /// The first byte of an input that is not as it was. Puts all of that input back.
