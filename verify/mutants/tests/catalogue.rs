@@ -50,7 +50,7 @@ const TRIPPED: &[(Rung, &str)] = &[
     (Rung::Memory, "codes-of-a-tail-blended-with-what-lies-behind"),
     (Rung::Memory, "weights-of-a-tail-blended-with-what-lies-behind"),
     (Rung::Memory, "entries-of-a-tail-blended-with-what-lies-behind"),
-    (Rung::Memory, "y-stored-with-its-own-bytes-and-refused"),
+    (Rung::Sizes, "y-stored-with-its-own-bytes-and-refused"),
     (Rung::Inputs, "x-left-negated"),
     (Rung::Mxcsr, "flush-to-zero-left-on"),
     (Rung::Panic, "three-rows-panic"),

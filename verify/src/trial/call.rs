@@ -87,7 +87,7 @@ impl Arena {
                 format!("the floating-point mode was {mode} before the call and is {mode_left} after it");
             failures.push(Failure::new(Rung::Mxcsr, Cause::Mode, detail));
         }
-        failures.extend(self.violations(inputs));
+        failures.extend(self.violations(inputs, outcome));
         failures.extend(self.changed_input(inputs));
         let output = self.output(inputs);
         failures.extend(old.and_then(|old| written_outside(inputs, outcome, &output, old)));
@@ -152,19 +152,10 @@ impl Arena {
     }
 
     /// The first access to each buffer that no kernel may make.
-    fn violations(&mut self, inputs: &Inputs) -> Vec<Failure> {
+    fn violations(&mut self, inputs: &Inputs, outcome: Option<Outcome>) -> Vec<Failure> {
+        let written = inputs.outputs().saturating_mul(inputs.operation.width(Buffer::Out));
         let seen = used(inputs).filter_map(|buffer| self.region_mut(buffer).violation());
-        let failure = |seen: Violation| {
-            let cause = match seen {
-                Violation::OutOfBounds { buffer, write, distance } => {
-                    Cause::OutOfBounds { buffer, past_end: distance > 0, write }
-                }
-                Violation::ReadOnly { buffer: Buffer::Out, .. } => Cause::Slack,
-                Violation::ReadOnly { buffer, .. } => Cause::Changed(buffer),
-            };
-            Failure::new(Rung::Memory, cause, format!("the kernel {seen}"))
-        };
-        seen.map(failure).collect()
+        seen.filter_map(|violation| as_failure(violation, outcome, written)).collect()
     }
 
     /// The first byte of an input that is not as it was. Puts all of that input back.
@@ -312,4 +303,25 @@ fn written_outside(inputs: &Inputs, outcome: Option<Outcome>, output: &[u32], ol
         None => return None,
     };
     Some(Failure::new(rung, cause, format!("the kernel writes out[{at}], {what}")))
+}
+
+/// What a violation is a failure of; `written` are the bytes of the output that a call which is done must write. `None` where wrong sizes
+/// are accepted: that is found as such, and an output is then written.
+fn as_failure(violation: Violation, outcome: Option<Outcome>, written: usize) -> Option<Failure> {
+    let (rung, cause) = match violation {
+        Violation::OutOfBounds { buffer, write, distance } => {
+            (Rung::Memory, Cause::OutOfBounds { buffer, past_end: distance > 0, write })
+        }
+        Violation::ReadOnly { buffer: Buffer::Out, byte } => match outcome {
+            Some(Outcome::Refused | Outcome::Unsupported) => {
+                let detail =
+                    format!("the kernel writes byte {byte} of `out`, although it does not do the call");
+                return Some(Failure::new(Rung::Sizes, Cause::Written, detail));
+            }
+            _ if byte < written => return None,
+            _ => (Rung::Memory, Cause::Slack),
+        },
+        Violation::ReadOnly { buffer, .. } => (Rung::Memory, Cause::Changed(buffer)),
+    };
+    Some(Failure::new(rung, cause, format!("the kernel {violation}")))
 }
