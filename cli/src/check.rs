@@ -387,7 +387,7 @@ mod tests {
         },
     };
 
-    /// Needs what no CPU with AVX2 has: TBM was AMD's alone, and was gone before.
+    /// Needs TBM, which AMD alone had and dropped with Zen.
     const UNREACHABLE: KernelFn = KernelFn {
         name: "unreachable",
         required_features: &["tbm"],
