@@ -387,10 +387,10 @@ mod tests {
         },
     };
 
-    /// Needs TBM, which AMD alone had and dropped with Zen.
+    /// Needs a feature of another architecture, which this CPU never has.
     const UNREACHABLE: KernelFn = KernelFn {
         name: "unreachable",
-        required_features: &["tbm"],
+        required_features: &["sve2"],
         call: |_| panic!("a kernel is not called without its features"),
         ..ZEROS
     };
@@ -436,13 +436,13 @@ mod tests {
         let report = checked(&[scalar, &UNREACHABLE]);
         assert_eq!(outcome(&report, &[], &END), Outcome::Pass);
         assert!(
-            matches!(outcome(&report, &["tbm".to_owned()], &END), Outcome::Invalid(why) if why.contains("tbm"))
+            matches!(outcome(&report, &["sve2".to_owned()], &END), Outcome::Invalid(why) if why.contains("sve2"))
         );
         let table = table::render(&report, &vec![None, None], PLAIN);
-        assert!(table.contains("skipped: no tbm"), "{table}");
+        assert!(table.contains("skipped: no sve2"), "{table}");
         assert!(
             table.contains(
-                "\n1 kernel skipped: this CPU lacks tbm\n20 cases, 1 kernel, seed 1: no findings\n"
+                "\n1 kernel skipped: this CPU lacks sve2\n20 cases, 1 kernel, seed 1: no findings\n"
             ),
             "{table}"
         );
@@ -453,7 +453,7 @@ mod tests {
     fn requiring_a_feature_requires_what_goes_with_it_and_not_what_one_kernel_needs_beside() {
         const PLAIN: KernelFn = KernelFn { name: "plain", required_features: &["sse2"], ..ZEROS };
         const BESIDE: KernelFn =
-            KernelFn { name: "beside", required_features: &["sse2", "tbm"], ..UNREACHABLE };
+            KernelFn { name: "beside", required_features: &["sse2", "sve2"], ..UNREACHABLE };
         const OTHER: KernelFn = KernelFn { name: "other", ..BESIDE };
         let forbidden = |kernels: &[&dyn Kernel], feature: &str| {
             let report = checked(kernels);
@@ -461,7 +461,7 @@ mod tests {
         };
         // There is a kernel that does with less than the skipped one.
         assert_eq!(forbidden(&[&PLAIN, &BESIDE], "sse2"), 0);
-        assert_eq!(forbidden(&[&PLAIN, &BESIDE], "tbm"), 1);
+        assert_eq!(forbidden(&[&PLAIN, &BESIDE], "sve2"), 1);
         // There is none: whatever needs the one needs the other.
         assert_eq!(forbidden(&[&BESIDE, &OTHER], "sse2"), 2);
     }

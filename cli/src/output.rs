@@ -228,8 +228,8 @@ impl OutputFile {
             }
             Target::Appended(mut file, _) => file.write_all(bytes).with_context(cannot),
             Target::Plain { ref real, ref way } => {
-                let mut file = temporary(way, &self.path)?;
-                file.write_all(bytes).with_context(cannot)?;
+                let file = temporary(way, &self.path)?;
+                file.as_file().write_all(bytes).with_context(cannot)?;
                 file.as_file().sync_all().with_context(cannot)?;
                 file.persist(real).map_err(|error| error.error).with_context(cannot)?;
                 Ok(())

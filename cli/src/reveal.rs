@@ -12,10 +12,10 @@ use crate::guests::{Libraries, only};
 use crate::output::{OutputFile, stdout};
 use crate::select::CaseKernels;
 
-/// Show the order in which a gemv kernel adds up a row, as a tree that predicts every bit of its results.
+/// Show the order in which a gemv kernel adds up a row, as a tree that predicted every bit of 200 random rows.
 ///
 /// The tree is revealed by calls alone: nothing is known of the kernel but what it gives. Exit code 0 also if no tree of
-/// additions of two numbers explains the kernel, which is no fault. Exit code 1 if it adds in another order elsewhere: in a tile of
+/// additions of two numbers explains the kernel, or if its order depends on the codes, which is no fault. Exit code 1 if it adds in another order elsewhere: in a tile of
 /// rows, at other addresses, on another thread.
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -53,6 +54,16 @@ impl Place {
     fn start(&self, mut command: Command) -> Run<'_> {
         let file = |name: &str| File::create(self.own.path().join(name)).expect("a scratch file can be made");
         command.stdout(file("out")).stderr(file("err"));
+        let heed_signals = || {
+            // Who runs tests in the background of a script ignores SIGINT, and processes inherit that.
+            for (signal, _) in SIGNALS {
+                // SAFETY: the default action of a signal has no preconditions.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec the closure makes system calls alone.
+        unsafe { command.pre_exec(heed_signals) };
         Run { child: command.spawn().expect("the command starts"), place: self }
     }
 

@@ -149,10 +149,116 @@ fn a_library_that_is_slower_than_another_is_missed_and_the_other_is_not() {
     }
     let folder = scratch();
     let [fast, slow] = ["-O3", "-O0"].map(|level| guest(&folder, "plain.c", level, &[]));
-    let (_, err) = run(&["gate", "--processes", "3", "--lib", text(&slow), "--against", text(&fast)], 1);
+    let words = ["gate", "--processes", "3", "--for", "5m", "--lib"];
+    let (_, err) = run(&[&words[..], &[text(&slow), "--against", text(&fast)]].concat(), 1);
     assert!(err.contains("missed: plain gemv 64x2560"), "{err}");
-    let (out, _) = run(&["gate", "--processes", "3", "--lib", text(&fast), "--against", text(&slow)], 0);
+    let (out, _) = run(&[&words[..], &[text(&fast), "--against", text(&slow)]].concat(), 0);
     assert!(out.contains("passed"), "{out}");
+}
+
+/// A library whose `unpack` takes three times as long where its code lies in the half `SLOW` (0 or 32) of 64 bytes. It is linked into the
+/// half 0.
+const PLACED: &str = r#"
+#define qk256_unpack once
+#include "plain.c"
+#undef qk256_unpack
+__attribute__((aligned(64))) QK256_EXPORT int32_t qk256_unpack(const uint8_t *packed, size_t packed_len, uint8_t *codes, size_t codes_len) {
+    uintptr_t here;
+    __asm__ volatile("lea 0(%%rip), %0" : "=r"(here));
+    if ((here & 32) == SLOW) {
+        once(packed, packed_len, codes, codes_len);
+        once(packed, packed_len, codes, codes_len);
+    }
+    return once(packed, packed_len, codes, codes_len);
+}
+"#;
+
+#[test]
+fn a_library_does_not_fail_for_where_the_linker_put_its_code() {
+    if !has_programs(&["cc"]) || cfg!(not(target_arch = "x86_64")) {
+        return;
+    }
+    let folder = scratch();
+    let source = write(&folder, "placed.c", PLACED);
+    let library = |slow: &str| {
+        let path = folder.path().join(format!("slow{slow}.so"));
+        let mut command = Program::new("cc");
+        command.args(["-std=gnu11", "-fPIC", "-shared", "-O1", &format!("-DSLOW={slow}")]);
+        command
+            .args([format!("-I{VERIFY}/include"), format!("-I{VERIFY}/guests")])
+            .arg("-o")
+            .arg(&path)
+            .arg(&source);
+        assert!(command.status().is_ok_and(|status| status.success()), "{command:?}");
+        path
+    };
+    let [new, old] = ["0", "32"].map(library);
+    let rows = ROWS.replace("LOW", "1.0").replace("HIGH", "1.0").replace("at_least = 0.2", "at_least = 0.7");
+    let rows = write(&folder, "rows.toml", &rows);
+    let words = ["gate", "--processes", "3", "--for", "5m", "--only", "unpack", "--rows", text(&rows)];
+    let (out, err) = run(&[&words[..], &["--lib", text(&new), "--against", text(&old)]].concat(), 0);
+    assert!(out.contains("of 1 rows 1 met") && !out.contains("where the linker put it"), "{out}\n{err}");
+}
+
+/// Rows that each CPU has its own bars of, and the bars of one that does not exist.
+const REACHED: &str = r#"
+[[reached]]
+operation = "dequantize"
+sizes = ["256"]
+kernel = "fast_scalar"
+over = ["store_fill", "scalar"]
+why = "a test"
+
+[[cpus]]
+vendor = "Nobody"
+family = 1
+model = 1
+bars = { "fast_scalar dequantize 256" = { store_fill = 1000.0, scalar = 1000.0 } }
+"#;
+
+#[test]
+fn rows_without_a_bar_for_this_cpu_are_shown_and_fail_nothing_until_it_is_calibrated() {
+    let folder = scratch();
+    let json = folder.path().join("r.json");
+    let content = ROWS.replace("LOW", "0.01").replace("HIGH", "0.01") + REACHED;
+    let rows = write(&folder, "rows.toml", &content);
+    let words = ["gate", "--processes", "3", "--for", "5m", "--rows", text(&rows)];
+    let (out, _) = run(&[&words[..], &["--json", text(&json)]].concat(), 0);
+    assert!(out.contains("of 4 rows 2 met, 2 not judged on this cpu"), "{out}");
+    assert!(out.contains("qk256 gate --calibrate"), "{out}");
+    let report: Value = serde_json::from_str(&read(&json)).expect("it is JSON");
+    let row = &report["rows"][2];
+    assert_eq!((&row["verdict"], &row["at_least"]), (&"not_judged".into(), &Value::Null), "{row}");
+    assert!(row["estimate"]["median"].as_f64() > Some(0.0), "{row}");
+}
+
+#[test]
+fn what_calibrate_prints_is_a_table_that_judges_this_cpu() {
+    let folder = scratch();
+    let content = ROWS.replace("LOW", "0.01").replace("HIGH", "0.01") + REACHED;
+    let rows = write(&folder, "rows.toml", &content);
+    let words = ["gate", "--processes", "15", "--rows", text(&rows)];
+    let mut command = Command::cargo_bin("qk256").expect("the binary is built with its tests");
+    let output = command.args(words).arg("--calibrate").output().expect("the command starts");
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    if output.status.code() == Some(3) {
+        // A busy machine gives no table, and says of which row.
+        assert!(err.contains("cannot calibrate") && out.is_empty(), "{out}\n{err}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
+    assert!(
+        out.contains("[[cpus]]") && out.contains("\"fast_scalar dequantize 256\" = { scalar = "),
+        "{out}"
+    );
+    // So high a bar is missed: the table is of this CPU.
+    let bars = out.lines().map(|line| match line.split_once(" = {") {
+        Some((candidate, _)) => format!("{candidate} = {{ store_fill = 1000.0, scalar = 1000.0 }}\n"),
+        None => format!("{line}\n"),
+    });
+    let rows = write(&folder, "calibrated.toml", &(content + &bars.collect::<String>()));
+    let (_, err) = run(&["gate", "--processes", "15", "--for", "5m", "--rows", text(&rows)], 1);
+    assert!(err.contains("missed: fast_scalar dequantize 256 over store_fill"), "{err}");
 }
 
 #[test]
@@ -202,7 +308,9 @@ fn what_cannot_be_measured_is_refused_with_a_line_that_names_it() {
         (&["--rows", text(&missing)][..], "cannot read"),
         (&["--rows", text(&broken)], "broken.toml:"),
         (&["--rows", text(&unknown)], "gemv 1x256 has no kernel `quick`: there are scalar, fast_scalar"),
-        (&["--rows", text(&good), "--only", "nothing"], "no row is left"),
+        (&["--rows", text(&good), "--only", "nothing"], "no row is left: --only \"nothing\" occurs in none"),
+        (&["--rows", text(&good), "--calibrate"], "no row is left: the file has no table that makes one"),
+        (&["--calibrate", "--against", "/bin/true"], "cannot be used with"),
         (&["--against", text(&missing)], "cannot read"),
         (&["--against", text(&foreign)], "cannot start"),
         (&["--against", "/bin/true"], "must be a `qk256` of a commit that has the same `qk256 gate`"),

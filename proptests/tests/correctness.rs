@@ -5,7 +5,7 @@
 
 use qk256_proptests::{drawn, property, wrong_sizes};
 use qk256_verify::case::{Codes, Regime};
-use qk256_verify::operation::{DIGITS, MAX_FIXED_COLUMNS};
+use qk256_verify::operation::{DIGITS, MAX_FIXED_COLUMNS, Threads};
 use qk256_verify::{Case, Operation, Rung};
 
 /// What a gemv of at most 2048 columns is held to.
@@ -69,7 +69,8 @@ property!(fixed_point_in_tiles_of_1_to_64_rows, 2, FIXED, 64, |seed| {
 });
 
 property!(fixed_point_takes_as_many_columns_as_it_says, 1, [Rung::BitExact, Rung::Bound], 4, |seed| {
-    let widest = |case| Case { regime: Regime::Extreme, codes: Codes::Uniform(3), threads: 1, ..case };
+    let widest =
+        |case| Case { regime: Regime::Extreme, codes: Codes::Uniform(3), threads: Threads::ONE, ..case };
     fixed(1, MAX_FIXED_COLUMNS, seed).into_iter().map(widest).collect()
 });
 

@@ -2,7 +2,7 @@
 
 use qk256_proptests::{drawn, finite, in_regime, property};
 use qk256_verify::case::Regime;
-use qk256_verify::operation::Buffer;
+use qk256_verify::operation::{Buffer, Threads};
 use qk256_verify::{Case, Operation, Rung};
 
 /// A drawn case of every operation.
@@ -21,7 +21,8 @@ property!(
 property!(a_second_call_gives_the_same_bits, 256, [Rung::Repeat], 256, of_each_operation);
 
 property!(concurrent_calls_give_the_same_bits, 64, [Rung::Threads], 512, |seed| {
-    let two_to_four = |case: Case| Case { threads: 2 + (seed % 3) as u8, ..case };
+    let two_to_four =
+        |case: Case| Case { threads: Threads::new(2 + (seed % 3) as u8).expect("at most 4"), ..case };
     of_each_operation(seed).into_iter().map(two_to_four).collect()
 });
 

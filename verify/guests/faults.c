@@ -35,6 +35,13 @@
 /* What a compiler may not leave out, whatever it knows of the memory. */
 #define READ(address) ((void)*(const volatile uint8_t *)(address))
 #define WRITE(address) (*(volatile float *)(address) = 1.0f)
+#define RESTORE(type, address, other)                                                                        \
+    do {                                                                                                     \
+        volatile type *place = (volatile type *)(uintptr_t)(address);                                        \
+        type value = *place;                                                                                 \
+        *place = (other);                                                                                    \
+        *place = value;                                                                                      \
+    } while (0)
 
 #ifndef FAULT_NO_VERSION
 uint32_t qk256_abi_version(void) {
@@ -241,6 +248,19 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
 #elif defined(FAULT_WRITE_SPARE_Y)
         if (y_len > rows) {
             y[rows] = 0.0f;
+        }
+#elif defined(FAULT_RESTORE_PACKED)
+        /* Anything else, and what was there: whoever looks only afterwards sees nothing. */
+        RESTORE(uint8_t, packed, packed[0] ^ 0xff);
+#elif defined(FAULT_RESTORE_SCALES)
+        if (scales) {
+            RESTORE(float, scales, -scales[0]);
+        }
+#elif defined(FAULT_RESTORE_X)
+        RESTORE(float, x + cols - 1, -x[cols - 1]);
+#elif defined(FAULT_RESTORE_SLACK)
+        if (y_len > rows) {
+            RESTORE(float, y + rows, y[rows]);
         }
 #elif defined(FAULT_FTZ) && defined(__x86_64__)
         _MM_SET_FLUSH_ZERO_MODE(_MM_FLUSH_ZERO_ON);

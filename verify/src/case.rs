@@ -16,7 +16,7 @@ pub use shrink::shrink;
 pub use sweep::{Coverage, Sweep};
 pub use text::ParseError;
 
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, DIGITS, Operation, PerBuffer, Shape};
+use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, DIGITS, Operation, PerBuffer, Shape, Threads};
 use crate::weights::TensorRows;
 
 /// One call, described. Bulk data come from ChaCha by `seed`; `patches` are laid over them.
@@ -47,7 +47,7 @@ pub struct Case {
     /// Seed of all bulk data.
     pub seed: u64,
     /// Concurrent callers.
-    pub threads: u8,
+    pub threads: Threads,
     /// Part of a weights file that gives codes and scales in the place of `codes` and `regime`.
     pub tensor: Option<TensorRows>,
     /// Bits that every element has that an input needs, in the place of its data; the low byte only where elements are bytes.
@@ -72,7 +72,7 @@ impl Case {
             regime: Regime::Unit,
             scales: Scales::Independent,
             seed: 0,
-            threads: 1,
+            threads: Threads::ONE,
             tensor: None,
             fill: PerBuffer::default(),
             patches: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::operation::{Buffer, DIGITS, MAX_FIXED_COLUMNS, Operation, PerBuffer, Shape};
+use crate::operation::{Buffer, DIGITS, MAX_FIXED_COLUMNS, Operation, PerBuffer, Shape, Threads};
 
 /// Everything that a call needs but for its addresses and its output.
 #[derive(Clone, Debug)]
@@ -23,8 +23,8 @@ pub struct Inputs {
     pub out_len: usize,
     /// Elements by which each buffer starts past a 32-byte boundary.
     pub offset: PerBuffer<u8>,
-    /// Concurrent callers, at least 1.
-    pub threads: u8,
+    /// Concurrent callers.
+    pub threads: Threads,
     /// Digits of `gemv_fixed`.
     pub digits: u8,
     /// Data are independent draws with unit scales, |x| <= 1 and an amplitude at which even in-order sums keep the flat

@@ -1,39 +1,27 @@
-//! Guarded memory: each buffer of a call lies against inaccessible pages, and whatever surrounds it is watched.
+//! Guarded memory: each buffer of a call lies against inaccessible pages, what surrounds it is watched, and what the kernel may only
+//! read cannot be written.
 //!
-//! A touch of a guard page does not end the process. The fault handler notes where it was, opens the page for the rest
-//! of the call and lets the kernel go on; the call then reports the [`Trespass`] (see [`fault`]).
+//! A forbidden access does not end the process. The fault handler notes where it was, opens the page for the rest
+//! of the call and lets the kernel go on; the call then reports the [`Violation`] (see [`fault`]).
 
 pub mod fault;
+mod pages;
+mod violation;
+mod watch;
 
-use std::ptr::NonNull;
+use std::ops::Range;
 
 use crate::operation::{Buffer, OFFSET_BYTES};
-use fault::Watch;
+pub(crate) use pages::LARGE_BYTES;
+pub use pages::sparse_is_possible;
+use pages::{Pages, page_size};
+pub use violation::Violation;
+pub(crate) use violation::beside;
+use watch::{Layout, Watch, distance};
 
 /// Inaccessible bytes on either side of a region. A stray access further off than this ends the process, with the case
 /// on standard error.
 const GUARD_BYTES: usize = 1 << 20;
-
-/// What the largest region of sparse memory may take: the most that a case may ask for, and room to grow by doubling.
-const SPARSE_TRIAL_BYTES: usize = 1 << 34;
-
-/// Whether the system gives address space for matrices whose rows lie gigabytes apart, of which a few pages are ever used.
-pub fn sparse_is_possible() -> bool {
-    static POSSIBLE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *POSSIBLE.get_or_init(|| {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no existing memory.
-        let address =
-            unsafe { libc::mmap(std::ptr::null_mut(), SPARSE_TRIAL_BYTES, protection, flags, -1, 0) };
-        if address == libc::MAP_FAILED {
-            return false;
-        }
-        // SAFETY: the mapping was made above and nothing points into it.
-        unsafe { libc::munmap(address, SPARSE_TRIAL_BYTES) };
-        true
-    })
-}
 
 /// Bytes before and behind a buffer that are filled with a known pattern and compared after the call.
 const CANARY_BYTES: usize = 256;
@@ -51,42 +39,46 @@ pub enum Placement {
         /// Bytes past the page boundary, below [`OFFSET_BYTES`].
         offset: usize,
     },
-}
-
-/// An access outside of a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trespass {
-    /// The buffer next to the access.
-    pub buffer: Buffer,
-    /// Whether it was a write. Reads are seen only where they hit a guard page.
-    pub write: bool,
-    /// Bytes from the nearer end of the buffer: 1 is the byte right behind the last, -1 the one right before the first.
-    pub distance: isize,
-}
-
-impl std::fmt::Display for Trespass {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let deed = if self.write { "writes" } else { "reads" };
-        write!(f, "{deed} {}", beside(self.buffer, self.distance))
-    }
-}
-
-/// The place so many bytes from the nearer end of `buffer`, as [`Trespass::distance`] counts them, in words.
-pub(crate) fn beside(buffer: Buffer, distance: isize) -> String {
-    let side = if distance > 0 { "past the end" } else { "before the start" };
-    format!("{} byte(s) {side} of `{}`", distance.unsigned_abs(), buffer.name())
+    /// The first bytes end where a page ends, and what follows lies in pages that a kernel can only read. It is for
+    /// [outputs with slack](Region::for_output_with_slack), and they know no other.
+    BeforeSlack {
+        /// Bytes of the buffer that a kernel writes.
+        written: usize,
+    },
 }
 
 /// Pages for one buffer, with guards on both sides. Reused for call after call; it grows when a buffer does not fit.
+///
+/// A kernel is given [`given`](Self::given), or [`given_mut`](Self::given_mut) of an output. Those of an input cannot be written: the
+/// harness fills it through [`bytes_mut`](Self::bytes_mut), which is another mapping of the same memory.
 #[derive(Debug)]
 pub struct Region {
     buffer: Buffer,
-    base: NonNull<u8>,
-    /// Accessible bytes, a multiple of the page size.
-    capacity: usize,
+    pages: Pages,
     watch: Watch,
-    /// The buffer of the present call, as offsets into the accessible bytes.
-    span: std::ops::Range<usize>,
+    /// The buffer of the present call, as offsets into the data.
+    span: Range<usize>,
+    access: Access,
+}
+
+/// What a kernel may do with the data of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+    /// Write to the first half, and read the other.
+    Half,
+}
+
+impl Access {
+    /// The first of `capacity` bytes that can only be read.
+    const fn read_only_from(self, capacity: usize) -> usize {
+        match self {
+            Self::Read => 0,
+            Self::Write => capacity,
+            Self::Half => capacity / 2,
+        }
+    }
 }
 
 impl Region {
@@ -95,105 +87,108 @@ impl Region {
     /// # Panics
     /// If the system has no address space left.
     pub fn new(buffer: Buffer) -> Self {
-        Self::with_capacity(buffer, fault::page_size())
+        let access = if buffer == Buffer::Out { Access::Write } else { Access::Read };
+        Self::with_capacity(buffer, access, page_size())
     }
 
-    fn with_capacity(buffer: Buffer, capacity: usize) -> Self {
-        let len = capacity + 2 * GUARD_BYTES;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no existing memory.
-        let address = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
-        assert_ne!(
-            address,
-            libc::MAP_FAILED,
-            "no memory for a region of {len} bytes: raise the limit (ulimit -v)"
-        );
-        let base = NonNull::new(address.cast::<u8>()).expect("mmap never returns null without MAP_FIXED");
-        let data = base.as_ptr().wrapping_add(GUARD_BYTES).cast();
-        // SAFETY: the range is the inner part of the mapping made above.
-        let status = unsafe { libc::mprotect(data, capacity, libc::PROT_READ | libc::PROT_WRITE) };
-        assert_eq!(
-            status,
-            0,
-            "the system refused to open {capacity} bytes: {}",
-            std::io::Error::last_os_error()
-        );
-        let start = base.as_ptr() as usize;
-        let watch = Watch::new(start..start + GUARD_BYTES, start + GUARD_BYTES + capacity..start + len);
-        Self { buffer, base, capacity, watch, span: 0..0 }
+    /// A region for outputs of which only the first bytes may be written.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn for_output_with_slack() -> Self {
+        Self::with_capacity(Buffer::Out, Access::Half, 2 * page_size())
+    }
+
+    /// A region in which a kernel can write to inputs too: for calls of which nobody asks what they write, since it is made faster.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn unprotected(buffer: Buffer) -> Self {
+        Self::with_capacity(buffer, Access::Write, page_size())
+    }
+
+    fn with_capacity(buffer: Buffer, access: Access, capacity: usize) -> Self {
+        fault::install();
+        let pages = Pages::new(capacity, access.read_only_from(capacity));
+        let watch = Watch::new(Layout { buffer, base: pages.base(), capacity });
+        Self { buffer, pages, watch, span: 0..0, access }
     }
 
     /// Makes room for `len` bytes and the canaries around them, lays the canaries, and returns the bytes to be filled.
+    ///
+    /// # Panics
+    /// If the placement is not one of this region.
     pub fn place(&mut self, len: usize, placement: Placement) -> &mut [u8] {
-        let wanted = len + OFFSET_BYTES + CANARY_BYTES;
-        if wanted > self.capacity {
-            *self = Self::with_capacity(self.buffer, wanted.next_power_of_two());
+        let is_before_slack = matches!(placement, Placement::BeforeSlack { .. });
+        assert_eq!(is_before_slack, self.access == Access::Half, "{placement:?} is for other regions");
+        let wanted = (len + OFFSET_BYTES + CANARY_BYTES) << usize::from(is_before_slack);
+        if wanted > self.capacity() {
+            *self = Self::with_capacity(self.buffer, self.access, wanted.next_power_of_two());
         }
         let start = match placement {
-            Placement::EndFlush => self.capacity - len,
+            Placement::EndFlush => self.capacity() - len,
             Placement::StartFlush { offset } => offset,
+            Placement::BeforeSlack { written } => self.access.read_only_from(self.capacity()) - written,
         };
         self.span = start..start + len;
-        let data = self.base.as_ptr() as usize + GUARD_BYTES;
-        self.watch.lies_at(self.buffer, data + start..data + start + len);
+        let data = self.pages.start() as usize;
+        self.watch.lies_at(data + start..data + start + len);
         for canary in self.canaries() {
-            self.accessible()[canary].fill(CANARY);
+            self.pages.all_mut()[canary].fill(CANARY);
         }
-        let span = self.span.clone();
-        &mut self.accessible()[span]
+        self.bytes_mut()
     }
 
-    /// Accessible bytes.
+    /// Makes what a kernel may only read unwritable for it, until the harness writes again.
+    pub fn seal(&mut self) {
+        self.pages.seal();
+    }
+
+    /// Bytes between the guards.
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.pages.capacity()
     }
 
     /// The bytes of the buffer.
     pub fn bytes(&self) -> &[u8] {
-        let data = self.base.as_ptr().wrapping_add(GUARD_BYTES);
-        // SAFETY: `capacity` bytes from `data` on are mapped and readable for as long as `self` lives.
-        let all = unsafe { std::slice::from_raw_parts(data, self.capacity) };
-        &all[self.span.clone()]
+        &self.pages.all()[self.span.clone()]
     }
 
-    /// The bytes of the buffer, to be written.
+    /// The bytes of the buffer, to be written by the harness.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let span = self.span.clone();
-        &mut self.accessible()[span]
+        &mut self.pages.all_mut()[span]
     }
 
-    /// The buffer as f32.
+    /// The buffer as a kernel is given it, to be read.
+    pub fn given(&self) -> &[u8] {
+        let start = self.pages.start().wrapping_add(self.span.start);
+        // SAFETY: the span lies within the data, which are mapped and readable for as long as `self` lives.
+        unsafe { std::slice::from_raw_parts(start, self.span.len()) }
+    }
+
+    /// An output as a kernel is given it. A write to slack that is sealed is noted by the fault handler and goes on.
     ///
     /// # Panics
-    /// If it does not start and end at a multiple of four bytes.
-    pub fn floats(&self) -> &[f32] {
-        // SAFETY: every bit pattern is an f32; `align_to` sees to alignment.
-        let (before, floats, behind) = unsafe { self.bytes().align_to() };
-        assert!(before.is_empty() && behind.is_empty(), "`{}` is not aligned for f32", self.buffer.name());
-        floats
+    /// If it is an input.
+    pub fn given_mut(&mut self) -> &mut [u8] {
+        assert_eq!(self.buffer, Buffer::Out, "kernels write to outputs only");
+        let start = self.pages.start().wrapping_add(self.span.start);
+        // SAFETY: the span lies within the data, which are mapped for as long as `self` lives, and `self` is borrowed mutably.
+        // Those of an output are writable, or become so on the first write.
+        unsafe { std::slice::from_raw_parts_mut(start, self.span.len()) }
     }
 
-    /// The buffer as f32, to be written.
-    ///
-    /// # Panics
-    /// As [`floats`](Self::floats).
-    pub fn floats_mut(&mut self) -> &mut [f32] {
-        let buffer = self.buffer;
-        // SAFETY: every bit pattern is an f32 and every f32 is four bytes; `align_to_mut` sees to alignment.
-        let (before, floats, behind) = unsafe { self.bytes_mut().align_to_mut() };
-        assert!(before.is_empty() && behind.is_empty(), "`{}` is not aligned for f32", buffer.name());
-        floats
-    }
-
-    /// The first access outside of the buffer since the last [`place`](Self::place), if there was one. Closes guard
-    /// pages that it opened.
-    pub fn trespass(&mut self) -> Option<Trespass> {
-        let data = self.base.as_ptr() as usize + GUARD_BYTES;
+    /// The first access since the last [`place`](Self::place) that no kernel may make, if there was one. Closes pages that it opened.
+    pub fn violation(&mut self) -> Option<Violation> {
         if let Some(hit) = self.watch.take() {
-            return Some(self.locate(hit.address as isize - data as isize, hit.write));
+            self.pages.close();
+            return Some(
+                self.locate(hit.address.wrapping_sub(self.pages.start() as usize) as isize, hit.write),
+            );
         }
         let broken = self.canaries().into_iter().find_map(|canary| {
-            let bytes = &self.accessible()[canary.clone()];
+            let bytes = &self.pages.all()[canary.clone()];
             // Comparing slices first is what makes this cheap.
             if *bytes == [CANARY; CANARY_BYTES][..bytes.len()] {
                 return None;
@@ -204,58 +199,70 @@ impl Region {
         Some(self.locate(broken as isize, true))
     }
 
-    fn locate(&self, at: isize, write: bool) -> Trespass {
-        let (start, end) = (self.span.start as isize, self.span.end as isize);
-        let distance = if at < start { at - start } else { at - end + 1 };
-        Trespass { buffer: self.buffer, write, distance }
+    fn locate(&self, at: isize, write: bool) -> Violation {
+        let span = self.span.start as isize..self.span.end as isize;
+        match span.contains(&at) {
+            true => Violation::ReadOnly { buffer: self.buffer, byte: (at - span.start) as usize },
+            false => Violation::OutOfBounds { buffer: self.buffer, write, distance: distance(at, span) },
+        }
     }
 
-    fn canaries(&self) -> [std::ops::Range<usize>; 2] {
+    fn canaries(&self) -> [Range<usize>; 2] {
         let before = self.span.start.saturating_sub(CANARY_BYTES)..self.span.start;
-        let behind = self.span.end..self.capacity.min(self.span.end + CANARY_BYTES);
+        let behind = self.span.end..self.capacity().min(self.span.end + CANARY_BYTES);
         [before, behind]
-    }
-
-    fn accessible(&mut self) -> &mut [u8] {
-        let data = self.base.as_ptr().wrapping_add(GUARD_BYTES);
-        // SAFETY: `capacity` bytes from `data` on are mapped, readable and writable for as long as `self` lives, and
-        // `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(data, self.capacity) }
     }
 }
 
 impl Drop for Region {
     fn drop(&mut self) {
+        // Before the pages go, which fields do after this.
         self.watch.forget();
-        // SAFETY: the mapping was made by `with_capacity` with this length, and no slice of it outlives `self`.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.capacity + 2 * GUARD_BYTES) };
     }
 }
 
-// SAFETY: a region owns its mapping alone; the pointer is not shared.
-unsafe impl Send for Region {}
+/// The bytes of `buffer` as f32.
+///
+/// # Panics
+/// If they do not start and end at a multiple of four bytes.
+pub(crate) fn floats(bytes: &[u8]) -> &[f32] {
+    // SAFETY: every bit pattern is an f32; `align_to` sees to alignment.
+    let (before, floats, behind) = unsafe { bytes.align_to() };
+    assert!(before.is_empty() && behind.is_empty(), "a buffer of f32 is aligned for them");
+    floats
+}
+
+/// The bytes of a buffer as f32, to be written.
+///
+/// # Panics
+/// As [`floats`].
+pub(crate) fn floats_mut(bytes: &mut [u8]) -> &mut [f32] {
+    // SAFETY: every bit pattern is an f32 and every f32 is four bytes; `align_to_mut` sees to alignment.
+    let (before, floats, behind) = unsafe { bytes.align_to_mut() };
+    assert!(before.is_empty() && behind.is_empty(), "a buffer of f32 is aligned for them");
+    floats
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn touch(region: &mut Region, index: isize, write: bool) -> Option<Trespass> {
-        let start = region.bytes_mut().as_mut_ptr();
-        let stray = std::hint::black_box(start.wrapping_offset(index));
+    fn touch(region: &mut Region, index: isize, write: bool) -> Option<Violation> {
+        let stray = std::hint::black_box(region.given().as_ptr().cast_mut().wrapping_offset(index));
         if write {
-            // SAFETY: deliberately outside of the buffer: within its mapping, where the fault handler opens the page.
+            // SAFETY: deliberately not the harness's to write: within the region, where the fault handler lets it go on.
             unsafe { std::ptr::write_volatile(stray, 1) };
         } else {
             // SAFETY: as above.
             unsafe { std::ptr::read_volatile(stray) };
         }
-        region.trespass()
+        region.violation()
     }
 
     #[test]
     fn a_read_or_write_one_byte_outside_of_either_end_is_located() {
-        let mut region = Region::new(Buffer::X);
         let start = Placement::StartFlush { offset: 0 };
+        let slack = Placement::BeforeSlack { written: 24 };
         for (placement, index, write, distance) in [
             (Placement::EndFlush, 40, false, 1),
             (Placement::EndFlush, 40, true, 1),
@@ -265,12 +272,23 @@ mod tests {
             (start, -8, true, -8),
             (start, 40, true, 1),
             (Placement::StartFlush { offset: 5 }, -2, true, -2),
+            (slack, -2, true, -2),
+            (slack, 40, true, 1),
         ] {
-            region.place(40, placement);
-            let expected = Some(Trespass { buffer: Buffer::X, write, distance });
-            assert_eq!(touch(&mut region, index, write), expected, "{placement:?} {index} {write}");
-            region.place(40, placement);
-            assert_eq!(region.trespass(), None, "the region stays clean afterwards");
+            let regions = match placement == slack {
+                true => vec![Region::for_output_with_slack()],
+                false => vec![Region::new(Buffer::X), Region::new(Buffer::Out)],
+            };
+            for mut region in regions {
+                let buffer = region.buffer;
+                region.place(40, placement);
+                region.seal();
+                let expected = Some(Violation::OutOfBounds { buffer, write, distance });
+                assert_eq!(touch(&mut region, index, write), expected, "{placement:?} {index} {write}");
+                region.place(40, placement);
+                region.seal();
+                assert_eq!(region.violation(), None, "the region stays clean afterwards");
+            }
         }
     }
 
@@ -287,7 +305,83 @@ mod tests {
     fn a_buffer_larger_than_the_region_gets_a_larger_region() {
         let mut region = Region::new(Buffer::Packed);
         region.place(1_000_000, Placement::EndFlush).fill(7);
-        assert_eq!(touch(&mut region, 1_000_000, false).map(|t| t.distance), Some(1));
-        assert!(region.bytes().iter().all(|&byte| byte == 7));
+        let expected = Violation::OutOfBounds { buffer: Buffer::Packed, write: false, distance: 1 };
+        assert_eq!(touch(&mut region, 1_000_000, false), Some(expected));
+        assert!(region.given().iter().all(|&byte| byte == 7));
+    }
+
+    /// Of either size: large data are mapped once, all others twice.
+    #[test]
+    fn a_write_to_an_input_is_seen_each_time_and_what_the_harness_writes_is_what_a_kernel_reads() {
+        for len in [100, LARGE_BYTES] {
+            let mut region = Region::new(Buffer::X);
+            for (round, placement) in
+                [Placement::EndFlush, Placement::StartFlush { offset: 4 }].into_iter().enumerate()
+            {
+                let last = region.place(len, placement).last_mut().expect("the buffer has bytes");
+                *last = 40 + round as u8;
+                for byte in [len - 1, 0] {
+                    region.seal();
+                    assert_eq!(
+                        region.given()[len - 1],
+                        if byte > 0 { 40 + round as u8 } else { 1 },
+                        "{len} bytes"
+                    );
+                    assert_eq!(touch(&mut region, byte as isize, false), None, "it may be read");
+                    let expected = Violation::ReadOnly { buffer: Buffer::X, byte };
+                    assert_eq!(
+                        touch(&mut region, byte as isize, true),
+                        Some(expected),
+                        "{len} bytes, {placement:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_to_sealed_slack_is_seen_and_one_to_the_outputs_before_it_is_not() {
+        for (written, len) in [(0, 6000), (4, 8), (5000, 6000), (100, LARGE_BYTES)] {
+            let mut region = Region::for_output_with_slack();
+            region.place(len, Placement::BeforeSlack { written }).fill(9);
+            region.seal();
+            if let Some(last) = written.checked_sub(1) {
+                assert_eq!(touch(&mut region, last as isize, true), None, "{written} of {len}");
+            }
+            assert_eq!(touch(&mut region, written as isize, false), None, "slack may be read");
+            for byte in [written, len - 1, written] {
+                let expected = Violation::ReadOnly { buffer: Buffer::Out, byte };
+                assert_eq!(touch(&mut region, byte as isize, true), Some(expected), "{written} of {len}");
+            }
+        }
+    }
+
+    /// A slot of the table that is freed must not claim addresses of others, not for a moment, nor one that is taken anew.
+    #[test]
+    fn no_touch_is_lost_while_other_regions_come_and_go() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static OVER: AtomicBool = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !OVER.load(Ordering::Relaxed) {
+                        drop(Region::new(Buffer::Packed));
+                    }
+                });
+            }
+            let lost = || {
+                let mut region = Region::new(Buffer::X);
+                let is_lost = |_: &u32| {
+                    region.place(40, Placement::EndFlush);
+                    touch(&mut region, 40, false).is_none()
+                };
+                (0..5_000).filter(is_lost).count()
+            };
+            let touching: Vec<_> = (0..2).map(|_| scope.spawn(lost)).collect();
+            let lost: usize =
+                touching.into_iter().map(|thread| thread.join().expect("it does not panic")).sum();
+            OVER.store(true, Ordering::Relaxed);
+            assert_eq!(lost, 0, "touches were credited to the regions of others");
+        });
     }
 }

@@ -13,8 +13,8 @@ const PLAIN_CONTROL: u16 = 0x037f;
 /// The mode bits now in force. Zeros on machines that have no such registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
-    /// MXCSR without its exception flags.
-    pub mxcsr: u32,
+    /// MXCSR without its exception flags. Private, since not every number may be loaded.
+    mxcsr: u32,
     /// The x87's control word.
     x87: u16,
     /// The x87's registers that are in use, as between calls none may be (System V ABI, AMD64 supplement, section 3.2.1).
@@ -58,7 +58,8 @@ impl Mode {
     pub fn restore(self) {
         #[cfg(target_arch = "x86_64")]
         {
-            restore(self.mxcsr);
+            // SAFETY: the bits are those that `now` read, the only way to a `Mode`: the mode that code then ran in.
+            unsafe { set_mode(self.mxcsr) };
             if Self::now() != self {
                 // SAFETY: empties the x87's registers, of which no compiled code relies on any between calls, and sets its control
                 // word from a live u16.
@@ -83,18 +84,22 @@ pub fn mode() -> u32 {
     0
 }
 
-/// Puts back mode bits that [`mode`] returned.
-pub fn restore(mode: u32) {
+/// Sets mode bits of MXCSR; on machines that have none it does nothing.
+///
+/// # Safety
+/// `bits` are what [`mode`] has returned, with bits changed that this CPU has (Intel 64 and IA-32 Architectures Software Developer's
+/// Manual, volume 1, section 10.2.3): a reserved one ends the process. Compiled code takes the mode of the start of the process for
+/// granted: another must not be in force in any of it that computes with floating-point numbers.
+pub unsafe fn set_mode(bits: u32) {
     #[cfg(target_arch = "x86_64")]
     {
-        // SAFETY: ldmxcsr reads four bytes from `mode`, a live u32; its value came from stmxcsr with the exception
-        // flags cleared, so no reserved bit is set.
+        // SAFETY: ldmxcsr reads four bytes from `bits`, a live u32, and the caller answers for the value.
         unsafe {
-            std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const mode, options(nostack, preserves_flags, readonly))
+            std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const bits, options(nostack, preserves_flags, readonly))
         };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = mode;
+    let _ = bits;
 }
 
 impl fmt::Display for Mode {

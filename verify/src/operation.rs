@@ -163,6 +163,28 @@ pub const DIGITS: RangeInclusive<u8> = 1..=4;
 /// The most columns of a `gemv_fixed`.
 pub const MAX_FIXED_COLUMNS: usize = 1 << 22;
 
+/// How many threads call at one time: 1 to 8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads(u8);
+
+impl Threads {
+    /// One caller.
+    pub const ONE: Self = Self(1);
+
+    /// The most.
+    pub const MOST: Self = Self(8);
+
+    /// `None` unless `count` is from 1 to 8.
+    pub const fn new(count: u8) -> Option<Self> {
+        if Self::ONE.0 <= count && count <= Self::MOST.0 { Some(Self(count)) } else { None }
+    }
+
+    /// The number of threads.
+    pub const fn count(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The dimensions of a call. A vector operation is a single row of `cols` elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {

@@ -133,11 +133,10 @@ pub fn expected(inputs: &Inputs) -> Expected {
     }
 }
 
-/// The products of a row of a gemv without scales, a column each: exact, unless they overflow.
-pub(crate) fn terms(inputs: &Inputs, row: usize) -> Vec<f32> {
+/// The codes of a row of a gemv, one a column.
+pub(crate) fn codes(inputs: &Inputs, row: usize) -> Vec<u8> {
     let packed = inputs.packed.from_row(inputs.shape, row);
-    let x = inputs.x[..inputs.shape.cols].iter().enumerate();
-    x.map(|(column, x)| f32::from(weight(code(packed, column))) * x).collect()
+    (0..inputs.shape.cols).map(|column| code(packed, column)).collect()
 }
 
 /// The 2-bit code of element `at` of a packed row.

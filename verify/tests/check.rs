@@ -138,10 +138,10 @@ fn wide_registers_of_a_kernel_with_a_long_set_up_are_reported() {
 fn scalar_gemv(arguments: Arguments<'_>) -> Outcome {
     static SCALAR: OnceLock<&dyn Kernel> = OnceLock::new();
     let scalar = SCALAR.get_or_init(|| {
-        let is_meant = |kernel: &Box<dyn Kernel>| {
-            kernel.name() == registry::SCALAR && kernel.operation() == Operation::Gemv
-        };
-        Box::leak(registry::kernels().into_iter().find(is_meant).expect("there is a scalar gemv"))
+        let mut kernels = registry::kernels().into_iter();
+        let scalar =
+            kernels.find(|kernel| kernel.name() == registry::SCALAR && kernel.operation() == Operation::Gemv);
+        Box::leak(scalar.expect("there is a scalar gemv"))
     });
     scalar.call(arguments)
 }

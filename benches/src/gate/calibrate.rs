@@ -53,7 +53,7 @@ fn bar(report: &Report, line: &Line) -> Result<f64, GateError> {
     let is_quiet = report.canary.as_ref().is_none_or(promises::is_valid_canary)
         && line.control.as_ref().is_none_or(promises::is_steady);
     let low = line.estimate.map_or(f64::NAN, |estimate| estimate.low);
-    if !is_quiet || !(low.is_finite() && low > 0.0) {
+    if !(is_quiet && low.is_finite() && low > 0.0) {
         return Err(GateError::Noisy { row: line.name() });
     }
     let is_over_scalar = line.over.split(' ').next_back() == Some(SCALAR);

@@ -196,3 +196,73 @@ fn end_in_memory(header: &Header) -> u64 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Code at the address 0x1000, and data at 0x3000.
+    const ORIGINAL: u64 = 0x1000;
+
+    #[rustfmt::skip]
+    const CODE: [u8; 27] = [
+        0x48, 0x8d, 0x05, 0xf9, 0x1f, 0x00, 0x00, // 0x1000: lea rax, [rip + 0x1ff9], which is 0x3000
+        0xe8, 0x0f, 0x00, 0x00, 0x00,             // 0x1007: call 0x101b, which is the byte behind the code
+        0x74, 0x05,                               // 0x100c: jz 0x1013, within
+        0xe8, 0xed, 0xff, 0xff, 0xff,             // 0x100e: call 0x1000, within
+        0xc5, 0xfd, 0x6f, 0x05, 0xe5, 0x1f, 0x00, 0x00, // 0x1013: vmovdqa ymm0, [rip + 0x1fe5], which is 0x3000
+    ];
+
+    fn moved(bytes: &[u8], place: u64) -> Result<Vec<u8>, String> {
+        let range = ORIGINAL..ORIGINAL + bytes.len() as u64;
+        Code { sections: vec![range.clone()], range, bytes }.moved_to(place)
+    }
+
+    /// What the instructions of code at an address refer to.
+    fn targets(bytes: &[u8], address: u64) -> Vec<u64> {
+        let decoder = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE);
+        decoder
+            .into_iter()
+            .filter_map(|instruction| target(&instruction).expect("all are understood"))
+            .collect()
+    }
+
+    #[test]
+    fn moved_code_refers_to_the_same_data_and_to_itself() {
+        assert_eq!(targets(&CODE, ORIGINAL), [0x3000, 0x101b, 0x1013, 0x1000, 0x3000]);
+        for place in [0x5010, 0x5fff, 0x1_2340] {
+            let shift = place - ORIGINAL;
+            let copy = moved(&CODE, place).expect("all is understood");
+            assert_eq!(
+                targets(&copy, place),
+                [0x3000, 0x101b, 0x1013 + shift, ORIGINAL + shift, 0x3000],
+                "{place:#x}"
+            );
+        }
+    }
+
+    #[test]
+    fn code_that_cannot_be_moved_is_refused_with_its_address() {
+        for (bytes, place, expected) in [
+            // A jump of one byte to what stays.
+            (&[0xeb, 0x20][..], 0x5000, "a reference at 0x1000 is too short to move"),
+            // No instruction.
+            (&[0x90, 0x06], 0x5000, "its code at 0x1001 is not understood"),
+            // A 32-bit address.
+            (&[0x67, 0x8d, 0x05, 0, 0, 0, 0], 0x5000, "the address at 0x1000 is not understood"),
+            (&CODE, 0x1_0000_0000, "it is larger than 2 GiB"),
+        ] {
+            assert_eq!(moved(bytes, place).expect_err("it is refused"), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_library_has_no_copy() {
+        assert!(copy_at(b"not a library", 0).is_err());
+        let program =
+            std::fs::read(std::env::current_exe().expect("a test is a file")).expect("it can be read");
+        assert!(
+            copy_at(&program, 0).expect_err("a test exports no operation").contains("exports no operation")
+        );
+    }
+}

@@ -5,7 +5,7 @@
 
 use qk256_verify::case::{Case, Regime};
 use qk256_verify::inputs::{Inputs, PackedBytes};
-use qk256_verify::operation::{BLOCK_ELEMENTS, DIGITS, Operation, PerBuffer, Shape};
+use qk256_verify::operation::{BLOCK_ELEMENTS, DIGITS, Operation, PerBuffer, Shape, Threads};
 use qk256_verify::oracle::{self, Expected, RowTruth};
 use rand_core::Rng;
 
@@ -284,7 +284,7 @@ fn one_row(x: Vec<f32>, code: u8, scales: Option<Vec<f32>>) -> Inputs {
         x,
         out_len: 1,
         offset: PerBuffer::default(),
-        threads: 1,
+        threads: Threads::ONE,
         digits: *DIGITS.end(),
         flat: false,
     }

@@ -181,6 +181,19 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         CLASS,
         Gemv,
+        "y-stored-with-its-own-bytes-and-refused",
+        "y is loaded and stored to fault early, before anything is looked at",
+        |arguments| {
+            let product = Product::unchecked(arguments);
+            product.y.iter_mut().for_each(|y| stray::rewrite(y));
+            let Some(mut product) = product.checked() else { return Outcome::Refused };
+            SIMD.write(&mut product);
+            Outcome::Done
+        },
+    ),
+    Mutant::new(
+        CLASS,
+        Gemv,
         "one-column-refused",
         "a vector of one is an accident, it is thought",
         |arguments| refusing(arguments, |product| product.cols == 1),

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use qk256_verify::case::{self, Regime, Sweep};
 use qk256_verify::inputs::Inputs;
 use qk256_verify::judge::{self, Judgement};
-use qk256_verify::operation::{BLOCK_ELEMENTS, Buffer};
+use qk256_verify::operation::{BLOCK_ELEMENTS, Buffer, Threads};
 use qk256_verify::oracle::{Expected, RowTruth, expected};
 use qk256_verify::parts::{OldContents, Parts};
 use qk256_verify::rung::Failure;
@@ -79,7 +79,10 @@ pub fn faults() -> Vec<Fault> {
         fault(
             "one-thread",
             "wrong-on-every-thread-but-the-first",
-            &Cases(|operation, seed, index| Case { threads: 1, ..case::nth(operation, seed, index) }),
+            &Cases(|operation, seed, index| Case {
+                threads: Threads::ONE,
+                ..case::nth(operation, seed, index)
+            }),
         ),
         fault(
             "dense-rows",

@@ -11,14 +11,17 @@ mod fixed;
 mod machine;
 mod memory;
 mod model;
+mod order;
 mod precision;
 mod reduction;
+mod rewritten;
 mod right;
 mod rows;
 mod scales;
 mod special;
 mod state;
 mod tails;
+mod techniques;
 mod threads;
 mod unpack;
 
@@ -125,6 +128,7 @@ pub fn wrong() -> Vec<Mutant> {
         rows::WRONG,
         scales::WRONG,
         memory::WRONG,
+        rewritten::WRONG,
         special::WRONG,
         dispatch::WRONG,
         precision::WRONG,
@@ -133,11 +137,12 @@ pub fn wrong() -> Vec<Mutant> {
         contract::WRONG,
         machine::WRONG,
         fixed::WRONG,
+        order::WRONG,
     ]
     .concat()
 }
 
 /// The kernels that are right and unusual: whoever finds something in them is wrong.
 pub fn right() -> Vec<Mutant> {
-    [right::RIGHT, fixed::RIGHT].concat()
+    [right::RIGHT, techniques::RIGHT, fixed::RIGHT].concat()
 }

@@ -1,9 +1,10 @@
 //! State of the machine that a call must leave as it was, and leaves otherwise.
 
 use qk256_verify::Operation::{Dequantize, Gemv, Unpack};
-use qk256_verify::{Arguments, Outcome, mxcsr};
+use qk256_verify::{Arguments, Outcome};
 
 use crate::model::SIMD;
+use crate::model::stray;
 use crate::model::vector::{dequantize, unpack};
 use crate::{Class, Mutant};
 
@@ -18,7 +19,7 @@ const DIVISION_MASKED: u32 = 0x200;
 /// A gemv that leaves these mode bits set.
 fn leaving_mode(arguments: Arguments<'_>, bits: u32) -> Outcome {
     let outcome = SIMD.product(arguments);
-    mxcsr::restore(mxcsr::mode() | bits);
+    stray::set_mode(|mode| mode | bits);
     outcome
 }
 
@@ -82,7 +83,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "flush-to-zero is wanted for one product and left on",
         |arguments| {
             let outcome = dequantize(arguments, |vector, at| vector.weight(at) * vector.scale(at));
-            mxcsr::restore(mxcsr::mode() | FTZ | DAZ);
+            stray::set_mode(|mode| mode | FTZ | DAZ);
             outcome
         },
     ),
@@ -93,7 +94,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "exceptions are unmasked to find out about a division, and the next division by zero of somebody else ends the process",
         |arguments| {
             let outcome = SIMD.product(arguments);
-            mxcsr::restore(mxcsr::mode() & !DIVISION_MASKED);
+            stray::set_mode(|mode| mode & !DIVISION_MASKED);
             outcome
         },
     ),

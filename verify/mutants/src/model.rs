@@ -70,9 +70,13 @@ impl<'a> Product<'a> {
 
     /// `None` for wrong sizes.
     pub(crate) fn of(arguments: Arguments<'a>) -> Option<Self> {
-        let product = Self::unchecked(arguments);
-        let short = Buffer::ALL.into_iter().any(|buffer| product.is_short(buffer));
-        (product.shape().stride_is_legal() && !short).then_some(product)
+        Self::unchecked(arguments).checked()
+    }
+
+    /// `None` for wrong sizes.
+    pub(crate) fn checked(self) -> Option<Self> {
+        let short = Buffer::ALL.into_iter().any(|buffer| self.is_short(buffer));
+        (self.shape().stride_is_legal() && !short).then_some(self)
     }
 
     pub(crate) fn shape(&self) -> Shape {

@@ -8,7 +8,7 @@ use qk256_verify::Operation::{Dequantize, Gemv, Lut, Unpack};
 use qk256_verify::{Arguments, KernelFn, Outcome, mxcsr};
 
 use crate::model::vector::{dequantize, lut, unpack};
-use crate::model::{Product, READ_WHOLE, SIMD, Simd, gemv, weight, write_rows};
+use crate::model::{Product, READ_WHOLE, SIMD, Simd, gemv, stray, weight, write_rows};
 use crate::{Class, Mutant};
 
 /// A kernel that leaves sizes to its caller.
@@ -313,9 +313,20 @@ pub(crate) const RIGHT: &[Mutant] = &[
         |arguments| {
             SIMD.product_after(arguments, |product| {
                 let mode = mxcsr::mode();
-                mxcsr::restore(mode | 0x8040);
+                stray::set_mode(|mode| mode | 0x8040);
                 std::hint::black_box(product.packed.iter().take(READ_WHOLE).fold(0, |all, byte| all | byte));
-                mxcsr::restore(mode);
+                stray::set_mode(|_| mode);
+            })
+        },
+    ),
+    Mutant::new(
+        Class::Memory,
+        Gemv,
+        "slack-of-y-read-and-left",
+        "slack may be read; what is stored is the rows and nothing else",
+        |arguments| {
+            SIMD.product_after(arguments, |product| {
+                std::hint::black_box(product.y.iter().take(READ_WHOLE).fold(0, |all, y| all | y.to_bits()));
             })
         },
     ),

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::{Case, Codes, Patch, Regime, Scales, Sweep};
-use crate::operation::{Buffer, DIGITS, OFFSET_BYTES, Operation};
+use crate::operation::{Buffer, DIGITS, OFFSET_BYTES, Operation, Threads};
 
 /// Rows times columns of a drawn case stay below this, so that a case takes well under a millisecond.
 const MAX_ELEMENTS: usize = 1 << 17;
@@ -58,7 +58,7 @@ impl Case {
         }
         case.seed = u64::from(u.arbitrary::<u32>()?);
         if once_in(32, u)? {
-            case.threads = 2;
+            case.threads = Threads::new(2).expect("two threads are not too many");
         }
         for buffer in case.buffers() {
             if once_in(2, u)? {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use super::{Case, Codes, Patch, Regime, Scales};
 use crate::interrupt;
-use crate::operation::{Buffer, DIGITS, PerBuffer};
+use crate::operation::{Buffer, DIGITS, PerBuffer, Threads};
 
 /// Calls of the predicate that a shrink may take.
 const MAX_EVALUATIONS: usize = 2_000;
@@ -238,7 +238,7 @@ fn candidates(case: &Case) -> Vec<Case> {
     with(&|c| c.scaled = c.scaled && !c.operation.may_be_scaled());
     with(&|c| c.scales = Scales::Independent);
     with(&|c| c.digits -= u8::from(c.operation.has_digits() && c.digits > *DIGITS.start()));
-    with(&|c| c.threads = 1);
+    with(&|c| c.threads = Threads::ONE);
     with(&|c| c.offset = PerBuffer::default());
     with(&|c| c.spare = PerBuffer::default());
     for stride in smaller(case.stride.unsigned_abs()) {

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::{Case, Codes, Patch, Regime, Scales};
-use crate::operation::{Buffer, OFFSET_BYTES, Operation, UnknownOperation};
+use crate::operation::{Buffer, OFFSET_BYTES, Operation, Threads, UnknownOperation};
 use crate::weights::TensorRows;
 
 impl fmt::Display for Case {
@@ -51,7 +51,7 @@ impl fmt::Display for Case {
         }
         write!(f, " regime={} seed={}", self.regime.name(), self.seed)?;
         if self.threads != plain.threads {
-            write!(f, " threads={}", self.threads)?;
+            write!(f, " threads={}", self.threads.count())?;
         }
         for buffer in Buffer::ALL {
             if let Some(bits) = self.fill[buffer] {
@@ -154,13 +154,13 @@ impl Parser {
             }
             "regime" => self.case.regime = named(word, value, Regime::ALL, Regime::name, REGIMES)?,
             "seed" => self.case.seed = number(word, value, "seed is a 64-bit number")?,
-            "threads" => self.case.threads = number(word, value, THREADS)?,
+            "threads" => {
+                let count = Threads::new(number(word, value, THREADS)?);
+                self.case.threads = count.ok_or_else(|| value_error(word, THREADS))?;
+            }
             "tensor" if !value.is_empty() => self.tensor = Some(unescaped(word, value)?),
             "row" => self.first_row = Some(number(word, value, "row is the first row of the tensor")?),
             _ => self.dotted(key, value, word).ok_or_else(unknown)??,
-        }
-        if !(1..=8).contains(&self.case.threads) {
-            return Err(value_error(word, THREADS));
         }
         Ok(())
     }
@@ -335,6 +335,8 @@ mod tests {
             ("unpack len=1 patch.packed.0=abc", "two digits for a byte"),
             ("lut len=1 tensor=%ff", "UTF-8"),
             ("gemv rows=1 cols=1 threads=9", "from 1 to 8"),
+            ("gemv rows=1 cols=1 threads=0", "from 1 to 8"),
+            ("gemv rows=1 cols=1 threads=255", "from 1 to 8"),
             ("gemv rows=1 cols=1 offset.x=8", "0 to 7 for f32"),
             ("gemv rows=1 cols=1 regime=odd", "unit, ten"),
             ("gemv rows=1 cols=1 digits=4", "`digits=4` is not a word of a gemv case"),

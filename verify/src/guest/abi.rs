@@ -84,23 +84,33 @@ enum Function {
     Gemv(Gemv),
 }
 
-/// The kernels of the library at `path`, loaded into this process for good: whatever the library does, it does to this process.
-/// A process that has anything to lose starts another ([`Guests`](super::Guests)).
+/// The kernels of the library at `path`, loaded into this process for good. A process that has anything to lose starts another
+/// ([`Guests`](super::Guests)).
+///
+/// # Safety
+/// Whatever the library does, when it is loaded and when its kernels are called, it does to this process: it may write to any memory,
+/// and end the process. The caller answers for it: the library is known to keep to `verify/include/qk256_kernel.h`, or the process is
+/// there for nothing else.
 ///
 /// # Errors
 /// If it is no guest.
-pub fn load_here(path: &Path) -> Result<Vec<Box<dyn Kernel>>, LoadError> {
-    Ok(load(path)?.into_iter().map(|kernel| Box::new(kernel) as Box<dyn Kernel>).collect())
+pub unsafe fn load_here(path: &Path) -> Result<Vec<Box<dyn Kernel>>, LoadError> {
+    // SAFETY: the caller answers for the library.
+    let kernels = unsafe { load(path)? };
+    Ok(kernels.into_iter().map(|kernel| Box::new(kernel) as Box<dyn Kernel>).collect())
 }
 
 /// The same, as what they are.
-pub(super) fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
+///
+/// # Safety
+/// As of [`load_here`].
+pub(super) unsafe fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
     let shown = || path.display().to_string();
     let not_loaded = |why: String| LoadError::NotLoaded { path: shown(), why };
     // A name without a slash would be searched for elsewhere.
     let whole = path.canonicalize().map_err(|error| not_loaded(error.to_string()))?;
     // Bound at once: a symbol that is missing is then missed here, by its name, and not in the middle of a call.
-    // SAFETY: whatever the library does when it is loaded it does to a process that is there for nothing else.
+    // SAFETY: the caller answers for what the library does when it is loaded.
     let library = unsafe { Library::open(Some(&whole), RTLD_NOW | RTLD_LOCAL) };
     let library = library.map_err(|error| not_loaded(reason(&error)))?;
     let library: &'static Library = Box::leak(Box::new(library));
@@ -196,8 +206,8 @@ impl Kernel for GuestKernel {
     }
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
-        // SAFETY (of all three): each pointer is that of a slice with the length beside it. What the library does with them is what is
-        // examined, in a process that is there for nothing else.
+        // SAFETY (of all three): each pointer is that of a slice with the length beside it. For what the library does with them
+        // whoever loaded it answers (`load_here`).
         INSIDE.set(true);
         let result = match (self.function, arguments) {
             (Function::Unpack(call), Arguments::Unpack { packed, codes }) => {

@@ -30,9 +30,13 @@ const NEVER: Duration = Duration::from_secs(1 << 30);
 /// Does what the host asks for, on standard input, and answers on standard output, until there are no more requests. `record` is the
 /// descriptor of the file in which worker and host share memory; it is closed.
 ///
+/// # Safety
+/// The process was started for this alone: it loads the library, as [`load_here`](super::load_here) does, and takes standard input and
+/// output for itself.
+///
 /// # Errors
 /// If the system refuses a file.
-pub fn serve(library: &Path, record: RawFd, weights: Option<Weights>) -> std::io::Result<()> {
+pub unsafe fn serve(library: &Path, record: RawFd, weights: Option<Weights>) -> std::io::Result<()> {
     // A kernel that never returns would outlive a host that is killed.
     #[cfg(target_os = "linux")]
     // SAFETY: prctl with these arguments only says which signal follows the death of the parent.
@@ -54,7 +58,8 @@ pub fn serve(library: &Path, record: RawFd, weights: Option<Weights>) -> std::io
         Err(error) => return write(&mut channel.answers, &Response::NotReady(error.to_string())),
     };
     shared.enter(0, 0);
-    let kernels = load(library);
+    // SAFETY: the process is there for this library, as the caller says.
+    let kernels = unsafe { load(library) };
     shared.leave();
     match kernels {
         Ok(kernels) => {

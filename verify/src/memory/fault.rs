@@ -1,117 +1,14 @@
-//! The fault handler: it turns a touch of a guard page into a note, and any other crash into a last line with the case. What ends
-//! the process in another way, or does not return, is told in the same way where that was asked for.
+//! The fault handler: it turns a forbidden access to a watched region into a note, and any other crash into a last line with the case.
+//! What ends the process in another way, or does not return, is told in the same way where that was asked for.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::operation::Buffer;
-
-/// Regions that can be watched at one time.
-const SLOTS: usize = 1024;
-
-/// One watched region. Written by its owner, read by the handler on any thread.
-struct Slot {
-    taken: AtomicBool,
-    /// Which buffer lies in it, and where.
-    buffer: AtomicUsize,
-    span: [AtomicUsize; 2],
-    before: [AtomicUsize; 2],
-    behind: [AtomicUsize; 2],
-    hits: AtomicUsize,
-    address: AtomicUsize,
-    write: AtomicBool,
-}
-
-impl Slot {
-    const fn new() -> Self {
-        Self {
-            taken: AtomicBool::new(false),
-            buffer: AtomicUsize::new(0),
-            span: [AtomicUsize::new(0), AtomicUsize::new(0)],
-            before: [AtomicUsize::new(0), AtomicUsize::new(0)],
-            behind: [AtomicUsize::new(0), AtomicUsize::new(0)],
-            hits: AtomicUsize::new(0),
-            address: AtomicUsize::new(0),
-            write: AtomicBool::new(false),
-        }
-    }
-
-    fn guards(&self) -> [Range<usize>; 2] {
-        [&self.before, &self.behind]
-            .map(|[low, high]| low.load(Ordering::Acquire)..high.load(Ordering::Acquire))
-    }
-}
-
-static TABLE: [Slot; SLOTS] = [const { Slot::new() }; SLOTS];
-
-/// The first touch of a guard.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hit {
-    pub(super) address: usize,
-    pub(super) write: bool,
-}
-
-/// A pair of guards that the handler knows.
-#[derive(Debug)]
-pub(super) struct Watch {
-    slot: usize,
-}
-
-impl Watch {
-    /// Makes the handler watch two inaccessible ranges of whole pages.
-    pub(super) fn new(before: Range<usize>, behind: Range<usize>) -> Self {
-        install();
-        let slot = TABLE
-            .iter()
-            .position(|slot| !slot.taken.swap(true, Ordering::AcqRel))
-            .expect("no more than 1024 guarded regions live at one time");
-        let watch = Self { slot };
-        watch.set(before, behind);
-        watch
-    }
-
-    fn set(&self, before: Range<usize>, behind: Range<usize>) {
-        let slot = &TABLE[self.slot];
-        for (place, range) in [(&slot.before, before), (&slot.behind, behind)] {
-            place[0].store(range.start, Ordering::Release);
-            place[1].store(range.end, Ordering::Release);
-        }
-        slot.hits.store(0, Ordering::Release);
-    }
-
-    /// Says where in the region the buffer of the present call lies.
-    pub(super) fn lies_at(&self, buffer: Buffer, span: Range<usize>) {
-        let slot = &TABLE[self.slot];
-        slot.buffer.store(buffer as usize, Ordering::Relaxed);
-        slot.span[0].store(span.start, Ordering::Relaxed);
-        slot.span[1].store(span.end, Ordering::Relaxed);
-    }
-
-    /// The first touch since the last call; closes the guards again.
-    pub(super) fn take(&self) -> Option<Hit> {
-        let slot = &TABLE[self.slot];
-        if slot.hits.swap(0, Ordering::AcqRel) == 0 {
-            return None;
-        }
-        for guard in slot.guards() {
-            // SAFETY: the guards are whole pages of a mapping that the owner of this watch keeps alive, and nothing is
-            // stored in them.
-            unsafe { libc::mprotect(guard.start as *mut c_void, guard.len(), libc::PROT_NONE) };
-        }
-        Some(Hit { address: slot.address.load(Ordering::Acquire), write: slot.write.load(Ordering::Acquire) })
-    }
-
-    /// Ends the watch, before the mapping goes.
-    pub(super) fn forget(&self) {
-        self.set(0..0, 0..0);
-        TABLE[self.slot].taken.store(false, Ordering::Release);
-    }
-}
+use super::watch::{Access, Near, let_go_on, nearest};
 
 /// A crash that is no touch of a guard.
 #[derive(Clone, Copy, Debug)]
@@ -122,17 +19,6 @@ pub(crate) struct Crash {
     pub(crate) near: Option<Near>,
 }
 
-/// How far an address is from the nearest buffer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Near {
-    pub(crate) buffer: Buffer,
-    /// As that of a [`Trespass`](super::Trespass).
-    pub(crate) distance: isize,
-}
-
-/// Bytes up to which an address is near a buffer: what an offset of 32 bits reaches.
-const NEAR_BYTES: usize = 1 << 32;
-
 /// What is called with a crash before the process ends, if anything: it may do what a signal handler may.
 type NoteCrash = fn(Crash);
 static NOTE_CRASH: OnceLock<(NoteCrash, fn())> = OnceLock::new();
@@ -141,20 +27,6 @@ static NOTE_CRASH: OnceLock<(NoteCrash, fn())> = OnceLock::new();
 pub(crate) fn note_ends(crash: NoteCrash, exit: fn()) {
     // Whoever was first stays.
     let _ = NOTE_CRASH.set((crash, exit));
-}
-
-/// The buffer that is nearest to an address, of those that lie in memory now.
-fn nearest(address: usize) -> Option<Near> {
-    let distance = |slot: &Slot| {
-        let [start, end] = [0, 1].map(|at| slot.span[at].load(Ordering::Relaxed));
-        if address < start { -((start - address) as isize) } else { address as isize - end as isize + 1 }
-    };
-    let slots = TABLE
-        .iter()
-        .filter(|slot| slot.taken.load(Ordering::Relaxed) && slot.span[1].load(Ordering::Relaxed) > 0);
-    let slot = slots.min_by_key(|slot| distance(slot).unsigned_abs())?;
-    let near = Near { buffer: Buffer::ALL[slot.buffer.load(Ordering::Relaxed)], distance: distance(slot) };
-    (near.distance.unsigned_abs() <= NEAR_BYTES).then_some(near)
 }
 
 /// What the handler says if the call now running on this thread ends the process.
@@ -281,20 +153,13 @@ pub fn on_record<T>(on_record: &str, call: impl FnOnce() -> T) -> T {
     call()
 }
 
-/// Bytes of a page.
-pub(super) fn page_size() -> usize {
-    // SAFETY: sysconf has no preconditions.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(size).expect("the page size is known")
-}
-
 const SIGNALS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
 
 /// The actions that were in force before ours, in the order of `SIGNALS`.
 static mut PREVIOUS: [std::mem::MaybeUninit<libc::sigaction>; SIGNALS.len()] =
     [const { std::mem::MaybeUninit::zeroed() }; SIGNALS.len()];
 
-fn install() {
+pub(super) fn install() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
         for (at, &signal) in SIGNALS.iter().enumerate() {
@@ -303,9 +168,10 @@ fn install() {
             action.sa_sigaction = handler as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
             let previous = (&raw mut PREVIOUS).cast::<libc::sigaction>().wrapping_add(at);
-            // SAFETY: both point to live sigactions; `PREVIOUS` is written here only, once, before the handler that reads
-            // it can run.
-            let status = unsafe { libc::sigaction(signal, &action, previous) };
+            // SAFETY: `previous` is written here only, once, before the handler that reads it is installed.
+            unsafe { libc::sigaction(signal, std::ptr::null(), previous) };
+            // SAFETY: the action is a live one.
+            let status = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
             assert_eq!(
                 status,
                 0,
@@ -322,7 +188,7 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c
     // SAFETY: the signals that are about an access come with its address; of the others it is not used.
     let address = unsafe { info.si_addr() } as usize;
     let is_access = signal == libc::SIGSEGV || signal == libc::SIGBUS;
-    if is_access && open_guard(address, is_write(context)) {
+    if is_access && let_go_on(address, access(context)) {
         return;
     }
     if let (Some((note, _)), false) = (NOTE_CRASH.get(), RUNNING.get().text.is_null()) {
@@ -336,35 +202,24 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c
     unsafe { libc::sigaction(signal, previous, std::ptr::null_mut()) };
 }
 
-/// Opens the guard page at `address` and notes the touch; false if no watched guard is there.
-fn open_guard(address: usize, write: bool) -> bool {
-    let Some(slot) = TABLE.iter().find(|slot| slot.guards().iter().any(|guard| guard.contains(&address)))
-    else {
-        return false;
-    };
-    if slot.hits.fetch_add(1, Ordering::AcqRel) == 0 {
-        slot.address.store(address, Ordering::Release);
-        slot.write.store(write, Ordering::Release);
-    }
-    let page = page_size();
-    let start = address / page * page;
-    let open = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: the page is part of a guard, which holds no data, and its mapping is alive while it is watched.
-    unsafe { libc::mprotect(start as *mut c_void, page, open) == 0 }
-}
-
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-fn is_write(context: *mut c_void) -> bool {
-    const WRITE: i64 = 2;
+fn access(context: *mut c_void) -> Access {
+    // Bits of the error code of a page fault (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3, section 4.7).
+    const WRITE: i64 = 1 << 1;
+    const FETCH: i64 = 1 << 4;
     let context = context.cast::<libc::ucontext_t>();
     // SAFETY: the system passes a live ucontext to a handler installed with SA_SIGINFO.
     let error = unsafe { (*context).uc_mcontext.gregs[libc::REG_ERR as usize] };
-    error & WRITE != 0
+    match error {
+        _ if error & FETCH != 0 => Access::Fetch,
+        _ if error & WRITE != 0 => Access::Write,
+        _ => Access::Read,
+    }
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-fn is_write(_context: *mut c_void) -> bool {
-    false
+fn access(_context: *mut c_void) -> Access {
+    Access::Unknown
 }
 
 /// What happens on SIGABRT.

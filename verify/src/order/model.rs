@@ -7,16 +7,25 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::Order;
-use super::probe::{Probe, RevealError};
+use super::probe::{CODE_OF_ONE, Operands, Probe, RevealError, Subject};
 use crate::judge::same_sum;
+use crate::kernel::Kernel;
+use crate::memory::Placement;
 use crate::operation::BLOCK_ELEMENTS;
+use crate::oracle::weight;
 
-/// Random rows that a model must predict, bit for bit.
-const TRIALS: usize = 100;
+/// Random rows of the weight 1 that a model must predict, bit for bit, and as many of random codes.
+pub(super) const TRIALS: usize = 100;
+
+/// Random rows of given codes that a model must predict before a row with these codes that it does not predict is a finding.
+const TRIALS_OF_CODES: usize = 300;
 
 /// Pairs of numbers after which an addition that could be fused or not is taken for not fused. A pair tells them apart about
 /// once in three times; two thirds to this power, for each of thousands of additions, is no chance at all.
 const JOIN_TRIALS: usize = 80;
+
+/// The code of the weight 2.
+const CODE_OF_TWO: u8 = 3;
 
 /// How sums are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +43,7 @@ pub enum Precision {
 pub enum Scaling {
     /// There are no scales.
     Absent,
-    /// Into each product of weight and activation; it does not matter into which factor, as one of them is exact.
+    /// Into each product of weight and activation. Into which factor matters only where the product is subnormal.
     Term,
     /// The same, where the product is rounded to f32 although sums are f64.
     RoundedTerm,
@@ -63,6 +72,8 @@ pub struct Model {
     joins: Vec<Join>,
     /// For each column and addition: the block whose sum leaves it here and is scaled.
     scaled_here: Vec<Option<usize>>,
+    /// For each column: whether the scaled activation is rounded before it is multiplied by the weight.
+    rounds_before_weight: Vec<bool>,
 }
 
 /// The precisions and scalings that are tried, the likeliest first.
@@ -82,19 +93,28 @@ const SCALED: [(Precision, Scaling); 6] = [
 ];
 
 impl Model {
-    /// The first model on this tree that predicts a hundred rows of the kernel, bit for bit.
+    /// The first model on this tree that predicts [`TRIALS`] rows of the weight 1 and as many of random codes, bit for bit.
     pub(super) fn fit(probe: &mut Probe<'_>, order: &Order) -> Result<Self, RevealError> {
         let candidates: &[_] = if probe.is_scaled() { &SCALED } else { &UNSCALED };
+        let mut what = "the counts are those of a tree, but no precision and no way to apply scales on it predicts the results";
         for &(precision, scaling) in candidates {
-            let model = Self::on(order, precision, scaling);
-            if let Some(model) = model.joined(probe)?
-                && model.predicts(probe)?
-            {
+            let Some(mut model) = Self::on(order, precision, scaling).joined(probe)? else { continue };
+            if !model.predicts(probe, TRIALS, |_| vec![CODE_OF_ONE; order.cols])? {
+                continue;
+            }
+            if model.predicts(probe, TRIALS, |rng| random_codes(rng, order.cols))? {
+                model.find_roundings(probe)?;
                 return Ok(model);
             }
+            what = "a tree predicts the results where all codes are 2, but not where codes are random, so that the order depends on \
+                    the codes";
         }
-        let what = "the counts are those of a tree, but no precision and no way to apply scales on it predicts the results";
         Err(RevealError::NoTree(what.to_owned()))
+    }
+
+    /// Whether the model predicts random rows of these codes.
+    pub(super) fn predicts_codes(&self, probe: &mut Probe<'_>, codes: &[u8]) -> Result<bool, RevealError> {
+        self.predicts(probe, TRIALS_OF_CODES, |_| codes.to_vec())
     }
 
     fn on(order: &Order, precision: Precision, scaling: Scaling) -> Self {
@@ -108,7 +128,8 @@ impl Model {
             }
         };
         let joins = vec![Join::Rounded; order.sums.len()];
-        Self { order: order.clone(), precision, scaling, joins, scaled_here }
+        let rounds_before_weight = vec![false; order.cols];
+        Self { order: order.clone(), precision, scaling, joins, scaled_here, rounds_before_weight }
     }
 
     /// The order of additions.
@@ -133,24 +154,39 @@ impl Model {
         (fused, self.order.sums.iter().filter(takes_one).count())
     }
 
-    /// What the kernel gives for these products of weight and activation, one a column, and these scales, one a block. `+0.0` for
-    /// no columns.
+    /// What the kernel gives for these operands. `+0.0` for no columns.
     ///
     /// # Panics
-    /// If there are not as many terms as columns, or fewer scales than blocks where there are scales.
-    pub fn predict(&self, terms: &[f32], scales: &[f32]) -> f32 {
-        assert_eq!(terms.len(), self.order.cols, "a term for each column");
+    /// If there are not as many codes and activations as columns, or fewer scales than blocks where there are scales.
+    pub fn predict(&self, operands: &Operands) -> f32 {
+        assert_eq!(operands.x.len(), self.order.cols, "an activation for each column");
+        assert_eq!(operands.codes.len(), self.order.cols, "a code for each column");
         match self.precision {
-            Precision::F32 => self.predict_f32(terms, scales),
-            Precision::F64 | Precision::F32InBlocks => self.predict_f64(terms, scales),
+            Precision::F32 => self.predict_f32(operands),
+            Precision::F64 | Precision::F32InBlocks => self.predict_f64(operands),
         }
     }
 
-    fn predict_f32(&self, terms: &[f32], scales: &[f32]) -> f32 {
-        let scaled =
-            |node: usize, value| Scaled { value, by: self.scaled_here[node].map(|block| scales[block]) };
-        let mut values: Vec<Scaled> =
-            terms.iter().enumerate().map(|(column, &term)| scaled(column, term)).collect();
+    /// The term of each column, and the scale that it is still to be multiplied by.
+    fn terms(&self, operands: &Operands) -> Vec<Scaled> {
+        let term = |(column, (&code, &x)): (usize, (&u8, &f32))| {
+            let weight = f32::from(weight(code));
+            match self.scaled_here[column].map(|block| operands.scales[block]) {
+                Some(scale) if self.rounds_before_weight[column] => {
+                    Scaled { value: weight * (x * scale), by: None }
+                }
+                by => Scaled { value: weight * x, by },
+            }
+        };
+        operands.codes.iter().zip(&operands.x).enumerate().map(term).collect()
+    }
+
+    fn predict_f32(&self, operands: &Operands) -> f32 {
+        let scaled = |node: usize, value| Scaled {
+            value,
+            by: self.scaled_here[node].map(|block| operands.scales[block]),
+        };
+        let mut values = self.terms(operands);
         for (&[a, b], join) in self.order.sums.iter().zip(&self.joins) {
             let sum = values[a].plus(values[b], *join);
             values.push(scaled(values.len(), sum));
@@ -158,21 +194,18 @@ impl Model {
         values.last().map_or(0.0, |value| value.rounded())
     }
 
-    fn predict_f64(&self, terms: &[f32], scales: &[f32]) -> f32 {
-        // Products of two f32 are exact in f64.
+    fn predict_f64(&self, operands: &Operands) -> f32 {
         let scaled = |node: usize, value: f64| {
-            self.scaled_here[node].map_or(value, |block| value * f64::from(scales[block]))
+            self.scaled_here[node].map_or(value, |block| value * f64::from(operands.scales[block]))
         };
         let narrow = self.precision == Precision::F32InBlocks;
         let rounded =
             |value: f64| if self.scaling == Scaling::RoundedTerm { f64::from(value as f32) } else { value };
-        let mut values: Vec<f64> = terms
-            .iter()
-            .enumerate()
-            .map(|(column, &term)| rounded(scaled(column, f64::from(term))))
-            .collect();
+        // Products of two f32 are exact in f64.
+        let product = |term: Scaled| rounded(f64::from(term.value) * f64::from(term.by.unwrap_or(1.0)));
+        let mut values: Vec<f64> = self.terms(operands).into_iter().map(product).collect();
         let mut blocks: Vec<Option<usize>> =
-            (0..terms.len()).map(|column| Some(column / BLOCK_ELEMENTS)).collect();
+            (0..self.order.cols).map(|column| Some(column / BLOCK_ELEMENTS)).collect();
         for &[a, b] in &self.order.sums {
             let block = blocks[a].filter(|_| blocks[a] == blocks[b]);
             let sum = values[a] + values[b];
@@ -200,11 +233,11 @@ impl Model {
                 if open.len() <= 1 {
                     break;
                 }
-                let (x, scales) = self.pair(first_column[a], first_column[b], &mut rng);
-                let got = probe.product_of(&x, &scales)?;
+                let pair = self.pair(first_column[a], first_column[b], &mut rng);
+                let got = probe.product_of(&pair)?;
                 open.retain(|&join| {
                     self.joins[at] = join;
-                    same_sum(self.predict(&x, &scales).to_bits(), got.to_bits())
+                    same_sum(self.predict(&pair).to_bits(), got.to_bits())
                 });
             }
             match open.first() {
@@ -215,26 +248,46 @@ impl Model {
         Ok(Some(self))
     }
 
-    /// Activations that are zero but for two, of nearly one size so that fusing shows, and scales.
-    fn pair(&self, i: usize, j: usize, rng: &mut ChaCha8Rng) -> (Vec<f32>, Vec<f32>) {
-        let mut x = vec![0.0; self.order.cols];
+    /// Finds the columns whose scaled activation is rounded before it meets its weight, which shows where it is subnormal: 1.5
+    /// times the smallest f32 rounds to 2 of it, and twice that is 4; rounded after the weight, it is 3.
+    fn find_roundings(&mut self, probe: &mut Probe<'_>) -> Result<(), RevealError> {
+        if !matches!(self.scaling, Scaling::Term | Scaling::RoundedTerm) {
+            return Ok(());
+        }
+        let (x, scale) = (3.0 / (1_u128 << 75) as f32, 1.0 / (1_u128 << 75) as f32);
+        let (cols, blocks) = (self.order.cols, self.order.cols.div_ceil(BLOCK_ELEMENTS));
+        let mut one =
+            Operands { codes: vec![CODE_OF_TWO; cols], x: vec![0.0; cols], scales: vec![scale; blocks] };
+        for column in 0..cols {
+            one.x[column] = x;
+            self.rounds_before_weight[column] = probe.product_of(&one)?.to_bits() == 4;
+            one.x[column] = 0.0;
+        }
+        Ok(())
+    }
+
+    /// Weights of 1, activations that are zero but for two, of nearly one size so that fusing shows, and scales.
+    fn pair(&self, i: usize, j: usize, rng: &mut ChaCha8Rng) -> Operands {
+        let cols = self.order.cols;
+        let mut x = vec![0.0; cols];
         [x[i], x[j]] = [wild(rng.next_u64(), 1), wild(rng.next_u64(), 1)];
-        let scales = (0..self.order.cols.div_ceil(BLOCK_ELEMENTS)).map(|_| wild(rng.next_u64(), 1));
-        (x, scales.collect())
+        let scales = (0..cols.div_ceil(BLOCK_ELEMENTS)).map(|_| wild(rng.next_u64(), 1)).collect();
+        Operands { codes: vec![CODE_OF_ONE; cols], x, scales }
     }
 
     /// Whether the kernel gives what the model does: of numbers of all sizes, and of numbers of about one size, whose sums round at
     /// nearly every addition, so that a wider accumulator shows even where few columns are added.
-    fn predicts(&self, probe: &mut Probe<'_>) -> Result<bool, RevealError> {
+    fn predicts(
+        &self,
+        probe: &mut Probe<'_>,
+        trials: usize,
+        mut codes: impl FnMut(&mut ChaCha8Rng) -> Vec<u8>,
+    ) -> Result<bool, RevealError> {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        for trial in 0..TRIALS {
-            let span = if trial % 2 == 0 { 30 } else { 1 };
-            let mut draw =
-                |count: usize| -> Vec<f32> { (0..count).map(|_| wild(rng.next_u64(), span)).collect() };
-            let x = draw(self.order.cols);
-            let scales =
-                if probe.is_scaled() { draw(self.order.cols.div_ceil(BLOCK_ELEMENTS)) } else { Vec::new() };
-            let (got, must) = (probe.product_of(&x, &scales)?, self.predict(&x, &scales));
+        for trial in 0..trials {
+            let codes = codes(&mut rng);
+            let operands = random_operands(&mut rng, trial, codes, probe.is_scaled());
+            let (got, must) = (probe.product_of(&operands)?, self.predict(&operands));
             if !same_sum(got.to_bits(), must.to_bits()) {
                 return Ok(false);
             }
@@ -280,6 +333,37 @@ fn leaving_blocks(order: &Order) -> Vec<Option<usize>> {
         *last = *root;
     }
     leaving
+}
+
+/// Whether random rows with these codes and with their complements are exact opposites.
+pub(super) fn negates(kernel: &dyn Kernel, subject: Subject, codes: &[u8]) -> Result<bool, RevealError> {
+    let mut probe = Probe::new(kernel, subject, Placement::EndFlush)?;
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for trial in 0..TRIALS_OF_CODES {
+        let mut operands = random_operands(&mut rng, trial, codes.to_vec(), subject.scaled);
+        let first = probe.product_of(&operands)?;
+        operands.codes.iter_mut().for_each(|code| *code ^= 3);
+        if !same_sum((-first).to_bits(), probe.product_of(&operands)?.to_bits()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Operands with these codes: numbers of all sizes in every second trial, otherwise of about one size.
+fn random_operands(rng: &mut ChaCha8Rng, trial: usize, codes: Vec<u8>, scaled: bool) -> Operands {
+    let span = if trial.is_multiple_of(2) { 30 } else { 1 };
+    let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| wild(rng.next_u64(), span)).collect() };
+    let x = draw(codes.len());
+    let scales = if scaled { draw(codes.len().div_ceil(BLOCK_ELEMENTS)) } else { Vec::new() };
+    Operands { codes, x, scales }
+}
+
+/// Codes drawn from some of the four, so that rows of few different weights come up as well as rows of all.
+fn random_codes(rng: &mut ChaCha8Rng, cols: usize) -> Vec<u8> {
+    let some = 1 + rng.next_u64() % 15;
+    let some: Vec<u8> = (0..4).filter(|code| some >> code & 1 == 1).collect();
+    (0..cols).map(|_| some[rng.next_u64() as usize % some.len()]).collect()
 }
 
 /// Any sign and mantissa, exponents from `-span` to `span`.

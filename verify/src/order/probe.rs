@@ -1,9 +1,9 @@
 //! A row of a kernel, and the question how many columns join before two of them meet.
 
 use crate::kernel::{Arguments, Kernel, Outcome};
-use crate::memory::{Placement, Region, fault};
+use crate::memory::{Placement, Region, fault, floats, floats_mut};
 use crate::mxcsr::Mode;
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
+use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, CODES_PER_BYTE, Operation};
 
 /// Columns up to which a tree is revealed: counts are exact far beyond, but questions take as long as they are many.
 const MAX_COLS: usize = 1 << 17;
@@ -11,8 +11,11 @@ const MAX_COLS: usize = 1 << 17;
 /// Bytes of codes of the largest matrix.
 const MAX_BYTES: usize = 1 << 30;
 
+/// The code of the weight 1.
+pub(super) const CODE_OF_ONE: u8 = 2;
+
 /// All codes of a byte stand for the weight 1.
-const ONES: u8 = 0b10_10_10_10;
+const ONES: u8 = CODE_OF_ONE * 0b01_01_01_01;
 
 /// So large that adding all ones to it changes nothing, in f32 and in f64 too, and far from overflow.
 const LARGE: f32 = (1_u128 << 80) as f32;
@@ -61,6 +64,17 @@ pub enum RevealError {
     NoTree(String),
 }
 
+/// The operands of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operands {
+    /// One code a column.
+    pub codes: Vec<u8>,
+    /// One activation a column.
+    pub x: Vec<f32>,
+    /// One scale a block; empty where there are none.
+    pub scales: Vec<f32>,
+}
+
 /// A row of ones, ready for two large numbers. Its memory is guarded, so that a kernel that writes where it must not spoils
 /// nothing; nobody looks at what it touches.
 pub(super) struct Probe<'a> {
@@ -91,16 +105,16 @@ impl<'a> Probe<'a> {
         let bytes = rows.checked_mul(row_stride.max(1)).filter(|&bytes| bytes <= MAX_BYTES);
         let (Some(_), true) = (bytes, cols <= MAX_COLS) else { return Err(RevealError::TooLarge(subject)) };
         let region = |buffer, len| {
-            let mut region = Region::new(buffer);
+            let mut region = Region::unprotected(buffer);
             region.place(len, placement);
             region
         };
         let mut packed = region(Buffer::Packed, rows * row_stride);
         packed.bytes_mut().fill(ONES);
         let mut x = region(Buffer::X, cols * size_of::<f32>());
-        x.floats_mut().fill(1.0);
+        floats_mut(x.bytes_mut()).fill(1.0);
         let mut scales = region(Buffer::Scales, rows * cols.div_ceil(BLOCK_ELEMENTS) * size_of::<f32>());
-        scales.floats_mut().fill(1.0);
+        floats_mut(scales.bytes_mut()).fill(1.0);
         let y = region(Buffer::Out, rows * size_of::<f32>());
         Ok(Self { kernel, subject, row_stride, packed, scales, x, y })
     }
@@ -125,15 +139,21 @@ impl<'a> Probe<'a> {
     }
 
     fn put(&mut self, i: usize, j: usize, values: [f32; 2]) {
-        let x = self.x.floats_mut();
+        let x = floats_mut(self.x.bytes_mut());
         [x[i], x[j]] = values;
     }
 
-    /// The product for these activations and, where there are scales, these of every row; all weights are 1.
-    pub(super) fn product_of(&mut self, x: &[f32], scales: &[f32]) -> Result<f32, RevealError> {
-        self.x.floats_mut().copy_from_slice(x);
+    /// The product for these activations and, in every row, these codes and, where there are scales, these scales.
+    pub(super) fn product_of(&mut self, operands: &Operands) -> Result<f32, RevealError> {
+        let Operands { codes, x, scales } = operands;
+        floats_mut(self.x.bytes_mut()).copy_from_slice(x);
+        for row in self.packed.bytes_mut().chunks_mut(self.row_stride.max(1)) {
+            for (byte, codes) in row.iter_mut().zip(codes.chunks(CODES_PER_BYTE)) {
+                *byte = codes.iter().rev().fold(0, |byte, code| byte << 2 | code);
+            }
+        }
         if self.is_scaled() {
-            for row in self.scales.floats_mut().chunks_mut(scales.len().max(1)) {
+            for row in floats_mut(self.scales.bytes_mut()).chunks_mut(scales.len().max(1)) {
                 row.copy_from_slice(scales);
             }
         }
@@ -145,16 +165,20 @@ impl<'a> Probe<'a> {
         fault::go_on();
         let mode = Mode::now();
         let outcome = self.kernel.call(Arguments::Gemv {
-            packed: self.packed.bytes(),
-            scales: scaled.then(|| self.scales.floats()),
-            x: self.x.floats(),
-            y: self.y.floats_mut(),
+            packed: self.packed.given(),
+            scales: scaled.then(|| floats(self.scales.given())),
+            x: floats(self.x.given()),
+            y: floats_mut(self.y.given_mut()),
             rows,
             cols,
             row_stride: self.row_stride,
         });
         // Whether it left another is judged elsewhere; here nothing may depend on it.
         mode.restore();
-        if outcome == Outcome::Done { Ok(self.y.floats()[row]) } else { Err(RevealError::Answer(outcome)) }
+        if outcome == Outcome::Done {
+            Ok(floats(self.y.bytes())[row])
+        } else {
+            Err(RevealError::Answer(outcome))
+        }
     }
 }

@@ -13,11 +13,12 @@ use crate::memory::Placement;
 
 /// The order in which `kernel` adds up the row in question, and the arithmetic on it.
 ///
-/// The model has been tried: it predicts the bits of a hundred rows of numbers with wild exponents.
+/// The model has been tried: it predicts the bits of a hundred rows with weights of 1 and of a hundred with random codes, half of each of
+/// numbers with wild exponents.
 ///
 /// # Errors
-/// [`RevealError`]; [`RevealError::NoTree`] for a kernel that is right and adds more than two numbers at once, or in a way that no
-/// [`Model`] knows.
+/// [`RevealError`]; [`RevealError::NoTree`] for a kernel that is right and adds more than two numbers at once, in an order that depends on
+/// the codes, or in a way that no [`Model`] knows.
 ///
 /// # Panics
 /// If the kernel does.
@@ -176,7 +177,13 @@ mod tests {
         Subject::one_row(cols, false)
     }
 
-    /// A kernel that adds up x in its own way; the codes are all 2.
+    /// The products of the one row of a matrix.
+    fn terms(packed: &[u8], x: &[f32]) -> Vec<f32> {
+        let weight = |c| f32::from(crate::oracle::weight(crate::oracle::code(packed, c)));
+        x.iter().enumerate().map(|(c, x)| weight(c) * x).collect()
+    }
+
+    /// A kernel that adds up the products of a row in its own way.
     macro_rules! adding {
         ($name:literal, $add:expr) => {
             KernelFn {
@@ -185,9 +192,9 @@ mod tests {
                 required_features: &[],
                 refuses_wrong_sizes: false,
                 call: |arguments| {
-                    let Arguments::Gemv { x, y, .. } = arguments else { return Outcome::Unsupported };
+                    let Arguments::Gemv { packed, x, y, .. } = arguments else { return Outcome::Unsupported };
                     let add: fn(&[f32]) -> f32 = $add;
-                    y.fill(add(x));
+                    y.fill(add(&terms(packed, x)));
                     Outcome::Done
                 },
             }
@@ -328,24 +335,32 @@ mod tests {
 
     #[test]
     fn another_order_elsewhere_is_found() {
-        let by_address = adding!("by address", |x| match x.as_ptr().addr() % 32 {
-            20 => x.iter().rev().sum(),
-            _ => x.iter().sum(),
-        });
+        let by_address = KernelFn {
+            call: |arguments| {
+                let Arguments::Gemv { packed, x, y, .. } = arguments else { return Outcome::Unsupported };
+                let terms = terms(packed, x);
+                y.fill(match x.as_ptr().addr() % 32 {
+                    20 => terms.iter().rev().sum(),
+                    _ => terms.iter().sum(),
+                });
+                Outcome::Done
+            },
+            ..adding!("by address", |_| 0.0)
+        };
         let alone = reveal(&by_address, row(9)).unwrap();
         assert_eq!(differing_places(&by_address, &alone, false).unwrap(), ["20 bytes past a page"]);
     }
 
-    /// A kernel that adds up x times scales in its own way; the codes are all 2.
+    /// A kernel that adds up the products of a row times scales in its own way.
     macro_rules! scaling {
         ($name:literal, $add:expr) => {
             KernelFn {
                 call: |arguments| {
-                    let Arguments::Gemv { x, scales: Some(scales), y, .. } = arguments else {
+                    let Arguments::Gemv { packed, x, scales: Some(scales), y, .. } = arguments else {
                         return Outcome::Unsupported;
                     };
                     let add: fn(&[f32], &[f32]) -> f32 = $add;
-                    y.fill(add(x, scales));
+                    y.fill(add(&terms(packed, x), scales));
                     Outcome::Done
                 },
                 ..adding!($name, |_| 0.0)

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::model::TRIALS;
 use super::{Model, Order, Precision, RevealError, Scaling, Subject, differing_places, reveal};
 use crate::kernel::Kernel;
 
@@ -57,7 +58,11 @@ fn arithmetic(model: &Model) -> String {
         0 => String::new(),
         _ => format!(", unrounded (fused) in {fused} of {scaled} additions"),
     };
-    format!("{precision}{scaling}{fusing}; this predicts the bits of every row that was tried")
+    format!(
+        "{precision}{scaling}{fusing}; this predicts the bits of {} rows that were tried: {TRIALS} with all codes 2, {TRIALS} with random \
+         codes",
+        2 * TRIALS
+    )
 }
 
 /// The order in words.

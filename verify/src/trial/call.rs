@@ -5,14 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::inputs::Inputs;
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
-use crate::memory::{Placement, Region, Trespass, fault};
+use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, floats_mut};
 use crate::mxcsr::Mode;
 use crate::operation::{Buffer, Operation};
 use crate::quiet::quiet;
 use crate::rung::{Cause, Failure, Rung};
-
-/// Bytes of packed codes from which a region is not kept for the next call.
-const LARGE_REGION: usize = 1 << 26;
 
 /// Guarded memory for every argument of a call. Reused from call to call.
 #[derive(Debug)]
@@ -22,6 +19,9 @@ pub(super) struct Arena {
     scales: Region,
     x: Region,
     out: Region,
+    slack: Region,
+    /// Whether the output lies in `slack`.
+    is_before_slack: bool,
 }
 
 /// What a call left behind.
@@ -42,6 +42,8 @@ impl Arena {
             scales: Region::new(Buffer::Scales),
             x: Region::new(Buffer::X),
             out: Region::new(Buffer::Out),
+            slack: Region::for_output_with_slack(),
+            is_before_slack: false,
         }
     }
 
@@ -67,6 +69,7 @@ impl Arena {
     /// Calls the kernel on what lies in the buffers; `old` is what the output holds, where that is known.
     fn call_on(&mut self, kernel: &dyn Kernel, inputs: &Inputs, old: Option<u32>) -> CallResult {
         fault::go_on();
+        used(inputs).for_each(|buffer| self.region_mut(buffer).seal());
         let mode = Mode::now();
         let called = quiet(|| catch_unwind(AssertUnwindSafe(|| kernel.call(self.arguments(inputs)))));
         let mode_left = Mode::now();
@@ -84,7 +87,7 @@ impl Arena {
                 format!("the floating-point mode was {mode} before the call and is {mode_left} after it");
             failures.push(Failure::new(Rung::Mxcsr, Cause::Mode, detail));
         }
-        failures.extend(self.trespass(inputs));
+        failures.extend(self.violations(inputs));
         failures.extend(self.changed_input(inputs));
         let output = self.output(inputs);
         failures.extend(old.and_then(|old| written_outside(inputs, outcome, &output, old)));
@@ -94,52 +97,53 @@ impl Arena {
     fn lay(&mut self, inputs: &Inputs, flush: Flush) {
         let placement = |buffer| flush.placement(inputs, buffer);
         // Sparse memory is fresh for each call, and is not kept for others: its gaps are zeros.
-        if inputs.packed.is_sparse() || self.packed.capacity() > LARGE_REGION {
+        if inputs.packed.is_sparse() || self.packed.capacity() >= LARGE_BYTES {
             self.packed = Region::new(Buffer::Packed);
         }
         for &buffer in inputs.buffers() {
             let place = self
-                .region(buffer)
+                .region_mut(buffer)
                 .place(inputs.len(buffer) * inputs.operation.width(buffer), placement(buffer));
-            for (start, piece) in pieces_of(inputs, buffer) {
-                place[start..start + piece.len()].copy_from_slice(piece);
-            }
+            fill(place, inputs, buffer);
         }
-        let width = inputs.operation.width(Buffer::Out);
-        self.out.place(inputs.out_len * width, placement(Buffer::Out));
+        let (width, placement) = (inputs.operation.width(Buffer::Out), placement(Buffer::Out));
+        self.is_before_slack = matches!(placement, Placement::BeforeSlack { .. });
+        self.region_mut(Buffer::Out).place(inputs.out_len * width, placement);
     }
 
     fn fill_out(&mut self, inputs: &Inputs, old: u32) {
+        let out = self.region_mut(Buffer::Out).bytes_mut();
         match inputs.operation {
-            Operation::Unpack => self.out.bytes_mut().fill(old as u8),
-            _ => self.out.floats_mut().fill(f32::from_bits(old)),
+            Operation::Unpack => out.fill(old as u8),
+            _ => floats_mut(out).fill(f32::from_bits(old)),
         }
     }
 
     fn arguments(&mut self, inputs: &Inputs) -> Arguments<'_> {
-        let Self { packed, codes, scales, x, out } = self;
+        let Self { packed, codes, scales, x, out, slack, is_before_slack } = self;
+        let out = if *is_before_slack { slack } else { out };
         match inputs.operation {
-            Operation::Unpack => Arguments::Unpack { packed: packed.bytes(), codes: out.bytes_mut() },
-            Operation::Lut => Arguments::Lut { codes: codes.bytes(), weights: out.floats_mut() },
+            Operation::Unpack => Arguments::Unpack { packed: packed.given(), codes: out.given_mut() },
+            Operation::Lut => Arguments::Lut { codes: codes.given(), weights: floats_mut(out.given_mut()) },
             Operation::Dequantize => Arguments::Dequantize {
-                packed: packed.bytes(),
-                scales: scales.floats(),
-                out: out.floats_mut(),
+                packed: packed.given(),
+                scales: floats(scales.given()),
+                out: floats_mut(out.given_mut()),
             },
             Operation::Gemv => Arguments::Gemv {
-                packed: packed.bytes(),
-                scales: inputs.scales.is_some().then(|| scales.floats()),
-                x: x.floats(),
-                y: out.floats_mut(),
+                packed: packed.given(),
+                scales: inputs.scales.is_some().then(|| floats(scales.given())),
+                x: floats(x.given()),
+                y: floats_mut(out.given_mut()),
                 rows: inputs.shape.rows,
                 cols: inputs.shape.cols,
                 row_stride: inputs.shape.row_stride,
             },
             Operation::GemvFixed => Arguments::GemvFixed {
-                packed: packed.bytes(),
-                x: x.floats(),
+                packed: packed.given(),
+                x: floats(x.given()),
                 digits: inputs.digits.into(),
-                y: out.floats_mut(),
+                y: floats_mut(out.given_mut()),
                 rows: inputs.shape.rows,
                 cols: inputs.shape.cols,
                 row_stride: inputs.shape.row_stride,
@@ -147,20 +151,25 @@ impl Arena {
         }
     }
 
-    /// The first access outside of each buffer.
-    fn trespass(&mut self, inputs: &Inputs) -> Vec<Failure> {
-        let buffers = inputs.buffers().iter().copied().chain([Buffer::Out]);
-        let stray = buffers.filter_map(|buffer| self.region(buffer).trespass());
-        let failure = |stray: Trespass| {
-            let Trespass { buffer, write, distance } = stray;
-            let cause = Cause::OutOfBounds { buffer, past_end: distance > 0, write };
-            Failure::new(Rung::Memory, cause, format!("the kernel {stray}"))
+    /// The first access to each buffer that no kernel may make.
+    fn violations(&mut self, inputs: &Inputs) -> Vec<Failure> {
+        let seen = used(inputs).filter_map(|buffer| self.region_mut(buffer).violation());
+        let failure = |seen: Violation| {
+            let cause = match seen {
+                Violation::OutOfBounds { buffer, write, distance } => {
+                    Cause::OutOfBounds { buffer, past_end: distance > 0, write }
+                }
+                Violation::ReadOnly { buffer: Buffer::Out, .. } => Cause::Slack,
+                Violation::ReadOnly { buffer, .. } => Cause::Changed(buffer),
+            };
+            Failure::new(Rung::Memory, cause, format!("the kernel {seen}"))
         };
-        stray.map(failure).collect()
+        seen.map(failure).collect()
     }
 
+    /// The first byte of an input that is not as it was. Puts all of that input back.
     fn changed_input(&mut self, inputs: &Inputs) -> Option<Failure> {
-        inputs.buffers().iter().find_map(|&buffer| {
+        let changed = inputs.buffers().iter().find_map(|&buffer| {
             let after = self.region(buffer).bytes();
             let (at, before) = pieces_of(inputs, buffer).find_map(|(start, before)| {
                 let after = &after[start..start + before.len()];
@@ -177,24 +186,56 @@ impl Arena {
                 after[at]
             );
             Some(Failure::new(Rung::Inputs, Cause::Changed(buffer), detail))
-        })
+        });
+        if changed.is_some() {
+            inputs
+                .buffers()
+                .iter()
+                .for_each(|&buffer| fill(self.region_mut(buffer).bytes_mut(), inputs, buffer));
+        }
+        changed
     }
 
     fn output(&self, inputs: &Inputs) -> Vec<u32> {
+        let out = self.region(Buffer::Out).bytes();
         match inputs.operation {
-            Operation::Unpack => self.out.bytes().iter().copied().map(u32::from).collect(),
-            _ => self.out.floats().iter().map(|value| value.to_bits()).collect(),
+            Operation::Unpack => out.iter().copied().map(u32::from).collect(),
+            _ => floats(out).iter().map(|value| value.to_bits()).collect(),
         }
     }
 
-    fn region(&mut self, buffer: Buffer) -> &mut Region {
+    fn region(&self, buffer: Buffer) -> &Region {
+        match buffer {
+            Buffer::Packed => &self.packed,
+            Buffer::Codes => &self.codes,
+            Buffer::Scales => &self.scales,
+            Buffer::X => &self.x,
+            Buffer::Out if self.is_before_slack => &self.slack,
+            Buffer::Out => &self.out,
+        }
+    }
+
+    fn region_mut(&mut self, buffer: Buffer) -> &mut Region {
         match buffer {
             Buffer::Packed => &mut self.packed,
             Buffer::Codes => &mut self.codes,
             Buffer::Scales => &mut self.scales,
             Buffer::X => &mut self.x,
+            Buffer::Out if self.is_before_slack => &mut self.slack,
             Buffer::Out => &mut self.out,
         }
+    }
+}
+
+/// The buffers of the call.
+fn used(inputs: &Inputs) -> impl Iterator<Item = Buffer> + use<> {
+    inputs.buffers().iter().copied().chain([Buffer::Out])
+}
+
+/// Lays an input out in its place.
+fn fill(place: &mut [u8], inputs: &Inputs, buffer: Buffer) {
+    for (start, piece) in pieces_of(inputs, buffer) {
+        place[start..start + piece.len()].copy_from_slice(piece);
     }
 }
 
@@ -205,14 +246,25 @@ pub(super) enum Flush {
     End,
     /// The start, moved by the offsets of the case.
     Start,
+    /// The end of inputs. What must not be written of an output, slack or all of it, cannot be written; where it must all be written it is
+    /// as with [`End`](Self::End).
+    Slack,
 }
 
 impl Flush {
     fn placement(self, inputs: &Inputs, buffer: Buffer) -> Placement {
-        let offset = usize::from(inputs.offset[buffer]) * inputs.operation.width(buffer);
+        let width = inputs.operation.width(buffer);
         match self {
-            Self::End => Placement::EndFlush,
-            Self::Start => Placement::StartFlush { offset },
+            Self::Slack if buffer == Buffer::Out => {
+                match if inputs.is_legal() { inputs.outputs() } else { 0 } {
+                    written if written < inputs.out_len => {
+                        Placement::BeforeSlack { written: written * width }
+                    }
+                    _ => Placement::EndFlush,
+                }
+            }
+            Self::End | Self::Slack => Placement::EndFlush,
+            Self::Start => Placement::StartFlush { offset: usize::from(inputs.offset[buffer]) * width },
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Metamorphic relations: inputs changed in a way whose effect on the output is known exactly.
 
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, PackedBytes};
 use crate::judge::{same_bits, same_sum, show};
-use crate::operation::{Buffer, CODES_PER_BYTE, Operation};
+use crate::operation::{Buffer, CODES_PER_BYTE, Operation, Shape};
+use crate::oracle::RowTruth;
 use crate::rung::{Cause, Failure, Rung};
 
 /// Changed inputs, and what the output must then be.
@@ -35,6 +36,28 @@ impl Relation {
         [padding, Some(complement(inputs))].into_iter().chain(negated).chain(of_matrices).flatten().collect()
     }
 
+    /// One row as a matrix of its own, in buffers without slack: where no model of the order is known, this is what shows an order that
+    /// depends on where the row stands, on gaps, on the length of buffers or on the number of rows. `None` if it would be the same call.
+    pub(super) fn row_alone(inputs: &Inputs) -> Option<Self> {
+        let shape = inputs.shape;
+        let is_exact = |buffer| inputs.len(buffer) as u128 == shape.needed(inputs.operation, buffer);
+        let is_same = shape.rows == 1 && inputs.buffers().iter().copied().all(is_exact);
+        if !inputs.operation.is_matrix() || shape.rows == 0 || is_same {
+            return None;
+        }
+        let (row, blocks) = (shape.cols % shape.rows, shape.blocks());
+        let own = if shape.row_bytes() == 0 { &[] } else { inputs.packed.from_row(shape, row) };
+        let alone = Inputs {
+            shape: Shape { rows: 1, row_stride: shape.row_bytes(), ..shape },
+            packed: PackedBytes::whole(own[..shape.row_bytes()].to_vec()),
+            scales: inputs.scales.as_ref().map(|scales| scales[row * blocks..][..blocks].to_vec()),
+            x: inputs.x[..shape.cols].to_vec(),
+            out_len: 1,
+            ..inputs.clone()
+        };
+        Some(Self { rung: Rung::RowOrder, inputs: alone, expect: Expect::Permuted(vec![row]) })
+    }
+
     /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same.
     pub(super) fn at_one_time(inputs: &Inputs) -> Vec<Inputs> {
         let others = [Some(complement(inputs)), negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
@@ -42,25 +65,36 @@ impl Relation {
         [inputs.clone()].into_iter().chain(others).collect()
     }
 
-    /// Holds the changed output against the first one.
-    pub(super) fn check(&self, first: &[u32], changed: &[u32]) -> Option<Failure> {
-        let expected = |at: usize| match &self.expect {
+    /// The bits that output `at` must have.
+    fn expected(&self, first: &[u32], at: usize) -> u32 {
+        match &self.expect {
             Expect::Same => first[at],
-            Expect::Complement => 3 - first[at],
+            // Of a wrong kernel, what is there may be no code.
+            Expect::Complement => 3_u32.wrapping_sub(first[at]),
             Expect::Negated => first[at] ^ 1 << 31,
             Expect::Scaled(factor) => (f32::from_bits(first[at]) * factor).to_bits(),
             Expect::Permuted(order) => first[order[at]],
-        };
+        }
+    }
+
+    /// The first changed output that is not what it must be.
+    pub(super) fn first_wrong(&self, first: &[u32], changed: &[u32]) -> Option<usize> {
         let same = match &self.expect {
             Expect::Permuted(_) => same_bits,
             _ if self.inputs.operation.is_matrix() => same_sum,
             _ => same_bits,
         };
-        let at = (0..self.inputs.outputs()).find(|&at| !same(expected(at), changed[at]))?;
+        (0..self.inputs.outputs()).find(|&at| !same(self.expected(first, at), changed[at]))
+    }
+
+    /// Holds the changed output against the first one.
+    pub(super) fn check(&self, first: &[u32], changed: &[u32]) -> Option<Failure> {
+        let at = self.first_wrong(first, changed)?;
+        let expected = self.expected(first, at);
         let show = |bits| show(self.inputs.operation, bits);
         let detail =
-            format!("{}: out[{at}] must be {}, got {}", self.deed(), show(expected(at)), show(changed[at]));
-        let cause = Cause::of_bits(self.inputs.operation, expected(at), changed[at]);
+            format!("{}: out[{at}] must be {}, got {}", self.deed(), show(expected), show(changed[at]));
+        let cause = Cause::of_bits(self.inputs.operation, expected, changed[at]);
         Some(Failure::new(self.rung, cause, detail))
     }
 
@@ -70,6 +104,7 @@ impl Relation {
             Rung::Complement => "with every code complemented",
             Rung::Negation => "with x, or the scales, negated in the same buffers",
             Rung::PowerOfTwo => "with x times a power of two",
+            _ if self.inputs.shape.rows == 1 => "called as a matrix of one row, in buffers without slack",
             _ => "with the rows in another order",
         }
     }
@@ -108,6 +143,22 @@ fn complement(inputs: &Inputs) -> Relation {
     changed.codes.iter_mut().for_each(|code| *code ^= 3);
     let expect = if inputs.operation == Operation::Unpack { Expect::Complement } else { Expect::Negated };
     Relation { rung: Rung::Complement, inputs: changed, expect }
+}
+
+/// Makes the outputs for complemented codes what they must be where they are within the bound for any order. A kernel whose order
+/// depends on the codes may add complemented ones in another order; both sums then keep the bound.
+pub(super) fn allow_another_order(rows: &[RowTruth], first: &[u32], changed: &mut [u32]) {
+    for ((truth, &first), changed) in rows.iter().zip(first).zip(changed) {
+        let far = (f64::from(f32::from_bits(first)) + f64::from(f32::from_bits(*changed))).abs();
+        let is_allowed = match truth {
+            RowTruth::Near { spread, .. } => far <= 2.0 * spread.bound(None),
+            RowTruth::MayOverflow | RowTruth::NotFinite => true,
+            _ => false,
+        };
+        if is_allowed {
+            *changed = first ^ 1 << 31;
+        }
+    }
 }
 
 /// x or the scales with the other sign, where the operation has them: every product, and so every sum, has the other sign.

@@ -1,7 +1,7 @@
 //! The edges: what a dimension of cases may be, value by value.
 
 use super::super::{Case, Codes, Patch, Regime, Scales};
-use crate::operation::{Buffer, DIGITS, Operation};
+use crate::operation::{Buffer, DIGITS, Operation, Threads};
 
 /// Rows around tile heights and around what a byte counts.
 pub(super) const ROWS: &[usize] =
@@ -68,7 +68,7 @@ pub(super) const FLOAT_OFFSETS: &[u8] = &[0, 1, 2, 3, 4, 5, 6, 7];
 const SPARES: &[i64] = &[0, 1, 8, 40];
 
 /// Callers at one time.
-const THREADS: &[u8] = &[2, 8];
+const THREADS: [Threads; 2] = [Threads::new(2).expect("two are not too many"), Threads::MOST];
 
 /// More rows than 16 bits count.
 pub(super) const MANY_ROWS: &[usize] = &[65_537];
