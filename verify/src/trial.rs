@@ -32,7 +32,7 @@ const BURST_ELEMENTS: usize = 1024;
 const CALLS_PER_THREAD: usize = 12;
 
 /// When results of several threads are held against those of calls made alone.
-const AT_ONCE: &str = "called from several threads at once, each with other data";
+const AT_ONCE: &str = "called alone and then from several threads at once, each with other data";
 
 /// Examines kernels. Holds the guarded memory, so that a case costs microseconds.
 #[derive(Debug)]

@@ -132,6 +132,10 @@ fn describe(text: &mut String, report: &Report<'_>, speeds: &Speeds, extras: Ext
 
 /// How much of the run a kernel had no part in: kinds of calls that it does not support, and legal cases that it refused.
 fn not_done(text: &mut String, report: &KernelReport<'_>) -> fmt::Result {
+    if report.supports_nothing() {
+        let cases = report.support.values().map(|support| support.unsupported).sum();
+        return writeln!(text, "{}: not supported ({})", report.label(), count(cases, "case"));
+    }
     for (kind, support) in report.support.iter().filter(|(_, support)| support.unsupported > 0) {
         let cases = count(support.unsupported, "case");
         writeln!(text, "{}: does not support {kind} ({cases})", report.label())?;
