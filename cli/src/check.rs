@@ -66,7 +66,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_speed: bool,
 
-    /// End at the first finding
+    /// End at the first finding. Workers that run beside the one that made it may report what they find until they are stopped
     #[arg(long, visible_alias = "stop-on-finding")]
     fail_fast: bool,
 

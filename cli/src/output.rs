@@ -18,12 +18,18 @@ use crate::{Verdict, is_closed_pipe};
 /// Columns of a terminal that output fits in, where the terminal is not narrower.
 pub(crate) const MAX_WIDTH: u16 = 100;
 
-/// A table with a line under its header and no other. Cells fold where it would be wider than the terminal or [`MAX_WIDTH`]. It has colours
-/// on a terminal only, and none where `NO_COLOR` is set.
+/// A table with a line under its header and no other.
 pub(crate) fn table(header: impl Into<Row>) -> Table {
     let mut table = Table::new();
     let line = LineStyle::none().fill('─').junction('─');
     table.load_style(TableStyle::new().header_separator(line)).set_header(header);
+    table
+}
+
+/// The same, whose cells fold where it would be wider than the terminal or [`MAX_WIDTH`]. It has colours on a terminal only, and none where
+/// `NO_COLOR` is set.
+pub(crate) fn fitted_table(header: impl Into<Row>) -> Table {
+    let mut table = table(header);
     let width = table.width().map_or(MAX_WIDTH, |width| width.min(MAX_WIDTH));
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     // https://no-color.org: set, and not empty.

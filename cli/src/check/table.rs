@@ -32,7 +32,7 @@ pub(crate) struct Extras<'a> {
 
 /// The table, notes on what was skipped or left open, and the summary line.
 pub(crate) fn render(report: &Report<'_>, speeds: &Speeds, extras: Extras<'_>) -> String {
-    let mut table = output::table(HEADER);
+    let mut table = output::fitted_table(HEADER);
     for column in NUMBERS {
         table
             .column_mut(column)
