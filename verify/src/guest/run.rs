@@ -318,9 +318,8 @@ impl<'g> Run<'g> {
         if step + 1 < piece.end {
             state.left.push(Piece::new(step + 1, 0, piece.end));
         }
-        // Not for ever: a kernel that dies of the number of calls dies again.
-        let is_dropped = state.dropped.contains(&kernel);
-        if step > piece.start && !is_dropped {
+        // A kernel that dies of the number of calls dies again, until it is dropped; the other kernels lose no case.
+        if step > piece.start {
             state.left.push(Piece::new(piece.start, piece.from_kernel, step));
         }
         let next = kernel + usize::from(!again);
@@ -467,7 +466,6 @@ impl<'g> Run<'g> {
 }
 
 impl State {
-    /// Adds what is known of kernel `place` to its report.
     /// The violations by the kernel at `place`, each kind with its earliest cases; those of the earliest case and the strictest property
     /// first.
     fn found_of(&self, place: usize) -> Vec<&Vec<Sighting>> {
@@ -480,6 +478,7 @@ impl State {
         found
     }
 
+    /// Adds what is known of the kernel at `place` to its report.
     fn count(&self, place: usize, kernel: &mut KernelReport<'_>) {
         self.counts.get(&place).into_iter().flatten().for_each(|counts| counts.add_to(kernel));
         let deaths = || self.deaths.iter().filter(|((at, _), _)| *at == place);
