@@ -22,7 +22,8 @@
  *              of a gemv, and of them alone, NULL has a meaning.
  *   Results    Every element of the output is overwritten, whatever it held (NaN, say); never add to it. The
  *              bits of a result depend on the contents of the inputs alone: not on addresses, earlier calls
- *              or threads, nor, for a gemv, on where a row stands in the matrix.
+ *              or threads, nor, for a gemv, on where a row stands in the matrix, nor, without
+ *              QK256_FLAG_VARIES_WITH_ROWS, on how many rows there are.
  *   The rest   Leave the floating-point mode (MXCSR), the file descriptors, standard output and every other
  *              part of the process as they were. Any number of threads may call at the same time. No C++
  *              exception and no other unwinding may leave a function.
@@ -56,8 +57,13 @@
 /* The sizes are wrong, and nothing was read or written. */
 #define QK256_REFUSED 2
 
-/* Bit 0 of qk256_flags: wrong sizes are refused. The other bits are reserved, and 0. */
+/* Bit 0 of qk256_flags: wrong sizes are refused. */
 #define QK256_FLAG_CHECKS_SIZES 1
+
+/* Bit 1 of qk256_flags: the bits of a row of a gemv may depend on the number of rows, since a matrix of few
+ * rows takes another path. Each call is then held to the error bound; the report says "not invariant to the
+ * number of rows". The other bits are reserved, and 0. */
+#define QK256_FLAG_VARIES_WITH_ROWS 2
 
 /* Exports a function, also where everything else is hidden (-fvisibility=hidden). */
 #if defined(_WIN32)

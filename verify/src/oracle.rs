@@ -37,6 +37,17 @@ pub enum Expected {
     Rows(Vec<RowTruth>),
 }
 
+impl Expected {
+    /// Whether every output is known to the bit, in every order of summation.
+    pub(crate) fn is_exact(&self) -> bool {
+        let is_known = |row: &RowTruth| !matches!(row, RowTruth::Near { .. } | RowTruth::MayOverflow);
+        match self {
+            Self::Bits(_) => true,
+            Self::Rows(rows) => rows.iter().all(is_known),
+        }
+    }
+}
+
 /// What is demanded of one row of a product, by the strictest rung that applies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RowTruth {

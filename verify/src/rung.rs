@@ -48,6 +48,8 @@ pub enum Rung {
     PowerOfTwo,
     /// Permuted rows give permuted y.
     RowOrder,
+    /// A row has the same bits whatever the number of rows of its matrix.
+    Invariance,
     /// The call does not take the process down, by a signal or an abort. This and what follows is asked of guests.
     Crash,
     /// The call returns within a time limit.
@@ -62,7 +64,7 @@ pub enum Rung {
 
 impl Rung {
     /// Every rung, in the order of reports.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BitExact,
         Self::ExactRegime,
         Self::Order,
@@ -82,6 +84,7 @@ impl Rung {
         Self::Negation,
         Self::PowerOfTwo,
         Self::RowOrder,
+        Self::Invariance,
         Self::Crash,
         Self::Hang,
         Self::Exit,
@@ -111,6 +114,7 @@ impl Rung {
             Self::Negation => "negation",
             Self::PowerOfTwo => "power-of-two",
             Self::RowOrder => "row-order",
+            Self::Invariance => "invariance",
             Self::Crash => "crash",
             Self::Hang => "hang",
             Self::Exit => "exit",
@@ -137,6 +141,7 @@ impl Rung {
                     | Self::Negation
                     | Self::PowerOfTwo
                     | Self::RowOrder
+                    | Self::Invariance
             )
     }
 
@@ -160,11 +165,12 @@ impl Rung {
             Self::Threads => 13,
             Self::Padding => 14,
             Self::RowOrder => 15,
-            Self::Complement => 16,
-            Self::Negation => 17,
-            Self::PowerOfTwo => 18,
-            Self::Descriptors => 19,
-            Self::Output => 20,
+            Self::Invariance => 16,
+            Self::Complement => 17,
+            Self::Negation => 18,
+            Self::PowerOfTwo => 19,
+            Self::Descriptors => 20,
+            Self::Output => 21,
         }
     }
 

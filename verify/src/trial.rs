@@ -190,7 +190,7 @@ impl Harness {
         let record = finding(crash).last_words();
         let inputs = &prepared.inputs;
         let mut trial = fault::on_record(&record, || match &prepared.expected {
-            Some(expected) => self.examine_legal(kernel, inputs, expected),
+            Some(expected) => self.examine_legal(kernel, inputs, expected, prepared.case.seed),
             None => self.examine_illegal(kernel, inputs),
         });
         if trial.is_done && inputs.threads != Threads::ONE {
@@ -239,7 +239,14 @@ impl Harness {
         exact.map_or(smallest, |(case, failure)| Finding::new(kernel, &case, self.weights.as_ref(), failure))
     }
 
-    fn examine_legal(&mut self, kernel: &dyn Kernel, inputs: &Inputs, expected: &Expected) -> Trial {
+    /// `draw` chooses among changes of the inputs.
+    fn examine_legal(
+        &mut self,
+        kernel: &dyn Kernel,
+        inputs: &Inputs,
+        expected: &Expected,
+        draw: u64,
+    ) -> Trial {
         let mut trial = Trial::default();
         let first = self.arena.call(kernel, inputs, Flush::End, self.poison(inputs));
         trial.take_call(&first);
@@ -274,7 +281,7 @@ impl Harness {
             trial.rungs.add(Rung::Order, rows);
             failure.into_iter().for_each(|failure| trial.fail(failure));
         }
-        self.examine_again(kernel, inputs, expected, outputs, &mut trial);
+        self.examine_again(kernel, (inputs, draw), expected, outputs, &mut trial);
         trial.is_done = true;
         trial
     }
@@ -323,7 +330,7 @@ impl Harness {
     fn examine_again(
         &mut self,
         kernel: &dyn Kernel,
-        inputs: &Inputs,
+        (inputs, draw): (&Inputs, u64),
         expected: &Expected,
         first: &[u32],
         trial: &mut Trial,
@@ -338,8 +345,10 @@ impl Harness {
         trial.take_call(&again);
         trial.same(Rung::Repeat, inputs.operation, first, &again.output[..outputs], "called again");
         let is_single = self.orders.is_single(kernel, inputs);
-        let alone = if is_single { None } else { Relation::row_alone(inputs) };
-        for relation in Relation::of(inputs).into_iter().chain(alone) {
+        // Where the oracle knows the bits of every row, it knows them for every number of rows.
+        let is_invariant = !kernel.varies_with_rows() && !expected.is_exact();
+        let few_rows = if is_invariant { Relation::few_rows(inputs, draw) } else { None };
+        for relation in Relation::of(inputs).into_iter().chain(few_rows) {
             let mut changed = self.arena.call(kernel, &relation.inputs, Flush::Slack, self.poison(inputs));
             trial.take_call(&changed);
             trial.rungs.add(relation.rung, 1);

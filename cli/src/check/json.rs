@@ -65,6 +65,8 @@ struct KernelJson<'a> {
     runs: Option<&'static str>,
     given_up: Option<&'a str>,
     unexplained_order: bool,
+    /// Declared by the kernel: a row's bits may depend on the number of rows.
+    varies_with_rows: bool,
     tried_whole: bool,
     /// Applications of each rung.
     rungs: BTreeMap<&'static str, u64>,
@@ -152,6 +154,7 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> Kerne
         runs: report.trace.width().map(Width::name),
         given_up: report.given_up.as_deref(),
         unexplained_order: report.unexplained,
+        varies_with_rows: report.kernel.varies_with_rows(),
         tried_whole: report.exhausted,
         rungs: report.rungs.applied().map(|rung| (rung.name(), report.rungs.of(rung))).collect(),
         accuracy: (report.rungs.of(Rung::Bound) > 0).then_some(AccuracyJson {

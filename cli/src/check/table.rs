@@ -123,6 +123,10 @@ fn describe(text: &mut String, report: &Report<'_>, speeds: &Speeds, extras: Ext
         if let Some(why) = &kernel.given_up {
             writeln!(text, "{}: no longer called after {why}", kernel.label())?;
         }
+        if kernel.kernel.varies_with_rows() {
+            let what = "not invariant to the number of rows, as declared: held to the bound for each number";
+            writeln!(text, "{}: {what}", kernel.label())?;
+        }
     }
     report.kernels.iter().try_for_each(|kernel| not_done(text, kernel))?;
     skipped(text, report)?;
@@ -195,6 +199,9 @@ fn details(text: &mut String, report: &KernelReport<'_>, speed: Option<&Speed>) 
 
 /// How a gemv adds up a row, as far as it is known.
 fn order(report: &KernelReport<'_>) -> Option<String> {
+    if report.kernel.varies_with_rows() {
+        return Some("depends on the number of rows, as declared".to_owned());
+    }
     if report.unexplained {
         return Some(
             "no order of summation explains every row; those rows are held to the bound alone".to_owned(),

@@ -8,6 +8,7 @@ mod contract;
 mod dispatch;
 mod faults;
 mod fixed;
+mod invariance;
 mod machine;
 mod memory;
 mod model;
@@ -138,11 +139,12 @@ pub fn wrong() -> Vec<Mutant> {
         machine::WRONG,
         fixed::WRONG,
         order::WRONG,
+        invariance::WRONG,
     ]
     .concat()
 }
 
 /// The kernels that are right and unusual: whoever finds something in them is wrong.
 pub fn right() -> Vec<Mutant> {
-    [right::RIGHT, techniques::RIGHT, fixed::RIGHT].concat()
+    [right::RIGHT, techniques::RIGHT, invariance::RIGHT, fixed::RIGHT].concat()
 }

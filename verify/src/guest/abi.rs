@@ -20,6 +20,9 @@ const QK256_UNSUPPORTED: i32 = 1;
 /// Bit 0 of the flags: wrong sizes are refused.
 const REFUSES_WRONG_SIZES: u32 = 1;
 
+/// Bit 1: the bits of a row may depend on the number of rows.
+const VARIES_WITH_ROWS: u32 = 2;
+
 type Unpack = unsafe extern "C" fn(*const u8, usize, *mut u8, usize) -> i32;
 type Dequantize = unsafe extern "C" fn(*const u8, usize, *const f32, usize, *mut f32, usize) -> i32;
 type Gemv = unsafe extern "C" fn(
@@ -74,6 +77,7 @@ pub(super) struct GuestKernel {
     name: String,
     library: PathBuf,
     refuses_wrong_sizes: bool,
+    varies_with_rows: bool,
     function: Function,
 }
 
@@ -129,6 +133,7 @@ pub(super) unsafe fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
         name: name.clone(),
         library: path.to_owned(),
         refuses_wrong_sizes: flags & REFUSES_WRONG_SIZES != 0,
+        varies_with_rows: flags & VARIES_WITH_ROWS != 0,
         function,
     };
     let functions = OPERATIONS.into_iter().filter_map(|operation| function(library, operation));
@@ -199,6 +204,10 @@ impl Kernel for GuestKernel {
 
     fn refuses_wrong_sizes(&self) -> bool {
         self.refuses_wrong_sizes
+    }
+
+    fn varies_with_rows(&self) -> bool {
+        self.varies_with_rows && self.operation() == Operation::Gemv
     }
 
     fn library(&self) -> Option<&Path> {

@@ -41,6 +41,7 @@ pub(super) struct Face {
     library: PathBuf,
     pub(super) operation: Operation,
     refuses_wrong_sizes: bool,
+    varies_with_rows: bool,
     /// Its place among the kernels of the worker; `None` if the library does not export it.
     pub(super) place: Option<usize>,
 }
@@ -56,6 +57,10 @@ impl Kernel for Face {
 
     fn refuses_wrong_sizes(&self) -> bool {
         self.refuses_wrong_sizes
+    }
+
+    fn varies_with_rows(&self) -> bool {
+        self.varies_with_rows
     }
 
     fn library(&self) -> Option<&Path> {
@@ -219,7 +224,7 @@ impl Guest {
     fn open(host: Host) -> Result<Self, GuestError> {
         exists(&host.library)?;
         let (loaded, _) = host.start()?;
-        let Response::Loaded { name, refuses_wrong_sizes, operations } = loaded else {
+        let Response::Loaded { name, refuses_wrong_sizes, varies_with_rows, operations } = loaded else {
             unreachable!("a worker that starts has loaded its library")
         };
         let face = |operation: Operation| Face {
@@ -227,6 +232,7 @@ impl Guest {
             library: host.library.clone(),
             operation,
             refuses_wrong_sizes,
+            varies_with_rows: varies_with_rows && operation == Operation::Gemv,
             place: operations.iter().position(|&exported| exported == operation),
         };
         let faces = OPERATIONS.into_iter().map(face).collect();

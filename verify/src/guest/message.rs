@@ -44,7 +44,7 @@ pub(super) enum Request {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Response {
     /// The first message of a worker: the library's kernels.
-    Loaded { name: String, refuses_wrong_sizes: bool, operations: Vec<Operation> },
+    Loaded { name: String, refuses_wrong_sizes: bool, varies_with_rows: bool, operations: Vec<Operation> },
     /// The library is not a plugin, and why.
     NotLoaded(String),
     /// The worker cannot do its work, and why; the library was not touched.
@@ -290,10 +290,11 @@ mod tests {
     }
 
     fn response() -> impl Strategy<Value = Response> {
-        let loaded = (any::<String>(), any::<bool>(), vec(operation(), 0..4)).prop_map(
-            |(name, refuses_wrong_sizes, operations)| Response::Loaded {
+        let loaded = (any::<String>(), any::<[bool; 2]>(), vec(operation(), 0..4)).prop_map(
+            |(name, [refuses_wrong_sizes, varies_with_rows], operations)| Response::Loaded {
                 name,
                 refuses_wrong_sizes,
+                varies_with_rows,
                 operations,
             },
         );

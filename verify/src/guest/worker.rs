@@ -92,6 +92,7 @@ fn loaded(kernels: &[GuestKernel]) -> Response {
     Response::Loaded {
         name: kernels[0].name().to_owned(),
         refuses_wrong_sizes: kernels[0].refuses_wrong_sizes(),
+        varies_with_rows: kernels.iter().any(Kernel::varies_with_rows),
         operations: kernels.iter().map(Kernel::operation).collect(),
     }
 }

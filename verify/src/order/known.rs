@@ -40,7 +40,7 @@ impl KnownOrders {
     /// nothing explains.
     pub(crate) fn model(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> Option<&Model> {
         let (cols, scaled) = (inputs.shape.cols, inputs.scales.is_some());
-        if inputs.operation != Operation::Gemv || !is_ordered(cols) {
+        if inputs.operation != Operation::Gemv || !is_ordered(cols) || !has_one_order(kernel, inputs) {
             return None;
         }
         self.model_of(kernel, cols, scaled)
@@ -49,6 +49,9 @@ impl KnownOrders {
     /// Whether one order explains all rows of the kernel that have as many columns as these inputs. Where rows are not held to an order,
     /// the nearest smaller number of columns decides. Rows of fewer than three columns have one order, integers need none.
     pub(crate) fn is_single(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> bool {
+        if !has_one_order(kernel, inputs) {
+            return false;
+        }
         let mut known = LONG_ORDER_COLUMNS.into_iter().rev().chain([ORDER_COLUMNS]);
         let cols = match inputs.shape.cols {
             cols if is_ordered(cols) => Some(cols),
@@ -127,6 +130,11 @@ impl KnownOrders {
         }
         Some((rows.len() as u64, failure(&wrong, rows.len(), outputs)))
     }
+}
+
+/// Whether the order of a row alone, which is the one that is revealed, is that of these rows.
+fn has_one_order(kernel: &dyn Kernel, inputs: &Inputs) -> bool {
+    inputs.shape.rows <= 1 || !kernel.varies_with_rows()
 }
 
 /// Whether the model predicts other rows with the codes of this one. The contract allows an order that depends on the codes, and random

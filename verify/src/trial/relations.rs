@@ -6,6 +6,9 @@ use crate::operation::{Buffer, CODES_PER_BYTE, Operation, Shape};
 use crate::oracle::RowTruth;
 use crate::rung::{Cause, Failure, Rung};
 
+/// Numbers of rows for which kernels have paths of their own: one row, and what does not fill a tile of four.
+const FEW_ROWS: [usize; 4] = [1, 2, 3, 5];
+
 /// Changed inputs, and what the output must then be.
 pub(super) struct Relation {
     pub(super) rung: Rung,
@@ -36,26 +39,33 @@ impl Relation {
         [padding, Some(complement(inputs))].into_iter().chain(negated).chain(of_matrices).flatten().collect()
     }
 
-    /// One row as a matrix of its own, in buffers without slack: where no model of the order is known, this is what shows an order that
-    /// depends on where the row stands, on gaps, on the length of buffers or on the number of rows. `None` if it would be the same call.
-    pub(super) fn row_alone(inputs: &Inputs) -> Option<Self> {
-        let shape = inputs.shape;
-        let is_exact = |buffer| inputs.len(buffer) as u128 == shape.needed(inputs.operation, buffer);
-        let is_same = shape.rows == 1 && inputs.buffers().iter().copied().all(is_exact);
-        if !inputs.operation.is_matrix() || shape.rows == 0 || is_same {
+    /// Some rows as a matrix of their own, in buffers without slack: a row's bits must not depend on how many rows there are. `draw`
+    /// chooses the rows and one of the numbers of [`FEW_ROWS`]; where that is as many as there are, the next. `None` where there are no
+    /// rows to take, and in fixed point, whose oracle holds every call to its bits.
+    pub(super) fn few_rows(inputs: &Inputs, draw: u64) -> Option<Self> {
+        let (shape, blocks) = (inputs.shape, inputs.shape.blocks());
+        if inputs.operation != Operation::Gemv || shape.rows == 0 {
             return None;
         }
-        let (row, blocks) = (shape.cols % shape.rows, shape.blocks());
-        let own = if shape.row_bytes() == 0 { &[] } else { inputs.packed.from_row(shape, row) };
-        let alone = Inputs {
-            shape: Shape { rows: 1, row_stride: shape.row_bytes(), ..shape },
-            packed: PackedBytes::whole(own[..shape.row_bytes()].to_vec()),
-            scales: inputs.scales.as_ref().map(|scales| scales[row * blocks..][..blocks].to_vec()),
+        let at = draw as usize % FEW_ROWS.len();
+        let others = FEW_ROWS.into_iter().cycle().skip(at);
+        let count = others.into_iter().find(|&count| count != shape.rows)?;
+        let start = (draw / FEW_ROWS.len() as u64) as usize % shape.rows;
+        let rows: Vec<usize> = (start..start + count).map(|row| row % shape.rows).collect();
+        let own = |&row: &usize| match shape.row_bytes() {
+            0 => Vec::new(),
+            bytes => inputs.packed.from_row(shape, row)[..bytes].to_vec(),
+        };
+        let scales = |all: &Vec<f32>| rows.iter().flat_map(|row| all[row * blocks..][..blocks].to_vec()).collect();
+        let few = Inputs {
+            shape: Shape { rows: count, row_stride: shape.row_bytes(), ..shape },
+            packed: PackedBytes::whole(rows.iter().flat_map(own).collect()),
+            scales: inputs.scales.as_ref().map(scales),
             x: inputs.x[..shape.cols].to_vec(),
-            out_len: 1,
+            out_len: count,
             ..inputs.clone()
         };
-        Some(Self { rung: Rung::RowOrder, inputs: alone, expect: Expect::Permuted(vec![row]) })
+        Some(Self { rung: Rung::Invariance, inputs: few, expect: Expect::Permuted(rows) })
     }
 
     /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same.
@@ -91,10 +101,17 @@ impl Relation {
     pub(super) fn check(&self, first: &[u32], changed: &[u32]) -> Option<Failure> {
         let at = self.first_wrong(first, changed)?;
         let expected = self.expected(first, at);
-        let show = |bits| show(self.inputs.operation, bits);
-        let detail =
-            format!("{}: out[{at}] must be {}, got {}", self.deed(), show(expected), show(changed[at]));
         let cause = Cause::of_bits(self.inputs.operation, expected, changed[at]);
+        let show = |bits| show(self.inputs.operation, bits);
+        let (expected, got) = (show(expected), show(changed[at]));
+        let detail = match &self.expect {
+            Expect::Permuted(rows) if self.rung == Rung::Invariance => {
+                let (row, count) = (rows[at], rows.len());
+                let noun = if count == 1 { "row" } else { "rows" };
+                format!("row {row} is {expected} in this matrix and {got} in one of {count} {noun}")
+            }
+            _ => format!("{}: out[{at}] must be {expected}, got {got}", self.deed()),
+        };
         Some(Failure::new(self.rung, cause, detail))
     }
 
@@ -104,7 +121,6 @@ impl Relation {
             Rung::Complement => "with every code complemented",
             Rung::Negation => "with x, or the scales, negated in the same buffers",
             Rung::PowerOfTwo => "with x times a power of two",
-            _ if self.inputs.shape.rows == 1 => "called as a matrix of one row, in buffers without slack",
             _ => "with the rows in another order",
         }
     }
