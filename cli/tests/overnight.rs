@@ -89,7 +89,7 @@ fn shows_the_planted_bug(dir: &Path) -> bool {
     })
 }
 
-/// Lets a run of at least an hour go on until something is so, then interrupts it as Ctrl-C does. It must end with exit code 1.
+/// Lets a run of at least an hour go on until something is so, then ends it by SIGTERM, which no test runs ignoring. It must end with exit code 1.
 fn interrupted_at(is_so: impl Fn() -> bool, mut command: Command) {
     let mut run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the command starts");
     until("what the run is to find", || {
@@ -98,7 +98,7 @@ fn interrupted_at(is_so: impl Fn() -> bool, mut command: Command) {
         is_so()
     });
     // SAFETY: kill has no preconditions; the process has not been waited for, so that its number is its own.
-    unsafe { libc::kill(run.id() as libc::pid_t, libc::SIGINT) };
+    unsafe { libc::kill(run.id() as libc::pid_t, libc::SIGTERM) };
     let status = run.wait().expect("it can be waited for");
     assert_eq!(status.code(), Some(1), "{command:?}: {status}");
 }
