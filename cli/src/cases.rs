@@ -62,7 +62,9 @@ impl CaseArgs {
     /// # Errors
     /// If the weights cannot be opened.
     pub(crate) fn harness(&self) -> Result<Harness> {
-        Ok(Harness::new(self.weights.as_deref().map(Weights::open).transpose()?))
+        let mut harness = Harness::new(self.weights.as_deref().map(Weights::open).transpose()?);
+        harness.watch_process(true);
+        Ok(harness)
     }
 }
 

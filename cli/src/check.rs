@@ -124,6 +124,7 @@ fn run_own(args: &Args) -> Result<Verdict> {
     let files = Files::create(args)?;
     let weights = args.weights.as_deref().map(open).transpose()?;
     let mut harness = Harness::new(weights);
+    harness.watch_process(true);
     let mut watch = Watch::new(args.fail_fast, Finding::to_string);
     let mut report = check::check(&mut harness, &kernels, &args.plan(), &mut |progress| watch.see(progress))?;
     let speed = if args.no_speed || watch.is_over(report.findings.len()) {

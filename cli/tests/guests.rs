@@ -186,7 +186,7 @@ fn limits_of_the_system_are_no_findings() {
     }
     let folder = scratch();
     let library = c(&folder, "plain.c", &[]);
-    for limits in ["ulimit -v 200000", "ulimit -v 300000", "ulimit -t 1", "ulimit -f 8"] {
+    for limits in ["ulimit -v 200000", "ulimit -v 300000", "ulimit -t 1", "ulimit -f 32"] {
         let (report, said) = check_in(&[], &[limits], CASES, &library, &["--jobs", "1"], 0);
         assert_eq!(report["verdict"], "pass", "{limits}: {said}");
         assert_eq!(report["harness_faults"], Value::Array(Vec::new()), "{limits}: {said}");
@@ -321,6 +321,96 @@ fn after_a_call_that_does_not_return_the_check_goes_on() {
 }
 
 #[test]
+fn what_the_first_call_changes_in_the_process_is_a_finding() {
+    let changes = |name, words| only(name, "process-state", words);
+    let mut faults = vec![
+        changes("HANDLER", "the action of SIGILL"),
+        changes("MASK", "the signals that the thread blocks"),
+        changes("SIGNAL_STACK", "the stack of signal handlers"),
+        changes("ENVIRONMENT", "the environment (OMP_WAIT_POLICY)"),
+        changes("LIMIT", "the limit RLIMIT_CORE"),
+        changes("DIRECTORY", "the working directory"),
+        changes("UMASK", "the umask"),
+        changes("LOCALE", "the locale"),
+        changes("NICE", "the priority"),
+        changes("TIMER", "the interval timer"),
+        changes("THREADS", "the number of threads"),
+        only("OPEN", "descriptors", "/proc/cpuinfo"),
+        only("ROUNDING", "mxcsr", "x87 control word 0x0b7f"),
+    ];
+    // Where there is one CPU, pinning a thread to it changes nothing.
+    if std::thread::available_parallelism().map_or(1, usize::from) > 1 {
+        faults.push(changes("AFFINITY", "the CPUs that the thread may run on"));
+    }
+    expect(&faults);
+}
+
+#[test]
+fn what_is_not_whole_when_threads_make_the_first_call_is_a_finding() {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        skip(&["two CPUs"]);
+        return;
+    }
+    expect(&[
+        only("READY_TOO_EARLY", "first-call", "threads make the first call of a process at once"),
+        only("FLAG_BEFORE_POINTER", "first-call", "the process dies of SIGSEGV"),
+    ]);
+}
+
+#[test]
+fn memory_that_calls_keep_is_a_finding() {
+    expect(&[
+        only("LEAK", "leak", "bytes a call"),
+        only("LEAK_A_LITTLE", "leak", "bytes a call"),
+        only("LEAK_MAPPING", "leak", "bytes a call"),
+    ]);
+}
+
+#[test]
+fn memory_that_calls_keep_on_large_matrices_alone_is_a_finding() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let (report, said) = check_by("2500", &fault(&folder, "LEAK_WHERE_LARGE"), &["--op", "gemv"], 1);
+    assert_eq!(rungs(&report), ["leak"], "{said}");
+}
+
+#[test]
+fn registers_that_a_call_must_preserve_are_seen() {
+    if !cfg!(target_arch = "x86_64") {
+        skip(&["x86_64"]);
+        return;
+    }
+    let mut faults = vec![
+        only("CLOBBER", "registers", "changes rbx, r14"),
+        only("DIRECTION", "registers", "direction flag"),
+        only("ALIGNED_STACK", "crash", "SIGILL"),
+    ];
+    if has_avx2() {
+        faults.push(only("UPPER", "registers", "upper half of ymm3"));
+    }
+    expect(&faults);
+}
+
+#[test]
+fn a_row_that_varies_with_the_number_of_rows_is_a_finding_unless_the_kernel_declares_it() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let (report, said) = check(&fault(&folder, "VARIES"), &[], 1);
+    assert!(rungs(&report).iter().any(|rung| rung == "order" || rung == "invariance"), "{said}");
+    let (report, said) = check(&fault(&folder, "VARIES_DECLARED"), &[], 0);
+    assert_eq!(report["verdict"], "pass", "{said}");
+    assert!(said.contains("faults gemv: not invariant to the number of rows, as declared"), "{said}");
+    for kernel in report["kernels"].as_array().expect("kernels is a list") {
+        assert_eq!(kernel["varies_with_rows"], kernel["operation"] == "gemv", "{kernel}");
+        assert_eq!(kernel["rungs"]["invariance"], Value::Null, "{kernel}");
+    }
+}
+
+#[test]
 fn what_a_kernel_leaves_behind_and_what_it_takes_for_granted_is_a_finding() {
     expect(&[
         only("FTZ", "mxcsr", "MXCSR 0x9f80"),
@@ -338,7 +428,7 @@ fn what_is_legal_is_no_finding() {
         return;
     }
     let folder = scratch();
-    for name in ["NONE", "LEGAL_ORDER", "NO_FLAGS", "NO_SCALES", "GEMV_ALONE"] {
+    for name in ["NONE", "LEGAL_ORDER", "NO_FLAGS", "NO_SCALES", "GEMV_ALONE", "POOL"] {
         let (report, said) = check(&fault(&folder, name), &[], 0);
         assert_eq!(report["verdict"], "pass", "{name}: {said}");
     }

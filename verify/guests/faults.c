@@ -5,11 +5,23 @@
  * A fault is in the gemv. Where it takes the process with it, it shows at a few shapes only, as faults do
  * that get past a first try: one row, or columns in eights, is what people try.
  */
-#define _DEFAULT_SOURCE
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <fcntl.h>
+#include <fenv.h>
+#include <locale.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -63,7 +75,11 @@ const char *qk256_kernel_name(void) {
 /* Optional: without it, wrong sizes never come. */
 #ifndef FAULT_NO_FLAGS
 uint32_t qk256_flags(void) {
+#ifdef FAULT_VARIES_DECLARED
+    return QK256_FLAG_CHECKS_SIZES | QK256_FLAG_VARIES_WITH_ROWS;
+#else
     return QK256_FLAG_CHECKS_SIZES;
+#endif
 }
 #endif
 
@@ -182,9 +198,164 @@ static void fall(size_t rows, size_t cols) {
 #endif
 }
 
+/* What the first call of the process leaves behind. */
+static void leave(void) {
+    static bool is_done;
+    if (is_done) {
+        return;
+    }
+    is_done = true;
+#if defined(FAULT_HANDLER)
+    /* To find out whether an instruction is there: the old handler is not put back (ruapu issue 189). */
+    signal(SIGILL, SIG_IGN);
+#elif defined(FAULT_MASK)
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+#elif defined(FAULT_SIGNAL_STACK)
+    static char memory[1 << 16];
+    stack_t stack = {.ss_sp = memory, .ss_size = sizeof memory};
+    sigaltstack(&stack, NULL);
+#elif defined(FAULT_AFFINITY)
+    /* Pins the caller (OpenBLAS issue 4653). Where there is one CPU, nothing changes. */
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(sched_getcpu(), &set);
+    sched_setaffinity(0, sizeof set, &set);
+#elif defined(FAULT_ENVIRONMENT)
+    setenv("OMP_WAIT_POLICY", "ACTIVE", 1);
+#elif defined(FAULT_LIMIT)
+    struct rlimit limit;
+    getrlimit(RLIMIT_CORE, &limit);
+    limit.rlim_cur = limit.rlim_cur == 4096 ? 8192 : 4096;
+    limit.rlim_max = limit.rlim_max < limit.rlim_cur ? limit.rlim_cur : limit.rlim_max;
+    setrlimit(RLIMIT_CORE, &limit);
+#elif defined(FAULT_DIRECTORY)
+    if (chdir("/proc")) {
+        abort();
+    }
+#elif defined(FAULT_UMASK)
+    umask(0171);
+#elif defined(FAULT_LOCALE)
+    setlocale(LC_NUMERIC, "C.UTF-8");
+#elif defined(FAULT_NICE)
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 1);
+#elif defined(FAULT_TIMER)
+    struct itimerval timer = {.it_value = {.tv_sec = 100000}};
+    setitimer(ITIMER_REAL, &timer, NULL);
+#elif defined(FAULT_OPEN)
+    if (open("/proc/cpuinfo", O_RDONLY | O_CLOEXEC) < 0) {
+        abort();
+    }
+#elif defined(FAULT_ROUNDING)
+    fesetround(FE_UPWARD);
+#endif
+}
+
+#if defined(FAULT_THREADS) || defined(FAULT_POOL)
+static void *wait_forever(void *ignored) {
+    for (;;) {
+        pause();
+    }
+    return ignored;
+}
+
+static void start_thread(void) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 1 << 16);
+    pthread_t thread;
+    if (pthread_create(&thread, &attributes, wait_forever, NULL)) {
+        abort();
+    }
+}
+#endif
+
+/* What each call leaves behind. */
+static void leave_more(size_t rows, size_t cols) {
+    (void)rows;
+    (void)cols;
+#if defined(FAULT_LEAK)
+    volatile char *lost = (volatile char *)malloc(1 << 14);
+    lost[0] = lost[1 << 13] = 1;
+#elif defined(FAULT_LEAK_A_LITTLE)
+    volatile char *lost = (volatile char *)malloc(48);
+    lost[0] = 1;
+#elif defined(FAULT_LEAK_WHERE_LARGE)
+    if (rows * cols > 1 << 12) {
+        volatile char *lost = (volatile char *)malloc(1 << 11);
+        lost[0] = lost[1 << 10] = 1;
+    }
+#elif defined(FAULT_LEAK_MAPPING)
+    /* Address space alone; every hundredth call, as a system has only so many mappings. */
+    static unsigned calls;
+    if (calls++ % 100 == 0) {
+        mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+#elif defined(FAULT_THREADS)
+    static unsigned calls;
+    if (calls++ % 8 == 0 && calls < 4096) {
+        start_thread();
+    }
+#elif defined(FAULT_POOL)
+    /* No fault: a pool of two threads and of memory, made when it is first needed, and grown once. */
+    static unsigned calls;
+    static char *pool;
+    if (calls == 0) {
+        start_thread();
+        start_thread();
+    }
+    if (calls == 0 || calls == 2000) {
+        free(pool);
+        pool = (char *)malloc((size_t)(calls + 1) << 11);
+        memset(pool, 1, (size_t)(calls + 1) << 11);
+    }
+    calls++;
+#elif defined(FAULT_DIRECTION) && defined(__x86_64__)
+    __asm__ volatile("std" : : : "memory");
+#elif defined(FAULT_UPPER) && defined(__x86_64__)
+    __asm__ volatile("vpcmpeqd %%ymm3, %%ymm3, %%ymm3" : : : "xmm3");
+#endif
+}
+
+#if defined(FAULT_READY_TOO_EARLY) || defined(FAULT_FLAG_BEFORE_POINTER)
+/* What is prepared by the first call, and no lock is held for it. */
+static volatile int is_ready;
+static volatile float table[4];
+typedef float (*weigh_fn)(unsigned);
+static volatile weigh_fn weigh;
+
+static float by_table(unsigned code) {
+    return table[code];
+}
+
+static float first_dot(const uint8_t *row, const float *scales, const float *x, size_t cols) {
+    if (!is_ready) {
+        is_ready = 1;
+#if defined(FAULT_READY_TOO_EARLY)
+        weigh = by_table;
+#endif
+        /* What takes its time, as asking a CPU for its features does. */
+        for (volatile int turn = 0; turn < 200; turn++) {
+        }
+        for (int c = 0; c < 4; c++) {
+            table[c] = WEIGHTS[c];
+        }
+        weigh = by_table;
+    }
+    float sum = 0.0f;
+    for (size_t c = 0; c < cols; c++) {
+        float weight = weigh(code(row, c));
+        sum += (scales ? weight * scales[c / QK256_BLOCK_ELEMENTS] : weight) * x[c];
+    }
+    return sum;
+}
+#endif
+
 /* The product in another order, which loses more than most and is as legal as any: one sum of the odd columns
  * from the last to the first, then of the even ones. Not one to imitate. */
-#ifdef FAULT_LEGAL_ORDER
+#if defined(FAULT_LEGAL_ORDER) || defined(FAULT_VARIES) || defined(FAULT_VARIES_DECLARED)
 static float poor_dot(const uint8_t *row, const float *scales, const float *x, size_t cols) {
     float sum = 0.0f;
     for (int parity = 1; parity >= 0; parity--) {
@@ -199,6 +370,16 @@ static float poor_dot(const uint8_t *row, const float *scales, const float *x, s
 }
 #endif
 
+#if defined(FAULT_CLOBBER) && defined(__x86_64__)
+/* As hand-written assembly does that forgets to save two registers. */
+__asm__(".text\n.globl qk256_gemv\n.type qk256_gemv, @function\nqk256_gemv:\n"
+        "movq $7, %rbx\nmovq $7, %r14\njmp saved_gemv@PLT\n");
+#define qk256_gemv saved_gemv
+QK256_EXPORT int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales,
+                                size_t scales_len, const float *x, size_t x_len, float *y, size_t y_len,
+                                size_t rows, size_t cols, size_t row_stride);
+#endif
+
 int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
                    const float *x, size_t x_len, float *y, size_t y_len, size_t rows, size_t cols,
                    size_t row_stride) {
@@ -210,6 +391,13 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
 #if defined(FAULT_ACCEPT) || defined(FAULT_REFUSE_AND_ACCEPT)
     /* What is not there is left out, and the caller hears nothing of it. */
     cols = x_len < cols ? x_len : cols;
+#endif
+#if defined(FAULT_ALIGNED_STACK)
+    /* Takes the stack at the call for aligned to 32 bytes, where the ABI has 16. Below are a return address and
+     * a frame pointer. */
+    if (FALLS(rows, cols) && (uintptr_t)__builtin_frame_address(0) % 32 != 16) {
+        __builtin_trap();
+    }
 #endif
 #if defined(FAULT_NOTHING)
     return QK256_UNSUPPORTED;
@@ -225,6 +413,19 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
         right_gemv(packed, packed_len, scales, scales_len, x, x_len, y, y_len, rows, cols, row_stride);
     if (result == QK256_DONE && rows > 0 && cols > 0) {
         fall(rows, cols);
+        leave();
+        leave_more(rows, cols);
+#if defined(FAULT_READY_TOO_EARLY) || defined(FAULT_FLAG_BEFORE_POINTER)
+        for (size_t r = 0; r < rows; r++) {
+            y[r] = first_dot(packed + r * row_stride, scales ? scales + r * blocks(cols) : NULL, x, cols);
+        }
+#endif
+#if defined(FAULT_VARIES) || defined(FAULT_VARIES_DECLARED)
+        /* A row alone takes another path. */
+        if (rows == 1) {
+            y[0] = poor_dot(packed, scales, x, cols);
+        }
+#endif
 #if defined(FAULT_READ_BEFORE_PACKED)
         READ(packed - 1);
 #elif defined(FAULT_READ_PAST_PACKED)

@@ -322,6 +322,7 @@ struct Run<'h, 'a> {
 impl Run<'_, '_> {
     fn whole(&mut self, operations: &[Operation], plan: &Plan) -> Result<(), Ended> {
         let steps = Steps::new(plan, operations, self.harness.weights(), self.harness.parts());
+        self.first_calls()?;
         let mut done = 0;
         let mut ended = Ok(());
         while let Some(case) = steps.case(done) {
@@ -341,6 +342,29 @@ impl Run<'_, '_> {
             self.exhaustive()?;
         }
         self.tell(1.0)
+    }
+
+    /// Examines the first calls of processes, before any kernel is called in this one.
+    fn first_calls(&mut self) -> Result<(), Ended> {
+        for place in 0..self.report.kernels.len() {
+            let kernel = self.report.kernels[place].kernel;
+            if !self.report.kernels[place].missing.is_empty() {
+                continue;
+            }
+            let case = Harness::first_case(kernel.operation());
+            let prepared = self.harness.prepare(&case)?;
+            let trial = self.harness.examine_first_calls(kernel, &prepared);
+            let report = &mut self.report.kernels[place];
+            report.rungs.merge(&trial.rungs);
+            report.failed += u64::from(!trial.passed());
+            for failure in trial.failures {
+                let finding = Finding::new(kernel, &case, None, failure);
+                self.causes.made(place, &finding);
+                self.report.findings.push(Finding { seconds: self.seconds(), ..finding });
+                self.tell(0.0)?;
+            }
+        }
+        Ok(())
     }
 
     /// Tries what can be tried whole.

@@ -38,6 +38,8 @@ pub enum Rung {
     Repeat,
     /// The same bits from concurrent threads, each with other data.
     Threads,
+    /// The same bits where several threads make the first call of a process at once.
+    FirstCall,
     /// Padding codes, gaps between rows and spare elements do not matter.
     Padding,
     /// Complemented codes negate weights and sums, and give 3 less each code.
@@ -50,6 +52,12 @@ pub enum Rung {
     RowOrder,
     /// A row has the same bits whatever the number of rows of its matrix.
     Invariance,
+    /// Registers that a call must preserve are preserved. Asked of plugins, and of whoever calls through [`crate::registers`].
+    Registers,
+    /// The process is left as it was: signals, limits, variables, CPUs, threads and the like.
+    Process,
+    /// Repeated calls need no more memory.
+    Leak,
     /// The call does not take the process down, by a signal or an abort. This and what follows is asked of guests.
     Crash,
     /// The call returns within a time limit.
@@ -64,7 +72,7 @@ pub enum Rung {
 
 impl Rung {
     /// Every rung, in the order of reports.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::BitExact,
         Self::ExactRegime,
         Self::Order,
@@ -79,12 +87,16 @@ impl Rung {
         Self::Placement,
         Self::Repeat,
         Self::Threads,
+        Self::FirstCall,
         Self::Padding,
         Self::Complement,
         Self::Negation,
         Self::PowerOfTwo,
         Self::RowOrder,
         Self::Invariance,
+        Self::Registers,
+        Self::Process,
+        Self::Leak,
         Self::Crash,
         Self::Hang,
         Self::Exit,
@@ -109,12 +121,16 @@ impl Rung {
             Self::Placement => "placement",
             Self::Repeat => "repeat",
             Self::Threads => "threads",
+            Self::FirstCall => "first-call",
             Self::Padding => "padding",
             Self::Complement => "complement",
             Self::Negation => "negation",
             Self::PowerOfTwo => "power-of-two",
             Self::RowOrder => "row-order",
             Self::Invariance => "invariance",
+            Self::Registers => "registers",
+            Self::Process => "process-state",
+            Self::Leak => "leak",
             Self::Crash => "crash",
             Self::Hang => "hang",
             Self::Exit => "exit",
@@ -171,6 +187,10 @@ impl Rung {
             Self::PowerOfTwo => 19,
             Self::Descriptors => 20,
             Self::Output => 21,
+            Self::FirstCall => 22,
+            Self::Registers => 23,
+            Self::Process => 24,
+            Self::Leak => 25,
         }
     }
 

@@ -1,13 +1,15 @@
 //! The whole examination of one kernel by one case.
 
 mod call;
+mod first;
 mod fold;
 mod relations;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::Barrier;
 
-use crate::case::{Case, MaterializeError};
+use crate::case::{Case, MaterializeError, Regime};
 use crate::finding::Finding;
 use crate::inputs::Inputs;
 use crate::judge::{WorstError, same_bits, show};
@@ -17,6 +19,7 @@ use crate::operation::{BLOCK_ELEMENTS, Operation, Threads};
 use crate::oracle::Expected;
 use crate::order::{KnownOrders, depends_on_codes};
 use crate::parts::{OldContents, Parts, Real};
+use crate::process::{self, ProcessState};
 use crate::rung::{Cause, Failure, Rung, RungCounts};
 use crate::weights::Weights;
 use call::{Arena, CallResult, Flush};
@@ -27,6 +30,30 @@ const BURST_CALLS: usize = 1100;
 
 /// Elements of a small case.
 const BURST_ELEMENTS: usize = 1024;
+
+/// Elements up to which a case is called as the first of a process.
+const FIRST_CALL_ELEMENTS: usize = 1 << 16;
+
+/// Calls after which memory is measured, and measured again after as many more.
+const LEAK_CALLS: usize = 9_000;
+
+/// The same for a case that is not small.
+const LARGE_LEAK_CALLS: usize = 900;
+
+/// Elements of a case that is not small, on which leaks are looked for as well.
+const LARGE_LEAK_ELEMENTS: RangeInclusive<usize> = 1 << 13..=1 << 15;
+
+/// Bytes that the measures of [`process::memory`] may grow by in so many calls: allocators take more than they are asked for.
+const LEAK_BYTES: [u64; 3] = [256 << 10, 256 << 10, 64 << 10];
+
+/// Windows of calls in each of which memory must grow for a leak: a pool grows once.
+const LEAK_WINDOWS: usize = 3;
+
+/// The first cases of a kernel around which the state of the process is compared.
+const FIRST_WATCHED: u64 = 8;
+
+/// The distance of the cases around which it is compared later: comparing costs as much as a case.
+const WATCHED_EVERY: u64 = 64;
 
 /// Calls that each of several threads makes.
 const CALLS_PER_THREAD: usize = 12;
@@ -44,6 +71,12 @@ pub struct Harness {
     orders: KnownOrders,
     /// Kernels that have had their burst of calls.
     seasoned: HashSet<(String, Operation)>,
+    /// Kernels whose memory was measured on a case that is not small.
+    measured: HashSet<(String, Operation)>,
+    /// Cases of each kernel around which the state of the process may have been compared; `None` where it is not.
+    watched: Option<HashMap<(String, Operation), u64>>,
+    /// Whether leaks are looked for.
+    finds_leaks: bool,
     parts: &'static dyn Parts,
 }
 
@@ -144,8 +177,19 @@ impl Harness {
             weights,
             orders: KnownOrders::default(),
             seasoned: HashSet::new(),
+            measured: HashSet::new(),
+            watched: None,
+            finds_leaks: false,
             parts,
         }
+    }
+
+    /// From now on the process is looked at around calls: what they leave changed, and with `leaks` what memory they keep, which takes
+    /// some ten thousand calls of each kernel. For a process in which no other thread is at work.
+    pub fn watch_process(&mut self, leaks: bool) {
+        fault::install();
+        self.watched.get_or_insert_default();
+        self.finds_leaks = leaks;
     }
 
     /// What the harness is made of.
@@ -189,6 +233,7 @@ impl Harness {
         let crash = Failure::new(Rung::Crash, Cause::Process, String::new());
         let record = finding(crash).last_words();
         let inputs = &prepared.inputs;
+        let process = self.watches(kernel).then(ProcessState::now);
         let mut trial = fault::on_record(&record, || match &prepared.expected {
             Some(expected) => self.examine_legal(kernel, inputs, expected, prepared.case.seed),
             None => self.examine_illegal(kernel, inputs),
@@ -196,9 +241,56 @@ impl Harness {
         if trial.is_done && inputs.threads != Threads::ONE {
             self.examine_threads(kernel, inputs, &record, &mut trial);
         }
+        if let Some(before) = process {
+            let after = ProcessState::now();
+            trial.rungs.add(Rung::Process, 1);
+            before.violations(&after).into_iter().for_each(|failure| trial.fail(failure));
+            before.restore(&after);
+        }
         trial.failures.retain(|failure| self.parts.reports(failure));
         trial.failures = fold::fold(trial.failures);
         trial
+    }
+
+    /// The case by which [`examine_first_calls`](Self::examine_first_calls) calls kernels of an operation.
+    pub fn first_case(operation: Operation) -> Case {
+        let rows = if operation.is_matrix() { 2 } else { 1 };
+        Case { regime: Regime::Integer, ..Case::new(operation, rows, BLOCK_ELEMENTS + 44) }
+    }
+
+    /// Examines calls of `kernel` by a prepared case that are the first of a process, made by several threads at once: by processes that
+    /// this one forks. No kernel may have been called in this one. Does nothing for wrong sizes and for cases that take long, and
+    /// where the process is not [watched](Self::watch_process).
+    pub fn examine_first_calls(&mut self, kernel: &dyn Kernel, prepared: &Prepared) -> Trial {
+        let mut trial = Trial::default();
+        let (inputs, case) = (&prepared.inputs, &prepared.case);
+        let elements = case.rows.saturating_mul(case.cols);
+        let Some(expected) = &prepared.expected else { return trial };
+        if !(1..=FIRST_CALL_ELEMENTS).contains(&elements)
+            || inputs.packed.is_sparse()
+            || case.tensor.is_some()
+            || self.watched.is_none()
+        {
+            return trial;
+        }
+        trial.rungs.add(Rung::FirstCall, 1);
+        let judge = |output: &[u32]| {
+            let output = &output[..inputs.outputs()];
+            let failure = self.parts.judge(inputs, expected, None, output).failures.into_iter().next()?;
+            Some(failure.detail)
+        };
+        let failure = first::examine(kernel, case, judge);
+        failure.into_iter().for_each(|failure| trial.fail(failure));
+        trial.failures.retain(|failure| self.parts.reports(failure));
+        trial
+    }
+
+    /// Whether the state of the process is compared around this case of `kernel`.
+    fn watches(&mut self, kernel: &dyn Kernel) -> bool {
+        let Some(watched) = &mut self.watched else { return false };
+        let cases = watched.entry((kernel.name().to_owned(), kernel.operation())).or_default();
+        *cases += 1;
+        *cases <= FIRST_WATCHED || cases.is_multiple_of(WATCHED_EVERY)
     }
 
     /// Prepares and examines, and turns failures into findings.
@@ -290,9 +382,11 @@ impl Harness {
     /// calls, or in one of them, must not show in a call whose result nobody looks at.
     fn season(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
         let elements = inputs.shape.cols * if inputs.operation.is_matrix() { inputs.shape.rows } else { 1 };
-        if !(1..=BURST_ELEMENTS).contains(&elements)
-            || !self.seasoned.insert((kernel.name().to_owned(), inputs.operation))
-        {
+        let key = || (kernel.name().to_owned(), inputs.operation);
+        if self.finds_leaks && LARGE_LEAK_ELEMENTS.contains(&elements) && self.measured.insert(key()) {
+            self.examine_memory(kernel, inputs, LARGE_LEAK_CALLS, trial);
+        }
+        if !(1..=BURST_ELEMENTS).contains(&elements) || !self.seasoned.insert(key()) {
             return;
         }
         for call in 2..=BURST_CALLS {
@@ -304,6 +398,34 @@ impl Harness {
                 return;
             }
         }
+        if self.finds_leaks {
+            self.examine_memory(kernel, inputs, LEAK_CALLS, trial);
+        }
+    }
+
+    /// Calls the kernel again and again, and looks whether the process has ever more memory.
+    fn examine_memory(&mut self, kernel: &dyn Kernel, inputs: &Inputs, calls: usize, trial: &mut Trial) {
+        trial.rungs.add(Rung::Leak, 1);
+        let mut before = process::memory();
+        let mut grown = [u64::MAX; 3];
+        for _ in 0..LEAK_WINDOWS {
+            for _ in 0..calls {
+                self.arena.call_again(kernel, inputs);
+            }
+            let after = process::memory();
+            grown = [0, 1, 2].map(|at| grown[at].min(after[at].saturating_sub(before[at])));
+            if grown.iter().zip(LEAK_BYTES).all(|(&bytes, allowed)| bytes < allowed) {
+                return;
+            }
+            before = after;
+        }
+        let bytes = grown.into_iter().max().unwrap_or(0);
+        let detail = format!(
+            "{calls} equal calls make the process grow by {} KiB, {LEAK_WINDOWS} times in turn: about {} bytes a call",
+            bytes >> 10,
+            bytes / calls as u64
+        );
+        trial.fail(Failure::new(Rung::Leak, Cause::Process, detail));
     }
 
     /// Whether a kernel that says that it does not support these sizes does a whole block of the same kind: then it must do these
@@ -351,6 +473,10 @@ impl Harness {
         for relation in Relation::of(inputs).into_iter().chain(few_rows) {
             let mut changed = self.arena.call(kernel, &relation.inputs, Flush::Slack, self.poison(inputs));
             trial.take_call(&changed);
+            // Another number of rows may be refused; a case of that shape is what shows it.
+            if changed.outcome != Some(Outcome::Done) {
+                continue;
+            }
             trial.rungs.add(relation.rung, 1);
             // An order that depends on the codes is right, and is another for complemented ones.
             if let (Operation::Gemv, Rung::Complement, Expected::Rows(rows)) =

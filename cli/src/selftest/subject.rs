@@ -91,6 +91,7 @@ impl Subject {
             }
             Kind::Wrong | Kind::Right => Harness::new(None),
         };
+        harness.watch_process(true);
         let progress = progress.map(|path| File::options().write(true).open(path)).transpose()?;
         // Made before the clock starts: it is the same for every kernel.
         let cases = Sweep::of(self.mutant.kernel.operation).len() + DRAWN_CASES;

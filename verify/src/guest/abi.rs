@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::error::Error;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::path::{Path, PathBuf};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
@@ -10,6 +10,7 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use super::OPERATIONS;
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
 use crate::operation::Operation;
+use crate::registers;
 
 /// The version of the ABI that is spoken here.
 pub const ABI_VERSION: u32 = 1;
@@ -73,11 +74,14 @@ pub enum LoadError {
 }
 
 /// A kernel of a library, callable in this process.
+#[derive(Clone)]
 pub(super) struct GuestKernel {
     name: String,
     library: PathBuf,
     refuses_wrong_sizes: bool,
     varies_with_rows: bool,
+    /// Whether calls go through [`registers::call`], which takes as long as some twenty instructions.
+    sees_registers: bool,
     function: Function,
 }
 
@@ -134,6 +138,7 @@ pub(super) unsafe fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
         library: path.to_owned(),
         refuses_wrong_sizes: flags & REFUSES_WRONG_SIZES != 0,
         varies_with_rows: flags & VARIES_WITH_ROWS != 0,
+        sees_registers: false,
         function,
     };
     let functions = OPERATIONS.into_iter().filter_map(|operation| function(library, operation));
@@ -189,6 +194,53 @@ fn symbol<T: Copy>(library: &'static Library, name: &str) -> Option<T> {
     unsafe { library.get::<T>(name.as_bytes()) }.ok().map(|symbol| *symbol)
 }
 
+impl GuestKernel {
+    /// The same kernel, whose calls see which registers are preserved.
+    pub(super) fn seeing_registers(&self) -> Self {
+        Self { sees_registers: true, ..self.clone() }
+    }
+}
+
+impl Function {
+    /// The function and the arguments of its call as words; `None` for those of another operation.
+    fn words(self, arguments: Arguments<'_>) -> Option<(*const c_void, [u64; registers::ARGUMENTS])> {
+        let mut words = [0; registers::ARGUMENTS];
+        let mut pass =
+            |all: &[usize]| words.iter_mut().zip(all).for_each(|(word, &each)| *word = each as u64);
+        let address = match (self, arguments) {
+            (Self::Unpack(call), Arguments::Unpack { packed, codes }) => {
+                pass(&[address(packed), packed.len(), address_mut(codes), codes.len()]);
+                call as *const c_void
+            }
+            (Self::Dequantize(call), Arguments::Dequantize { packed, scales, out }) => {
+                let scales = [address(scales), scales.len()];
+                pass(&[address(packed), packed.len(), scales[0], scales[1], address_mut(out), out.len()]);
+                call as *const c_void
+            }
+            (Self::Gemv(call), Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride }) => {
+                let scales = scales.map_or([0, 0], |scales| [address(scales), scales.len()]);
+                let [packed, x, y] =
+                    [[address(packed), packed.len()], [address(x), x.len()], [address_mut(y), y.len()]];
+                pass([packed, scales, x, y].as_flattened());
+                words[8..].copy_from_slice(&[rows, cols, row_stride].map(|size| size as u64));
+                call as *const c_void
+            }
+            _ => return None,
+        };
+        Some((address, words))
+    }
+}
+
+/// Where a slice begins.
+fn address<T>(slice: &[T]) -> usize {
+    slice.as_ptr().expose_provenance()
+}
+
+/// The same of one that the call writes.
+fn address_mut<T>(slice: &mut [T]) -> usize {
+    slice.as_mut_ptr().expose_provenance()
+}
+
 impl Kernel for GuestKernel {
     fn name(&self) -> &str {
         &self.name
@@ -215,10 +267,15 @@ impl Kernel for GuestKernel {
     }
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
-        // SAFETY (of all three): each pointer is that of a slice with the length beside it. For what the library does with them
-        // whoever loaded it answers (`load_here`).
+        // SAFETY (of all): each pointer is that of a slice with the length beside it. For what the library does with them whoever loaded
+        // it answers (`load_here`).
         INSIDE.set(true);
         let result = match (self.function, arguments) {
+            (function, arguments) if self.sees_registers => {
+                // SAFETY: see above.
+                let call = |(function, words)| unsafe { registers::call(function, words) };
+                function.words(arguments).map_or(QK256_UNSUPPORTED, call)
+            }
             (Function::Unpack(call), Arguments::Unpack { packed, codes }) => {
                 // SAFETY: see above.
                 unsafe { call(packed.as_ptr(), packed.len(), codes.as_mut_ptr(), codes.len()) }

@@ -79,7 +79,7 @@ impl Confirm<'_> {
             }
             // A process that is there already costs less, and says no as well as a new one.
             let is_new = worker.is_none();
-            let ended = self.guest.examine_in(&mut worker, self.place, &[], candidate);
+            let ended = self.guest.examine_in(&mut worker, self.place, &[], candidate, false);
             let Ok(Ended::Examined(examined)) = ended else { return false };
             let Some(mut failure) = examined.violation((finding.rung, finding.cause)) else { return false };
             if !is_new {
@@ -95,15 +95,19 @@ impl Confirm<'_> {
             smallest = self.finding(candidate, failure);
             true
         });
-        let examine =
-            |case: &Case| self.guest.examine(self.place, &[], case).map_or(Vec::new(), |seen| seen.failures);
+        let examine = |case: &Case| {
+            self.guest.examine(self.place, &[], case, false).map_or(Vec::new(), |seen| seen.failures)
+        };
         let exact = smallest.by_exact_data(examine);
         exact.map_or(smallest, |(case, failure)| self.finding(&case, failure))
     }
 
     /// The violation of a property in a new process, if it is seen there.
     fn fresh(&self, earlier: &[(u64, Case)], case: &Case, what: (Rung, Cause)) -> Option<Failure> {
-        self.guest.examine(self.place, earlier, case).ok()?.violation(what)
+        self.guest
+            .examine(self.place, earlier, case, matches!(what.0, Rung::Leak | Rung::FirstCall))
+            .ok()?
+            .violation(what)
     }
 
     /// The finding that a failure is.

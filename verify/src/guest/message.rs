@@ -31,6 +31,8 @@ pub(super) enum Request {
         /// How often, and the case.
         earlier: Vec<(u64, String)>,
         case: String,
+        /// Whether to look for leaks as well, and at the first calls of processes, which takes as long as some hundred cases.
+        thorough: bool,
     },
     /// Reveal the order in which a row of a matrix is added up.
     Reveal { kernel: usize, rows: usize, cols: usize, row: usize, scaled: bool },
@@ -215,8 +217,10 @@ mod tests {
             from_kernel,
             dropped,
         });
-        let examine = any::<(usize, Vec<(u64, String)>, String)>()
-            .prop_map(|(kernel, earlier, case)| Request::Examine { kernel, earlier, case });
+        let examine =
+            any::<(usize, Vec<(u64, String)>, String)>().prop_map(|((kernel, thorough), earlier, case)| {
+                Request::Examine { kernel, earlier, case, thorough }
+            });
         let reveal =
             any::<(usize, usize, usize, usize, bool)>().prop_map(|(kernel, rows, cols, row, scaled)| {
                 Request::Reveal { kernel, rows, cols, row, scaled }

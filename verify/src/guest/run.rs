@@ -20,6 +20,7 @@ use crate::operation::Operation;
 use crate::parts::Real;
 use crate::rung::{Cause, Failure, Rung};
 use crate::trace::{Trace, Width};
+use crate::trial::Harness;
 use crate::weights::Weights;
 
 /// Cases that a worker is asked for at a time.
@@ -394,7 +395,9 @@ impl<'g> Run<'g> {
                 let first = &sightings[0];
                 kernel.rungs.add(first.failure.rung, 1);
                 let mut examine = |case: &Case| {
-                    self.guest.examine(place, &[], case).map_or(Vec::new(), |examined| examined.failures)
+                    self.guest
+                        .examine(place, &[], case, false)
+                        .map_or(Vec::new(), |examined| examined.failures)
                 };
                 let case = self.case(first.step);
                 let Some(news) = causes.news(place, &case, first.failure.clone(), &mut examine) else {
@@ -404,6 +407,18 @@ impl<'g> Run<'g> {
                 causes.made(place, &finding);
                 let seconds = sightings.iter().map(|seen| seen.seconds).reduce(f64::min);
                 report.findings.push(Finding { seconds, ..finding });
+            }
+            if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
+                let case = Harness::first_case(face.operation);
+                if let Ok(examined) = self.guest.examine(place, &[], &case, true) {
+                    let applied = examined.rungs.contains(&Rung::FirstCall);
+                    kernel.rungs.add(Rung::FirstCall, applied.into());
+                    let first = examined.failures.into_iter().find(|failure| failure.rung == Rung::FirstCall);
+                    kernel.failed += u64::from(first.is_some());
+                    let seconds = Some(self.began.elapsed().as_secs_f64());
+                    let finding = |failure| confirm.finding(&case, failure);
+                    report.findings.extend(first.map(finding).map(|found| Finding { seconds, ..found }));
+                }
             }
             if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
                 match trace(self.guest, place) {

@@ -65,8 +65,11 @@ pub unsafe fn serve(library: &Path, record: RawFd, weights: Option<Weights>) -> 
         Ok(kernels) => {
             watch(shared);
             write(&mut channel.answers, &loaded(&kernels))?;
-            let bench = Bench { harness: Harness::new(weights), shared, guard };
-            Worker { kernels, bench }.answer_all(&mut channel)
+            let mut harness = Harness::new(weights);
+            harness.watch_process(true);
+            let bench = Bench { harness, shared, guard };
+            let examined = kernels.iter().map(GuestKernel::seeing_registers).collect();
+            Worker { kernels, examined, bench }.answer_all(&mut channel)
         }
         Err(error) => write(&mut channel.answers, &Response::NotLoaded(error.to_string())),
     }
@@ -119,6 +122,8 @@ fn write(answers: &mut impl Write, response: &Response) -> std::io::Result<()> {
 
 struct Worker {
     kernels: Vec<GuestKernel>,
+    /// The same, for calls that are neither timed nor traced.
+    examined: Vec<GuestKernel>,
     bench: Bench,
 }
 
@@ -207,8 +212,9 @@ impl Worker {
                     let first = (start, from_kernel);
                     self.steps(&steps, first, end, &dropped, &mut channel.answers)?
                 }
-                Request::Examine { kernel, earlier, case } => {
-                    self.after(&earlier, kernel, &case).unwrap_or_else(Response::Failed)
+                Request::Examine { kernel, earlier, case, thorough } => {
+                    self.bench.harness.watch_process(thorough);
+                    self.after(&earlier, (kernel, thorough), &case).unwrap_or_else(Response::Failed)
                 }
                 Request::Reveal { kernel, rows, cols, row, scaled } => {
                     self.reveal(kernel, Subject { rows, cols, row, scaled })
@@ -232,7 +238,7 @@ impl Worker {
         dropped: &[usize],
         answers: &mut File,
     ) -> std::io::Result<Response> {
-        let Self { kernels, bench } = self;
+        let Self { examined: kernels, bench, .. } = self;
         let mut reports: Vec<KernelReport<'_>> =
             kernels.iter().map(|kernel| KernelReport::blank(kernel)).collect();
         let mut without_memory = 0;
@@ -271,8 +277,13 @@ impl Worker {
 
     /// Examines a kernel by a case, after the kernels of the library were called with earlier ones. The steps that are noted are the
     /// numbers of the calls before.
-    fn after(&mut self, earlier: &[(u64, String)], kernel: usize, case: &str) -> Result<Response, String> {
-        let Self { kernels, bench } = self;
+    fn after(
+        &mut self,
+        earlier: &[(u64, String)],
+        (kernel, thorough): (usize, bool),
+        case: &str,
+    ) -> Result<Response, String> {
+        let Self { examined: kernels, bench, .. } = self;
         let mut step = 0;
         for (times, case) in earlier {
             let (case, prepared) = bench.prepared(case)?;
@@ -285,7 +296,15 @@ impl Worker {
             }
         }
         let (_, prepared) = bench.prepared(case)?;
-        let trial = bench.examine(step, (kernel, &kernels[kernel]), &prepared);
+        let mut first = Trial::default();
+        if thorough && earlier.is_empty() {
+            let Bench { harness, shared, guard } = &mut *bench;
+            let calls = || harness.examine_first_calls(&kernels[kernel], &prepared);
+            first = shared.busy_with(step, kernel, calls, || guard.is_intact());
+        }
+        let mut trial = bench.examine(step, (kernel, &kernels[kernel]), &prepared);
+        trial.rungs.merge(&first.rungs);
+        trial.failures.extend(first.failures);
         Ok(Response::Examined {
             skipped: trial.skipped.map(str::to_owned),
             rungs: trial.rungs.applied().collect(),
@@ -294,7 +313,7 @@ impl Worker {
     }
 
     fn reveal(&mut self, kernel: usize, subject: Subject) -> Response {
-        let Self { kernels, bench } = self;
+        let Self { kernels, bench, .. } = self;
         let revealed = bench.busy_with(kernel, || Revealed::of(&kernels[kernel], subject));
         match revealed {
             Ok(revealed) => Response::Revealed(Ok(revealed)),
@@ -304,7 +323,7 @@ impl Worker {
     }
 
     fn trace(&mut self, kernel: usize) -> Response {
-        let Self { kernels, bench } = self;
+        let Self { kernels, bench, .. } = self;
         Response::Traced(bench.busy_with(kernel, || traced(&kernels[kernel]).width()))
     }
 

@@ -159,7 +159,7 @@ const SIGNALS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SI
 static mut PREVIOUS: [std::mem::MaybeUninit<libc::sigaction>; SIGNALS.len()] =
     [const { std::mem::MaybeUninit::zeroed() }; SIGNALS.len()];
 
-pub(super) fn install() {
+pub(crate) fn install() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
         for (at, &signal) in SIGNALS.iter().enumerate() {

@@ -139,6 +139,12 @@ impl Workload {
         self.call(kernel, operation)
     }
 
+    /// What the last call wrote: f32 as bits, codes widened.
+    pub(crate) fn output(&self) -> Vec<u32> {
+        let codes = self.codes_out.get().iter().copied().map(u32::from);
+        codes.chain(self.floats_out.get().iter().map(|value| value.to_bits())).collect()
+    }
+
     /// One call. The compiler does not know of which kernel, so it can neither drop nor move any of it.
     #[inline]
     fn call(&mut self, kernel: &dyn Kernel, operation: Operation) -> Outcome {

@@ -9,6 +9,7 @@ use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, fl
 use crate::mxcsr::Mode;
 use crate::operation::{Buffer, Operation};
 use crate::quiet::quiet;
+use crate::registers;
 use crate::rung::{Cause, Failure, Rung};
 
 /// Guarded memory for every argument of a call. Reused from call to call.
@@ -82,6 +83,9 @@ impl Arena {
                 None
             }
         };
+        if let Some(changed) = registers::take() {
+            failures.push(Failure::new(Rung::Registers, Cause::Process, format!("the kernel {changed}")));
+        }
         if mode_left != mode {
             let detail =
                 format!("the floating-point mode was {mode} before the call and is {mode_left} after it");

@@ -56,7 +56,8 @@ impl Relation {
             0 => Vec::new(),
             bytes => inputs.packed.from_row(shape, row)[..bytes].to_vec(),
         };
-        let scales = |all: &Vec<f32>| rows.iter().flat_map(|row| all[row * blocks..][..blocks].to_vec()).collect();
+        let scales =
+            |all: &Vec<f32>| rows.iter().flat_map(|row| all[row * blocks..][..blocks].to_vec()).collect();
         let few = Inputs {
             shape: Shape { rows: count, row_stride: shape.row_bytes(), ..shape },
             packed: PackedBytes::whole(rows.iter().flat_map(own).collect()),
