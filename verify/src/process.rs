@@ -172,7 +172,7 @@ fn named(signal: c_int) -> String {
     }
 }
 
-/// The action of a signal; zeros for one that the C library keeps for itself.
+/// The action of a signal; zeros for one that the C library keeps for itself. Of one without a handler, flags and mask mean nothing.
 fn action(signal: c_int) -> [u64; 3] {
     // SAFETY: a sigaction of zeros is valid.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -180,7 +180,10 @@ fn action(signal: c_int) -> [u64; 3] {
     unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
     // The flag that the C library adds to each action that it sets.
     let flags = action.sa_flags as u64 & !0x0400_0000;
-    [action.sa_sigaction as u64, flags, bits(&action.sa_mask)]
+    match action.sa_sigaction {
+        handler @ (libc::SIG_DFL | libc::SIG_IGN) => [handler as u64, 0, 0],
+        handler => [handler as u64, flags, bits(&action.sa_mask)],
+    }
 }
 
 fn set_action(signal: c_int, [handler, flags, mask]: [u64; 3]) {
@@ -358,4 +361,33 @@ fn allocated() -> u64 {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn allocated() -> u64 {
     0
+}
+
+/// The contents of static memory that this process may write: what programs and libraries keep from call to call. Not that of the C
+/// library, which has locks for it.
+pub(crate) fn statics() -> Vec<(usize, Vec<u8>)> {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let (mut all, mut module_end) = (Vec::new(), None);
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(range), Some(access)) = (words.next(), words.next()) else { continue };
+        let Some((start, end)) = range.split_once('-') else { continue };
+        let [Ok(start), Ok(end)] = [start, end].map(|digits| usize::from_str_radix(digits, 16)) else {
+            continue;
+        };
+        let path = words.nth(3).unwrap_or_default();
+        // What is zero in the file has no file: it follows what has.
+        let is_module = path.starts_with('/') || path.is_empty() && module_end == Some(start);
+        let is_left_out =
+            ["/memfd:", "/dev/", "/libc.", "/libc-", "/ld-"].iter().any(|name| path.contains(name));
+        module_end = (is_module && !is_left_out).then_some(end);
+        if module_end.is_some() && access.starts_with("rw") && access.ends_with('p') {
+            // SAFETY: the range is mapped and may be read; the caller is the only thread.
+            let bytes = unsafe {
+                std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(start), end - start)
+            };
+            all.push((start, bytes.to_vec()));
+        }
+    }
+    all
 }

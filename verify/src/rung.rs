@@ -144,6 +144,11 @@ impl Rung {
         matches!(self, Self::Crash | Self::Hang | Self::Exit | Self::Descriptors | Self::Output)
     }
 
+    /// Whether it is seen only where the process is [watched](crate::Harness::watch_process), which is one that is there for the kernel.
+    pub const fn is_of_processes(self) -> bool {
+        matches!(self, Self::FirstCall | Self::Registers | Self::Process | Self::Leak) || self.is_of_guests()
+    }
+
     /// Whether it is about the values of the output: an oracle, or a relation between calls.
     pub const fn is_of_values(self) -> bool {
         self.number().is_some()

@@ -82,7 +82,16 @@ impl Trace {
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use step::paused;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use step::trace;
+
+/// Makes the call; it is not paused here.
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+pub(crate) fn paused(call: impl FnOnce(), _: usize, _: fn()) -> bool {
+    call();
+    false
+}
 
 /// Runs `call`; nothing is seen of it here.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
@@ -96,8 +105,8 @@ mod step {
     use std::arch::asm;
     use std::ffi::{c_int, c_void};
     use std::ops::Range;
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Mutex, PoisonError};
 
     use super::{MAX_STEPS, Trace, Width};
 
@@ -126,7 +135,7 @@ mod step {
         // One at a time: there is one place for what is seen.
         static ONE: Mutex<()> = Mutex::new(());
         let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let previous = install();
+        let previous = install(handler as *const () as usize);
         MOST.store(most.min(MAX_STEPS), Ordering::Relaxed);
         STEPS.store(0, Ordering::Relaxed);
         IS_CUT.store(false, Ordering::Relaxed);
@@ -154,6 +163,43 @@ mod step {
         trace
     }
 
+    /// What is called in the middle of a call, and after how many of its instructions.
+    static PAUSE: Mutex<Option<fn()>> = Mutex::new(None);
+    static PAUSE_AFTER: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+    /// Makes `call`, and `pause` after so many of its instructions, in a signal handler on the same thread; whether `pause` was called.
+    pub(crate) fn paused(call: impl FnOnce(), steps: usize, pause: fn()) -> bool {
+        *PAUSE.lock().unwrap_or_else(PoisonError::into_inner) = Some(pause);
+        PAUSE_AFTER.store(steps, Ordering::SeqCst);
+        STEPS.store(0, Ordering::SeqCst);
+        let previous = install(pausing as *const () as usize);
+        GOES_ON.store(true, Ordering::SeqCst);
+        start();
+        call();
+        GOES_ON.store(false, Ordering::SeqCst);
+        // SAFETY: this action was in force before.
+        unsafe { libc::sigaction(libc::SIGTRAP, &raw const previous, std::ptr::null_mut()) };
+        STEPS.load(Ordering::SeqCst) > steps
+    }
+
+    extern "C" fn pausing(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
+        let goes_on = GOES_ON.load(Ordering::SeqCst);
+        let is_there = goes_on && STEPS.fetch_add(1, Ordering::SeqCst) == PAUSE_AFTER.load(Ordering::SeqCst);
+        if is_there || !goes_on {
+            let context = context.cast::<libc::ucontext_t>();
+            // SAFETY: the system passes a live ucontext to a handler installed with SA_SIGINFO.
+            let registers = unsafe { &mut (*context).uc_mcontext.gregs };
+            registers[libc::REG_EFL as usize] &= !TRAP;
+        }
+        // Nobody else takes the lock: `paused` has left it.
+        if is_there
+            && let Ok(pause) = PAUSE.try_lock()
+            && let Some(pause) = *pause
+        {
+            pause();
+        }
+    }
+
     /// Where the code of the C library and of the dynamic loader lies.
     fn libraries() -> Vec<Range<usize>> {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
@@ -170,10 +216,10 @@ mod step {
         maps.lines().filter(is_library).filter_map(range).collect()
     }
 
-    fn install() -> libc::sigaction {
+    fn install(handler: usize) -> libc::sigaction {
         // SAFETY: all-zero is a valid sigaction.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = handler as *const () as usize;
+        action.sa_sigaction = handler;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         // SAFETY: as above.
         let mut previous: libc::sigaction = unsafe { std::mem::zeroed() };

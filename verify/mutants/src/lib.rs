@@ -7,6 +7,7 @@
 mod contract;
 mod dispatch;
 mod faults;
+mod first_call;
 mod fixed;
 mod invariance;
 mod machine;
@@ -14,6 +15,7 @@ mod memory;
 mod model;
 mod order;
 mod precision;
+mod process;
 mod reduction;
 mod rewritten;
 mod right;
@@ -140,11 +142,14 @@ pub fn wrong() -> Vec<Mutant> {
         fixed::WRONG,
         order::WRONG,
         invariance::WRONG,
+        process::WRONG,
+        first_call::WRONG,
     ]
     .concat()
 }
 
 /// The kernels that are right and unusual: whoever finds something in them is wrong.
 pub fn right() -> Vec<Mutant> {
-    [right::RIGHT, techniques::RIGHT, invariance::RIGHT, fixed::RIGHT].concat()
+    [right::RIGHT, techniques::RIGHT, invariance::RIGHT, process::RIGHT, first_call::RIGHT, fixed::RIGHT]
+        .concat()
 }

@@ -1,23 +1,40 @@
 //! The first call of a process, made by several threads at once: what a kernel prepares then, a table or a choice of code, must be whole
 //! before any thread uses it. Only a new process has a first call, so each try is one, forked from this one.
 
+use std::fmt;
 use std::io::{PipeReader, Read, Write, pipe};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::case::Case;
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
+use crate::process;
 use crate::rung::{Cause, Failure, Rung};
 use crate::timing::Workload;
+use crate::trace;
 
-/// Processes that are started for each kernel, half of them with each number of threads. A fault that shows in one start of twenty is
-/// missed in one run of ten thousand.
-const STARTS: usize = 240;
+/// How the first call of a process is made.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    /// Alone, to see whether it writes to static memory at all: if not, there is nothing that other calls could see half made.
+    Alone,
+    /// Stopped after so many instructions, for another thread's whole call. This needs no second CPU, and no luck.
+    Stopped(usize),
+    /// By so many threads at once, each some turns of a loop behind the one before.
+    AtOnce { threads: usize, turns: usize },
+}
 
-/// Threads of a start, in turn.
+/// Starts with a call that is stopped. The n-th is stopped after about n^2 / 4 instructions: what is prepared is prepared early.
+const STOPPED: usize = 120;
+
+/// Threads of other starts, in turn, and how many starts there are.
 const THREADS: [usize; 2] = [2, 8];
+const AT_ONCE: usize = 80;
+
+/// How long a call is stopped at most, for another that waits for it.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// How long a start may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -31,8 +48,15 @@ const STAGGER: usize = 16;
 /// Looks at whether all threads are there, before others are let on the CPU.
 const LOOKS: u32 = 20_000;
 
-/// Whether calls by new processes, each of them the first, give what `judge` accepts; `judge` says what is wrong with an output. No
-/// kernel may have been called in this process. `None` too where the kernel does not do the case.
+/// What a start says where all is well, or where no further start of its kind can show anything.
+const NOTHING_WRITTEN: &str = "nothing written";
+const NOT_REACHED: &str = "not reached";
+
+/// What a process says of its first calls; it is empty where they are right.
+type Said = String;
+
+/// Whether the first calls of new processes give what `judge` accepts; `judge` says what is wrong with an output. No kernel may have been
+/// called in this process. `None` too where the kernel does not do the case.
 pub(super) fn examine(
     kernel: &dyn Kernel,
     case: &Case,
@@ -40,46 +64,146 @@ pub(super) fn examine(
 ) -> Option<Failure> {
     let most = THREADS.into_iter().max().unwrap_or(1);
     let mut workloads: Vec<Workload> = (0..most).map(|_| Workload::of(case.clone())).collect();
-    for start in 0..STARTS {
-        fault::go_on();
-        let threads = THREADS[start % THREADS.len()];
-        let (mut reader, mut writer) = pipe().ok()?;
-        // SAFETY: the child uses what it has copied, which no other thread of this process has locked for long: the C library puts its
-        // own locks right, and the child ends by _exit.
-        match unsafe { libc::fork() } {
-            0 => {
-                default_signals();
-                let calls = || at_once(kernel, &mut workloads[..threads], start / THREADS.len(), &judge);
-                let seen = catch_unwind(AssertUnwindSafe(calls)).unwrap_or(Some("a panic".to_owned()));
-                // A few hundred bytes, which a pipe takes although nobody reads yet.
-                let _ = writer.write_all(&[seen.unwrap_or_default().as_bytes(), &[END]].concat());
-                // SAFETY: _exit ends the process without running anything else.
-                unsafe { libc::_exit(0) };
+    let stopped = (0..STOPPED).map(|start| Start::Stopped(start * start / 4));
+    let at_once = (0..AT_ONCE).map(|start| Start::AtOnce {
+        threads: THREADS[start % THREADS.len()],
+        turns: start / THREADS.len() % STAGGER,
+    });
+    let mut is_reached = true;
+    for start in std::iter::once(Start::Alone).chain(stopped).chain(at_once) {
+        if !is_reached && matches!(start, Start::Stopped(_)) {
+            continue;
+        }
+        let said = in_a_process(|| match start {
+            Start::Alone => alone(kernel, &mut workloads[0]),
+            Start::Stopped(steps) => {
+                let [first, second, ..] = &mut workloads[..] else { return String::new() };
+                around(kernel, [first, second], steps, &judge)
             }
-            // The system gives no process: nothing is known.
-            child if child < 0 => return None,
-            child => {
-                drop(writer);
-                let ended = wait(child);
-                let said = message(&mut reader);
-                let what = match (ended, said) {
-                    (None, _) => format!("a call does not return within {} s", LIMIT.as_secs()),
-                    (Some(_), Some(said)) if said.is_empty() => continue,
-                    (Some(_), Some(said)) => said,
-                    (Some(status), None) if libc::WIFSIGNALED(status) => {
-                        format!("the process dies of {}", fault::signal_name(libc::WTERMSIG(status)))
-                    }
-                    (Some(_), None) => "the kernel ends the process".to_owned(),
-                };
-                let detail = format!(
-                    "where {threads} threads make the first call of a process at once, in start {} of {STARTS}: {what}",
-                    start + 1
-                );
+            Start::AtOnce { threads, turns } => at_once_by(kernel, &mut workloads[..threads], turns, &judge),
+        })?;
+        match (start, said.as_str()) {
+            (_, "") => {}
+            // Nothing to prepare; or a call that goes wrong alone, which is no matter of threads: cases show it.
+            (Start::Alone, _) => return None,
+            (_, NOT_REACHED) => is_reached = false,
+            (start, said) => {
+                let detail = format!("{start}: {said}");
                 return Some(Failure::new(Rung::FirstCall, Cause::Process, detail));
             }
         }
     }
     None
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alone => f.write_str("the first call of a process"),
+            Self::Stopped(steps) => write!(
+                f,
+                "the first call of a process is stopped after {steps} instructions while another thread makes a call"
+            ),
+            Self::AtOnce { threads, .. } => {
+                write!(f, "{threads} threads make the first call of a process at once")
+            }
+        }
+    }
+}
+
+/// Does `work` in a process that this one forks, and says what it said, or how it ended; `None` where the system gives no process.
+fn in_a_process(work: impl FnOnce() -> Said) -> Option<Said> {
+    fault::go_on();
+    let (mut reader, mut writer) = pipe().ok()?;
+    // SAFETY: the child uses what it has copied, which no other thread of this process has locked for long: the C library puts its own
+    // locks right, and the child ends by _exit.
+    match unsafe { libc::fork() } {
+        0 => {
+            default_signals();
+            let said = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| "a panic".to_owned());
+            // A few hundred bytes, which a pipe takes although nobody reads yet.
+            let _ = writer.write_all(&[said.as_bytes(), &[END]].concat());
+            // SAFETY: _exit ends the process without running anything else.
+            unsafe { libc::_exit(0) };
+        }
+        // The system gives no process.
+        child if child < 0 => None,
+        child => {
+            drop(writer);
+            Some(match (wait(child), message(&mut reader)) {
+                (None, _) => format!("a call does not return within {} s", LIMIT.as_secs()),
+                (Some(_), Some(said)) => said,
+                (Some(status), None) if libc::WIFSIGNALED(status) => {
+                    format!("the process dies of {}", fault::signal_name(libc::WTERMSIG(status)))
+                }
+                (Some(_), None) => "the kernel ends the process".to_owned(),
+            })
+        }
+    }
+}
+
+/// Makes one call, and says whether it wrote to static memory.
+fn alone(kernel: &dyn Kernel, workload: &mut Workload) -> Said {
+    let before = process::statics();
+    let _ = workload.run(kernel);
+    let is_same = !before.is_empty() && process::statics() == before;
+    if is_same { NOTHING_WRITTEN.to_owned() } else { String::new() }
+}
+
+/// Whether the call of the other thread may begin, and whether it is done.
+static GO: AtomicBool = AtomicBool::new(false);
+static DONE: AtomicBool = AtomicBool::new(false);
+
+/// Lets the other thread make its call. What the call that is stopped holds, the other one waits for; then there is nothing to see.
+fn let_the_other_call() {
+    GO.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    while !DONE.load(Ordering::SeqCst) && began.elapsed() < PATIENCE {
+        std::thread::yield_now();
+    }
+}
+
+/// Stops the first call after so many instructions, and makes a second one from another thread.
+fn around(
+    kernel: &dyn Kernel,
+    [first, second]: [&mut Workload; 2],
+    steps: usize,
+    judge: &(impl Fn(&[u32]) -> Option<String> + Sync),
+) -> Said {
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            while !GO.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_micros(20));
+            }
+            let said = judged(kernel, second, judge);
+            DONE.store(true, Ordering::SeqCst);
+            said
+        });
+        let mut own = String::new();
+        let call = || own = judged(kernel, first, &|_: &[u32]| None);
+        let is_reached = trace::paused(call, steps, let_the_other_call);
+        if !is_reached {
+            GO.store(true, Ordering::SeqCst);
+        }
+        let said = other.join().unwrap_or_else(|_| "a thread panics".to_owned());
+        match () {
+            () if !is_reached => NOT_REACHED.to_owned(),
+            () if !said.is_empty() => said,
+            () if !own.is_empty() => own,
+            () => judge(&first.output()).unwrap_or_default(),
+        }
+    })
+}
+
+/// Makes a call and says what is wrong with it.
+fn judged(kernel: &dyn Kernel, workload: &mut Workload, judge: &impl Fn(&[u32]) -> Option<String>) -> Said {
+    match catch_unwind(AssertUnwindSafe(|| workload.run(kernel))) {
+        Ok(Outcome::Done) => judge(&workload.output()).unwrap_or_default(),
+        // What it does not support, it does not support from one thread either.
+        Ok(Outcome::Unsupported) => String::new(),
+        Ok(Outcome::Refused) => "a legal call is refused".to_owned(),
+        Err(_) => "the kernel panics".to_owned(),
+    }
 }
 
 /// What a process that is gone has written, if that is whole.
@@ -90,13 +214,13 @@ fn message(reader: &mut PipeReader) -> Option<String> {
     (bytes.pop()? == END).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Calls the kernel from a thread for each workload, all at once but for some turns of a loop: what is wrong with an output.
-fn at_once(
+/// Calls the kernel from a thread for each workload, all at once but for some turns of a loop, and says what is wrong with an output.
+fn at_once_by(
     kernel: &dyn Kernel,
     workloads: &mut [Workload],
-    turn: usize,
+    turns: usize,
     judge: &(impl Fn(&[u32]) -> Option<String> + Sync),
-) -> Option<String> {
+) -> Said {
     let (ready, count) = (AtomicUsize::new(0), workloads.len());
     let call = |(place, workload): (usize, &mut Workload)| {
         ready.fetch_add(1, Ordering::SeqCst);
@@ -109,22 +233,17 @@ fn at_once(
                 _ => std::thread::yield_now(),
             }
         }
-        for _ in 0..place * (turn % STAGGER) {
+        for _ in 0..place * turns {
             std::hint::spin_loop();
         }
-        match catch_unwind(AssertUnwindSafe(|| workload.run(kernel))) {
-            Ok(Outcome::Done) => judge(&workload.output()),
-            // What it does not support, it does not support from one thread either.
-            Ok(Outcome::Unsupported) => None,
-            Ok(Outcome::Refused) => Some("a legal call is refused".to_owned()),
-            Err(_) => Some("the kernel panics".to_owned()),
-        }
+        judged(kernel, workload, judge)
     };
     let call = &call;
     std::thread::scope(|scope| {
         let callers: Vec<_> =
             workloads.iter_mut().enumerate().map(|each| scope.spawn(move || call(each))).collect();
-        callers.into_iter().find_map(|caller| caller.join().unwrap_or(Some("a thread panics".to_owned())))
+        let said = callers.into_iter().map(|caller| caller.join().unwrap_or("a thread panics".to_owned()));
+        said.fold(String::new(), |first, said| if first.is_empty() { said } else { first })
     })
 }
 
