@@ -283,7 +283,7 @@ static void leave_more(size_t rows, size_t cols) {
     volatile char *lost = (volatile char *)malloc(48);
     lost[0] = 1;
 #elif defined(FAULT_LEAK_WHERE_LARGE)
-    if (rows * cols > 1 << 12) {
+    if (rows * cols >= 1 << 12) {
         volatile char *lost = (volatile char *)malloc(1 << 11);
         lost[0] = lost[1 << 10] = 1;
     }

@@ -88,9 +88,9 @@ pub use step::trace;
 
 /// Makes the call; it is not paused here.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub(crate) fn paused(call: impl FnOnce(), _: usize, _: fn()) -> bool {
+pub(crate) fn paused(call: impl FnOnce(), _: usize, _: fn()) -> (bool, usize) {
     call();
-    false
+    (false, 0)
 }
 
 /// Runs `call`; nothing is seen of it here.
@@ -167,8 +167,9 @@ mod step {
     static PAUSE: Mutex<Option<fn()>> = Mutex::new(None);
     static PAUSE_AFTER: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-    /// Makes `call`, and `pause` after so many of its instructions, in a signal handler on the same thread; whether `pause` was called.
-    pub(crate) fn paused(call: impl FnOnce(), steps: usize, pause: fn()) -> bool {
+    /// Makes `call`, and `pause` after so many of its instructions, in a signal handler on the same thread; whether `pause` was called,
+    /// and the instructions up to then.
+    pub(crate) fn paused(call: impl FnOnce(), steps: usize, pause: fn()) -> (bool, usize) {
         *PAUSE.lock().unwrap_or_else(PoisonError::into_inner) = Some(pause);
         PAUSE_AFTER.store(steps, Ordering::SeqCst);
         STEPS.store(0, Ordering::SeqCst);
@@ -179,7 +180,8 @@ mod step {
         GOES_ON.store(false, Ordering::SeqCst);
         // SAFETY: this action was in force before.
         unsafe { libc::sigaction(libc::SIGTRAP, &raw const previous, std::ptr::null_mut()) };
-        STEPS.load(Ordering::SeqCst) > steps
+        let seen = STEPS.load(Ordering::SeqCst);
+        (seen > steps, seen)
     }
 
     extern "C" fn pausing(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {

@@ -6,7 +6,6 @@ mod fold;
 mod relations;
 
 use std::collections::{HashMap, HashSet};
-use std::ops::RangeInclusive;
 use std::sync::Barrier;
 
 use crate::case::{Case, MaterializeError, Regime};
@@ -37,11 +36,8 @@ const FIRST_CALL_ELEMENTS: usize = 1 << 16;
 /// Calls after which memory is measured, and measured again after as many more.
 const LEAK_CALLS: usize = 9_000;
 
-/// The same for a case that is not small.
-const LARGE_LEAK_CALLS: usize = 900;
-
-/// Elements of a case that is not small, on which leaks are looked for as well.
-const LARGE_LEAK_ELEMENTS: RangeInclusive<usize> = 1 << 13..=1 << 15;
+/// The same for cases that are not small: from so many elements on, up to four times as many.
+const LARGE_LEAK_CALLS: [(usize, usize); 3] = [(1 << 12, 900), (1 << 14, 450), (1 << 16, 100)];
 
 /// Bytes that the measures of [`process::memory`] may grow by in so many calls: allocators take more than they are asked for.
 const LEAK_BYTES: [u64; 3] = [256 << 10, 256 << 10, 64 << 10];
@@ -71,8 +67,8 @@ pub struct Harness {
     orders: KnownOrders,
     /// Kernels that have had their burst of calls.
     seasoned: HashSet<(String, Operation)>,
-    /// Kernels whose memory was measured on a case that is not small.
-    measured: HashSet<(String, Operation)>,
+    /// Kernels whose memory was measured on a case that is not small, with the number of its calls.
+    measured: HashSet<(String, Operation, usize)>,
     /// Cases of each kernel around which the state of the process may have been compared; `None` where it is not.
     watched: Option<HashMap<(String, Operation), u64>>,
     /// Whether leaks are looked for.
@@ -383,8 +379,11 @@ impl Harness {
     fn season(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
         let elements = inputs.shape.cols * if inputs.operation.is_matrix() { inputs.shape.rows } else { 1 };
         let key = || (kernel.name().to_owned(), inputs.operation);
-        if self.finds_leaks && LARGE_LEAK_ELEMENTS.contains(&elements) && self.measured.insert(key()) {
-            self.examine_memory(kernel, inputs, LARGE_LEAK_CALLS, trial);
+        let large = LARGE_LEAK_CALLS.into_iter().find(|(from, _)| (*from..4 * from).contains(&elements));
+        if let Some((_, calls)) = large.filter(|_| self.finds_leaks)
+            && self.measured.insert((kernel.name().to_owned(), inputs.operation, calls))
+        {
+            self.examine_memory(kernel, inputs, calls, trial);
         }
         if !(1..=BURST_ELEMENTS).contains(&elements) || !self.seasoned.insert(key()) {
             return;

@@ -20,14 +20,20 @@ use crate::trace;
 enum Start {
     /// Alone, to see whether it writes to static memory at all: if not, there is nothing that other calls could see half made.
     Alone,
+    /// Alone, to count its instructions.
+    Counted,
     /// Stopped after so many instructions, for another thread's whole call. This needs no second CPU, and no luck.
     Stopped(usize),
     /// By so many threads at once, each some turns of a loop behind the one before.
     AtOnce { threads: usize, turns: usize },
 }
 
-/// Starts with a call that is stopped. The n-th is stopped after about n^2 / 4 instructions: what is prepared is prepared early.
+/// Starts with a call that is stopped: half of them early, the n-th after n^2 instructions, as what is prepared is prepared early as a
+/// rule, and half of them anywhere.
 const STOPPED: usize = 120;
+
+/// Instructions that are counted at most.
+const MOST_STEPS: usize = 1 << 16;
 
 /// Threads of other starts, in turn, and how many starts there are.
 const THREADS: [usize; 2] = [2, 8];
@@ -64,18 +70,24 @@ pub(super) fn examine(
 ) -> Option<Failure> {
     let most = THREADS.into_iter().max().unwrap_or(1);
     let mut workloads: Vec<Workload> = (0..most).map(|_| Workload::of(case.clone())).collect();
-    let stopped = (0..STOPPED).map(|start| Start::Stopped(start * start / 4));
+    let mut total = 0;
     let at_once = (0..AT_ONCE).map(|start| Start::AtOnce {
         threads: THREADS[start % THREADS.len()],
         turns: start / THREADS.len() % STAGGER,
     });
-    let mut is_reached = true;
-    for start in std::iter::once(Start::Alone).chain(stopped).chain(at_once) {
-        if !is_reached && matches!(start, Start::Stopped(_)) {
-            continue;
-        }
+    let starts = [Start::Alone, Start::Counted].into_iter();
+    let stopped = (0..STOPPED).map(Start::Stopped);
+    for start in starts.chain(stopped).chain(at_once) {
+        let start = match start {
+            Start::Stopped(start) => match stop(start, total) {
+                Some(steps) => Start::Stopped(steps),
+                None => continue,
+            },
+            start => start,
+        };
         let said = in_a_process(|| match start {
             Start::Alone => alone(kernel, &mut workloads[0]),
+            Start::Counted => counted(kernel, &mut workloads[0]).to_string(),
             Start::Stopped(steps) => {
                 let [first, second, ..] = &mut workloads[..] else { return String::new() };
                 around(kernel, [first, second], steps, &judge)
@@ -86,7 +98,8 @@ pub(super) fn examine(
             (_, "") => {}
             // Nothing to prepare; or a call that goes wrong alone, which is no matter of threads: cases show it.
             (Start::Alone, _) => return None,
-            (_, NOT_REACHED) => is_reached = false,
+            (Start::Counted, said) => total = said.parse().unwrap_or(0),
+            (_, NOT_REACHED) => {}
             (start, said) => {
                 let detail = format!("{start}: {said}");
                 return Some(Failure::new(Rung::FirstCall, Cause::Process, detail));
@@ -99,7 +112,7 @@ pub(super) fn examine(
 impl fmt::Display for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Alone => f.write_str("the first call of a process"),
+            Self::Alone | Self::Counted => f.write_str("the first call of a process"),
             Self::Stopped(steps) => write!(
                 f,
                 "the first call of a process is stopped after {steps} instructions while another thread makes a call"
@@ -109,6 +122,13 @@ impl fmt::Display for Start {
             }
         }
     }
+}
+
+/// Where the call of a start is stopped, of so many instructions; `None` behind its end.
+fn stop(start: usize, total: usize) -> Option<usize> {
+    let half = start / 2;
+    let at = if start.is_multiple_of(2) { half * half } else { total * half / (STOPPED / 2) };
+    (at < total).then_some(at)
 }
 
 /// Does `work` in a process that this one forks, and says what it said, or how it ended; `None` where the system gives no process.
@@ -150,6 +170,14 @@ fn alone(kernel: &dyn Kernel, workload: &mut Workload) -> Said {
     if is_same { NOTHING_WRITTEN.to_owned() } else { String::new() }
 }
 
+/// Makes one call and counts its instructions, as far as that is seen.
+fn counted(kernel: &dyn Kernel, workload: &mut Workload) -> usize {
+    let call = || {
+        workload.run(kernel);
+    };
+    trace::paused(call, MOST_STEPS, || {}).1
+}
+
 /// Whether the call of the other thread may begin, and whether it is done.
 static GO: AtomicBool = AtomicBool::new(false);
 static DONE: AtomicBool = AtomicBool::new(false);
@@ -181,7 +209,7 @@ fn around(
         });
         let mut own = String::new();
         let call = || own = judged(kernel, first, &|_: &[u32]| None);
-        let is_reached = trace::paused(call, steps, let_the_other_call);
+        let (is_reached, _) = trace::paused(call, steps, let_the_other_call);
         if !is_reached {
             GO.store(true, Ordering::SeqCst);
         }
