@@ -25,6 +25,8 @@ pub struct Inputs {
     pub offset: PerBuffer<u8>,
     /// Concurrent callers.
     pub threads: Threads,
+    /// Bytes of stack that the kernel is called on; 0 is the stack of the caller.
+    pub stack: usize,
     /// Digits of `gemv_fixed`.
     pub digits: u8,
     /// Data are independent draws with unit scales, |x| <= 1 and an amplitude at which even in-order sums keep the flat

@@ -11,6 +11,7 @@ mod fixed;
 mod machine;
 mod memory;
 mod model;
+mod narrow;
 mod order;
 mod precision;
 mod reduction;
@@ -18,6 +19,7 @@ mod rewritten;
 mod right;
 mod rows;
 mod scales;
+mod shapes;
 mod special;
 mod state;
 mod tails;
@@ -138,11 +140,13 @@ pub fn wrong() -> Vec<Mutant> {
         machine::WRONG,
         fixed::WRONG,
         order::WRONG,
+        narrow::WRONG,
+        shapes::WRONG,
     ]
     .concat()
 }
 
 /// The kernels that are right and unusual: whoever finds something in them is wrong.
 pub fn right() -> Vec<Mutant> {
-    [right::RIGHT, techniques::RIGHT, fixed::RIGHT].concat()
+    [right::RIGHT, techniques::RIGHT, fixed::RIGHT, narrow::RIGHT, shapes::RIGHT].concat()
 }

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::values::{absorbing, extreme, one_hot, sparse, sprinkle};
+use super::values::{absorbing, extreme, full, one_hot, sparse, sprinkle};
 use super::{Case, Codes, Regime, Scales, every_byte};
 use crate::inputs::{Inputs, PackedBytes};
 use crate::memory;
@@ -79,6 +79,7 @@ impl Case {
             out_len: len(Buffer::Out)?,
             offset: self.offset,
             threads: self.threads,
+            stack: usize::from(self.stack) << 10,
             digits: self.digits,
             flat: self.is_flat(),
         };
@@ -234,6 +235,7 @@ impl Case {
             Regime::Extreme => extreme(needed, self.digits, &mut rng),
             Regime::Sparse => sparse(needed, &mut rng),
             Regime::Absorbing => absorbing(needed, &mut rng),
+            Regime::Full(bits) => full(needed, bits, &mut rng),
             regime => (0..needed).map(|_| regime.activation(self.cols, rng.next_u64())).collect(),
         };
         if self.regime == Regime::Special {
@@ -344,6 +346,13 @@ mod tests {
         assert_eq!(share(Regime::OneHot, |i| i.x.iter().filter(|x| x.to_bits() != 0).count() <= 1), 400);
         let extremes = |i: &Inputs| i.x.iter().all(|x| x.is_finite() && *x != 0.0);
         assert_eq!(share(Regime::Extreme, extremes), 400);
+        // 2 * 300 * 27962 is above 2^24, 2 * 300 * 16383 below: of 15 bits the lowest is zero.
+        let all = |value: f32| move |i: &Inputs| i.x.iter().all(|&x| x == value);
+        for (bits, value) in [(7, 127.0), (8, 255.0), (15, 32766.0), (16, 65532.0), (23, 8_388_096.0)] {
+            let regime = Regime::Full(bits);
+            let (positive, negative) = (share(regime, all(value)), share(regime, all(-value)));
+            assert!(positive + negative == 400 && positive.min(negative) > 100, "{positive} of {bits} bits");
+        }
         let huge = |i: &Inputs| i.x.iter().map(|x| 2.0 * f64::from(x.abs())).sum::<f64>();
         let near_the_largest = f64::from(f32::MAX) / 256.0..f64::from(f32::MAX) / 4.0;
         assert_eq!(share(Regime::Huge, |i| near_the_largest.contains(&huge(i))), 400);

@@ -22,6 +22,8 @@ pub(super) struct Arena {
     slack: Region,
     /// Whether the output lies in `slack`.
     is_before_slack: bool,
+    /// The number of the inputs that lie in the buffers, and which end of theirs is flush; `None` where others may lie there.
+    laid: Option<(u64, Flush)>,
 }
 
 /// What a call left behind.
@@ -44,6 +46,7 @@ impl Arena {
             out: Region::new(Buffer::Out),
             slack: Region::for_output_with_slack(),
             is_before_slack: false,
+            laid: None,
         }
     }
 
@@ -59,6 +62,23 @@ impl Arena {
         self.lay(inputs, flush);
         self.fill_out(inputs, old);
         self.call_on(kernel, inputs, Some(old))
+    }
+
+    /// The same with inputs that have a number: they stay where they are for the next kernel.
+    pub(super) fn call_numbered(
+        &mut self,
+        kernel: &dyn Kernel,
+        (number, inputs): (u64, &Inputs),
+        flush: Flush,
+        old: u32,
+    ) -> CallResult {
+        if self.laid != Some((number, flush)) {
+            self.lay(inputs, flush);
+        }
+        self.fill_out(inputs, old);
+        let result = self.call_on(kernel, inputs, Some(old));
+        self.laid = result.failures.is_empty().then_some((number, flush));
+        result
     }
 
     /// Calls the kernel on what the last [`call`](Self::call) laid out, over what it wrote.
@@ -95,6 +115,7 @@ impl Arena {
     }
 
     fn lay(&mut self, inputs: &Inputs, flush: Flush) {
+        self.laid = None;
         let placement = |buffer| flush.placement(inputs, buffer);
         // Sparse memory is fresh for each call, and is not kept for others: its gaps are zeros.
         if inputs.packed.is_sparse() || self.packed.capacity() >= LARGE_BYTES {
@@ -120,7 +141,7 @@ impl Arena {
     }
 
     fn arguments(&mut self, inputs: &Inputs) -> Arguments<'_> {
-        let Self { packed, codes, scales, x, out, slack, is_before_slack } = self;
+        let Self { packed, codes, scales, x, out, slack, is_before_slack, .. } = self;
         let out = if *is_before_slack { slack } else { out };
         match inputs.operation {
             Operation::Unpack => Arguments::Unpack { packed: packed.given(), codes: out.given_mut() },
@@ -231,7 +252,7 @@ fn fill(place: &mut [u8], inputs: &Inputs, buffer: Buffer) {
 }
 
 /// Which end of every buffer lies against its guard.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flush {
     /// The end.
     End,
