@@ -21,6 +21,7 @@ mod rows;
 mod scales;
 mod shapes;
 mod special;
+mod stack;
 mod state;
 mod tails;
 mod techniques;
@@ -142,11 +143,12 @@ pub fn wrong() -> Vec<Mutant> {
         order::WRONG,
         narrow::WRONG,
         shapes::WRONG,
+        stack::WRONG,
     ]
     .concat()
 }
 
 /// The kernels that are right and unusual: whoever finds something in them is wrong.
 pub fn right() -> Vec<Mutant> {
-    [right::RIGHT, techniques::RIGHT, fixed::RIGHT, narrow::RIGHT, shapes::RIGHT].concat()
+    [right::RIGHT, techniques::RIGHT, fixed::RIGHT, narrow::RIGHT, shapes::RIGHT, stack::RIGHT].concat()
 }

@@ -65,10 +65,9 @@ impl Sweep {
     fn new(operation: Operation) -> Self {
         let mut edges: Vec<Vec<Combined>> = parts(operation).iter().enumerate().map(combined).collect();
         edges.push(listed(edges.len(), wrong_sizes(operation)));
-        // In front, so that they are the first of their size.
-        edges.insert(0, listed(edges.len(), first_of_their_size(operation)));
+        let first = vec![listed(edges.len(), first_of_their_size(operation))];
         let alone = shapes(operation).into_iter().map(|cases| listed(SHAPES, cases)).collect();
-        let cases = interleaved([edges, alone]);
+        let cases = interleaved([first, edges, alone]);
         let edges = (0..cases.len()).filter(|&at| cases[at].part != SHAPES).collect();
         let mut sweep = Self { cases, edges, whole: Coverage::default() };
         sweep.whole = sweep.coverage(sweep.cases.len() as u64);
@@ -241,8 +240,9 @@ fn is_affordable(rows: usize, cols: usize) -> bool {
         || (rows <= 49 && (2047..=2304).contains(&cols))
 }
 
-/// The parts of each group in turn, small shapes of all of them first, and of one size those of the first group.
-fn interleaved(groups: [Vec<Vec<Combined>>; 2]) -> Vec<Combined> {
+/// The parts of each group in turn, small shapes of all of them first. Of one size the first group comes first; then, of small shapes,
+/// the second, and of large ones the third, of which a case takes less time.
+fn interleaved(groups: [Vec<Vec<Combined>>; 3]) -> Vec<Combined> {
     let mut groups = groups.map(|group| {
         let sorted = group.into_iter().map(|mut part| {
             part.sort_by_key(|combined| size_class(&combined.case));
@@ -252,7 +252,8 @@ fn interleaved(groups: [Vec<Vec<Combined>>; 2]) -> Vec<Combined> {
     });
     let mut all = Vec::new();
     for class in 0..=SIZE_CLASSES.len() {
-        for parts in &mut groups {
+        for group in if class < LARGE_CLASS { [0, 1, 2] } else { [0, 2, 1] } {
+            let parts = &mut groups[group];
             loop {
                 let before = all.len();
                 all.extend(
@@ -269,6 +270,9 @@ fn interleaved(groups: [Vec<Vec<Combined>>; 2]) -> Vec<Combined> {
 
 /// Elements up to which a case is of each class of work; the last class has no end.
 const SIZE_CLASSES: [usize; 8] = [0x7ff, 0x1fff, 0x7fff, 0x3_ffff, 0x7_ffff, 0xf_ffff, 0x1f_ffff, 0x3f_ffff];
+
+/// The first class of which cases with all relations take long.
+const LARGE_CLASS: usize = 3;
 
 /// How much work a case is.
 fn size_class(case: &Case) -> usize {

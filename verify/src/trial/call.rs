@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::inputs::Inputs;
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
-use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, floats_mut};
+use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, floats_mut, with_stack};
 use crate::mxcsr::Mode;
 use crate::operation::{Buffer, Operation};
 use crate::quiet::quiet;
@@ -90,10 +90,17 @@ impl Arena {
     fn call_on(&mut self, kernel: &dyn Kernel, inputs: &Inputs, old: Option<u32>) -> CallResult {
         fault::go_on();
         used(inputs).for_each(|buffer| self.region_mut(buffer).seal());
-        let mode = Mode::now();
-        let called = quiet(|| catch_unwind(AssertUnwindSafe(|| kernel.call(self.arguments(inputs)))));
-        let mode_left = Mode::now();
-        mode.restore();
+        let mut call = || {
+            let mode = Mode::now();
+            let called = quiet(|| catch_unwind(AssertUnwindSafe(|| kernel.call(self.arguments(inputs)))));
+            let mode_left = Mode::now();
+            mode.restore();
+            (mode, called, mode_left)
+        };
+        let (mode, called, mode_left) = match inputs.stack {
+            0 => call(),
+            bytes => with_stack(bytes, call),
+        };
         let mut failures = Vec::new();
         let outcome = match called {
             Ok(outcome) => Some(outcome),

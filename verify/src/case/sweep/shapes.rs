@@ -18,6 +18,12 @@ const LENGTHS: usize = 4352;
 /// Elements of a model's matrix that is tried whole. Of larger ones its width and its height are tried apart.
 const MODEL_ELEMENTS: usize = 1 << 20;
 
+/// KiB of the stack of many a thread pool.
+const SMALL_STACK: u16 = 256;
+
+/// Columns, or elements of a vector, of calls on it.
+const STACKED: [usize; 9] = [300, 1024, 2049, 4096, 8193, 16_384, 32_769, 65_536, 131_072];
+
 /// The shapes of an operation, in lists, each in order of size.
 pub(super) fn shapes(operation: Operation) -> Vec<Vec<Case>> {
     if !operation.is_matrix() {
@@ -25,6 +31,7 @@ pub(super) fn shapes(operation: Operation) -> Vec<Vec<Case>> {
             (1..=LENGTHS).map(|len| plain(operation, 1, len)).collect(),
             long_vectors(operation),
             model_lengths().into_iter().map(|len| plain(operation, 1, len)).collect(),
+            on_a_small_stack(operation, &[1]),
         ];
     }
     let one_row = |cols: usize| match operation.has_digits() {
@@ -38,6 +45,7 @@ pub(super) fn shapes(operation: Operation) -> Vec<Vec<Case>> {
         (1..=COLS).flat_map(one_row).collect(),
         model_shapes().into_iter().map(|(rows, cols)| plain(operation, rows, cols)).collect(),
         element_counts(operation),
+        on_a_small_stack(operation, &[1, 2]),
     ]
 }
 
@@ -50,6 +58,13 @@ fn plain(operation: Operation, rows: usize, cols: usize) -> Case {
         case.digits = *DIGITS.start() + ((rows + cols) % DIGITS.count()) as u8;
     }
     case
+}
+
+/// Long rows on a small stack.
+fn on_a_small_stack(operation: Operation, rows: &[usize]) -> Vec<Case> {
+    let each =
+        |cols| rows.iter().map(move |&rows| Case { stack: SMALL_STACK, ..plain(operation, rows, cols) });
+    STACKED.into_iter().flat_map(each).collect()
 }
 
 /// A row in which every term is as large as it can be, and of one sign.
