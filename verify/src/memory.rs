@@ -6,6 +6,7 @@
 
 pub mod fault;
 mod pages;
+mod repeated;
 mod stack;
 mod violation;
 mod watch;
@@ -16,6 +17,7 @@ use crate::operation::{Buffer, OFFSET_BYTES};
 pub(crate) use pages::LARGE_BYTES;
 pub use pages::sparse_is_possible;
 use pages::{Pages, page_size};
+pub(crate) use repeated::Repeated;
 pub(crate) use stack::with_stack;
 pub use violation::Violation;
 pub(crate) use violation::beside;

@@ -108,13 +108,15 @@ impl Spread {
 /// If the sizes are not legal.
 pub fn expected(inputs: &Inputs) -> Expected {
     assert!(inputs.is_legal(), "only a legal call has a result");
+    // Of a vector whose data repeat, one period.
+    let outputs = if inputs.period > 0 { inputs.out_len.min(inputs.period) } else { inputs.out_len };
     let scales = inputs.scales.as_deref().unwrap_or(&[]);
     match inputs.operation {
         Operation::Unpack => {
-            Expected::Bits((0..inputs.out_len).map(|at| u32::from(code(inputs.packed.kept(), at))).collect())
+            Expected::Bits((0..outputs).map(|at| u32::from(code(inputs.packed.kept(), at))).collect())
         }
         Operation::Lut => Expected::Bits(
-            inputs.codes[..inputs.out_len].iter().map(|&code| f32::from(weight(code)).to_bits()).collect(),
+            inputs.codes[..outputs].iter().map(|&code| f32::from(weight(code)).to_bits()).collect(),
         ),
         Operation::Dequantize => {
             let scaled = |at: usize| {
@@ -122,7 +124,7 @@ pub fn expected(inputs: &Inputs) -> Expected {
                     * f64::from(scales[at / BLOCK_ELEMENTS]);
                 (exact as f32).to_bits()
             };
-            Expected::Bits((0..inputs.out_len).map(scaled).collect())
+            Expected::Bits((0..outputs).map(scaled).collect())
         }
         Operation::Gemv => {
             let integers = Integers::of(inputs);

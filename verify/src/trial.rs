@@ -2,11 +2,12 @@
 
 mod call;
 mod fold;
+mod long;
 mod relations;
 
 use std::collections::HashSet;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 
 use crate::case::{Case, MaterializeError};
 use crate::finding::Finding;
@@ -21,6 +22,7 @@ use crate::parts::{OldContents, Parts, Real};
 use crate::rung::{Cause, Failure, Rung, RungCounts};
 use crate::weights::Weights;
 use call::{Arena, CallResult, Flush};
+use long::Long;
 use relations::Relation;
 
 /// Calls of the first small case of a kernel.
@@ -57,6 +59,8 @@ pub struct Prepared {
     inputs: Inputs,
     /// `None` for wrong sizes, and for whatever else must be refused.
     expected: Option<Expected>,
+    /// The memory of a vector whose data repeat.
+    long: Option<Arc<Mutex<Long>>>,
 }
 
 impl Prepared {
@@ -188,7 +192,10 @@ impl Harness {
         let expected = inputs.is_legal().then(|| self.parts.expected(&inputs));
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(Prepared { number, case: case.clone(), inputs, expected })
+        let long = (inputs.period > 0).then(|| Long::new(&inputs)).transpose();
+        let long = long.map_err(|_| MaterializeError::NoSparseMemory { bytes: inputs.out_len })?;
+        let long = long.map(|long| Arc::new(Mutex::new(long)));
+        Ok(Prepared { number, case: case.clone(), inputs, expected, long })
     }
 
     /// Examines `kernel` by a prepared case of its operation.
@@ -202,11 +209,12 @@ impl Harness {
         let record = finding(crash).last_words();
         let inputs = &prepared.inputs;
         let mut trial = fault::on_record(&record, || match &prepared.expected {
+            Some(expected) if prepared.long.is_some() => self.examine_long(kernel, prepared, expected),
             Some(expected) if prepared.case.once => self.examine_once(kernel, prepared, expected),
             Some(expected) => self.examine_legal(kernel, inputs, expected),
             None => self.examine_illegal(kernel, inputs),
         });
-        if trial.is_done && inputs.threads != Threads::ONE {
+        if trial.is_done && inputs.threads != Threads::ONE && prepared.long.is_none() {
             self.examine_threads(kernel, inputs, &record, &mut trial);
         }
         trial.failures.retain(|failure| self.parts.reports(failure));

@@ -286,6 +286,7 @@ fn one_row(x: Vec<f32>, code: u8, scales: Option<Vec<f32>>) -> Inputs {
         offset: PerBuffer::default(),
         threads: Threads::ONE,
         stack: 0,
+        period: 0,
         digits: *DIGITS.end(),
         flat: false,
     }

@@ -8,6 +8,7 @@ mod contract;
 mod dispatch;
 mod faults;
 mod fixed;
+mod long;
 mod machine;
 mod memory;
 mod model;
@@ -105,6 +106,8 @@ pub struct Mutant {
     pub class: Class,
     /// The kernel; it has the name of the mutant.
     pub kernel: KernelFn,
+    /// Whether it takes vectors that only `check --huge` makes.
+    pub huge: bool,
     /// How such kernels come to fail, in a sentence; of a right one, why it is right.
     pub history: &'static str,
 }
@@ -118,7 +121,12 @@ impl Mutant {
         call: fn(Arguments<'_>) -> Outcome,
     ) -> Self {
         let kernel = KernelFn { name, operation, required_features: &[], refuses_wrong_sizes: true, call };
-        Self { name, class, kernel, history }
+        Self { name, class, kernel, huge: false, history }
+    }
+
+    /// The mutant, to be examined as `check --huge` does.
+    const fn for_huge(self) -> Self {
+        Self { huge: true, ..self }
     }
 }
 
@@ -144,11 +152,13 @@ pub fn wrong() -> Vec<Mutant> {
         narrow::WRONG,
         shapes::WRONG,
         stack::WRONG,
+        long::WRONG,
     ]
     .concat()
 }
 
 /// The kernels that are right and unusual: whoever finds something in them is wrong.
 pub fn right() -> Vec<Mutant> {
-    [right::RIGHT, techniques::RIGHT, fixed::RIGHT, narrow::RIGHT, shapes::RIGHT, stack::RIGHT].concat()
+    [right::RIGHT, techniques::RIGHT, fixed::RIGHT, narrow::RIGHT, shapes::RIGHT, stack::RIGHT, long::RIGHT]
+        .concat()
 }

@@ -1,5 +1,7 @@
 //! From a case to the bytes of its call.
 
+use std::ops::Range;
+
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -18,6 +20,13 @@ const SPARSE_BYTES: usize = 1 << 24;
 
 /// The largest buffer of packed bytes of which only the rows take memory.
 pub const MAX_SPARSE_BYTES: usize = 1 << 34;
+
+/// Elements of vectors whose data repeat.
+const LONG: Range<usize> = 1 << 28..1 << 34;
+
+/// After so many elements. Of every buffer that is whole pages, of 4 KiB, and no power of two is a multiple of it: an offset that wraps leads
+/// to other data.
+const PERIOD: usize = 3 << 18;
 
 /// Bytes given to a buffer whose needed size cannot exist, when the wrapped size is unusable too.
 const STUB_BYTES: usize = 64;
@@ -68,7 +77,14 @@ impl Case {
     /// If a buffer would be larger than [`MAX_BUFFER_BYTES`], or than [`MAX_SPARSE_BYTES`] where its rows lie far apart; if
     /// there is no sparse memory for those; if a patch lies outside of its buffer; or if the tensor cannot be had.
     pub fn materialize(&self, weights: Option<&Weights>) -> Result<Inputs, MaterializeError> {
-        let len = |buffer| self.buffer_len(buffer);
+        let period = if self.is_long() { PERIOD } else { 0 };
+        let len = |buffer| match (self.is_long(), buffer) {
+            (false, _) => self.buffer_len(buffer),
+            (true, Buffer::Out) => Ok(self.cols),
+            (true, _) => {
+                Ok(Case::new(self.operation, 1, PERIOD).shape().needed(self.operation, buffer) as usize)
+            }
+        };
         let mut inputs = Inputs {
             operation: self.operation,
             shape: self.shape(),
@@ -80,6 +96,7 @@ impl Case {
             offset: self.offset,
             threads: self.threads,
             stack: usize::from(self.stack) << 10,
+            period,
             digits: self.digits,
             flat: self.is_flat(),
         };
@@ -139,6 +156,11 @@ impl Case {
         let mut rng = ChaCha8Rng::from_seed(key);
         rng.set_stream(buffer as u64);
         rng
+    }
+
+    /// Whether this is a vector so long that its data repeat. Of such a vector no buffer is longer or shorter than needed.
+    pub(crate) fn is_long(&self) -> bool {
+        !self.operation.is_matrix() && LONG.contains(&self.cols) && self.spare == PerBuffer::default()
     }
 
     /// Whether the rows themselves fit into memory, so that gaps between them may be larger than that.

@@ -278,7 +278,7 @@ const LARGE_CLASS: usize = 3;
 fn size_class(case: &Case) -> usize {
     match case.rows.saturating_mul(case.cols) {
         // No memory holds it: it is to be refused.
-        1_000_000_000.. => 0,
+        1_000_000_000.. if !case.is_long() => 0,
         elements => SIZE_CLASSES.partition_point(|&most| most < elements),
     }
 }

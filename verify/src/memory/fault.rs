@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -111,6 +111,30 @@ pub(crate) fn go_on() {
         *since = Instant::now();
     }
 }
+
+/// Runs a call that may take so much longer than others.
+pub(crate) fn patient<T>(more: Duration, call: impl FnOnce() -> T) -> T {
+    if let Some((since, _)) = CALLS.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&this_thread()) {
+        *since += more;
+    }
+    let Some(beat) = BEAT.get() else { return call() };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let start = Instant::now();
+            while start.elapsed() < more && !is_over.load(Ordering::Relaxed) {
+                beat();
+                std::thread::sleep(BEATS_APART);
+            }
+        });
+        let result = call();
+        is_over.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+/// Time between two beats of a call that may take long.
+const BEATS_APART: Duration = Duration::from_millis(20);
 
 /// A number for this thread.
 fn this_thread() -> u64 {

@@ -90,30 +90,7 @@ impl Arena {
     fn call_on(&mut self, kernel: &dyn Kernel, inputs: &Inputs, old: Option<u32>) -> CallResult {
         fault::go_on();
         used(inputs).for_each(|buffer| self.region_mut(buffer).seal());
-        let mut call = || {
-            let mode = Mode::now();
-            let called = quiet(|| catch_unwind(AssertUnwindSafe(|| kernel.call(self.arguments(inputs)))));
-            let mode_left = Mode::now();
-            mode.restore();
-            (mode, called, mode_left)
-        };
-        let (mode, called, mode_left) = match inputs.stack {
-            0 => call(),
-            bytes => with_stack(bytes, call),
-        };
-        let mut failures = Vec::new();
-        let outcome = match called {
-            Ok(outcome) => Some(outcome),
-            Err(payload) => {
-                failures.push(ended_by(payload.as_ref()));
-                None
-            }
-        };
-        if mode_left != mode {
-            let detail =
-                format!("the floating-point mode was {mode} before the call and is {mode_left} after it");
-            failures.push(Failure::new(Rung::Mxcsr, Cause::Mode, detail));
-        }
+        let (outcome, mut failures) = guarded(inputs.stack, || kernel.call(self.arguments(inputs)));
         failures.extend(self.violations(inputs, outcome));
         failures.extend(self.changed_input(inputs));
         let output = self.output(inputs);
@@ -244,6 +221,30 @@ impl Arena {
             Buffer::Out => &mut self.out,
         }
     }
+}
+
+/// Calls a kernel, on a stack of so many bytes or, where that is 0, on this one: its answer, which there is none of after a panic, and
+/// what it did to the thread.
+pub(super) fn guarded(
+    stack: usize,
+    kernel: impl FnOnce() -> Outcome + Send,
+) -> (Option<Outcome>, Vec<Failure>) {
+    let call = || {
+        let mode = Mode::now();
+        let called = quiet(|| catch_unwind(AssertUnwindSafe(kernel)));
+        let mode_left = Mode::now();
+        mode.restore();
+        (mode, called, mode_left)
+    };
+    let (mode, called, mode_left) = if stack == 0 { call() } else { with_stack(stack, call) };
+    let mut failures = Vec::new();
+    let outcome = called.map_err(|payload| failures.push(ended_by(payload.as_ref()))).ok();
+    if mode_left != mode {
+        let detail =
+            format!("the floating-point mode was {mode} before the call and is {mode_left} after it");
+        failures.push(Failure::new(Rung::Mxcsr, Cause::Mode, detail));
+    }
+    (outcome, failures)
 }
 
 /// The buffers of the call.

@@ -32,6 +32,7 @@ pub(super) fn shapes(operation: Operation) -> Vec<Vec<Case>> {
             long_vectors(operation),
             model_lengths().into_iter().map(|len| plain(operation, 1, len)).collect(),
             on_a_small_stack(operation, &[1]),
+            beyond_32_bits(operation),
         ];
     }
     let one_row = |cols: usize| match operation.has_digits() {
@@ -93,6 +94,13 @@ fn model_lengths() -> Vec<usize> {
     lengths.sort_unstable();
     lengths.dedup();
     lengths
+}
+
+/// A vector whose offsets in bits, and in bytes of f32, are beyond 32 bits with a sign, and of f32 without. The output of `lut` is that of
+/// `dequantize`.
+fn beyond_32_bits(operation: Operation) -> Vec<Case> {
+    let is_packed = operation.inputs(false).contains(&Buffer::Packed);
+    is_packed.then(|| plain(operation, 1, (1 << 30) + 70_001)).into_iter().collect()
 }
 
 /// Lengths around powers of two, with the output at a page and past it. Up to 2^18 elements with all relations.
