@@ -270,7 +270,7 @@ impl Regime {
     ];
 
     /// Those whose x are the largest integers of some number of bits.
-    fn full() -> &'static [Self] {
+    pub(crate) fn full() -> &'static [Self] {
         &Self::ALL[Self::ALL.len() - 5..]
     }
 

@@ -327,3 +327,21 @@ fn edge_stride(rows: usize, row_bytes: usize, u: &mut Unstructured<'_>) -> Resul
         _ => Ok(0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_drawn_by_themselves_are_spread_over_all_sizes_and_fit() {
+        for operation in Operation::ALL {
+            let cases: Vec<Case> = (0..2000).map(|index| shape_from_seed(operation, 7, index)).collect();
+            let elements = |case: &Case| case.rows * case.cols;
+            let fits = |case: &Case| case.once && (1..=1 << SHAPE_BITS).contains(&elements(case));
+            assert!(cases.iter().all(fits), "{operation}");
+            let large = cases.iter().filter(|case| elements(case) > 1 << 20).count();
+            let small = cases.iter().filter(|case| elements(case) < 1 << 10).count();
+            assert!(large > 100 && small > 100, "{operation}: {large} large ones, {small} small ones");
+        }
+    }
+}

@@ -168,3 +168,42 @@ pub(super) fn first_of_their_size(operation: Operation) -> Vec<Case> {
     };
     shapes.flat_map(each).filter(|_| operation.is_matrix()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Rows, columns and whether there are scales.
+    fn met(operation: Operation) -> HashSet<(usize, usize, bool)> {
+        shapes(operation).into_iter().flatten().map(|case| (case.rows, case.cols, case.scaled)).collect()
+    }
+
+    #[test]
+    fn every_small_count_is_tried_and_so_are_shapes_that_real_kernels_failed_at() {
+        for operation in [Operation::Gemv, Operation::GemvFixed] {
+            let met = met(operation);
+            let is_met = |rows, cols| met.iter().any(|&(r, c, _)| (r, c) == (rows, cols));
+            assert!((1..=4200).all(|rows| is_met(rows, 1)) && (1..=8448).all(|cols| is_met(1, cols)));
+            // Of BitNet-b1.58-2B-4T a quarter of the keys, and an eighth of the first feed-forward layer, which is too large, in parts.
+            assert!(is_met(160, 2560) && is_met(864, 17) && is_met(5, 2560), "{operation}");
+        }
+        for operation in [Operation::Unpack, Operation::Lut, Operation::Dequantize] {
+            let met = met(operation);
+            let lengths: HashSet<usize> = met.iter().map(|&(_, len, _)| len).collect();
+            assert!((1..=4352).all(|len| lengths.contains(&len)), "{operation}");
+            assert!([6912, 128_256, 262_144, 262_145].iter().all(|len| lengths.contains(len)), "{operation}");
+        }
+        let met = met(Operation::Gemv);
+        for bits in 20..=24 {
+            let is_just_above =
+                |rows: usize, cols: usize| (1 << bits..3 << (bits - 1)).contains(&(rows * cols));
+            for scaled in [false, true] {
+                let count = met.iter().filter(|&&(r, c, s)| s == scaled && is_just_above(r, c)).count();
+                assert!(count >= 3, "{count} of 2^{bits} elements, scaled: {scaled}");
+            }
+        }
+        assert!(met.contains(&(65_537, 1, true)) && met.contains(&(65_537, 1, false)));
+    }
+}
