@@ -90,8 +90,10 @@ impl Stack {
         done(unsafe {
             libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), entry(&job), argument)
         });
-        // SAFETY: pthread_create has filled it, and the thread is waited for once.
-        done(unsafe { libc::pthread_join(thread.assume_init(), ptr::null_mut()) });
+        // SAFETY: pthread_create has filled it.
+        let thread = unsafe { thread.assume_init() };
+        // SAFETY: the thread was made above and is waited for once.
+        done(unsafe { libc::pthread_join(thread, ptr::null_mut()) });
         // SAFETY: they were filled above and are not used any more.
         done(unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) });
         job.result.expect("the thread has run the job")
@@ -158,6 +160,8 @@ fn set_handler_stack(stack: libc::stack_t) {
 mod tests {
     use std::thread;
 
+    use crate::quiet::quiet;
+
     use super::*;
 
     #[test]
@@ -168,7 +172,8 @@ mod tests {
             thread::current().id()
         });
         assert_ne!(thread, thread::current().id());
-        let panic = catch_unwind(|| with_stack(1 << 18, || -> u8 { panic!("as expected") }));
+        let panics = || with_stack(1 << 18, || quiet(|| -> u8 { panic!("as expected") }));
+        let panic = quiet(|| catch_unwind(panics));
         assert!(panic.is_err_and(|payload| payload.downcast_ref::<&str>() == Some(&"as expected")));
         assert!(!is_below(0), "the caller has no such guard");
     }

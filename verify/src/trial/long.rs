@@ -84,8 +84,8 @@ fn watched(len: usize) -> impl Iterator<Item = Range<usize>> {
     let last_power = len.next_power_of_two() / 2;
     // All that lies behind the last power of two, where that is not much.
     let last = if len - last_power <= 4 * AROUND { last_power - AROUND } else { len - AROUND };
-    let parts: Vec<Range<usize>> =
-        [0..AROUND].into_iter().chain(around.filter(|part| part.end <= last)).chain([last..len]).collect();
+    let mut parts = vec![0..AROUND, last..len];
+    parts.splice(1..1, around.filter(|part| part.end <= last));
     parts.into_iter()
 }
 
