@@ -62,6 +62,11 @@ pub(crate) struct Args {
     #[arg(long)]
     exhaustive: bool,
 
+    /// Try vectors of 2^31 and 2^32 elements first, for which the system must give 20 GiB of address space. They take little memory, and
+    /// seconds a kernel, whatever the time or number given
+    #[arg(long)]
+    huge: bool,
+
     /// Time nothing
     #[arg(long)]
     no_speed: bool,
@@ -230,7 +235,7 @@ impl Args {
     fn plan(&self) -> Plan {
         let seed = self.seed.unwrap_or_else(fresh_seed);
         let budget = self.cases.map_or(Budget::Time(self.time), Budget::Cases);
-        Plan { seeds: self.seeds, exhaustive: self.exhaustive, ..Plan::new(seed, budget) }
+        Plan { seeds: self.seeds, exhaustive: self.exhaustive, huge: self.huge, ..Plan::new(seed, budget) }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::output::{self, OutputFile, stdout};
 use crate::signals;
 use subject::{Kind, Subject, Verdict as Seen};
 
-/// Show that the harness finds every one of some 280 wrong kernels, and nothing in right ones.
+/// Show that the harness finds every one of some 310 wrong kernels, and nothing in right ones.
 ///
 /// Each kernel is checked in a process of its own, by the cases that `check` runs first: the sweep, and a thousand drawn ones.
 /// Then faults are built into the harness, one at a time: each must let a wrong kernel go that the sound harness finds. Exit

@@ -144,6 +144,25 @@ fn what_a_kernel_does_to_its_process_is_a_finding() {
 }
 
 #[test]
+fn a_kernel_that_needs_more_stack_than_thread_pools_give_is_told_apart_from_one_that_needs_little() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let case = "gemv rows=1 cols=1024 regime=integer seed=0 stack=256 once";
+    for (name, code, words) in
+        [("STACK", 1, "the kernel dies of a stack overflow"), ("LITTLE_STACK", 0, "pass")]
+    {
+        let library = fault(&folder, name);
+        let replay =
+            [&["replay", "--lib", text(&library)][..], &case.split(' ').collect::<Vec<_>>()].concat();
+        let output = qk256(&replay);
+        assert_eq!(output.status.code(), Some(code), "{name}: {}", shown(&output));
+        assert!(shown(&output).contains(words), "{name}: {}", shown(&output));
+    }
+}
+
+#[test]
 fn a_kernel_that_closes_descriptors_is_blamed_and_no_other_is() {
     if !has("cc") {
         return;

@@ -118,6 +118,8 @@ int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *
  * loop its time limit as well. */
 #if defined(FAULT_LOOP) || defined(FAULT_GARBAGE)
 #define FALLS(rows, cols) ((rows) == 3 && (cols) == 33)
+#elif defined(FAULT_STACK) || defined(FAULT_LITTLE_STACK)
+#define FALLS(rows, cols) ((cols) >= 1024)
 #else
 #define FALLS(rows, cols) ((rows) == 2 && (cols) % 8 != 0)
 #endif
@@ -139,6 +141,17 @@ static void fall(size_t rows, size_t cols) {
     frame[cols % sizeof frame] = 1;
     fall(rows + (size_t)frame[cols % sizeof frame] - 1, cols);
     frame[0] = 2;
+#elif defined(FAULT_STACK) || defined(FAULT_LITTLE_STACK)
+#ifdef FAULT_STACK
+    const size_t bytes = 256 * cols;
+#else
+    const size_t bytes = 1 << 16;
+#endif
+    /* The far end comes first, as it does where a table is cleared. */
+    volatile char *table = (volatile char *)__builtin_alloca(bytes);
+    for (size_t at = 0; at < bytes; at += 64) {
+        table[at] = 1;
+    }
 #elif defined(FAULT_LOOP)
     volatile int forever = 1;
     while (forever) {

@@ -4,6 +4,7 @@ mod covering;
 mod file;
 mod generate;
 mod materialize;
+mod models;
 mod shrink;
 mod sweep;
 mod text;
@@ -48,6 +49,10 @@ pub struct Case {
     pub seed: u64,
     /// Concurrent callers.
     pub threads: Threads,
+    /// KiB of stack that the kernel is called on; 0 is the stack of the caller.
+    pub stack: u16,
+    /// Whether the kernel is called once only, and its result held against the oracle: no relations, no other addresses.
+    pub once: bool,
     /// Part of a weights file that gives codes and scales in the place of `codes` and `regime`.
     pub tensor: Option<TensorRows>,
     /// Bits that every element has that an input needs, in the place of its data; the low byte only where elements are bytes.
@@ -73,6 +78,8 @@ impl Case {
             scales: Scales::Independent,
             seed: 0,
             threads: Threads::ONE,
+            stack: 0,
+            once: false,
             tensor: None,
             fill: PerBuffer::default(),
             patches: Vec::new(),
@@ -236,6 +243,9 @@ pub enum Regime {
     /// Nearly every digit of x 127 or -128 and of one sign, at any exponent; scales 1. Where sums of digits overflow, if
     /// anywhere.
     Extreme,
+    /// Every x the largest integer of this many bits, and of one sign: narrow sums overflow there, where those of mixed signs do not.
+    /// In rows so long that such sums would round in f32, the lowest bits are zero. Scales 1. Rung 2.
+    Full(u8),
 }
 
 impl Regime {
@@ -252,11 +262,21 @@ impl Regime {
         Self::Absorbing,
         Self::Raw,
         Self::Extreme,
+        Self::Full(7),
+        Self::Full(8),
+        Self::Full(15),
+        Self::Full(16),
+        Self::Full(23),
     ];
+
+    /// Those whose x are the largest integers of some number of bits.
+    pub(crate) fn full() -> &'static [Self] {
+        &Self::ALL[Self::ALL.len() - 5..]
+    }
 
     /// The regimes that the generator draws from: the last of them is about digits.
     fn drawn(operation: Operation) -> &'static [Self] {
-        let count = Self::ALL.len() - usize::from(!operation.has_digits());
+        let count = Self::ALL.len() - Self::full().len() - usize::from(!operation.has_digits());
         &Self::ALL[..count]
     }
 
@@ -275,6 +295,11 @@ impl Regime {
             Self::Absorbing => "absorbing",
             Self::Raw => "raw",
             Self::Extreme => "extreme",
+            Self::Full(7) => "full7",
+            Self::Full(8) => "full8",
+            Self::Full(15) => "full15",
+            Self::Full(16) => "full16",
+            Self::Full(_) => "full23",
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Plan {
     /// Whether what can be tried whole is: every scale of `dequantize`, every column of every row of `gemv`. That takes minutes,
     /// whatever the budget.
     pub exhaustive: bool,
+    /// Whether vectors of 2^31 and 2^32 elements are tried first. That takes a minute or more, whatever the budget.
+    pub huge: bool,
     /// Whether each finding is given by the smallest case that still shows it; otherwise by the case that it was met on.
     pub minimize: bool,
 }
@@ -59,7 +61,7 @@ pub struct Plan {
 impl Plan {
     /// A plan whose findings are minimised.
     pub const fn new(seed: u64, budget: Budget) -> Self {
-        Self { seed, budget, seeds: 1, exhaustive: false, minimize: true }
+        Self { seed, budget, seeds: 1, exhaustive: false, huge: false, minimize: true }
     }
 }
 

@@ -25,6 +25,10 @@ pub struct Inputs {
     pub offset: PerBuffer<u8>,
     /// Concurrent callers.
     pub threads: Threads,
+    /// Bytes of stack that the kernel is called on; 0 is the stack of the caller.
+    pub stack: usize,
+    /// Elements after which the data of a long vector begin anew, of which packed bytes, codes and scales are one period; otherwise 0.
+    pub period: usize,
     /// Digits of `gemv_fixed`.
     pub digits: u8,
     /// Data are independent draws with unit scales, |x| <= 1 and an amplitude at which even in-order sums keep the flat
@@ -35,6 +39,9 @@ pub struct Inputs {
 impl Inputs {
     /// Elements of `buffer`.
     pub fn len(&self, buffer: Buffer) -> usize {
+        if self.period > 0 && buffer != Buffer::Out && self.buffers().contains(&buffer) {
+            return self.shape.needed(self.operation, buffer) as usize;
+        }
         match buffer {
             Buffer::Packed => self.packed.len(),
             Buffer::Codes => self.codes.len(),

@@ -93,12 +93,30 @@ struct Miss {
 fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement: &mut Judgement) {
     let mut misses = [Rung::BitExact, Rung::ExactRegime, Rung::Flat, Rung::Bound, Rung::Special]
         .map(|rung| (rung, Vec::<Miss>::new()));
+    let (mut exact_rows, mut fixed_rows) = (0, 0);
     for (row, (truth, &bits)) in rows.iter().zip(output).enumerate() {
         let got = f32::from_bits(bits);
+        // The usual cases, of millions of rows.
+        match *truth {
+            RowTruth::Exact(exact) if exact.to_bits() == bits => {
+                exact_rows += 1;
+                continue;
+            }
+            RowTruth::Fixed { bits: must, exact, bound, flat: false }
+                if must == bits && bound.is_finite() && exact.distance(got) <= bound =>
+            {
+                fixed_rows += 1;
+                if bound > 0.0 {
+                    judgement.share = judgement.share.max(exact.distance(got) / bound);
+                }
+                continue;
+            }
+            _ => {}
+        }
         for demand in demands(truth, depth, got) {
             judgement.rungs.add(demand.rung, 1);
             if demand.rung == Rung::Flat && demand.error > judgement.worst.absolute {
-                judgement.worst = WorstError { absolute: demand.error, ulps: demand.error / demand.ulp };
+                judgement.worst = WorstError { absolute: demand.error, ulps: demand.error / demand.ulp() };
             }
             if demand.rung == Rung::Bound && demand.bound > 0.0 {
                 judgement.share = judgement.share.max(demand.error / demand.bound).min(f64::MAX);
@@ -111,6 +129,8 @@ fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement
             }
         }
     }
+    let counts = [(Rung::ExactRegime, exact_rows), (Rung::Bound, fixed_rows), (Rung::BitExact, fixed_rows)];
+    counts.into_iter().for_each(|(rung, rows)| judgement.rungs.add(rung, rows));
     judgement
         .failures
         .extend(misses.into_iter().filter_map(|(rung, misses)| describe(rung, rows.len(), &misses)));
@@ -123,10 +143,17 @@ struct Demand<'a> {
     met: bool,
     error: f64,
     bound: f64,
-    ulp: f64,
 }
 
 impl Demand<'_> {
+    /// The distance of f32 neighbours at the magnitude of what must be.
+    fn ulp(&self) -> f64 {
+        match self.truth {
+            RowTruth::Near { exact, .. } | RowTruth::Fixed { exact, .. } => ulp(*exact),
+            _ => 1.0,
+        }
+    }
+
     /// What kind of miss `got` is.
     fn cause(&self, got: f32) -> Cause {
         let must = match self.truth {
@@ -152,7 +179,7 @@ impl Demand<'_> {
                     "within {:e} of {nearest}; error {:e}, {:.1} ulp",
                     self.bound,
                     self.error,
-                    self.error / self.ulp
+                    self.error / self.ulp()
                 )
             }
             RowTruth::MayOverflow => "anything".to_owned(),
@@ -160,35 +187,35 @@ impl Demand<'_> {
     }
 }
 
-fn demands(truth: &RowTruth, depth: Option<usize>, got: f32) -> Vec<Demand<'_>> {
-    let plain = |rung, met| Demand { rung, truth, met, error: f64::INFINITY, bound: 0.0, ulp: 1.0 };
-    match *truth {
-        RowTruth::Exact(exact) => vec![plain(Rung::ExactRegime, same_sum(exact.to_bits(), got.to_bits()))],
-        RowTruth::Nan => vec![plain(Rung::Special, got.is_nan())],
-        RowTruth::Infinite(infinity) => vec![plain(Rung::Special, got == infinity)],
-        RowTruth::NotFinite => vec![plain(Rung::Special, !got.is_finite())],
-        RowTruth::MayOverflow => Vec::new(),
-        RowTruth::Near { exact, spread, flat } => near(truth, got, exact, spread.bound(depth), flat),
+fn demands(truth: &RowTruth, depth: Option<usize>, got: f32) -> impl Iterator<Item = Demand<'_>> {
+    let plain = |rung, met| Some(Demand { rung, truth, met, error: f64::INFINITY, bound: 0.0 });
+    let only = |demand| [None, None, demand];
+    // No list on the heap: there are millions of rows.
+    let demands = match *truth {
+        RowTruth::Exact(exact) => only(plain(Rung::ExactRegime, same_sum(exact.to_bits(), got.to_bits()))),
+        RowTruth::Nan => only(plain(Rung::Special, got.is_nan())),
+        RowTruth::Infinite(infinity) => only(plain(Rung::Special, got == infinity)),
+        RowTruth::NotFinite => only(plain(Rung::Special, !got.is_finite())),
+        RowTruth::MayOverflow => only(None),
+        RowTruth::Near { exact, spread, flat } => {
+            let [bound, flat] = near(truth, got, exact, spread.bound(depth), flat);
+            [bound, flat, None]
+        }
         RowTruth::Fixed { bits, exact, bound, flat } => {
             // Where y overflows there is no bound to hold.
-            let mut demands =
-                if bound.is_finite() { near(truth, got, exact, bound, flat) } else { Vec::new() };
-            demands.push(plain(Rung::BitExact, got.to_bits() == bits));
-            demands
+            let [bound, flat] =
+                if bound.is_finite() { near(truth, got, exact, bound, flat) } else { [None, None] };
+            [bound, flat, plain(Rung::BitExact, got.to_bits() == bits)]
         }
-    }
+    };
+    demands.into_iter().flatten()
 }
 
 /// Rung 5, and rung 4 where it applies.
-fn near(truth: &RowTruth, got: f32, exact: Wide, bound: f64, flat: bool) -> Vec<Demand<'_>> {
+fn near(truth: &RowTruth, got: f32, exact: Wide, bound: f64, flat: bool) -> [Option<Demand<'_>>; 2] {
     let error = if got.is_finite() { exact.distance(got) } else { f64::INFINITY };
-    let ulp = ulp(exact);
-    let within = |rung, bound| Demand { rung, truth, met: error <= bound, error, bound, ulp };
-    let mut demands = vec![within(Rung::Bound, bound)];
-    if flat {
-        demands.push(within(Rung::Flat, FLAT_BOUND));
-    }
-    demands
+    let within = |rung, bound| Demand { rung, truth, met: error <= bound, error, bound };
+    [Some(within(Rung::Bound, bound)), flat.then(|| within(Rung::Flat, FLAT_BOUND))]
 }
 
 /// The distance of f32 neighbours at the magnitude of `exact`.

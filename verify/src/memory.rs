@@ -6,6 +6,8 @@
 
 pub mod fault;
 mod pages;
+mod repeated;
+mod stack;
 mod violation;
 mod watch;
 
@@ -15,6 +17,8 @@ use crate::operation::{Buffer, OFFSET_BYTES};
 pub(crate) use pages::LARGE_BYTES;
 pub use pages::sparse_is_possible;
 use pages::{Pages, page_size};
+pub(crate) use repeated::Repeated;
+pub(crate) use stack::with_stack;
 pub use violation::Violation;
 pub(crate) use violation::beside;
 use watch::{Layout, Watch, distance};

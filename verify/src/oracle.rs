@@ -4,14 +4,16 @@
 
 mod exact;
 mod fixed;
+mod integers;
 
 pub use exact::{ExactSum, Wide};
 pub use fixed::{FLAT_FIXED_COLUMNS, FLAT_FIXED_X, FLAT_FIXED_Y};
 
 use crate::inputs::Inputs;
 use crate::operation::{BLOCK_ELEMENTS, CODES_PER_BYTE, Operation};
-use exact::{power_of_two, split};
+use exact::{is_power_of_two, lowest_bit, power_of_two};
 use fixed::FixedPoint;
+use integers::Integers;
 
 /// The unit roundoff of f32.
 const UNIT_ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
@@ -117,13 +119,15 @@ impl Spread {
 /// If the sizes are not legal.
 pub fn expected(inputs: &Inputs) -> Expected {
     assert!(inputs.is_legal(), "only a legal call has a result");
+    // Of a vector whose data repeat, one period.
+    let outputs = if inputs.period > 0 { inputs.out_len.min(inputs.period) } else { inputs.out_len };
     let scales = inputs.scales.as_deref().unwrap_or(&[]);
     match inputs.operation {
         Operation::Unpack => {
-            Expected::Bits((0..inputs.out_len).map(|at| u32::from(code(inputs.packed.kept(), at))).collect())
+            Expected::Bits((0..outputs).map(|at| u32::from(code(inputs.packed.kept(), at))).collect())
         }
         Operation::Lut => Expected::Bits(
-            inputs.codes[..inputs.out_len].iter().map(|&code| f32::from(weight(code)).to_bits()).collect(),
+            inputs.codes[..outputs].iter().map(|&code| f32::from(weight(code)).to_bits()).collect(),
         ),
         Operation::Dequantize => {
             let scaled = |at: usize| {
@@ -131,10 +135,15 @@ pub fn expected(inputs: &Inputs) -> Expected {
                     * f64::from(scales[at / BLOCK_ELEMENTS]);
                 (exact as f32).to_bits()
             };
-            Expected::Bits((0..inputs.out_len).map(scaled).collect())
+            Expected::Bits((0..outputs).map(scaled).collect())
         }
         Operation::Gemv => {
-            Expected::Rows((0..inputs.shape.rows).map(|row| Row::of(inputs, row).truth()).collect())
+            let integers = Integers::of(inputs);
+            let truth = |row| match &integers {
+                Some(integers) => RowTruth::Exact(integers.sum(row)),
+                None => Row::of(inputs, row).truth(),
+            };
+            Expected::Rows((0..inputs.shape.rows).map(truth).collect())
         }
         Operation::GemvFixed => {
             let x = FixedPoint::of(&inputs.x[..inputs.shape.cols], inputs.digits);
@@ -305,15 +314,4 @@ impl Terms {
         let single = self.nonzero == 1 && self.absolute >= 4.0 * f64::from(f32::MIN_POSITIVE);
         (integers && lowest >= -149) || single
     }
-}
-
-/// Exponent of the lowest set bit of a finite number that is not zero.
-fn lowest_bit(value: f32) -> i32 {
-    let (integer, exponent) = split(value);
-    exponent + integer.trailing_zeros() as i32
-}
-
-fn is_power_of_two(value: f32) -> bool {
-    let (integer, _) = split(value);
-    integer.unsigned_abs().is_power_of_two()
 }

@@ -5,10 +5,12 @@ use std::ops::ControlFlow;
 pub use qk256_skip::FORBID_SKIPS;
 use qk256_skip::skip_part;
 
-use crate::case::{Case, Sweep};
+use crate::case::{self, Case, Sweep};
 use crate::check::{Budget, Plan, check};
 use crate::finding::Finding;
 use crate::kernel::{Kernel, missing_features};
+use crate::operation::Operation;
+use crate::parts::Parts;
 use crate::trial::Harness;
 
 /// The variable that has one case run again in the place of all.
@@ -17,7 +19,11 @@ pub const CASE: &str = "QK256_CASE";
 /// Drawn cases behind the sweep.
 const DRAWN_CASES: u64 = 500;
 
-/// Holds a kernel to everything that `qk256 check` holds kernels to: the sweep of all edges, then drawn cases. Takes seconds. To be called
+/// Elements up to which cases are run: the harness may have been built without optimisation, as tests are.
+const MOST_ELEMENTS: usize = 1 << 18;
+
+/// Holds a kernel to what `qk256 check` holds kernels to: the sweep of all edges and shapes, then drawn cases, up to 2^18 elements; `qk256
+/// check` has larger ones. Takes seconds. To be called
 /// from a test; where [`CASE`] is set only that case is run.
 ///
 /// # Panics
@@ -66,12 +72,25 @@ fn of_one_case(kernel: &dyn Kernel, line: &str) -> Vec<Finding> {
 fn of_all(kernel: &dyn Kernel) -> Vec<Finding> {
     let cases = Sweep::of(kernel.operation()).len() + DRAWN_CASES;
     let plan = Plan::new(1, Budget::Cases(cases));
-    let report = check(&mut Harness::new(None), &[kernel], &plan, &mut |_| ControlFlow::Continue(()))
-        .expect("cases without tensors have data");
+    let report =
+        check(&mut Harness::with_parts(None, &Small), &[kernel], &plan, &mut |_| ControlFlow::Continue(()))
+            .expect("cases without tensors have data");
     if let (true, Some(vacuous)) = (report.findings.is_empty(), report.vacuous()) {
         panic!("{vacuous}");
     }
     report.findings
+}
+
+/// Draws another case where one is large.
+#[derive(Debug)]
+struct Small;
+
+impl Parts for Small {
+    fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
+        let case = case::nth(operation, seed, index);
+        let is_large = case.once && case.rows * case.cols > MOST_ELEMENTS;
+        if is_large { case::from_seed(operation, seed, index) } else { case }
+    }
 }
 
 /// A finding with the command that shows it again: the test itself.

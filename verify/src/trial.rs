@@ -3,18 +3,20 @@
 mod call;
 mod first;
 mod fold;
+mod long;
 mod relations;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 
 use crate::case::{Case, MaterializeError, Regime};
 use crate::finding::Finding;
 use crate::inputs::Inputs;
-use crate::judge::{WorstError, same_bits, show};
+use crate::judge::{Judgement, WorstError, same_bits, show};
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
-use crate::operation::{BLOCK_ELEMENTS, Operation, Threads};
+use crate::operation::{BLOCK_ELEMENTS, Buffer, Operation, Threads};
 use crate::oracle::Expected;
 use crate::order::{KnownOrders, depends_on_codes};
 use crate::parts::{OldContents, Parts, Real};
@@ -22,6 +24,7 @@ use crate::process::{self, ProcessState};
 use crate::rung::{Cause, Failure, Rung, RungCounts};
 use crate::weights::Weights;
 use call::{Arena, CallResult, Flush};
+use long::Long;
 use relations::Relation;
 
 /// Calls of the first small case of a kernel.
@@ -79,10 +82,14 @@ pub struct Harness {
 /// A case with its data and what they must give: made once, used for every kernel.
 #[derive(Clone, Debug)]
 pub struct Prepared {
+    /// No two have the same.
+    number: u64,
     case: Case,
     inputs: Inputs,
     /// `None` for wrong sizes, and for whatever else must be refused.
     expected: Option<Expected>,
+    /// The memory of a vector whose data repeat.
+    long: Option<Arc<Mutex<Long>>>,
 }
 
 impl Prepared {
@@ -142,6 +149,13 @@ impl Trial {
             self.rungs.add(rung, 1);
         }
         call.failures.iter().for_each(|failure| self.fail(failure.clone()));
+    }
+
+    /// Takes over what the oracle found.
+    fn take_judged(&mut self, judged: Judgement) {
+        self.rungs.merge(&judged.rungs);
+        (self.worst, self.share) = (judged.worst, judged.share);
+        judged.failures.into_iter().for_each(|failure| self.fail(failure));
     }
 
     /// Demands the same bits as in the first call.
@@ -216,7 +230,12 @@ impl Harness {
     pub fn prepare(&self, case: &Case) -> Result<Prepared, MaterializeError> {
         let inputs = case.materialize(self.weights.as_ref())?;
         let expected = inputs.is_legal().then(|| self.parts.expected(&inputs));
-        Ok(Prepared { case: case.clone(), inputs, expected })
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let long = (inputs.period > 0).then(|| Long::new(&inputs)).transpose();
+        let long = long.map_err(|_| MaterializeError::NoSparseMemory { bytes: inputs.out_len })?;
+        let long = long.map(|long| Arc::new(Mutex::new(long)));
+        Ok(Prepared { number, case: case.clone(), inputs, expected, long })
     }
 
     /// Examines `kernel` by a prepared case of its operation.
@@ -231,10 +250,12 @@ impl Harness {
         let inputs = &prepared.inputs;
         let process = self.watches(kernel).then(ProcessState::now);
         let mut trial = fault::on_record(&record, || match &prepared.expected {
+            Some(expected) if prepared.long.is_some() => self.examine_long(kernel, prepared, expected),
+            Some(expected) if prepared.case.once => self.examine_once(kernel, prepared, expected),
             Some(expected) => self.examine_legal(kernel, inputs, expected, prepared.case.seed),
             None => self.examine_illegal(kernel, inputs),
         });
-        if trial.is_done && inputs.threads != Threads::ONE {
+        if trial.is_done && inputs.threads != Threads::ONE && prepared.long.is_none() {
             self.examine_threads(kernel, inputs, &record, &mut trial);
         }
         if let Some(before) = process {
@@ -327,6 +348,46 @@ impl Harness {
         exact.map_or(smallest, |(case, failure)| Finding::new(kernel, &case, self.weights.as_ref(), failure))
     }
 
+    /// Whether the first call was done; what it was otherwise is noted.
+    fn is_done(
+        &mut self,
+        kernel: &dyn Kernel,
+        inputs: &Inputs,
+        first: &CallResult,
+        trial: &mut Trial,
+    ) -> bool {
+        trial.take_call(first);
+        trial.rungs.add(Rung::Sizes, 1);
+        match first.outcome {
+            Some(Outcome::Done) => return true,
+            Some(Outcome::Unsupported) => {
+                trial.skipped = Some("the kernel does not support this");
+                self.examine_support(kernel, inputs, trial);
+            }
+            Some(Outcome::Refused) => {
+                let detail = format!("a legal call is refused: {}", inputs.sizes());
+                trial.fail(Failure::new(Rung::Sizes, Cause::Refused, detail));
+            }
+            None => {}
+        }
+        false
+    }
+
+    fn examine_once(&mut self, kernel: &dyn Kernel, prepared: &Prepared, expected: &Expected) -> Trial {
+        let (mut trial, inputs) = (Trial::default(), &prepared.inputs);
+        // Only where buffers start at their page do their offsets show.
+        let has_offset = Buffer::ALL.into_iter().any(|buffer| inputs.offset[buffer] != 0);
+        let flush = if has_offset { Flush::Start } else { Flush::End };
+        let first = self.arena.call_numbered(kernel, (prepared.number, inputs), flush, self.poison(inputs));
+        if !self.is_done(kernel, inputs, &first, &mut trial) {
+            return trial;
+        }
+        let judged = self.parts.judge(inputs, expected, None, &first.output[..inputs.outputs()]);
+        trial.take_judged(judged);
+        trial.is_done = true;
+        trial
+    }
+
     /// `draw` chooses among changes of the inputs.
     fn examine_legal(
         &mut self,
@@ -337,21 +398,8 @@ impl Harness {
     ) -> Trial {
         let mut trial = Trial::default();
         let first = self.arena.call(kernel, inputs, Flush::End, self.poison(inputs));
-        trial.take_call(&first);
-        trial.rungs.add(Rung::Sizes, 1);
-        match first.outcome {
-            Some(Outcome::Done) => {}
-            Some(Outcome::Unsupported) => {
-                trial.skipped = Some("the kernel does not support this");
-                self.examine_support(kernel, inputs, &mut trial);
-                return trial;
-            }
-            Some(Outcome::Refused) => {
-                let detail = format!("a legal call is refused: {}", inputs.sizes());
-                trial.fail(Failure::new(Rung::Sizes, Cause::Refused, detail));
-                return trial;
-            }
-            None => return trial,
+        if !self.is_done(kernel, inputs, &first, &mut trial) {
+            return trial;
         }
         self.season(kernel, inputs, &first.output[..inputs.outputs()], &mut trial);
         let outputs = &first.output[..inputs.outputs()];
@@ -361,10 +409,7 @@ impl Harness {
         let depth = self.orders.model(kernel, inputs).map(|model| model.order().depth());
         self.orders.take_fickle().into_iter().for_each(|failure| trial.fail(failure));
         let judged = self.parts.judge(inputs, expected, depth, outputs);
-        trial.rungs.merge(&judged.rungs);
-        trial.worst = judged.worst;
-        trial.share = judged.share;
-        judged.failures.into_iter().for_each(|failure| trial.fail(failure));
+        trial.take_judged(judged);
         if let Some((rows, failure)) = held_to_order {
             trial.rungs.add(Rung::Order, rows);
             failure.into_iter().for_each(|failure| trial.fail(failure));

@@ -43,6 +43,8 @@ struct SweepJson {
     all_edges: usize,
     pairs: usize,
     all_pairs: usize,
+    shapes: usize,
+    all_shapes: usize,
 }
 
 #[derive(Serialize)]
@@ -132,6 +134,8 @@ fn sweep_json(sweep: &SweepReport) -> SweepJson {
         all_edges: sweep.whole.edges,
         pairs: sweep.met.pairs,
         all_pairs: sweep.whole.pairs,
+        shapes: sweep.met.shapes,
+        all_shapes: sweep.whole.shapes,
     }
 }
 

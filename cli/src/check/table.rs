@@ -251,7 +251,11 @@ fn sweeps(text: &mut String, report: &Report<'_>) -> fmt::Result {
     let sum = |of: fn(&SweepReport) -> usize| report.sweeps.iter().map(of).sum::<usize>();
     let (edges, pairs) = (sum(|sweep| sweep.met.edges), sum(|sweep| sweep.met.pairs));
     let (all_edges, all_pairs) = (sum(|sweep| sweep.whole.edges), sum(|sweep| sweep.whole.pairs));
-    writeln!(text, "sweep: {edges} of {all_edges} edges, {pairs} of {all_pairs} pairs of edges")
+    let (shapes, all_shapes) = (sum(|sweep| sweep.met.shapes), sum(|sweep| sweep.whole.shapes));
+    writeln!(
+        text,
+        "sweep: {edges} of {all_edges} edges, {pairs} of {all_pairs} pairs of edges, {shapes} of {all_shapes} further shapes"
+    )
 }
 
 fn skipped(text: &mut String, report: &Report<'_>) -> fmt::Result {

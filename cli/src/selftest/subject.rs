@@ -95,7 +95,7 @@ impl Subject {
         let progress = progress.map(|path| File::options().write(true).open(path)).transpose()?;
         // Made before the clock starts: it is the same for every kernel.
         let cases = Sweep::of(self.mutant.kernel.operation).len() + DRAWN_CASES;
-        let plan = Plan { minimize: false, ..Plan::new(seed, Budget::Cases(cases)) };
+        let plan = Plan { minimize: false, huge: self.mutant.huge, ..Plan::new(seed, Budget::Cases(cases)) };
         let start = Instant::now();
         let mut until = None;
         let report = check(&mut harness, &[&self.mutant.kernel], &plan, &mut |at| {

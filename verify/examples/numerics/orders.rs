@@ -285,6 +285,8 @@ fn one_row(x: Vec<f32>, code: u8, scales: Option<Vec<f32>>) -> Inputs {
         out_len: 1,
         offset: PerBuffer::default(),
         threads: Threads::ONE,
+        stack: 0,
+        period: 0,
         digits: *DIGITS.end(),
         flat: false,
     }

@@ -10,9 +10,11 @@ mod faults;
 mod first_call;
 mod fixed;
 mod invariance;
+mod long;
 mod machine;
 mod memory;
 mod model;
+mod narrow;
 mod order;
 mod precision;
 mod process;
@@ -21,7 +23,9 @@ mod rewritten;
 mod right;
 mod rows;
 mod scales;
+mod shapes;
 mod special;
+mod stack;
 mod state;
 mod tails;
 mod techniques;
@@ -105,6 +109,8 @@ pub struct Mutant {
     pub class: Class,
     /// The kernel; it has the name of the mutant.
     pub kernel: KernelFn,
+    /// Whether it takes vectors that only `check --huge` makes.
+    pub huge: bool,
     /// How such kernels come to fail, in a sentence; of a right one, why it is right.
     pub history: &'static str,
 }
@@ -118,7 +124,12 @@ impl Mutant {
         call: fn(Arguments<'_>) -> Outcome,
     ) -> Self {
         let kernel = KernelFn { name, operation, required_features: &[], refuses_wrong_sizes: true, call };
-        Self { name, class, kernel, history }
+        Self { name, class, kernel, huge: false, history }
+    }
+
+    /// The mutant, to be examined as `check --huge` does.
+    const fn for_huge(self) -> Self {
+        Self { huge: true, ..self }
     }
 }
 
@@ -144,12 +155,27 @@ pub fn wrong() -> Vec<Mutant> {
         invariance::WRONG,
         process::WRONG,
         first_call::WRONG,
+        narrow::WRONG,
+        shapes::WRONG,
+        stack::WRONG,
+        long::WRONG,
     ]
     .concat()
 }
 
 /// The kernels that are right and unusual: whoever finds something in them is wrong.
 pub fn right() -> Vec<Mutant> {
-    [right::RIGHT, techniques::RIGHT, invariance::RIGHT, process::RIGHT, first_call::RIGHT, fixed::RIGHT]
+    [
+        right::RIGHT,
+        techniques::RIGHT,
+        invariance::RIGHT,
+        process::RIGHT,
+        first_call::RIGHT,
+        fixed::RIGHT,
+        narrow::RIGHT,
+        shapes::RIGHT,
+        stack::RIGHT,
+        long::RIGHT,
+    ]
         .concat()
 }

@@ -4,7 +4,7 @@ use arbitrary::{Result, Unstructured};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{Case, Codes, Patch, Regime, Scales, Sweep};
+use super::{Case, Codes, Patch, Regime, Scales, Sweep, models};
 use crate::operation::{Buffer, DIGITS, OFFSET_BYTES, Operation, Threads};
 
 /// Rows times columns of a drawn case stay below this, so that a case takes well under a millisecond.
@@ -16,17 +16,71 @@ const SEED_BYTES: usize = 512;
 /// The case number `index` of `operation` in the run that `seed` names: those of the sweep come first, then drawn ones.
 pub fn nth(operation: Operation, seed: u64, index: u64) -> Case {
     let sweep = Sweep::of(operation);
-    sweep.case(index, seed).unwrap_or_else(|| from_seed(operation, seed, index - sweep.len()))
+    sweep.case(index, seed).unwrap_or_else(|| match index - sweep.len() {
+        drawn if drawn % SHAPE_EVERY == SHAPE_EVERY - 1 => shape_from_seed(operation, seed, drawn),
+        drawn => from_seed(operation, seed, drawn),
+    })
 }
 
-/// The drawn case number `index` of `operation` in the run that `seed` names. One case in eight has wrong sizes.
-pub fn from_seed(operation: Operation, seed: u64, index: u64) -> Case {
+/// One drawn case of so many is a shape by itself.
+const SHAPE_EVERY: u64 = 32;
+
+/// Elements that such a case stays below.
+const SHAPE_BITS: usize = 22;
+
+/// Packed bytes that it stays below, but for a single row: short rows are mostly padding.
+const SHAPE_BYTES: usize = 1 << 24;
+
+/// Drawn case number `index` where that is a shape by itself, called once: rows and columns log-uniform with a product below 2^22, or a
+/// matrix of a published model, without the rows that would be too many.
+fn shape_from_seed(operation: Operation, seed: u64, index: u64) -> Case {
+    let mut rng = ChaCha8Rng::from_seed(key(operation, seed, index));
+    let mut below = |count: usize| (rng.next_u64() % count as u64) as usize;
+    // A length of so many bits, beside the leading one.
+    let length = |bits: usize, below: &mut dyn FnMut(usize) -> usize| (1 << bits) + below(1 << bits);
+    let (rows, cols) = if below(4) == 0 {
+        let shapes = models::shapes();
+        shapes[below(shapes.len())]
+    } else {
+        let (a, b) = (below(SHAPE_BITS - 1), below(SHAPE_BITS - 1));
+        // Of two numbers whose sum is too large the reflections are not: all pairs that are not are equally likely.
+        let (a, b) = if a + b > SHAPE_BITS - 2 { (SHAPE_BITS - 2 - a, SHAPE_BITS - 2 - b) } else { (a, b) };
+        (length(a, &mut below), length(b, &mut below))
+    };
+    let rows = rows
+        .min((1 << SHAPE_BITS) / cols)
+        .min(SHAPE_BYTES / Case::new(operation, 1, cols).shape().row_bytes())
+        .max(1);
+    let mut case = match operation.is_matrix() {
+        true => Case::new(operation, rows, cols),
+        false => Case::new(operation, 1, rows * cols),
+    };
+    (case.once, case.seed) = (true, below(1 << 32) as u64);
+    case.scaled |= operation.may_be_scaled() && below(2) == 0;
+    if operation.has_digits() {
+        case.digits -= below(DIGITS.count()) as u8;
+    }
+    case.regime = if operation.is_matrix() { Regime::Integer } else { Regime::Ten };
+    if operation.is_matrix() && below(4) == 0 {
+        case.regime = Regime::full()[below(Regime::full().len())];
+        case.codes = Codes::Uniform([0, 3][below(2)]);
+    }
+    case
+}
+
+/// What the choices of drawn case number `index` come from.
+fn key(operation: Operation, seed: u64, index: u64) -> [u8; 32] {
     let mut key = [0_u8; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&index.to_le_bytes());
     key[16] = operation as u8;
+    key
+}
+
+/// The drawn case number `index` of `operation` in the run that `seed` names. One case in eight has wrong sizes.
+pub fn from_seed(operation: Operation, seed: u64, index: u64) -> Case {
     let mut bytes = [0_u8; SEED_BYTES];
-    ChaCha8Rng::from_seed(key).fill_bytes(&mut bytes);
+    ChaCha8Rng::from_seed(key(operation, seed, index)).fill_bytes(&mut bytes);
     let mut u = Unstructured::new(&bytes);
     let drawn = (|| {
         let scaled = u.ratio(1, 2)?;
@@ -271,5 +325,23 @@ fn edge_stride(rows: usize, row_bytes: usize, u: &mut Unstructured<'_>) -> Resul
         1 => Ok(64 * u.int_in_range(1..=4)?),
         2 => Ok((4096 - row_bytes as i64).max(0)),
         _ => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_drawn_by_themselves_are_spread_over_all_sizes_and_fit() {
+        for operation in Operation::ALL {
+            let cases: Vec<Case> = (0..2000).map(|index| shape_from_seed(operation, 7, index)).collect();
+            let elements = |case: &Case| case.rows * case.cols;
+            let fits = |case: &Case| case.once && (1..=1 << SHAPE_BITS).contains(&elements(case));
+            assert!(cases.iter().all(fits), "{operation}");
+            let large = cases.iter().filter(|case| elements(case) > 1 << 20).count();
+            let small = cases.iter().filter(|case| elements(case) < 1 << 10).count();
+            assert!(large > 100 && small > 100, "{operation}: {large} large ones, {small} small ones");
+        }
     }
 }

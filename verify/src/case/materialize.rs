@@ -1,9 +1,11 @@
 //! From a case to the bytes of its call.
 
+use std::ops::Range;
+
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::values::{absorbing, extreme, one_hot, sparse, sprinkle};
+use super::values::{absorbing, extreme, full, one_hot, sparse, sprinkle};
 use super::{Case, Codes, Regime, Scales, every_byte};
 use crate::inputs::{Inputs, PackedBytes};
 use crate::memory;
@@ -18,6 +20,13 @@ const SPARSE_BYTES: usize = 1 << 24;
 
 /// The largest buffer of packed bytes of which only the rows take memory.
 pub const MAX_SPARSE_BYTES: usize = 1 << 34;
+
+/// Elements of vectors whose data repeat.
+const LONG: Range<usize> = 1 << 28..1 << 34;
+
+/// After so many elements. Of every buffer that is whole pages, of 4 KiB, and no power of two is a multiple of it: an offset that wraps leads
+/// to other data.
+const PERIOD: usize = 3 << 18;
 
 /// Bytes given to a buffer whose needed size cannot exist, when the wrapped size is unusable too.
 const STUB_BYTES: usize = 64;
@@ -68,7 +77,14 @@ impl Case {
     /// If a buffer would be larger than [`MAX_BUFFER_BYTES`], or than [`MAX_SPARSE_BYTES`] where its rows lie far apart; if
     /// there is no sparse memory for those; if a patch lies outside of its buffer; or if the tensor cannot be had.
     pub fn materialize(&self, weights: Option<&Weights>) -> Result<Inputs, MaterializeError> {
-        let len = |buffer| self.buffer_len(buffer);
+        let period = if self.is_long() { PERIOD } else { 0 };
+        let len = |buffer| match (self.is_long(), buffer) {
+            (false, _) => self.buffer_len(buffer),
+            (true, Buffer::Out) => Ok(self.cols),
+            (true, _) => {
+                Ok(Case::new(self.operation, 1, PERIOD).shape().needed(self.operation, buffer) as usize)
+            }
+        };
         let mut inputs = Inputs {
             operation: self.operation,
             shape: self.shape(),
@@ -79,6 +95,8 @@ impl Case {
             out_len: len(Buffer::Out)?,
             offset: self.offset,
             threads: self.threads,
+            stack: usize::from(self.stack) << 10,
+            period,
             digits: self.digits,
             flat: self.is_flat(),
         };
@@ -138,6 +156,11 @@ impl Case {
         let mut rng = ChaCha8Rng::from_seed(key);
         rng.set_stream(buffer as u64);
         rng
+    }
+
+    /// Whether this is a vector so long that its data repeat. Of such a vector no buffer is longer or shorter than needed.
+    pub(crate) fn is_long(&self) -> bool {
+        !self.operation.is_matrix() && LONG.contains(&self.cols) && self.spare == PerBuffer::default()
     }
 
     /// Whether the rows themselves fit into memory, so that gaps between them may be larger than that.
@@ -234,6 +257,7 @@ impl Case {
             Regime::Extreme => extreme(needed, self.digits, &mut rng),
             Regime::Sparse => sparse(needed, &mut rng),
             Regime::Absorbing => absorbing(needed, &mut rng),
+            Regime::Full(bits) => full(needed, bits, &mut rng),
             regime => (0..needed).map(|_| regime.activation(self.cols, rng.next_u64())).collect(),
         };
         if self.regime == Regime::Special {
@@ -344,6 +368,13 @@ mod tests {
         assert_eq!(share(Regime::OneHot, |i| i.x.iter().filter(|x| x.to_bits() != 0).count() <= 1), 400);
         let extremes = |i: &Inputs| i.x.iter().all(|x| x.is_finite() && *x != 0.0);
         assert_eq!(share(Regime::Extreme, extremes), 400);
+        // 2 * 300 * 27962 is above 2^24, 2 * 300 * 16383 below: of 15 bits the lowest is zero.
+        let all = |value: f32| move |i: &Inputs| i.x.iter().all(|&x| x == value);
+        for (bits, value) in [(7, 127.0), (8, 255.0), (15, 32766.0), (16, 65532.0), (23, 8_388_096.0)] {
+            let regime = Regime::Full(bits);
+            let (positive, negative) = (share(regime, all(value)), share(regime, all(-value)));
+            assert!(positive + negative == 400 && positive.min(negative) > 100, "{positive} of {bits} bits");
+        }
         let huge = |i: &Inputs| i.x.iter().map(|x| 2.0 * f64::from(x.abs())).sum::<f64>();
         let near_the_largest = f64::from(f32::MAX) / 256.0..f64::from(f32::MAX) / 4.0;
         assert_eq!(share(Regime::Huge, |i| near_the_largest.contains(&huge(i))), 400);

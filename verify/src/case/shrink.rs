@@ -20,6 +20,10 @@ const STEPS_DOWN: usize = 4;
 /// deterministic; every candidate is strictly simpler than what it replaces, so the search ends. It also ends where
 /// [an interrupt](crate::interrupt) is requested.
 pub fn shrink(case: &Case, fails: impl FnMut(&Case) -> bool) -> Case {
+    if case.is_long() {
+        // Each try would take a second or more.
+        return case.clone();
+    }
     let mut search = Search { best: case.clone(), passed: HashSet::new(), left: MAX_EVALUATIONS, fails };
     loop {
         let before = search.best.clone();
@@ -192,6 +196,9 @@ fn common_values(case: &Case, buffer: Buffer) -> Vec<u32> {
 /// Elements up to which the patches of a buffer are short enough to be read.
 const SHORT: usize = 8;
 
+/// Elements up to which a case is tried with all relations where `once` leaves them out.
+const FULL_ELEMENTS: usize = 1 << 16;
+
 /// Values of the patches of a buffer that are tried for all of it.
 const FILLS_TRIED: usize = 4;
 
@@ -239,6 +246,9 @@ fn candidates(case: &Case) -> Vec<Case> {
     with(&|c| c.scales = Scales::Independent);
     with(&|c| c.digits -= u8::from(c.operation.has_digits() && c.digits > *DIGITS.start()));
     with(&|c| c.threads = Threads::ONE);
+    with(&|c| c.stack = 0);
+    // In full, once a call is cheap.
+    with(&|c| c.once = c.once && c.rows * c.cols > FULL_ELEMENTS);
     with(&|c| c.offset = PerBuffer::default());
     with(&|c| c.spare = PerBuffer::default());
     for stride in smaller(case.stride.unsigned_abs()) {
@@ -279,7 +289,7 @@ fn candidates(case: &Case) -> Vec<Case> {
 }
 
 /// Regimes in the order in which a reader takes them in.
-const SIMPLEST_FIRST: [Regime; 12] = [
+const SIMPLEST_FIRST: [Regime; 17] = [
     Regime::Unit,
     Regime::Integer,
     Regime::Raw,
@@ -292,6 +302,11 @@ const SIMPLEST_FIRST: [Regime; 12] = [
     Regime::Sparse,
     Regime::Special,
     Regime::Extreme,
+    Regime::Full(7),
+    Regime::Full(8),
+    Regime::Full(15),
+    Regime::Full(16),
+    Regime::Full(23),
 ];
 
 fn simpler_than<T: Copy + PartialEq>(now: T, order: &[T]) -> impl Iterator<Item = T> {

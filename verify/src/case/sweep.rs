@@ -1,9 +1,11 @@
 //! The sweep: a fixed list of cases in which every edge of every dimension occurs, and every two of them together.
 //!
 //! It has parts, so that no edge hides another: shapes and layouts on integer data, of which every term counts to the last bit;
-//! data of every kind on fewer shapes; special values; callers at one time; wrong sizes.
+//! data of every kind on fewer shapes; special values; callers at one time; wrong sizes. Then shapes by themselves, thousands of them,
+//! each called once.
 
 mod factors;
+mod shapes;
 mod wrong_sizes;
 
 use std::collections::HashSet;
@@ -14,6 +16,7 @@ use super::generate::EDGE_BITS;
 use super::{Case, Codes, Regime};
 use crate::operation::{Buffer, Operation};
 use factors::*;
+use shapes::{first_of_their_size, shapes};
 use wrong_sizes::wrong_sizes;
 
 /// Factors that are combined, and what all their cases share.
@@ -34,6 +37,8 @@ struct Combined {
 #[derive(Debug)]
 pub struct Sweep {
     cases: Vec<Combined>,
+    /// The places of those that are made of edges.
+    edges: Vec<usize>,
     /// Edges and pairs that occur in all of it.
     whole: Coverage,
 }
@@ -45,6 +50,8 @@ pub struct Coverage {
     pub edges: usize,
     /// Two edges in one case.
     pub pairs: usize,
+    /// Shapes by themselves.
+    pub shapes: usize,
 }
 
 impl Sweep {
@@ -56,11 +63,13 @@ impl Sweep {
     }
 
     fn new(operation: Operation) -> Self {
-        let mut cases: Vec<Vec<Combined>> = parts(operation).iter().enumerate().map(combined).collect();
-        let part = cases.len();
-        let refused = wrong_sizes(operation).into_iter().enumerate();
-        cases.push(refused.map(|(at, case)| Combined { case, part, levels: vec![at] }).collect());
-        let mut sweep = Self { cases: interleaved(cases), whole: Coverage::default() };
+        let mut edges: Vec<Vec<Combined>> = parts(operation).iter().enumerate().map(combined).collect();
+        edges.push(listed(edges.len(), wrong_sizes(operation)));
+        let first = vec![listed(edges.len(), first_of_their_size(operation))];
+        let alone = shapes(operation).into_iter().map(|cases| listed(SHAPES, cases)).collect();
+        let cases = interleaved([first, edges, alone]);
+        let edges = (0..cases.len()).filter(|&at| cases[at].part != SHAPES).collect();
+        let mut sweep = Self { cases, edges, whole: Coverage::default() };
         sweep.whole = sweep.coverage(sweep.cases.len() as u64);
         sweep
     }
@@ -83,20 +92,38 @@ impl Sweep {
         Some(Case { seed, ..combined.case.clone() })
     }
 
+    /// Case number `index` of those that are made of edges, counted anew behind the last; `None` if there is none.
+    pub(crate) fn edge(&self, index: u64, seed: u64) -> Option<Case> {
+        let at = index.checked_rem(self.edges.len() as u64)?;
+        self.case(self.edges[at as usize] as u64, seed)
+    }
+
     /// What occurs in the first so many cases.
     pub fn coverage(&self, cases: u64) -> Coverage {
-        let (mut edges, mut both) = (HashSet::new(), HashSet::new());
+        let (mut edges, mut both, mut shapes) = (HashSet::new(), HashSet::new(), 0);
         for combined in self.cases.iter().take(usize::try_from(cases).unwrap_or(usize::MAX)) {
+            if combined.part == SHAPES {
+                shapes += 1;
+                continue;
+            }
             edges.extend(combined.levels.iter().copied().enumerate().map(|level| (combined.part, level)));
             both.extend(pairs(&combined.levels).map(|pair| (combined.part, pair)));
         }
-        Coverage { edges: edges.len(), pairs: both.len() }
+        Coverage { edges: edges.len(), pairs: both.len(), shapes }
     }
 
     /// What occurs in all of it.
     pub fn whole(&self) -> Coverage {
         self.whole
     }
+}
+
+/// The part of the shapes by themselves.
+const SHAPES: usize = usize::MAX;
+
+/// Cases that are not combined.
+fn listed(part: usize, cases: Vec<Case>) -> Vec<Combined> {
+    cases.into_iter().enumerate().map(|(at, case)| Combined { case, part, levels: vec![at] }).collect()
 }
 
 /// Rows, where there are any, and columns.
@@ -159,6 +186,14 @@ fn parts(operation: Operation) -> Vec<Part> {
         let far = shape(&[1, 2, 3, 5, 9, 65], &[1, 63, 256, 300, 1025]);
         parts.push(part(base(Regime::Integer), far, with_how(&[Factor::Stride(FAR_STRIDES)])));
     }
+    if operation.is_matrix() {
+        // The weights that are the largest, all of one sign, and x as large: narrow sums overflow soonest, and exactly.
+        let base = |codes| Case { codes: Codes::Uniform(codes), ..base(Regime::Integer) };
+        let full = Factor::Regime(Regime::full());
+        parts.push(part(base(3), shape(&[1, 3], COLS), with_how(&[full])));
+        parts.push(part(base(0), shape(&[2], SOME_COLS), with_how(&[full])));
+        parts.push(part(Case { once: true, ..base(3) }, shape(&[1], LONG_COLS), with_how(&[full])));
+    }
     if operation.has_digits() {
         // The code that kernels raise the most: with it narrow sums overflow soonest.
         let base = Case { codes: Codes::Uniform(3), ..base(Regime::Extreme) };
@@ -205,36 +240,46 @@ fn is_affordable(rows: usize, cols: usize) -> bool {
         || (rows <= 49 && (2047..=2304).contains(&cols))
 }
 
-/// The parts in turn, small shapes of all of them first.
-fn interleaved(mut parts: Vec<Vec<Combined>>) -> Vec<Combined> {
-    for part in &mut parts {
-        part.sort_by_key(|combined| size_class(&combined.case));
-    }
-    let mut parts: Vec<_> = parts.into_iter().map(|part| part.into_iter().peekable()).collect();
+/// The parts of each group in turn, small shapes of all of them first. Of one size the first group comes first; then, of small shapes,
+/// the second, and of large ones the third, of which a case takes less time.
+fn interleaved(groups: [Vec<Vec<Combined>>; 3]) -> Vec<Combined> {
+    let mut groups = groups.map(|group| {
+        let sorted = group.into_iter().map(|mut part| {
+            part.sort_by_key(|combined| size_class(&combined.case));
+            part.into_iter().peekable()
+        });
+        sorted.collect::<Vec<_>>()
+    });
     let mut all = Vec::new();
-    for class in 0..SIZE_CLASSES {
-        loop {
-            let before = all.len();
-            all.extend(
-                parts.iter_mut().filter_map(|part| part.next_if(|next| size_class(&next.case) == class)),
-            );
-            if all.len() == before {
-                break;
+    for class in 0..=SIZE_CLASSES.len() {
+        for group in if class < LARGE_CLASS { [0, 1, 2] } else { [0, 2, 1] } {
+            let parts = &mut groups[group];
+            loop {
+                let before = all.len();
+                all.extend(
+                    parts.iter_mut().filter_map(|part| part.next_if(|next| size_class(&next.case) == class)),
+                );
+                if all.len() == before {
+                    break;
+                }
             }
         }
     }
     all
 }
 
-const SIZE_CLASSES: usize = 4;
+/// Elements up to which a case is of each class of work; the last class has no end.
+const SIZE_CLASSES: [usize; 8] = [0x7ff, 0x1fff, 0x7fff, 0x3_ffff, 0x7_ffff, 0xf_ffff, 0x1f_ffff, 0x3f_ffff];
+
+/// The first class of which cases with all relations take long.
+const LARGE_CLASS: usize = 3;
 
 /// How much work a case is.
 fn size_class(case: &Case) -> usize {
     match case.rows.saturating_mul(case.cols) {
-        0..=0x7ff => 0,
-        0x800..=0x1fff => 1,
-        0x2000..=0x7fff => 2,
-        _ => 3,
+        // No memory holds it: it is to be refused.
+        1_000_000_000.. if !case.is_long() => 0,
+        elements => SIZE_CLASSES.partition_point(|&most| most < elements),
     }
 }
 

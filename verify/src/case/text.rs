@@ -53,6 +53,12 @@ impl fmt::Display for Case {
         if self.threads != plain.threads {
             write!(f, " threads={}", self.threads.count())?;
         }
+        if self.stack != 0 {
+            write!(f, " stack={}", self.stack)?;
+        }
+        if self.once {
+            f.write_str(" once")?;
+        }
         for buffer in Buffer::ALL {
             if let Some(bits) = self.fill[buffer] {
                 let digits = 2 * self.operation.width(buffer);
@@ -136,6 +142,10 @@ impl Parser {
                 self.case.scaled = true;
                 return Ok(());
             }
+            None if word == "once" => {
+                self.case.once = true;
+                return Ok(());
+            }
             None => return Err(unknown()),
         };
         match key {
@@ -157,6 +167,12 @@ impl Parser {
             "threads" => {
                 let count = Threads::new(number(word, value, THREADS)?);
                 self.case.threads = count.ok_or_else(|| value_error(word, THREADS))?;
+            }
+            "stack" => {
+                let stack: u16 = number(word, value, STACK)?;
+                self.case.stack = (stack == 0 || stack >= MIN_STACK)
+                    .then_some(stack)
+                    .ok_or_else(|| value_error(word, STACK))?;
             }
             "tensor" if !value.is_empty() => self.tensor = Some(unescaped(word, value)?),
             "row" => self.first_row = Some(number(word, value, "row is the first row of the tensor")?),
@@ -250,9 +266,10 @@ fn elements(operation: Operation, buffer: Buffer, value: &str) -> Option<Vec<u32
 const PATCH: &str = "a patch is whole elements in hexadecimal, two digits for a byte and eight for an f32";
 const FILL: &str = "a fill is one element in hexadecimal, two digits for a byte and eight for an f32";
 const THREADS: &str = "threads is a number from 1 to 8";
+const STACK: &str = "stack is a number of KiB, 64 or more; 0 is the stack of the caller";
 const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp, stripes, bytes";
 const SCALES: &str = "scales is one of independent, equal, alternating";
-const REGIMES: &str = "regime is one of unit, ten, integer, onehot, wide, subnormal, special, sparse, huge, absorbing, raw, extreme";
+const REGIMES: &str = "regime is one of unit, ten, integer, onehot, wide, subnormal, special, sparse, huge, absorbing, raw, extreme, full7, full8, full15, full16, full23";
 
 fn value_error(word: &str, expected: &'static str) -> ParseError {
     ParseError::Value { word: word.to_owned(), expected }
@@ -273,6 +290,9 @@ fn named<T: Copy>(
 ) -> Result<T, ParseError> {
     all.iter().copied().find(|&each| name(each) == value).ok_or_else(|| value_error(word, expected))
 }
+
+/// KiB of the smallest stack: what runs a call in the harness needs some of it.
+const MIN_STACK: u16 = 64;
 
 /// What is written as `%` and two digits in a tensor's name: all that a shell or a reader of words may give a meaning.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -304,6 +324,7 @@ mod tests {
             "gemv_fixed rows=3 cols=300 digits=2 stride=7 offset.x=1 regime=extreme seed=9 patch.x.0=00000001",
             "gemv rows=3 cols=600 scaled regime=unit seed=0 threads=2 fill.packed=e4 fill.scales=3f800000 fill.x=42fe0000",
             "lut len=600 regime=unit seed=0 fill.codes=02 patch.codes.7=03",
+            "gemv rows=3 cols=600 codes=all3 regime=full15 seed=0 stack=256 once fill.x=42fe0000",
         ] {
             let case: Case = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
             assert_eq!(case.to_string(), line);
@@ -337,6 +358,8 @@ mod tests {
             ("gemv rows=1 cols=1 threads=9", "from 1 to 8"),
             ("gemv rows=1 cols=1 threads=0", "from 1 to 8"),
             ("gemv rows=1 cols=1 threads=255", "from 1 to 8"),
+            ("gemv rows=1 cols=1 stack=8", "64 or more"),
+            ("gemv rows=1 cols=1 once=1", "`once=1`"),
             ("gemv rows=1 cols=1 offset.x=8", "0 to 7 for f32"),
             ("gemv rows=1 cols=1 regime=odd", "unit, ten"),
             ("gemv rows=1 cols=1 digits=4", "`digits=4` is not a word of a gemv case"),

@@ -19,13 +19,13 @@ impl Regime {
             }
             Self::Wide => wide(draw, 60),
             Self::Subnormal => f32::from_bits(draw as u32 & 0x807f_ffff),
-            Self::OneHot | Self::Extreme | Self::Sparse | Self::Absorbing | Self::Raw => 0.0,
+            Self::OneHot | Self::Extreme | Self::Sparse | Self::Absorbing | Self::Full(_) | Self::Raw => 0.0,
         }
     }
 
     pub(super) fn scale(self, draw: u64) -> f32 {
         match self {
-            Self::Unit | Self::Extreme | Self::Absorbing => 1.0,
+            Self::Unit | Self::Extreme | Self::Absorbing | Self::Full(_) => 1.0,
             Self::Ten | Self::Special | Self::Sparse | Self::Huge => {
                 f32::from_bits(0x3c00_0000 + (draw as u32 & 0x01ff_ffff))
             }
@@ -140,6 +140,15 @@ pub(super) fn extreme(len: usize, digits: u8, rng: &mut ChaCha8Rng) -> Vec<f32> 
     let value =
         |draw| (integer(draw) as f64 * 2_f64.powi(exponent)) as f32 * if negated { -1.0 } else { 1.0 };
     (0..len).map(|_| value(rng.next_u64())).collect()
+}
+
+/// The largest integer of so many bits, negative or not. As many of its lowest bits are zero as it takes that twice the sum of all is
+/// at most 2^24 times the lowest that is not: then no order of summation rounds, whatever the codes.
+pub(super) fn full(len: usize, bits: u8, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let is_exact = |&zeros: &u8| 2 * len as u64 * ((1 << (bits - zeros)) - 1) <= 1 << f32::MANTISSA_DIGITS;
+    let zeros = (0..bits).find(is_exact).unwrap_or(bits - 1);
+    let value = ((1_u32 << bits) - (1 << zeros)) as f32;
+    vec![if rng.next_u64() & 1 == 1 { -value } else { value }; len]
 }
 
 /// Values that ordinary data never hold.

@@ -11,11 +11,12 @@ use crate::weights::{Tensor, TensorRows, Weights};
 /// Elements of a tensor that one case takes: larger tensors are checked in bands of rows.
 const BAND_ELEMENTS: usize = 1 << 21;
 
-/// Every case of a plan: those of the tensors, then one of each operation in turn.
+/// Every case of a plan: those of the tensors, the longest vectors, then one of each operation in turn.
 pub(crate) struct Steps {
     plan: Plan,
     operations: Vec<Operation>,
-    tensors: Vec<Case>,
+    /// Those that come before the others, whatever the budget.
+    first: Vec<Case>,
     parts: &'static dyn Parts,
 }
 
@@ -26,11 +27,12 @@ impl Steps {
         weights: Option<&Weights>,
         parts: &'static dyn Parts,
     ) -> Self {
-        let tensors = weights.map_or(Vec::new(), |weights| tensor_cases(weights, operations, plan.seed));
+        let mut first = weights.map_or(Vec::new(), |weights| tensor_cases(weights, operations, plan.seed));
+        first.extend(operations.iter().flat_map(|&operation| huge_cases(operation, plan)));
         Self {
             plan: Plan { seeds: plan.seeds.max(1), ..*plan },
             operations: operations.to_vec(),
-            tensors,
+            first,
             parts,
         }
     }
@@ -41,14 +43,14 @@ impl Steps {
             cases.max(1).saturating_mul(self.plan.seeds).saturating_mul(self.operations.len() as u64)
         };
         match self.plan.budget {
-            Budget::Cases(cases) => Some(self.tensors.len() as u64 + each(cases)),
+            Budget::Cases(cases) => Some(self.first.len() as u64 + each(cases)),
             Budget::Time(_) => None,
         }
     }
 
     /// Case number `step`; `None` behind the last.
     pub(crate) fn case(&self, step: u64) -> Option<Case> {
-        if let Some(case) = self.tensors.get(usize::try_from(step).ok()?) {
+        if let Some(case) = self.first.get(usize::try_from(step).ok()?) {
             return Some(case.clone());
         }
         if self.len().is_some_and(|len| step >= len) {
@@ -63,7 +65,7 @@ impl Steps {
 
     /// How much of the plan is behind when `step` is next, after so much time. At least one case of each operation is made.
     pub(crate) fn fraction(&self, step: u64, elapsed: Duration) -> f64 {
-        let first = self.tensors.len() as u64;
+        let first = self.first.len() as u64;
         if step < first + self.operations.len() as u64 {
             return 0.0;
         }
@@ -77,7 +79,7 @@ impl Steps {
 
     /// What was met of each sweep by the first so many cases.
     pub(crate) fn sweeps(&self, steps: u64) -> Vec<SweepReport> {
-        let indices = steps.saturating_sub(self.tensors.len() as u64) / self.operations.len().max(1) as u64;
+        let indices = steps.saturating_sub(self.first.len() as u64) / self.operations.len().max(1) as u64;
         let met = match self.plan.budget {
             Budget::Cases(cases) => indices.min(cases.max(1)),
             Budget::Time(_) => indices.div_ceil(self.plan.seeds),
@@ -90,7 +92,7 @@ impl Steps {
     }
 
     fn place(&self, step: u64) -> Option<(u64, Operation)> {
-        let step = step - self.tensors.len() as u64;
+        let step = step - self.first.len() as u64;
         let count = self.operations.len() as u64;
         let operation = self.operations.get(usize::try_from(step.checked_rem(count)?).ok()?)?;
         Some((step / count, *operation))
@@ -104,6 +106,19 @@ impl Steps {
         }
     }
 }
+
+/// Vectors so long that offsets of 32 bits wrap in every unit.
+fn huge_cases(operation: Operation, plan: &Plan) -> Vec<Case> {
+    let lengths: &[u64] = if plan.huge && !operation.is_matrix() { &[1 << 31, 1 << 32] } else { &[] };
+    let long = |&len| {
+        let len = usize::try_from(len).ok()? + BEYOND;
+        Some(Case { seed: plan.seed, once: true, regime: Regime::Ten, ..Case::new(operation, 1, len) })
+    };
+    lengths.iter().filter_map(long).collect()
+}
+
+/// Elements behind the power of two: a few blocks, and a tail.
+const BEYOND: usize = 70_001;
 
 /// Every element of every tensor, for every operation; gemv with real scales and integer x, and without scales; gemv_fixed
 /// with the fewest and the most digits.

@@ -19,7 +19,7 @@ const HEAD: usize = 5;
 
 /// An input at an edge.
 pub(super) struct Edge<'a> {
-    /// The number of the case of the sweep, taken modulo how many there are.
+    /// The number of the case of the sweep's edges, taken modulo how many there are.
     number: u16,
     rows: i8,
     cols: i8,
@@ -38,8 +38,7 @@ impl<'a> Edge<'a> {
     pub(super) fn case(self, operation: Operation, scaled: bool) -> Option<Case> {
         let mut u = Unstructured::new(self.rest);
         let seed: u32 = u.arbitrary().expect(RUN_OUT);
-        let sweep = Sweep::of(operation);
-        let mut case = sweep.case(u64::from(self.number) % sweep.len(), 0)?;
+        let mut case = Sweep::of(operation).edge(self.number.into(), 0)?;
         let moved = |from: usize, by: i8| from.saturating_add_signed(by.into());
         case.seed = seed.into();
         case.scaled = scaled;

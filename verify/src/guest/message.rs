@@ -202,8 +202,15 @@ mod tests {
             any::<(u64, u32)>().prop_map(|(s, n)| { Duration::new(s, n % 1_000_000_000) })
         ];
         let budget = prop_oneof![any::<u64>().prop_map(Budget::Cases), time.prop_map(Budget::Time)];
-        (any::<u64>(), budget, any::<u64>(), any::<bool>(), any::<bool>()).prop_map(
-            |(seed, budget, seeds, exhaustive, minimize)| Plan { seed, budget, seeds, exhaustive, minimize },
+        (any::<u64>(), budget, any::<u64>(), any::<[bool; 3]>()).prop_map(
+            |(seed, budget, seeds, [exhaustive, huge, minimize])| Plan {
+                seed,
+                budget,
+                seeds,
+                exhaustive,
+                huge,
+                minimize,
+            },
         )
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::memory::beside;
-use crate::memory::fault::{Crash, signal_name};
+use crate::memory::fault::{Crash, OVERFLOW, signal_name};
 use crate::operation::Buffer;
 use crate::rung::{Cause, Failure, Rung};
 
@@ -32,6 +32,8 @@ pub(super) struct Shared {
     /// 1 more than the place of the nearest buffer; 0 for none.
     buffer: AtomicU64,
     distance: AtomicI64,
+    /// 1 if the crash was an overflow of the small stack that the kernel was called on.
+    overflows: AtomicU64,
 }
 
 const CRASH: u64 = 1;
@@ -84,6 +86,7 @@ impl Shared {
         let near = crash.near;
         self.buffer.store(near.map_or(0, |near| near.buffer as u64 + 1), Ordering::Relaxed);
         self.distance.store(near.map_or(0, |near| near.distance as i64), Ordering::Relaxed);
+        self.overflows.store(crash.overflows.into(), Ordering::Relaxed);
         self.cause.store(CRASH, Ordering::SeqCst);
     }
 
@@ -125,6 +128,9 @@ impl Shared {
         let buffer = (self.buffer.load(Ordering::Relaxed) as usize).checked_sub(1);
         let buffer = buffer.and_then(|at| Buffer::ALL.get(at));
         let distance = self.distance.load(Ordering::Relaxed) as isize;
+        if self.overflows.load(Ordering::Relaxed) == 1 {
+            return OVERFLOW.to_owned();
+        }
         match (signal, buffer) {
             ("SIGSEGV" | "SIGBUS", Some(&buffer)) => {
                 format!("{signal} at {address:#x}, {}", beside(buffer, distance))

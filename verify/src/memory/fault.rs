@@ -4,10 +4,11 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::stack;
 use super::watch::{Access, Near, let_go_on, nearest};
 
 /// A crash that is no touch of a guard.
@@ -17,6 +18,8 @@ pub(crate) struct Crash {
     /// What was touched, where the signal is about that.
     pub(crate) address: usize,
     pub(crate) near: Option<Near>,
+    /// Whether that lies below the small stack that the kernel was called on.
+    pub(crate) overflows: bool,
 }
 
 /// What is called with a crash before the process ends, if anything: it may do what a signal handler may.
@@ -31,9 +34,27 @@ pub(crate) fn note_ends(crash: NoteCrash, exit: fn()) {
 
 /// What the handler says if the call now running on this thread ends the process.
 #[derive(Clone, Copy)]
-struct Running {
+pub(super) struct Running {
     text: *const u8,
     len: usize,
+}
+
+// SAFETY: the text is only read, and lives until the call on record has returned.
+unsafe impl Send for Running {}
+
+impl Running {
+    /// The call on record of this thread.
+    pub(super) fn now() -> Self {
+        RUNNING.get()
+    }
+
+    /// Runs part of that call on another thread, while the one that has it on record waits.
+    pub(super) fn here<T>(self, part: impl FnOnce() -> T) -> T {
+        RUNNING.set(self);
+        let result = part();
+        RUNNING.set(IDLE);
+        result
+    }
 }
 
 const IDLE: Running = Running { text: std::ptr::null(), len: 0 };
@@ -90,6 +111,30 @@ pub(crate) fn go_on() {
         *since = Instant::now();
     }
 }
+
+/// Runs a call that may take so much longer than others.
+pub(crate) fn patient<T>(more: Duration, call: impl FnOnce() -> T) -> T {
+    if let Some((since, _)) = CALLS.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&this_thread()) {
+        *since += more;
+    }
+    let Some(beat) = BEAT.get() else { return call() };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let start = Instant::now();
+            while start.elapsed() < more && !is_over.load(Ordering::Relaxed) {
+                beat();
+                std::thread::sleep(BEATS_APART);
+            }
+        });
+        let result = call();
+        is_over.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+/// Time between two beats of a call that may take long.
+const BEATS_APART: Duration = Duration::from_millis(20);
 
 /// A number for this thread.
 fn this_thread() -> u64 {
@@ -191,10 +236,12 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c
     if is_access && let_go_on(address, access(context)) {
         return;
     }
+    let overflows = is_access && stack::is_below(address);
     if let (Some((note, _)), false) = (NOTE_CRASH.get(), RUNNING.get().text.is_null()) {
-        note(Crash { signal, address, near: if is_access { nearest(address) } else { None } });
+        let near = if is_access && !overflows { nearest(address) } else { None };
+        note(Crash { signal, address, near, overflows });
     }
-    last_words(signal);
+    last_words(if overflows { OVERFLOW } else { signal_name(signal) });
     let at = SIGNALS.iter().position(|&each| each == signal).unwrap_or(0);
     let previous = (&raw const PREVIOUS).cast::<libc::sigaction>().wrapping_add(at);
     // SAFETY: `previous` was filled by `install`. With the earlier action back in force, returning repeats the faulting
@@ -225,10 +272,14 @@ fn access(_context: *mut c_void) -> Access {
 /// What happens on SIGABRT.
 extern "C" fn aborted(signal: c_int) {
     if let (Some((note, _)), false) = (NOTE_CRASH.get(), RUNNING.get().text.is_null()) {
-        note(Crash { signal, address: 0, near: None });
+        note(Crash { signal, address: 0, near: None, overflows: false });
     }
-    last_words(signal);
+    last_words(signal_name(signal));
 }
+
+/// What a kernel dies of whose small stack is not enough.
+pub(crate) const OVERFLOW: &str =
+    "a stack overflow (SIGSEGV): it needs more stack than the `stack=` of the case";
 
 /// The name of a signal that a crash may have.
 pub(crate) fn signal_name(signal: c_int) -> &'static str {
@@ -250,10 +301,9 @@ pub(crate) fn signal_name(signal: c_int) -> &'static str {
 }
 
 /// Writes the record of the running call and, where a code was set, ends the process.
-fn last_words(signal: c_int) {
-    let name = signal_name(signal);
+fn last_words(cause: &str) {
     let code = EXIT_CODE.load(Ordering::Acquire);
-    if write_record(name) && code >= 0 {
+    if write_record(cause) && code >= 0 {
         // SAFETY: _exit may be called from a handler and does not return.
         unsafe { libc::_exit(code) };
     }

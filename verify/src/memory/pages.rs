@@ -193,7 +193,7 @@ pub(super) fn page_size() -> usize {
 
 /// A file of `len` zeros that is in memory only.
 #[cfg(target_os = "linux")]
-fn file_in_memory(len: usize) -> io::Result<File> {
+pub(super) fn file_in_memory(len: usize) -> io::Result<File> {
     use std::os::fd::FromRawFd;
 
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -216,6 +216,6 @@ fn file_in_memory(len: usize) -> io::Result<File> {
 
 /// There is none here.
 #[cfg(not(target_os = "linux"))]
-fn file_in_memory(_len: usize) -> io::Result<File> {
+pub(super) fn file_in_memory(_len: usize) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }

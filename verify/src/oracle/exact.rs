@@ -128,6 +128,18 @@ pub(super) fn split(value: f32) -> (i64, i32) {
     (if bits >> 31 == 1 { -integer } else { integer }, exponent)
 }
 
+/// Exponent of the lowest set bit of a finite number that is not zero.
+pub(super) fn lowest_bit(value: f32) -> i32 {
+    let (integer, exponent) = split(value);
+    exponent + integer.trailing_zeros() as i32
+}
+
+/// Whether a finite number is a power of two, of either sign.
+pub(super) fn is_power_of_two(value: f32) -> bool {
+    let (integer, _) = split(value);
+    integer.unsigned_abs().is_power_of_two()
+}
+
 /// 2^exponent, for exponents of normal f64.
 pub(super) fn power_of_two(exponent: i32) -> f64 {
     f64::from_bits(((1023 + exponent) as u64) << 52)

@@ -1,6 +1,6 @@
 //! `gemv_fixed` as docs/format.md defines it, and how far that is from the exact sum.
 
-use super::exact::{ExactSum, power_of_two, split};
+use super::exact::{ExactSum, Wide, power_of_two, split};
 use super::{RowTruth, SLACK, code, weight};
 
 /// Columns up to which four digits keep the flat bound of rung 4, with [`FLAT_FIXED_X`] and [`FLAT_FIXED_Y`].
@@ -23,6 +23,8 @@ pub(super) struct FixedPoint<'a> {
     x: &'a [f32],
     integers: Vec<i64>,
     exponent: i32,
+    /// Integers whose products with 2 to an exponent are x as it was, where there are small ones.
+    unrounded: Option<(Vec<i64>, i32)>,
     flat: bool,
 }
 
@@ -34,18 +36,34 @@ impl<'a> FixedPoint<'a> {
         let exponent = (SMALLEST_EXPONENT..).find(fits).expect("some power of two is above every f32");
         let integer = |&x: &f32| (f64::from(x) * power_of_two(-exponent)).round_ties_even() as i64;
         let flat = digits == FLAT_DIGITS && max <= FLAT_FIXED_X && x.len() <= FLAT_FIXED_COLUMNS;
-        Self { x, integers: x.iter().map(integer).collect(), exponent, flat }
+        let integers: Vec<i64> = x.iter().map(integer).collect();
+        let is_same = |(&x, &integer): (&f32, &i64)| integer as f64 * power_of_two(exponent) == f64::from(x);
+        let is_integer = |&x: &f32| x as i32 as f32 == x;
+        let unrounded = if x.iter().zip(&integers).all(is_same) {
+            Some((integers.clone(), exponent))
+        } else {
+            x.iter().all(is_integer).then(|| (x.iter().map(|&x| x as i64).collect(), 0))
+        };
+        Self { x, integers, exponent, unrounded, flat }
     }
 
     /// What the product with a packed row must be.
     pub(super) fn truth(&self, packed: &[u8]) -> RowTruth {
-        let (mut sum, mut exact) = (0_i64, ExactSum::default());
-        for (column, (&x, &integer)) in self.x.iter().zip(&self.integers).enumerate() {
-            let weight = weight(code(packed, column));
-            sum += i64::from(weight) * integer;
-            exact.add(weight, x, 1.0);
-        }
-        let (y, exact) = (round_once(sum, self.exponent), exact.value());
+        let weight = |column| weight(code(packed, column));
+        let sum_of = |integers: &[i64]| -> i64 {
+            integers.iter().enumerate().map(|(column, integer)| i64::from(weight(column)) * integer).sum()
+        };
+        let sum = sum_of(&self.integers);
+        let y = round_once(sum, self.exponent);
+        let whole = self.unrounded.as_ref().map(|(integers, exponent)| (sum_of(integers), *exponent));
+        let exact =
+            if let Some((sum, exponent)) = whole.filter(|(sum, _)| sum.abs() < 1 << f64::MANTISSA_DIGITS) {
+                Wide { high: sum as f64 * power_of_two(exponent), low: 0.0 }
+            } else {
+                let mut exact = ExactSum::default();
+                self.x.iter().enumerate().for_each(|(column, &x)| exact.add(weight(column), x, 1.0));
+                exact.value()
+            };
         let flat = self.flat && exact.high.abs() <= FLAT_FIXED_Y;
         RowTruth::Fixed { bits: y.to_bits(), exact, bound: self.bound(y), flat }
     }
@@ -138,6 +156,21 @@ mod tests {
         };
         assert_eq!((f32::from_bits(bits), exact.high, flat), (255.0, 257.0, false));
         assert_eq!(bound, (3.0 + 2_f64.powi(-17)) * SLACK);
+    }
+
+    /// The path that adds in integers, with x rounded and not, and the one that adds without any rounding.
+    #[test]
+    fn the_exact_sum_is_that_of_x_as_it_was_whichever_way_it_is_taken() {
+        for (digits, x, exact) in [
+            (4, &[126.5, 0.25, -3.0][..], 256.5),
+            (1, &[1000.0, 3.0, -5.0], 2011.0),
+            (1, &[1000.5, 3.0, -5.0], 2012.0),
+            (2, &[1e30, 1.0, -1.0], 2e30_f32.into()),
+        ] {
+            let truth = FixedPoint::of(x, digits).truth(&packed(&[3, 3, 1]));
+            let RowTruth::Fixed { exact: sum, .. } = truth else { panic!("a row in fixed point") };
+            assert_eq!(sum.high as f32, (exact + 0.0_f64) as f32, "{digits} digits of {x:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::inputs::Inputs;
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
-use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, floats_mut};
+use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, floats_mut, with_stack};
 use crate::mxcsr::Mode;
 use crate::operation::{Buffer, Operation};
 use crate::quiet::quiet;
@@ -23,6 +23,8 @@ pub(super) struct Arena {
     slack: Region,
     /// Whether the output lies in `slack`.
     is_before_slack: bool,
+    /// The number of the inputs that lie in the buffers, and which end of theirs is flush; `None` where others may lie there.
+    laid: Option<(u64, Flush)>,
 }
 
 /// What a call left behind.
@@ -45,6 +47,7 @@ impl Arena {
             out: Region::new(Buffer::Out),
             slack: Region::for_output_with_slack(),
             is_before_slack: false,
+            laid: None,
         }
     }
 
@@ -62,6 +65,23 @@ impl Arena {
         self.call_on(kernel, inputs, Some(old))
     }
 
+    /// The same with inputs that have a number: they stay where they are for the next kernel.
+    pub(super) fn call_numbered(
+        &mut self,
+        kernel: &dyn Kernel,
+        (number, inputs): (u64, &Inputs),
+        flush: Flush,
+        old: u32,
+    ) -> CallResult {
+        if self.laid != Some((number, flush)) {
+            self.lay(inputs, flush);
+        }
+        self.fill_out(inputs, old);
+        let result = self.call_on(kernel, inputs, Some(old));
+        self.laid = result.failures.is_empty().then_some((number, flush));
+        result
+    }
+
     /// Calls the kernel on what the last [`call`](Self::call) laid out, over what it wrote.
     pub(super) fn call_again(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> CallResult {
         self.call_on(kernel, inputs, None)
@@ -71,26 +91,7 @@ impl Arena {
     fn call_on(&mut self, kernel: &dyn Kernel, inputs: &Inputs, old: Option<u32>) -> CallResult {
         fault::go_on();
         used(inputs).for_each(|buffer| self.region_mut(buffer).seal());
-        let mode = Mode::now();
-        let called = quiet(|| catch_unwind(AssertUnwindSafe(|| kernel.call(self.arguments(inputs)))));
-        let mode_left = Mode::now();
-        mode.restore();
-        let mut failures = Vec::new();
-        let outcome = match called {
-            Ok(outcome) => Some(outcome),
-            Err(payload) => {
-                failures.push(ended_by(payload.as_ref()));
-                None
-            }
-        };
-        if let Some(changed) = registers::take() {
-            failures.push(Failure::new(Rung::Registers, Cause::Process, format!("the kernel {changed}")));
-        }
-        if mode_left != mode {
-            let detail =
-                format!("the floating-point mode was {mode} before the call and is {mode_left} after it");
-            failures.push(Failure::new(Rung::Mxcsr, Cause::Mode, detail));
-        }
+        let (outcome, mut failures) = guarded(inputs.stack, || kernel.call(self.arguments(inputs)));
         failures.extend(self.violations(inputs, outcome));
         failures.extend(self.changed_input(inputs));
         let output = self.output(inputs);
@@ -99,6 +100,7 @@ impl Arena {
     }
 
     fn lay(&mut self, inputs: &Inputs, flush: Flush) {
+        self.laid = None;
         let placement = |buffer| flush.placement(inputs, buffer);
         // Sparse memory is fresh for each call, and is not kept for others: its gaps are zeros.
         if inputs.packed.is_sparse() || self.packed.capacity() >= LARGE_BYTES {
@@ -124,7 +126,7 @@ impl Arena {
     }
 
     fn arguments(&mut self, inputs: &Inputs) -> Arguments<'_> {
-        let Self { packed, codes, scales, x, out, slack, is_before_slack } = self;
+        let Self { packed, codes, scales, x, out, slack, is_before_slack, .. } = self;
         let out = if *is_before_slack { slack } else { out };
         match inputs.operation {
             Operation::Unpack => Arguments::Unpack { packed: packed.given(), codes: out.given_mut() },
@@ -222,6 +224,33 @@ impl Arena {
     }
 }
 
+/// Calls a kernel, on a stack of so many bytes or, where that is 0, on this one: its answer, which there is none of after a panic, and
+/// what it did to the thread.
+pub(super) fn guarded(
+    stack: usize,
+    kernel: impl FnOnce() -> Outcome + Send,
+) -> (Option<Outcome>, Vec<Failure>) {
+    let call = || {
+        let mode = Mode::now();
+        let called = quiet(|| catch_unwind(AssertUnwindSafe(kernel)));
+        let mode_left = Mode::now();
+        mode.restore();
+        (mode, called, mode_left, registers::take())
+    };
+    let (mode, called, mode_left, changed) = if stack == 0 { call() } else { with_stack(stack, call) };
+    let mut failures = Vec::new();
+    let outcome = called.map_err(|payload| failures.push(ended_by(payload.as_ref()))).ok();
+    if let Some(changed) = changed {
+        failures.push(Failure::new(Rung::Registers, Cause::Process, format!("the kernel {changed}")));
+    }
+    if mode_left != mode {
+        let detail =
+            format!("the floating-point mode was {mode} before the call and is {mode_left} after it");
+        failures.push(Failure::new(Rung::Mxcsr, Cause::Mode, detail));
+    }
+    (outcome, failures)
+}
+
 /// The buffers of the call.
 fn used(inputs: &Inputs) -> impl Iterator<Item = Buffer> + use<> {
     inputs.buffers().iter().copied().chain([Buffer::Out])
@@ -235,7 +264,7 @@ fn fill(place: &mut [u8], inputs: &Inputs, buffer: Buffer) {
 }
 
 /// Which end of every buffer lies against its guard.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flush {
     /// The end.
     End,

@@ -1,0 +1,99 @@
+//! Rows whose every partial sum is an integer that f32 holds, in any order: their sums are taken in integers, which is fast.
+
+use super::exact::{is_power_of_two, lowest_bit};
+use super::{code, weight};
+use crate::inputs::Inputs;
+use crate::operation::BLOCK_ELEMENTS;
+
+/// The largest integer up to which f32 holds all.
+const LARGEST: i64 = 1 << f32::MANTISSA_DIGITS;
+
+/// The operands of a gemv, in integers.
+pub(super) struct Integers<'a> {
+    inputs: &'a Inputs,
+    x: Vec<i64>,
+    /// One a block of a row; empty where there are none.
+    scales: Vec<i64>,
+}
+
+impl<'a> Integers<'a> {
+    /// `None` where a partial sum might be rounded, in some order.
+    ///
+    /// Every x and scale must be an integer, and scales powers of two. With `u` the lowest bit of any x, and `s` and `t` the smallest and
+    /// the largest scale, every term is a multiple of `u * s`; twice the sum of all |x| times `t` must be at most `2^24 * u * s`.
+    pub(super) fn of(inputs: &'a Inputs) -> Option<Self> {
+        let x = &inputs.x[..inputs.shape.cols];
+        let scales =
+            inputs.scales.as_deref().map_or(&[][..], |all| &all[..inputs.shape.rows * inputs.shape.blocks()]);
+        let is_integer = |&value: &f32| value as i32 as f32 == value && value.abs() <= LARGEST as f32;
+        if !x.iter().chain(scales).all(is_integer) || !scales.iter().all(|&scale| is_power_of_two(scale)) {
+            return None;
+        }
+        let unit = x.iter().filter(|&&x| x != 0.0).map(|&x| lowest_bit(x)).min().unwrap_or(0);
+        let integers = |values: &[f32]| values.iter().map(|&value| value as i64).collect::<Vec<i64>>();
+        let (x, scales) = (integers(x), integers(scales));
+        let magnitudes = || scales.iter().map(|scale| scale.abs());
+        let (least, most) = (magnitudes().min().unwrap_or(1), magnitudes().max().unwrap_or(1));
+        let total: i64 = x.iter().map(|x| x.abs()).sum();
+        let is_exact =
+            2 * i128::from(total) * i128::from(most) <= i128::from(LARGEST) * (1 << unit) * i128::from(least);
+        is_exact.then_some(Self { inputs, x, scales })
+    }
+
+    /// The sum of a row: of at most 24 significant bits.
+    pub(super) fn sum(&self, row: usize) -> f32 {
+        let shape = self.inputs.shape;
+        if shape.cols == 0 {
+            return 0.0;
+        }
+        let packed = self.inputs.packed.from_row(shape, row);
+        let block = |(block, x): (usize, &[i64])| {
+            let first = block * BLOCK_ELEMENTS;
+            let terms = x.iter().enumerate().map(|(at, x)| i64::from(weight(code(packed, first + at))) * x);
+            terms.sum::<i64>() * self.scales.get(row * shape.blocks() + block).copied().unwrap_or(1)
+        };
+        self.x.chunks(BLOCK_ELEMENTS).enumerate().map(block).sum::<i64>() as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Row, RowTruth};
+    use super::*;
+    use crate::case::{Case, Regime};
+    use crate::operation::Operation;
+
+    /// How many cases of a regime are summed in integers; each must be what the sum without any rounding says.
+    fn summed(regime: Regime, cols: usize) -> usize {
+        let cases = (0..40).flat_map(|seed| {
+            [false, true].map(|scaled| Case { seed, regime, scaled, ..Case::new(Operation::Gemv, 3, cols) })
+        });
+        let holds = |case: &Case| {
+            let inputs = case.materialize(None).expect("the case has data");
+            let Some(integers) = Integers::of(&inputs) else { return false };
+            (0..3).for_each(|row| {
+                assert_eq!(
+                    Row::of(&inputs, row).truth(),
+                    RowTruth::Exact(integers.sum(row)),
+                    "{case}, row {row}"
+                );
+            });
+            true
+        };
+        cases.filter(holds).count()
+    }
+
+    #[test]
+    fn sums_of_integers_are_those_of_the_exact_sum_and_nothing_else_is_taken_for_integers() {
+        for cols in [1, 2, 7, 256, 257, 700, 5000] {
+            assert_eq!(summed(Regime::Integer, cols), 80, "{cols} columns");
+            Regime::full()
+                .iter()
+                .for_each(|&regime| assert_eq!(summed(regime, cols), 80, "{regime:?} {cols}"));
+            [Regime::Ten, Regime::Wide, Regime::Subnormal, Regime::Special].into_iter().for_each(|regime| {
+                assert!(summed(regime, cols) <= usize::from(cols < 3) * 40, "{regime:?} {cols}");
+            });
+        }
+        assert_eq!(summed(Regime::Integer, 0), 80, "no columns");
+    }
+}
