@@ -10,22 +10,23 @@ use qk256_verify::guest::Guests;
 use qk256_verify::{Harness, Operation, Weights};
 
 use crate::guests::Libraries;
+use crate::usage::{KERNELS, RUN};
 
 /// A case, or files of cases, and the weights that it may need.
 #[derive(Args, Debug)]
 pub(crate) struct CaseArgs {
-    /// Only the kernel of this name
-    #[arg(long, value_name = "NAME")]
+    /// Only the kernel with this name, such as avx2 [default: every kernel of the case's operation]
+    #[arg(long, value_name = "NAME", help_heading = KERNELS)]
     pub(crate) kernel: Option<String>,
 
     #[command(flatten)]
     libraries: Libraries,
 
-    /// Safetensors file of the tensor that the case names
-    #[arg(long, value_name = "FILE")]
+    /// Safetensors file with the tensor that the case names (`tensor=...`)
+    #[arg(long, value_name = "FILE", help_heading = RUN)]
     weights: Option<PathBuf>,
 
-    /// The words of a case (`gemv rows=3 cols=300 ...`), or .case files, or `-` for a case on standard input
+    /// The words of one case (docs/cases.md), or .case files, or `-` for a case on standard input
     #[arg(required = true, value_name = "CASE")]
     words: Vec<String>,
 }

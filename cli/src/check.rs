@@ -22,13 +22,23 @@ use crate::Verdict;
 use crate::output::{self, OutputFile, stdout};
 use crate::select::Selection;
 use crate::signals;
+use crate::usage::{self, KERNELS, REPORTS, RUN, help_end};
 use speed::Speed;
 use table::Extras;
 
-/// Check kernels against exact oracles, then time them beside scalar code.
+/// Check kernels against exact oracles, then time them against scalar code.
 ///
-/// Without options: every kernel that this CPU can run, for about twenty seconds.
+/// Without options it checks every kernel of this project that this CPU can run, for 15 seconds, and then times them. Each finding is
+/// printed at once, with the command that repeats it. A table with one line for each kernel comes last.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 check                                   every kernel that this CPU can run",
+    "qk256 check --op gemv --kernel avx2 --for 5m  one kernel, for longer",
+    "qk256 check --lib ./libkernel.so              the kernels of a shared library",
+    "qk256 check --seed 7 --cases 5000             the same cases on every machine";
+    "0" => "no findings",
+    "1" => "a finding, or something required was not checked"
+))]
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
@@ -36,60 +46,88 @@ pub(crate) struct Args {
     #[command(flatten)]
     libraries: Libraries,
 
-    /// Workers for each library at a time [default: as many as there are cores]
-    #[arg(long, value_name = "NUMBER", requires = "libraries")]
+    /// Number of worker processes for each library [default: number of CPU cores]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = usage::at_least_one::<usize>,
+        requires = "libraries",
+        allow_negative_numbers = true,
+        help_heading = KERNELS
+    )]
     jobs: Option<usize>,
 
-    /// How long to go on with cases, the sweep of all edges first: 30s, 5m, 8h. The tensors of --weights are checked whole and
-    /// come before, the timing comes after
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "15s")]
+    /// Fail if a kernel is skipped because the CPU lacks this feature, such as avx2. Can be repeated
+    ///
+    /// A feature that every chosen kernel with FEATURE needs as well counts too: `--require avx2` also requires fma.
+    #[arg(long, value_name = "FEATURE", help_heading = KERNELS)]
+    require: Vec<String>,
+
+    /// Time for cases, such as 30s, 5m or 8h. The edge cases come first, then random cases
+    ///
+    /// The tensors of --weights are checked before, and the speed is measured after; both come on top.
+    #[arg(long = "for", value_name = "TIME", value_parser = usage::time, default_value = "15s", help_heading = RUN)]
     time: Duration,
 
-    /// Make this many cases for each operation, the sweep of all edges first, whatever time it takes
-    #[arg(long, value_name = "NUMBER", conflicts_with = "time", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Number of cases for each operation, instead of a time
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        conflicts_with = "time",
+        value_parser = usage::at_least_one::<u64>,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
     cases: Option<u64>,
 
-    /// The seed of the run; a fresh one is drawn, and shown, if there is none
-    #[arg(long)]
+    /// Seed of the random cases, a whole number [default: a new one for each run; the last line shows it]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = usage::whole::<u64>,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
     seed: Option<u64>,
 
-    /// Go on with the drawn cases of so many seeds, from the first on. With --cases each seed gets so many
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Number of seeds to draw random cases from: SEED, SEED + 1 and so on. With --cases, each gets that many
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 1,
+        value_parser = usage::at_least_one::<u64>,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
     seeds: u64,
 
-    /// Try what can be tried whole, too: all 2^32 scales of dequantize, and every one-hot x of gemv up to 1100 columns. Takes
-    /// minutes, whatever the time or number given
-    #[arg(long)]
+    /// Also check all 2^32 scales of dequantize, and all one-hot x of gemv up to 1100 columns. Takes minutes
+    #[arg(long, help_heading = RUN)]
     exhaustive: bool,
 
-    /// Time nothing
-    #[arg(long)]
-    no_speed: bool,
-
-    /// End at the first finding. Workers that run beside the one that made it may report what they find until they are stopped
-    #[arg(long, visible_alias = "stop-on-finding")]
-    fail_fast: bool,
-
-    /// Show what was checked of each kernel: properties, order of summation, the case of the worst error
-    #[arg(long, short)]
-    verbose: bool,
-
-    /// Quantise every 2-D f32, f16 or bf16 tensor of this safetensors file and check each kernel on it
-    #[arg(long, value_name = "FILE")]
+    /// Also quantise and check every 2-D f32, f16 or bf16 tensor of this safetensors file
+    #[arg(long, value_name = "FILE", help_heading = RUN)]
     weights: Option<PathBuf>,
 
-    /// Write the report to this file as JSON; `-` is standard output, and the table then goes to standard error
-    #[arg(long, value_name = "FILE")]
+    /// Stop at the first finding. Other workers may still report what they find until they are stopped
+    #[arg(long, visible_alias = "stop-on-finding", help_heading = RUN)]
+    fail_fast: bool,
+
+    /// Do not measure the speed
+    #[arg(long, help_heading = RUN)]
+    no_speed: bool,
+
+    /// Also show what was checked of each kernel: properties, order of summation, case of the worst error
+    #[arg(long, short, help_heading = REPORTS)]
+    verbose: bool,
+
+    /// Write the report to this file as JSON. `-` is standard output; the table then goes to standard error
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     json: Option<PathBuf>,
 
-    /// Write the report to this file as JUnit XML; `-` as for --json
-    #[arg(long, value_name = "FILE")]
+    /// Write the report to this file as JUnit XML. `-` is standard output, as for --json
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     junit: Option<PathBuf>,
-
-    /// Fail if kernels are skipped for want of this CPU feature, or of one that all kernels need which need it. May be given
-    /// several times
-    #[arg(long, value_name = "FEATURE")]
-    require: Vec<String>,
 }
 
 /// What the run comes to.

@@ -10,17 +10,26 @@ use qk256_verify::guest::{Guests, Host, serve};
 use qk256_verify::{Operation, Weights};
 
 use crate::Verdict;
+use crate::usage::{self, KERNELS};
 
 /// Options that name shared libraries.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Libraries {
-    /// Kernels of this shared library, through the C ABI of verify/include/qk256_kernel.h, in the place of our own. May be given several
-    /// times
-    #[arg(long = "lib", value_name = "FILE")]
+    /// Use the kernels of this shared library, not those of this project. Can be repeated
+    ///
+    /// The library exports the functions of verify/include/qk256_kernel.h. `qk256 new-guest` writes one to start from.
+    #[arg(long = "lib", value_name = "FILE", help_heading = KERNELS)]
     libraries: Vec<PathBuf>,
 
-    /// How long one call of a kernel of a library may take
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "10s", requires = "libraries")]
+    /// Longest time for one call of a library's kernel, such as 500ms or 1m. A longer call is a finding (`hang`)
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = usage::time,
+        default_value = "10s",
+        requires = "libraries",
+        help_heading = KERNELS
+    )]
     timeout: Option<Duration>,
 }
 

@@ -16,6 +16,7 @@ mod reveal;
 mod select;
 mod selftest;
 mod signals;
+mod usage;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -25,16 +26,30 @@ use clap::{Parser, Subcommand};
 use qk256_verify::guest::GuestError;
 use qk256_verify::memory::fault::exit_after_crash;
 
-/// The proving ground for 2-bit quantised kernels.
+/// Check low-bit quantised SIMD kernels: are they right, memory-safe and fast?
 ///
-/// Exit code 0: all is well. 1: a finding, or a check that could not be made although it was required. 2: bad usage or
-/// bad input. 3 (`gate` only): nothing is wrong, and not everything could be judged. 128 and the number of the signal: SIGINT (130),
-/// SIGTERM (143) or SIGHUP (129) ended the command before anything was found; its reports are of what was done until then. A second
-/// signal ends it at once.
+/// `qk256 check` checks every kernel of this project that this CPU can run, in about 20 seconds. `qk256 check --lib FILE` checks the
+/// kernels of a shared library, in any language. `qk256 new-guest DIR` writes such a kernel to start from.
 ///
-/// A report that is written to `-` goes to standard output, and tables then go to standard error.
+/// A report that is written to `-` goes to standard output; tables then go to standard error.
 #[derive(Parser)]
-#[command(name = "qk256", version, max_term_width = 110)]
+#[command(
+    name = "qk256",
+    version,
+    max_term_width = 100,
+    after_help = concat!(
+        "Examples:",
+        "\n  qk256 check",
+        "\n  qk256 check --lib ./libkernel.so",
+        "\n  qk256 help check",
+        "\n\nExit codes:",
+        "\n  0      no findings",
+        "\n  1      a finding, or a required check that could not be made",
+        "\n  2      bad usage or bad input",
+        "\n  3      nothing is wrong, but not everything could be judged (gate only)",
+        "\n  128+N  signal N ended it before anything was found (130: Ctrl-C); the reports cover what was done"
+    )
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -13,17 +13,24 @@ use crate::guests::chosen;
 use crate::output::{self, OutputFile, stdout};
 use crate::select::CaseKernels;
 use crate::signals;
+use crate::usage::{REPORTS, help_end};
 
-/// Shrink a case for as long as the same kernel violates the same rung.
+/// Find the smallest case on which a kernel fails in the same way.
 ///
 /// The smallest case goes to standard output, its finding to standard error. Ctrl-C ends the search with the smallest case so far.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 minimize --lib ./libkernel.so gemv rows=9 cols=300 seed=1",
+    "qk256 minimize --kernel avx2 big.case --output small.case";
+    "0" => "no kernel fails on the case, so there is nothing to shrink",
+    "1" => "the case fails; the smallest one is printed"
+))]
 pub(crate) struct Args {
     #[command(flatten)]
     case: CaseArgs,
 
-    /// Write the case to this .case file as well; `-` is standard output, which then has nothing else
-    #[arg(long, value_name = "FILE")]
+    /// Also write the smallest case to this .case file. `-` is standard output, which then gets nothing else
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     output: Option<PathBuf>,
 }
 

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 
 use crate::Verdict;
 use crate::output::stdout;
+use crate::usage::{RUN, help_end};
 
 /// The ABI, the same for every language.
 const HEADER: &str = include_str!("../../verify/include/qk256_kernel.h");
@@ -20,16 +21,21 @@ const CARGO: &str = include_str!("new_guest/Cargo.toml.txt");
 const MAKEFILE: &str = include_str!("new_guest/Makefile.txt");
 const README: &str = include_str!("new_guest/README.md.txt");
 
-/// Write a kernel to start from: source that compiles and is right, how to build it, how to check it.
+/// Write a plugin to start from: a slow, right kernel with its build file and a README.
 ///
-/// The folder is made, or is there and empty.
+/// The plugin is a shared library with the functions of verify/include/qk256_kernel.h. `qk256 check --lib` checks it.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 new-guest mine && make -C mine && qk256 check --lib mine/libkernel.so",
+    "qk256 new-guest --lang rust mine";
+    "0" => "the files are written"
+))]
 pub(crate) struct Args {
-    /// The language of the kernel
-    #[arg(long, value_enum, value_name = "LANGUAGE", default_value = "c")]
+    /// Language of the kernel
+    #[arg(long, value_enum, value_name = "LANGUAGE", default_value = "c", help_heading = RUN)]
     lang: Language,
 
-    /// The folder to write to
+    /// Folder to write to. It must be new or empty
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }

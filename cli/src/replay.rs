@@ -13,17 +13,29 @@ use crate::guests::chosen;
 use crate::output::stdout;
 use crate::select::CaseKernels;
 use crate::signals;
+use crate::usage::{RUN, help_end};
 
-/// Run a case again: the line that a finding ends in, or a .case file.
+/// Run one case again, or the cases of .case files.
 ///
-/// The same case gives the same verdict every time, on every machine with the same CPU features.
+/// The `again:` line of a finding is such a command. A case gives the same result each time, on every machine with the same CPU
+/// features.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 replay gemv rows=3 cols=300 seed=1                       every gemv kernel of this project",
+    "qk256 replay --kernel avx2 gemv rows=3 cols=300 seed=1         one of them",
+    "qk256 replay --lib ./libkernel.so gemv rows=3 cols=300 seed=1  the kernels of a library",
+    "qk256 replay corpus/regressions/*.case                         files";
+    "0" => "the kernels are right on every case",
+    "1" => "a finding"
+))]
 pub(crate) struct Args {
     #[command(flatten)]
     case: CaseArgs,
 
-    /// Call the library with this case before, in the same process; `100x CASE` calls it 100 times. May be given several times
-    #[arg(long, value_name = "CASE", requires = "libraries", value_parser = earlier)]
+    /// Call the library with this case first, in the same process. Can be repeated
+    ///
+    /// `--after '100x gemv rows=1 cols=3'` makes 100 such calls. A kernel with a state may fail only after other calls.
+    #[arg(long, value_name = "CASE", requires = "libraries", value_parser = earlier, help_heading = RUN)]
     after: Vec<(u64, Case)>,
 }
 

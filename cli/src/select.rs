@@ -5,15 +5,17 @@ use clap::Args;
 use qk256_verify::kernel::{Kernel, missing_features};
 use qk256_verify::{Operation, registry};
 
+use crate::usage::KERNELS;
+
 /// Options that choose kernels.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Selection {
-    /// Only this operation: unpack, lut, dequantize, gemv or gemv_fixed. May be given several times
-    #[arg(long = "op", value_name = "OPERATION")]
+    /// Only kernels of this operation: unpack, lut, dequantize, gemv or gemv_fixed. Can be repeated
+    #[arg(long = "op", value_name = "OPERATION", help_heading = KERNELS)]
     operations: Vec<Operation>,
 
-    /// Only kernels of this name, as `qk256 list` shows them. May be given several times
-    #[arg(long = "kernel", value_name = "NAME")]
+    /// Only kernels with this name, such as avx2 (`qk256 list` shows the names). Can be repeated
+    #[arg(long = "kernel", value_name = "NAME", help_heading = KERNELS)]
     kernels: Vec<String>,
 }
 
