@@ -107,7 +107,6 @@ pub enum GateError {
         /// The program.
         program: String,
         /// The system's reason.
-        #[source]
         error: std::io::Error,
     },
     /// A program that was to time does not know how.

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use qk256_verify::case::{Case, parse_file};
 use qk256_verify::guest::Guests;
@@ -44,8 +44,13 @@ impl CaseArgs {
             std::io::stdin().read_to_string(&mut text).context("cannot read a case from standard input")?;
             return Ok(vec![(None, parse_file(&text).context("standard input")?)]);
         }
-        if first.parse::<Operation>().is_ok() || !is_file {
-            return Ok(vec![(None, self.words.join(" ").parse().context("not a case, and not a file")?)]);
+        if first.parse::<Operation>().is_ok() {
+            return Ok(vec![(None, self.words.join(" ").parse().context("bad case")?)]);
+        }
+        if !is_file {
+            bail!(
+                "`{first}` is neither a case nor a file: give a case, such as `gemv rows=3 cols=300 seed=1` (docs/cases.md), or a .case file"
+            );
         }
         self.words.iter().map(|path| Ok((Some(path.into()), read(Path::new(path))?))).collect()
     }
@@ -53,7 +58,7 @@ impl CaseArgs {
     /// The kernels of the libraries that are named, if any.
     ///
     /// # Errors
-    /// If one cannot be loaded, or is no guest.
+    /// If one cannot be loaded, or is no plugin.
     pub(crate) fn guests(&self) -> Result<Option<Guests>> {
         self.libraries.open(self.weights.as_ref())
     }

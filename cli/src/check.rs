@@ -16,7 +16,7 @@ use qk256_verify::check::{self, Budget, KernelReport, Plan, Progress, Report};
 use qk256_verify::guest::Guests;
 use qk256_verify::{Finding, Harness, Weights, interrupt, registry};
 
-use crate::guests::Libraries;
+use crate::guests::{Libraries, OF_LIBRARIES};
 
 use crate::Verdict;
 use crate::output::{self, OutputFile, stdout};
@@ -155,7 +155,7 @@ fn run_own(args: &Args) -> Result<Verdict> {
     for feature in &args.require {
         if kernels.iter().all(|kernel| !kernel.required_features().contains(&feature.as_str())) {
             bail!(
-                "--require {feature}: no chosen kernel needs this feature; `qk256 list` shows what each needs"
+                "--require {feature}: no chosen kernel needs this feature; `qk256 list` shows the features of each kernel"
             );
         }
     }
@@ -177,13 +177,14 @@ fn run_own(args: &Args) -> Result<Verdict> {
 
 /// The same for the kernels of libraries.
 fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
-    if args.exhaustive || !args.require.is_empty() {
-        bail!("--exhaustive and --require are for our own kernels; leave them out with --lib");
+    if args.exhaustive {
+        bail!("--exhaustive works with the kernels of this project only: leave it out, or leave out --lib");
+    }
+    if !args.require.is_empty() {
+        bail!("--require works with the kernels of this project only: leave it out, or leave out --lib");
     }
     let wanted = args.selection.filter();
-    if !guests.kernels().any(&wanted) {
-        bail!("no library has a kernel of that name and that operation");
-    }
+    args.selection.among(&guests.kernels().collect::<Vec<_>>()).context(OF_LIBRARIES)?;
     let files = Files::create(args)?;
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut watch = Watch::new(args.fail_fast, notice);
@@ -205,7 +206,7 @@ fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
 fn notice(finding: &Finding) -> String {
     let Finding { kernel, rung, case, seconds, .. } = finding;
     format!(
-        "found after {:.1} s: {kernel} {} violates `{rung}` on {case}; a smaller case follows at the end",
+        "found after {:.1} s: {kernel} {} violates `{rung}`; a smaller case follows at the end\n  case:    {case}",
         seconds.unwrap_or_default(),
         finding.operation()
     )
@@ -313,7 +314,7 @@ impl Files {
 impl End {
     fn shown(&self, signal: &str) -> String {
         format!(
-            "{signal} ended the run after {:.1} s: the reports are of what was done until then",
+            "{signal} ended the run after {:.1} s: the reports cover what was done until then",
             self.seconds
         )
     }
@@ -347,13 +348,15 @@ fn outcome(report: &Report<'_>, required: &[String], end: &End) -> Outcome {
         return Outcome::Interrupted(end.shown(signal));
     }
     if !report.harness_faults.is_empty() {
-        return Outcome::Invalid("not everything was checked, because of faults of the harness".to_owned());
+        return Outcome::Invalid(
+            "not everything was checked: the harness failed, as reported above".to_owned(),
+        );
     }
     for kernel in &report.kernels {
         if let Some(feature) = required.iter().find(|feature| is_forbidden_skip(report, kernel, feature)) {
             let missing = kernel.missing.join(", ");
             return Outcome::Invalid(format!(
-                "{} was skipped, since this CPU lacks {missing}, and --require {feature} forbids that",
+                "{} was skipped because this CPU lacks {missing}, and --require {feature} forbids that",
                 kernel.label()
             ));
         }

@@ -247,10 +247,12 @@ fn measure(args: &Args) -> Result<Option<Report>> {
         Some(other) => Some(compare(args, other, &demands, &mut watch)?),
         None if demands.rows.is_empty() && demands.decoding.is_empty() => {
             let why = match &args.only {
-                Some(only) => format!("--only {only:?} occurs in none"),
-                None => "the file has no table that makes one".to_owned(),
+                Some(only) => format!("no row contains --only {only:?}"),
+                None => "the file has no rows for this".to_owned(),
             };
-            bail!("no row is left: {why}")
+            bail!(
+                "there is nothing to measure: {why}; the rows are those of benches/gates.toml, or of --rows"
+            )
         }
         None => Some(promises::run(&Program::itself(&[WORKER])?, &demands, args.effort(), &mut watch)?),
     };
@@ -308,7 +310,9 @@ fn require(report: &mut Report, feature: &str) -> Result<()> {
         of_name.any(|kernel| kernel.required_features().contains(&feature))
     };
     if !report.rows.iter().any(|line| needs(&line.kernel)) {
-        bail!("--require {feature}: no row is about a kernel that needs this feature");
+        bail!(
+            "--require {feature}: no chosen row is about a kernel that needs this feature; `qk256 list` shows the features of each kernel"
+        );
     }
     report.require(feature, |line| needs(&line.kernel));
     Ok(())
@@ -386,7 +390,7 @@ pub(crate) fn history(args: &HistoryArgs) -> Result<Verdict> {
     let text = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {shown}"))?;
     let (mut entries, broken) = history::read(&text);
     for line in broken {
-        writeln!(stderr(), "{shown}: line {line} is no run of the gate: left out")?;
+        writeln!(stderr(), "{shown}: line {line} is not a run of the gate, and is left out")?;
     }
     if let Some(last) = args.last {
         entries.drain(..entries.len().saturating_sub(last as usize));

@@ -36,7 +36,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let cases = args.case.cases()?;
-    let [(_, case)] = &cases[..] else { bail!("minimize takes one case, not {} files", cases.len()) };
+    let [(_, case)] = &cases[..] else {
+        bail!("minimize takes one case, but {} files are given: run it once for each", cases.len())
+    };
     signals::watch();
     let output = args.output.as_deref().map(OutputFile::create).transpose()?;
     let smallest = match args.case.guests()? {
@@ -47,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         if interrupt::is_requested() {
             return Ok(Verdict::Interrupted);
         }
-        writeln!(stderr(), "no kernel violates anything on this case: there is nothing to minimise")?;
+        writeln!(stderr(), "no kernel fails on this case: there is nothing to minimise")?;
         return Ok(Verdict::Pass);
     };
     let written = output.map(|output| output.write(file_text(&smallest).as_bytes()));

@@ -43,7 +43,9 @@ pub(crate) struct Args {
 fn earlier(text: &str) -> Result<(u64, Case)> {
     let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
     match first.strip_suffix('x').map(str::parse) {
-        Some(times) => Ok((times.context("the number of calls")?, rest.parse()?)),
+        Some(times) => {
+            Ok((times.context("give the number of calls as in `100x gemv rows=1 cols=3`")?, rest.parse()?))
+        }
         None => Ok((1, text.parse()?)),
     }
 }

@@ -81,7 +81,10 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let mut subjects = all();
     subjects.retain(|subject| args.only.as_ref().is_none_or(|part| subject.name().contains(part.as_str())));
     if subjects.is_empty() {
-        bail!("no kernel and no fault has `{}` in its name", args.only.as_deref().unwrap_or_default());
+        bail!(
+            "--only {}: no kernel and no fault of the selftest has this in its name; without --only the table lists them all",
+            args.only.as_deref().unwrap_or_default()
+        );
     }
     let start = Instant::now();
     let seen = examine_all(&subjects, seed, args.jobs)?;

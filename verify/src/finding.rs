@@ -158,19 +158,52 @@ impl Finding {
     }
 }
 
+/// Everything but the case and the command is folded at [`MAX_WIDTH`]; these two stay single lines, to be copied.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let properties: Vec<String> = self.properties().iter().map(|rung| format!("`{rung}`")).collect();
-        write!(f, "finding: {} {} violates {}", self.kernel, self.operation(), properties.join(", "))?;
-        self.seconds.map_or(Ok(()), |seconds| write!(f, ", after {seconds:.1} s"))?;
-        writeln!(f)?;
-        writeln!(f, "  what:    {}", self.detail)?;
+        let after = self.seconds.map_or(String::new(), |seconds| format!(", after {seconds:.1} s"));
+        let properties = properties.join(", ");
+        let head = format!("{} {} violates {properties}{after}", self.kernel, self.operation());
+        folded(f, "finding: ", &head)?;
+        folded(f, "  what:    ", &self.detail)?;
         for failure in &self.also {
-            writeln!(f, "           {}", also_text(failure))?;
+            folded(f, "           ", &also_text(failure))?;
         }
         writeln!(f, "  case:    {}", self.case)?;
         write!(f, "  again:   {}", self.replay)
     }
+}
+
+/// Columns that printed text fits in.
+pub const MAX_WIDTH: usize = 100;
+
+/// Writes text behind a label, folded at [`MAX_WIDTH`]; further lines are indented as deep as the label. A longer word stands alone.
+///
+/// # Errors
+/// If `f` cannot be written to.
+pub fn folded(f: &mut impl fmt::Write, label: &str, text: &str) -> fmt::Result {
+    let indent = label.len();
+    write!(f, "{label}")?;
+    for (at, line) in text.lines().enumerate() {
+        if at > 0 {
+            write!(f, "\n{:indent$}", "")?;
+        }
+        let mut column = indent;
+        for word in line.split(' ') {
+            let width = word.chars().count();
+            if column > indent && column + 1 + width > MAX_WIDTH {
+                write!(f, "\n{:indent$}", "")?;
+                column = indent;
+            } else if column > indent {
+                write!(f, " ")?;
+                column += 1;
+            }
+            write!(f, "{word}")?;
+            column += width;
+        }
+    }
+    writeln!(f)
 }
 
 /// A finding in the JSON report.
@@ -214,4 +247,47 @@ pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
     let is_plain = !text.is_empty() && text.chars().all(plain);
     if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_folds_under_its_label_before_the_last_column() {
+        let mut text = String::new();
+        folded(&mut text, "  what: ", "word ".repeat(40).trim_end()).expect("a string takes all");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("  what: word") && lines[1].starts_with("        word"), "{text}");
+        assert!(lines.iter().all(|line| line.len() <= MAX_WIDTH) && lines[0].len() > 95, "{text}");
+        assert_eq!(text.matches("word").count(), 40);
+        let mut text = String::new();
+        folded(&mut text, "  what: ", "one\ntwo").expect("a string takes all");
+        assert_eq!(text, "  what: one\n        two\n");
+    }
+
+    #[test]
+    fn a_finding_folds_its_words_and_keeps_case_and_command_to_be_copied() {
+        let case: Case = format!("gemv rows=3 cols=300 seed=1 patch.x.0={}", "7fc00000".repeat(20))
+            .parse()
+            .expect("a case");
+        let words = "a long reason ".repeat(20);
+        let also = vec![Failure::new(Rung::Memory, Cause::Process, words.clone())];
+        let finding = Finding {
+            kernel: "mine".to_owned(),
+            rung: Rung::Order,
+            cause: Cause::Process,
+            case: case.clone(),
+            detail: words,
+            also,
+            replay: format!("qk256 replay --kernel mine {case}"),
+            seconds: None,
+        };
+        let text = finding.to_string();
+        let (copied, folded): (Vec<&str>, Vec<&str>) = text
+            .lines()
+            .partition(|line| ["  case: ", "  again: "].iter().any(|label| line.starts_with(label)));
+        assert_eq!(copied, [format!("  case:    {case}"), format!("  again:   {}", finding.replay)]);
+        assert!(folded.iter().all(|line| line.len() <= MAX_WIDTH) && folded.len() > 6, "{text}");
+    }
 }

@@ -1,10 +1,11 @@
-//! The table that a check ends in: one line a kernel, at most [`output::MAX_WIDTH`] columns.
+//! The table that a check ends in: one line a kernel, at most [`MAX_WIDTH`](qk256_verify::finding::MAX_WIDTH) columns.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color};
 use qk256_verify::check::{KernelReport, Report, SweepReport};
+use qk256_verify::finding::folded;
 use qk256_verify::timing::Ratio;
 use qk256_verify::trace::Width;
 use qk256_verify::{Rung, Weights};
@@ -149,7 +150,7 @@ fn not_done(text: &mut String, report: &KernelReport<'_>) -> fmt::Result {
         report.refused
     )?;
     writeln!(text, "  the smallest:  {case}")?;
-    output::folded(text, "                 ", why)
+    folded(text, "                 ", why)
 }
 
 /// What was checked of one kernel.
@@ -164,16 +165,12 @@ fn details(text: &mut String, report: &KernelReport<'_>, speed: Option<&Speed>) 
     let features = needs(report.kernel.required_features());
     writeln!(text, "\n{} (features: {features}; {registers})", report.label())?;
     let properties: Vec<&str> = report.rungs.applied().map(Rung::name).collect();
-    output::folded(text, "  checked:      ", &properties.join(", "))?;
+    folded(text, "  checked:      ", &properties.join(", "))?;
     if let Some(order) = order(report) {
-        output::folded(text, "  order:        ", &order)?;
+        folded(text, "  order:        ", &order)?;
     }
     if report.exhausted {
-        output::folded(
-            text,
-            "  exhaustive:   ",
-            "every one of 2^32 scales, or every one-hot x up to 1100 columns",
-        )?;
+        folded(text, "  exhaustive:   ", "every one of 2^32 scales, or every one-hot x up to 1100 columns")?;
     }
     if let Some((worst, case)) = &report.worst {
         writeln!(text, "  worst error:  {:.1e} ({:.1} ulp) in this case:", worst.absolute, worst.ulps)?;
