@@ -44,7 +44,8 @@ impl CaseArgs {
             std::io::stdin().read_to_string(&mut text).context("cannot read a case from standard input")?;
             return Ok(vec![(None, parse_file(&text).context("standard input")?)]);
         }
-        if first.parse::<Operation>().is_ok() {
+        let has_values = self.words.iter().any(|word| word.contains('='));
+        if first.parse::<Operation>().is_ok() || !is_file && has_values {
             return Ok(vec![(None, self.words.join(" ").parse().context("bad case")?)]);
         }
         if !is_file {

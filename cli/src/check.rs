@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use qk256_verify::check::{self, Budget, KernelReport, Plan, Progress, Report};
 use qk256_verify::guest::Guests;
+use qk256_verify::words::count;
 use qk256_verify::{Finding, Harness, Weights, interrupt, registry};
 
 use crate::guests::{Libraries, OF_LIBRARIES};
@@ -237,7 +238,11 @@ impl Watch {
     fn see(&mut self, progress: Progress<'_>) -> ControlFlow<()> {
         self.announce(progress.found);
         self.bar.set_position((progress.fraction * 1000.0) as u64);
-        self.bar.set_message(format!("{} cases, {} findings", progress.cases, progress.findings));
+        self.bar.set_message(format!(
+            "{}, {}",
+            count(progress.cases, "case"),
+            count(progress.findings as u64, "finding")
+        ));
         if self.is_over(progress.findings) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 

@@ -16,6 +16,7 @@ use qk256_verify::guest::load_here;
 use qk256_verify::registry;
 
 use crate::Verdict;
+use crate::guests::Libraries;
 use crate::output::{self, OutputFile, stdout};
 use crate::usage::{self, REPORTS, RUN, help_end};
 
@@ -269,15 +270,13 @@ fn measure(args: &Args) -> Result<Option<Report>> {
 }
 
 fn compare(args: &Args, other: &Path, demands: &Demands, watch: &mut dyn FnMut(f64, &str)) -> Result<Report> {
-    for file in args.lib.iter().map(PathBuf::as_path).chain([other]) {
-        // Said here, where the option is known, and not by a process that cannot start.
-        std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    }
     if let Some(lib) = &args.lib {
+        // Here it can be said what is wrong with one of them.
+        Libraries::of(&[lib.clone(), other.to_owned()]).open(None)?;
         return Ok(libraries::run(lib, other, &library, &demands.against, args.effort(), watch)?);
     }
     // A bare name would be looked up in PATH.
-    let other = other.canonicalize().with_context(|| format!("cannot find {}", other.display()))?;
+    let other = other.canonicalize().with_context(|| format!("cannot read {}", other.display()))?;
     let (new, old) = ([Program::itself(&[WORKER])?], [Program::at(&other, &[WORKER])]);
     Ok(against::run(&new, &old, &demands.against, Sides::Builds, args.effort(), watch)?)
 }

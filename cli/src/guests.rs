@@ -35,6 +35,11 @@ pub(crate) struct Libraries {
 }
 
 impl Libraries {
+    /// These libraries, with the default time limit.
+    pub(crate) fn of(libraries: &[PathBuf]) -> Self {
+        Self { libraries: libraries.to_vec(), timeout: None }
+    }
+
     /// The kernels of the libraries; `None` if none is named. `weights` is the file that their workers open.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{ContentArrangement, LineStyle, Row, Table, TableStyle};
-use qk256_verify::finding::MAX_WIDTH;
+use qk256_verify::words::MAX_WIDTH;
 use tempfile::NamedTempFile;
 
 use crate::{Verdict, is_closed_pipe};
@@ -34,11 +34,6 @@ pub(crate) fn fitted_table(header: impl Into<Row>) -> Table {
         table.force_no_tty();
     }
     table
-}
-
-/// `1 case`, `2 cases`.
-pub(crate) fn count(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Whether a report goes to standard output, so that tables and messages must not.
@@ -304,14 +299,4 @@ fn temporary(folder: &Path, path: &Path) -> Result<NamedTempFile> {
         io::Error::new(error.kind(), why)
     })
     .with_context(|| format!("cannot write {} into the folder {}", path.display(), folder.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_is_singular() {
-        assert_eq!([count(0, "case"), count(1, "case"), count(2, "case")], ["0 cases", "1 case", "2 cases"]);
-    }
 }

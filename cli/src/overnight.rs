@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use qk256_verify::fuzz::Target;
 use qk256_verify::interrupt;
+use qk256_verify::words::count;
 
 use crate::Verdict;
 use crate::output::{self, stdout};
@@ -127,7 +128,12 @@ fn fuzz_through_the_night(args: &Args) -> Result<Verdict> {
         true => Ok(()),
         false => {
             let report = directory.report();
-            writeln!(stdout(), "{} finding(s); the report is {}", findings.len(), report.display())
+            writeln!(
+                stdout(),
+                "{}; the report is {}",
+                count(findings.len() as u64, "finding"),
+                report.display()
+            )
         }
     };
     let verdict = match signals::received() {

@@ -5,6 +5,7 @@ use std::io::{Write, stderr};
 use anyhow::{Context, Result};
 use qk256_verify::guest::Guests;
 use qk256_verify::kernel::missing_features;
+use qk256_verify::words::folded;
 use qk256_verify::{Case, Finding, Harness, Rung, Weights, interrupt};
 
 use crate::Verdict;
@@ -87,12 +88,8 @@ fn replay_guests(
     let mut verdict = Verdict::Pass;
     for kernel in chosen(guests, case.operation, name)? {
         let seen = guests.examine(kernel, earlier, case)?;
-        let state = match (&seen.skipped, seen.failures.is_empty()) {
-            (Some(why), _) => format!("skip     {kernel:?}: {why}"),
-            (None, true) => format!("pass     {kernel:?}: {}", rungs(seen.rungs.iter().copied())),
-            (None, false) => format!("finding  {kernel:?}"),
-        };
-        writeln!(stdout(), "{state}")?;
+        let properties = seen.rungs.iter().copied();
+        show(&format!("{kernel:?}"), seen.skipped.as_deref(), seen.failures.is_empty(), properties)?;
         for failure in seen.failures {
             verdict = Verdict::Finding;
             writeln!(stderr(), "{}\n", Finding::new(kernel, case, weights, failure))?;
@@ -101,28 +98,38 @@ fn replay_guests(
     Ok(verdict)
 }
 
-fn rungs(applied: impl Iterator<Item = Rung>) -> String {
-    applied.map(Rung::name).collect::<Vec<_>>().join(", ")
+/// Prints what became of a kernel: skipped for a reason, right as far as these properties go, or wrong.
+fn show(
+    kernel: &str,
+    skipped: Option<&str>,
+    passed: bool,
+    properties: impl Iterator<Item = Rung>,
+) -> Result<()> {
+    let (label, words) = match (skipped, passed) {
+        (Some(why), _) => ("skip     ", format!("{kernel}: {why}")),
+        (None, true) => {
+            ("pass     ", format!("{kernel}: {}", properties.map(Rung::name).collect::<Vec<_>>().join(", ")))
+        }
+        (None, false) => ("finding  ", kernel.to_owned()),
+    };
+    let mut text = String::new();
+    folded(&mut text, label, &words).expect("a string takes all");
+    Ok(write!(stdout(), "{text}")?)
 }
 
 fn replay(harness: &mut Harness, name: Option<&str>, case: &Case) -> Result<Verdict> {
     let kernels = CaseKernels::of(case.operation, name)?;
     for kernel in &kernels.skipped {
         let missing = missing_features(kernel.required_features()).join(", ");
-        writeln!(stdout(), "skip     {} {}: this CPU lacks {missing}", kernel.name(), case.operation)?;
+        let label = format!("{} {}", kernel.name(), case.operation);
+        show(&label, Some(&format!("this CPU lacks {missing}")), true, [].into_iter())?;
     }
     let prepared = harness.prepare(case)?;
     let mut verdict = Verdict::Pass;
     for kernel in &kernels.runnable {
         let trial = harness.examine(kernel.as_ref(), &prepared);
-        let state = match (trial.skipped, trial.passed()) {
-            (Some(why), _) => format!("skip     {} {}: {why}", kernel.name(), case.operation),
-            (None, true) => {
-                format!("pass     {} {}: {}", kernel.name(), case.operation, rungs(trial.rungs.applied()))
-            }
-            (None, false) => format!("finding  {} {}", kernel.name(), case.operation),
-        };
-        writeln!(stdout(), "{state}")?;
+        let label = format!("{} {}", kernel.name(), case.operation);
+        show(&label, trial.skipped, trial.passed(), trial.rungs.applied())?;
         for failure in trial.failures {
             verdict = Verdict::Finding;
             writeln!(stderr(), "{}\n", Finding::new(kernel.as_ref(), case, harness.weights(), failure))?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use qk256_verify::Operation;
 use qk256_verify::order::{RevealError, Revealed, Subject};
+use qk256_verify::words::{count, folded};
 
 use crate::Verdict;
 use crate::guests::{Libraries, only};
@@ -88,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
             (kernel.name().to_owned(), guests.reveal(kernel, subject)?)
         }
         None => {
-            let name = named.context("name a kernel: `qk256 list` shows them")?;
+            let name = named.context("give the name of a kernel: `qk256 list` shows them")?;
             let kernels = CaseKernels::of(Operation::Gemv, named)?;
             match Revealed::of(kernels.runnable[0].as_ref(), subject) {
                 Ok(revealed) => (name.to_owned(), Ok(revealed)),
@@ -100,11 +101,18 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let revealed = match revealed {
         Ok(revealed) => revealed,
         Err(why) => {
-            writeln!(stdout(), "{name} gemv, {} columns: {why}", args.cols)?;
+            let mut text = String::new();
+            let columns = count(args.cols as u64, "column");
+            folded(&mut text, "", &format!("{name} gemv, {columns}: {why}")).expect("a string takes all");
+            write!(stdout(), "{text}")?;
             return Ok(Verdict::Pass);
         }
     };
-    writeln!(stdout(), "{}", revealed.words)?;
+    let mut text = String::new();
+    for line in revealed.words.lines() {
+        folded(&mut text, "", line).expect("a string takes all");
+    }
+    write!(stdout(), "{text}")?;
     for (file, picture) in [(dot, &revealed.dot), (svg, &revealed.svg)] {
         if let Some(file) = file {
             file.write(picture.as_bytes())?;

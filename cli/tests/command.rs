@@ -223,7 +223,7 @@ fn bad_usage_and_bad_input_end_in_one_clear_line_and_exit_code_2() {
         (&["replay"], "required"),
         (&["replay", "gemm", "rows=1"], "`gemm` is not an operation"),
         (&["replay", "gemv", "rows=1"], "needs `cols=`"),
-        (&["replay", "gemv", "rows=1", "cols=-1"], "cols is a count"),
+        (&["replay", "gemv", "rows=1", "cols=-1"], "cols is a whole number, from 0 on"),
         (
             &["replay", "gemv_fixed", "rows=1", "cols=1", "digits=many"],
             "digits is a number, of which 1 to 4 are legal",
@@ -283,5 +283,5 @@ fn a_selftest_tells_wrong_kernels_right_ones_and_faults_of_the_harness_apart() {
 fn a_check_that_shows_nothing_of_a_kernel_fails_and_says_why() {
     // Two cases of no columns and of none: nothing to compare.
     let (_, said) = run(&["check", "--op", "unpack", "--kernel", "scalar", "--cases", "1", "--no-speed"], 1);
-    assert!(said.contains("was held against no oracle"), "{said}");
+    assert!(said.contains("was compared with no oracle"), "{said}");
 }

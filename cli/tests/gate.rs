@@ -313,7 +313,7 @@ fn what_cannot_be_measured_is_refused_with_a_line_that_names_it() {
         (&["--calibrate", "--against", "/bin/true"], "cannot be used with"),
         (&["--against", text(&missing)], "cannot read"),
         (&["--against", text(&foreign)], "cannot start"),
-        (&["--against", "/bin/true"], "must be a `qk256` of a commit that has the same `qk256 gate`"),
+        (&["--against", "/bin/true"], "give the `qk256` of a commit that has the same `qk256 gate`"),
         (&["--lib", text(&foreign), "--against", text(&foreign)], "cannot load"),
         (&["--lib", text(&foreign)], "--against <PROGRAM>"),
         (&["--processes", "2"], "three processes"),

@@ -11,6 +11,7 @@ use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::rung::{Cause, Failure, Rung};
 use crate::weights::Weights;
+use crate::words::{count, folded};
 
 /// How this program is called, where that is not `qk256`.
 static PROGRAM: OnceLock<String> = OnceLock::new();
@@ -79,7 +80,8 @@ impl Finding {
         });
         let command = self.replay.strip_suffix(&case).unwrap_or(&self.replay);
         self.replay = format!("{command}{}{case}", String::from_iter(options));
-        self.detail += &format!("; only after other calls: a new process needs {calls} earlier case(s)");
+        self.detail +=
+            &format!("; only after other calls: a new process needs {}", count(calls, "earlier case"));
         self
     }
 
@@ -158,7 +160,7 @@ impl Finding {
     }
 }
 
-/// Everything but the case and the command is folded at [`MAX_WIDTH`]; these two stay single lines, to be copied.
+/// Everything but the case and the command is folded at [`MAX_WIDTH`](crate::words::MAX_WIDTH); these two stay single lines, to be copied.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let properties: Vec<String> = self.properties().iter().map(|rung| format!("`{rung}`")).collect();
@@ -173,37 +175,6 @@ impl fmt::Display for Finding {
         writeln!(f, "  case:    {}", self.case)?;
         write!(f, "  again:   {}", self.replay)
     }
-}
-
-/// Columns that printed text fits in.
-pub const MAX_WIDTH: usize = 100;
-
-/// Writes text behind a label, folded at [`MAX_WIDTH`]; further lines are indented as deep as the label. A longer word stands alone.
-///
-/// # Errors
-/// If `f` cannot be written to.
-pub fn folded(f: &mut impl fmt::Write, label: &str, text: &str) -> fmt::Result {
-    let indent = label.len();
-    write!(f, "{label}")?;
-    for (at, line) in text.lines().enumerate() {
-        if at > 0 {
-            write!(f, "\n{:indent$}", "")?;
-        }
-        let mut column = indent;
-        for word in line.split(' ') {
-            let width = word.chars().count();
-            if column > indent && column + 1 + width > MAX_WIDTH {
-                write!(f, "\n{:indent$}", "")?;
-                column = indent;
-            } else if column > indent {
-                write!(f, " ")?;
-                column += 1;
-            }
-            write!(f, "{word}")?;
-            column += width;
-        }
-    }
-    writeln!(f)
 }
 
 /// A finding in the JSON report.
@@ -252,19 +223,7 @@ pub fn shell_word(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_folds_under_its_label_before_the_last_column() {
-        let mut text = String::new();
-        folded(&mut text, "  what: ", "word ".repeat(40).trim_end()).expect("a string takes all");
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[0].starts_with("  what: word") && lines[1].starts_with("        word"), "{text}");
-        assert!(lines.iter().all(|line| line.len() <= MAX_WIDTH) && lines[0].len() > 95, "{text}");
-        assert_eq!(text.matches("word").count(), 40);
-        let mut text = String::new();
-        folded(&mut text, "  what: ", "one\ntwo").expect("a string takes all");
-        assert_eq!(text, "  what: one\n        two\n");
-    }
+    use crate::words::MAX_WIDTH;
 
     #[test]
     fn a_finding_folds_its_words_and_keeps_case_and_command_to_be_copied() {

@@ -118,7 +118,7 @@ impl Line {
                  processes (--for) may tell"
             )),
             Verdict::Invalid => Some(format!(
-                "invalid: {name}: the base over itself, or the canary, was off: this machine is too restless to judge"
+                "invalid: {name}: the base over itself, or the canary, was off: this machine is too noisy to judge"
             )),
         }
     }
@@ -134,7 +134,7 @@ pub enum Outcome {
     Finding,
     /// No row is missed, and not all could be judged.
     Inconclusive,
-    /// The machine was too restless to judge some rows.
+    /// The machine was too noisy to judge some rows.
     Invalid,
 }
 

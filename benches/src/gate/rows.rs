@@ -206,7 +206,7 @@ fn positive(ratio: f64) -> Result<(), String> {
     if ratio.is_finite() && ratio > 0.0 {
         Ok(())
     } else {
-        Err(format!("{ratio} is no ratio: it must be above 0"))
+        Err(format!("{ratio} is not a ratio: it must be above 0"))
     }
 }
 

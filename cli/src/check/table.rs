@@ -1,19 +1,19 @@
-//! The table that a check ends in: one line a kernel, at most [`MAX_WIDTH`](qk256_verify::finding::MAX_WIDTH) columns.
+//! The table that a check ends in: one line a kernel, at most [`MAX_WIDTH`](qk256_verify::words::MAX_WIDTH) columns.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color};
 use qk256_verify::check::{KernelReport, Report, SweepReport};
-use qk256_verify::finding::folded;
 use qk256_verify::timing::Ratio;
 use qk256_verify::trace::Width;
+use qk256_verify::words::{count, folded};
 use qk256_verify::{Rung, Weights};
 
 use super::Speeds;
 use super::speed::{Beside, Speed};
 use crate::list::needs;
-use crate::output::{self, count};
+use crate::output;
 
 const HEADER: [&str; 7] = ["operation", "kernel", "verdict", "cases", "worst error", "time", "speed-up"];
 

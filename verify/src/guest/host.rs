@@ -258,7 +258,7 @@ impl Worker {
     }
 
     fn hang(&mut self) -> Answer {
-        // It may have ended by itself just now.
+        // It may have completed just now.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let detail = format!("the kernel has not returned for {} ms", self.timeout.as_millis());
@@ -299,7 +299,7 @@ impl Worker {
                 Ending::NoMemory(format!("the worker has too little address space{last}"))
             }
             EndCause::Crash { .. } => {
-                kernel(Rung::Crash, format!("the kernel dies of {}{last}", self.shared.crash()))
+                kernel(Rung::Crash, format!("the kernel crashes with {}{last}", self.shared.crash()))
             }
             EndCause::Exit => kernel(Rung::Exit, "the kernel ends the process".to_owned()),
             EndCause::Closed => {
