@@ -471,7 +471,7 @@ mod tests {
         );
         assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 regime=unit seed=2");
         let junit = junit::render(&report, &END).expect("it renders");
-        assert!(!junit.contains(r#"failures="0""#) && junit.contains("outputs are wrong"), "{junit}");
+        assert!(!junit.contains(r#"failures="0""#) && junit.contains("1 of 1 output is wrong"), "{junit}");
         assert!(table::render(&report, &speed, PLAIN).contains("WRONG in "));
     }
 

@@ -167,3 +167,53 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, CommandFactory};
+
+    use super::*;
+
+    /// Whether the help explains an argument in words, with its unit or form in the name of its value.
+    fn is_explained(argument: &Arg) -> bool {
+        let words = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let takes_value = argument.get_action().takes_values();
+        let is_named =
+            argument.get_value_names().is_some_and(|names| names.iter().all(|name| !name.is_empty()));
+        words.split_whitespace().count() > 1 && (!takes_value || is_named)
+    }
+
+    #[test]
+    fn every_argument_of_every_subcommand_is_explained_and_every_subcommand_has_examples() {
+        let mut cli = Cli::command();
+        cli.build();
+        let shown =
+            cli.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");
+        let mut arguments = 0;
+        for command in shown {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} is not explained");
+            let end = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(end.contains("Examples:") && end.contains("Exit codes:"), "{name}: {end}");
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                assert!(is_explained(argument), "{name}: {}", argument.get_id());
+                arguments += 1;
+            }
+        }
+        assert!(arguments > 60, "only {arguments} arguments were looked at");
+    }
+
+    #[test]
+    fn options_stand_in_groups() {
+        let mut cli = Cli::command();
+        cli.build();
+        for command in
+            cli.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help")
+        {
+            let options = command.get_opts().filter(|option| !option.is_hide_set());
+            let alone: Vec<_> =
+                options.filter(|option| option.get_help_heading().is_none()).map(Arg::get_id).collect();
+            assert!(alone.is_empty(), "{}: {alone:?} are in no group", command.get_name());
+        }
+    }
+}

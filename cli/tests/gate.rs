@@ -308,13 +308,13 @@ fn what_cannot_be_measured_is_refused_with_a_line_that_names_it() {
         (&["--rows", text(&missing)][..], "cannot read"),
         (&["--rows", text(&broken)], "broken.toml:"),
         (&["--rows", text(&unknown)], "gemv 1x256 has no kernel `quick`: there are scalar, fast_scalar"),
-        (&["--rows", text(&good), "--only", "nothing"], "no row is left: --only \"nothing\" occurs in none"),
-        (&["--rows", text(&good), "--calibrate"], "no row is left: the file has no table that makes one"),
+        (&["--rows", text(&good), "--only", "nothing"], "no row contains --only \"nothing\""),
+        (&["--rows", text(&good), "--calibrate"], "the file has no rows for this"),
         (&["--calibrate", "--against", "/bin/true"], "cannot be used with"),
         (&["--against", text(&missing)], "cannot read"),
         (&["--against", text(&foreign)], "cannot start"),
         (&["--against", "/bin/true"], "give the `qk256` of a commit that has the same `qk256 gate`"),
-        (&["--lib", text(&foreign), "--against", text(&foreign)], "cannot load"),
+        (&["--lib", text(&foreign), "--against", text(&foreign)], "file too short"),
         (&["--lib", text(&foreign)], "--against <PROGRAM>"),
         (&["--processes", "2"], "three processes"),
         (&["--rows", text(&good), "--require", "avx9"], "no row is about a kernel that needs this feature"),
@@ -326,5 +326,5 @@ fn what_cannot_be_measured_is_refused_with_a_line_that_names_it() {
         assert!(said.contains(expected), "{words:?}: {said}");
     }
     let said = refused(&["history", text(&broken)]);
-    assert!(said.contains("line 1 is no run of the gate") && said.contains("--record"), "{said}");
+    assert!(said.contains("line 1 is not a run of the gate") && said.contains("--record"), "{said}");
 }

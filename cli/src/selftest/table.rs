@@ -27,11 +27,15 @@ pub(super) fn render(results: &[Row], seed: u64, time: Duration) -> String {
             text += &format!("{}\n\n", table(title, rows));
         }
     }
-    text += &format!("{}\n", caught(&wrong));
-    let left_alone = right.iter().filter(|row| row.1.caught_by.is_none()).count();
-    let noticed = faults.iter().filter(|row| row.0.is_as_it_must_be(&row.1)).count();
-    text += &format!("right kernels left alone: {left_alone} of {}\n", right.len());
-    text += &format!("faults of the harness noticed: {noticed} of {}\n", faults.len());
+    if !wrong.is_empty() {
+        text += &format!("{}\n", caught(&wrong));
+    }
+    for (what, rows) in [("right kernels left alone", right), ("faults of the harness noticed", faults)] {
+        if !rows.is_empty() {
+            let well = rows.iter().filter(|row| row.0.is_as_it_must_be(&row.1)).count();
+            text += &format!("{what}: {well} of {}\n", rows.len());
+        }
+    }
     text + &format!("seed {seed}, {:.0} s\n", time.as_secs_f64())
 }
 
