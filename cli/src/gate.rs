@@ -13,11 +13,12 @@ use qk256_benches::gate::{
     Cpu, Effort, GateError, Program, Report, WORKER, against, calibrate, history, libraries, promises, worker,
 };
 use qk256_verify::guest::load_here;
-use qk256_verify::registry;
+use qk256_verify::{interrupt, registry};
 
 use crate::Verdict;
 use crate::guests::Libraries;
 use crate::output::{self, OutputFile, stdout};
+use crate::signals;
 use crate::usage::{self, REPORTS, RUN, help_end};
 
 /// Measure the promised speed-ups, or the speed of this build against another.
@@ -176,8 +177,11 @@ pub(crate) struct CallerArgs {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    signals::watch();
     let files = Files::create(args)?;
+    let start = Instant::now();
     let measured = match measure(args) {
+        Err(_) if interrupt::is_requested() => return Ok(Verdict::Interrupted),
         Err(error) => match error.downcast_ref::<GateError>() {
             Some(GateError::Wrong(_) | GateError::Ended { .. } | GateError::Silent { .. }) => {
                 writeln!(stderr(), "qk256: {error}")?;
@@ -188,11 +192,15 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         Ok(measured) => measured,
     };
     let Some(mut report) = measured else { return Ok(Verdict::Pass) };
+    let signal = signals::received().map(|(_, name)| name);
+    if let Some(signal) = signal {
+        report.cut_short(signal, args.processes);
+    }
     for feature in &args.require {
         require(&mut report, feature)?;
     }
     let mut written = files.write(args, &report);
-    if args.calibrate {
+    if args.calibrate && signal.is_none() {
         let verdict = print_bars(&report)?;
         return output::all_written(written.into_iter(), verdict);
     }
@@ -205,9 +213,17 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         written.push(writeln!(stdout(), "{note}").map_err(Into::into));
     }
     written.push(writeln!(stdout(), "{}", report.summary()).map_err(Into::into));
+    if let Some(signal) = signal {
+        let seconds = start.elapsed().as_secs_f64();
+        let _ = writeln!(
+            stderr(),
+            "qk256: {signal} ended the gate after {seconds:.1} s: the reports cover what was measured"
+        );
+    }
     let verdict = match report.verdict.exit_code() {
-        0 => Verdict::Pass,
         1 => Verdict::Finding,
+        _ if signal.is_some() => Verdict::Interrupted,
+        0 => Verdict::Pass,
         _ => Verdict::Unknown,
     };
     output::all_written(written.into_iter(), verdict)
@@ -257,12 +273,12 @@ fn measure(args: &Args) -> Result<Option<Report>> {
         }
         None => Some(promises::run(&Program::itself(&[WORKER])?, &demands, args.effort(), &mut watch)?),
     };
-    if let Some(path) = &args.instructions
-        && let Some(counted) = count(args, path, &mut watch)?
-    {
-        match &mut report {
-            Some(report) => report.extend(counted),
-            None => report = Some(counted),
+    if let Some(path) = &args.instructions {
+        match (count(args, path, &mut watch), &mut report) {
+            // Times were measured, and a signal ended the counting.
+            (Err(_), Some(_)) if interrupt::is_requested() => {}
+            (counted, Some(report)) => counted?.into_iter().for_each(|counted| report.extend(counted)),
+            (counted, None) => report = counted?,
         }
     }
     bar.finish_and_clear();
@@ -370,6 +386,8 @@ impl Files {
             Some(file) => file.write(text.as_bytes()),
             None => Ok(()),
         };
+        // A run that was cut short would bend the trend.
+        let whole = args.record.as_ref().filter(|_| report.ended_by.is_none());
         let record = |path: &PathBuf| {
             history::record(report, path).with_context(|| format!("cannot write {}", path.display()))
         };
@@ -379,7 +397,7 @@ impl Files {
             write(self.metrics, report.open_metrics()),
             write(self.code_quality, report.code_quality(&demands.display().to_string())),
             write(self.markdown, report.markdown()),
-            args.record.as_ref().map_or(Ok(()), record),
+            whole.map_or(Ok(()), record),
         ]
     }
 }
