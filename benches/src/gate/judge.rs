@@ -106,7 +106,7 @@ impl Verdict {
             Self::Missed => "MISSED",
             Self::Inconclusive => "INCONCLUSIVE",
             Self::Invalid => "INVALID",
-            Self::NotJudged => "not judged on this CPU",
+            Self::NotJudged => "not judged",
             Self::Skipped => "skipped",
         }
     }
