@@ -451,7 +451,7 @@ fn the_order_of_a_guest_is_revealed() {
     let other = fault(&folder, "LEGAL_ORDER");
     let several = qk256(&["reveal", "--lib", text(&library), "--lib", text(&other), "--cols", "300"]);
     assert_eq!(several.status.code(), Some(2), "{}", shown(&several));
-    assert!(shown(&several).contains("name one of plain, faults"), "{}", shown(&several));
+    assert!(shown(&several).contains("give the name of one: plain, faults"), "{}", shown(&several));
 }
 
 #[test]
