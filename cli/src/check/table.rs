@@ -47,6 +47,9 @@ pub(crate) fn render(report: &Report<'_>, speeds: &Speeds, extras: Extras<'_>) -
         table.add_row(own_row(own));
     }
     let mut text = format!("{table}\n");
+    if speeds.iter().any(Option::is_some) {
+        text += "time: of one call; speed-up: over the fastest scalar kernel; --verbose shows more\n";
+    }
     describe(&mut text, report, speeds, extras).expect("writing to a string does not fail");
     text
 }
@@ -227,7 +230,6 @@ fn legend(text: &mut String, report: &Report<'_>, speeds: &Speeds, weights: Opti
             "time: median of one call, on 1024 elements or 2560x2560 without scales, kernels timed in turn"
         )?;
         writeln!(text, "time of gemv_fixed: with 4 digits; includes rounding x")?;
-        writeln!(text, "speed-up: over the fastest scalar kernel of the operation")?;
     }
     writeln!(
         text,
