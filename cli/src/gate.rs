@@ -13,6 +13,7 @@ use qk256_benches::gate::{
     Cpu, Effort, GateError, Program, Report, WORKER, against, calibrate, history, libraries, promises, worker,
 };
 use qk256_verify::guest::load_here;
+use qk256_verify::words::folded;
 use qk256_verify::{interrupt, registry};
 
 use crate::Verdict;
@@ -210,7 +211,9 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         let _ = writeln!(stderr(), "{complaint}");
     }
     for note in report.notes() {
-        written.push(writeln!(stdout(), "{note}").map_err(Into::into));
+        let mut text = String::new();
+        folded(&mut text, "", &note).expect("a string takes all");
+        written.push(write!(stdout(), "{text}").map_err(Into::into));
     }
     written.push(writeln!(stdout(), "{}", report.summary()).map_err(Into::into));
     if let Some(signal) = signal {

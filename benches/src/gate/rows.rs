@@ -300,11 +300,7 @@ mod tests {
     fn what_is_wrong_with_a_table_is_said_with_its_line() {
         for (line, with, expected) in [
             ("\"gemv\"", "\"gemm\"", "line 1: `gemm` is not an operation"),
-            (
-                "\"2x8\"",
-                "\"8\"",
-                "line 1: `8` is not a size of gemv: give rows and columns, such as 64x2560",
-            ),
+            ("\"2x8\"", "\"8\"", "line 1: `8` is not a size of gemv: give rows and columns, such as 64x2560"),
             ("\"2x8\"", "\"0x8\"", "line 1: `0x8` is not a size of gemv"),
             ("\"2x8\"", "\"2x8-4\"", "line 1: `2x8-4` is not a size of gemv"),
             ("3.0", "0.0", "line 1: over scalar: 0 is not a ratio: it must be above 0"),
