@@ -69,7 +69,7 @@ fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> Vec<Cell> {
 
 /// A kernel of ours that plugins were timed beside.
 fn own_row(own: &Beside) -> Vec<Cell> {
-    let name = format!("{} (ours)", own.name);
+    let name = format!("{} (qk256)", own.name);
     let cells = [own.operation.name(), &name, "-", "-", "-", &time(&own.speed), &speedup(Some(&own.speed))];
     cells.map(Cell::new).to_vec()
 }

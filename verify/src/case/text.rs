@@ -332,7 +332,7 @@ mod tests {
             ("gemv rows=1 cols=1 scales=odd", "independent, equal"),
             ("unpack len=+1", "`len=+1`"),
             ("unpack len=1 spare.out=1", "`out` of a case of unpack"),
-            ("unpack len=1 offset.x=1", "`x` of a unpack case"),
+            ("unpack len=1 offset.x=1", "`x` of a case of unpack"),
             ("unpack len=1 patch.packed.0=+f", "`patch.packed.0=+f`"),
             ("unpack len=1 patch.packed.0=abc", "two digits for a byte"),
             ("lut len=1 tensor=%ff", "UTF-8"),
@@ -341,14 +341,14 @@ mod tests {
             ("gemv rows=1 cols=1 threads=255", "from 1 to 8"),
             ("gemv rows=1 cols=1 offset.x=8", "0 to 7 for f32"),
             ("gemv rows=1 cols=1 regime=odd", "unit, ten"),
-            ("gemv rows=1 cols=1 digits=4", "`digits=4` is not a word of a gemv case"),
-            ("gemv_fixed rows=1 cols=1 scaled", "`scaled` is not a word of a gemv_fixed case"),
+            ("gemv rows=1 cols=1 digits=4", "`digits=4` is not a word of a case of gemv"),
+            ("gemv_fixed rows=1 cols=1 scaled", "`scaled` is not a word of a case of gemv_fixed"),
             ("gemv_fixed rows=1 cols=1 digits=256", "1 to 4 are legal"),
             ("gemv rows=1 cols=1 fill.x=42fe00", "eight for an f32"),
             ("gemv rows=1 cols=1 fill.x=42fe000042fe0000", "one element"),
             ("gemv rows=1 cols=1 fill.out=42fe0000", "one element"),
-            ("gemv rows=1 cols=1 fill.codes=00", "`codes` of a gemv case"),
-            ("gemv_fixed rows=1 cols=1 patch.scales.0=00000000", "`scales` of a gemv_fixed case"),
+            ("gemv rows=1 cols=1 fill.codes=00", "`codes` of a case of gemv"),
+            ("gemv_fixed rows=1 cols=1 patch.scales.0=00000000", "`scales` of a case of gemv_fixed"),
         ] {
             let error = line.parse::<Case>().expect_err(line).to_string();
             assert!(error.contains(part), "`{line}` must name {part}: {error}");
