@@ -317,7 +317,10 @@ fn what_cannot_be_measured_is_refused_with_a_line_that_names_it() {
         (&["--lib", text(&foreign), "--against", text(&foreign)], "file too short"),
         (&["--lib", text(&foreign)], "--against <PROGRAM>"),
         (&["--processes", "2"], "three processes"),
-        (&["--rows", text(&good), "--require", "avx9"], "no chosen row is about a kernel that needs this feature"),
+        (
+            &["--rows", text(&good), "--require", "avx9"],
+            "no chosen row is about a kernel that needs this feature",
+        ),
         (&["--instructions", text(&missing), "--no-times"], "--update"),
         (&["--rows", text(&good), "--json", text(folder.path())], "it is a directory"),
     ] {
