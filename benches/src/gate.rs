@@ -107,12 +107,11 @@ pub enum GateError {
         /// The program.
         program: String,
         /// The system's reason.
-        #[source]
         error: std::io::Error,
     },
     /// A program that was to time does not know how.
     #[error(
-        "{program} does not answer as this build does: it must be a `qk256` of a commit that has the same `qk256 gate`"
+        "{program} cannot be compared with this build: give the `qk256` of a commit that has the same `qk256 gate`"
     )]
     Foreign {
         /// The program.
@@ -127,7 +126,9 @@ pub enum GateError {
         status: String,
     },
     /// A process does not answer.
-    #[error("{program} has not answered for {seconds} s: a kernel may hang; `qk256 check` tells which")]
+    #[error(
+        "{program} has not answered for {seconds} s: a kernel may hang; `qk256 check` shows which kernel"
+    )]
     Silent {
         /// The program.
         program: String,

@@ -9,20 +9,28 @@ use qk256_verify::case::parse_file;
 
 use crate::Verdict;
 use crate::output::{OutputFile, stdout};
+use crate::usage::{REPORTS, help_end};
 
-/// Move the case of a finding into the corpus of regressions, where `cargo test` runs it on every kernel from then on.
+/// Keep the case of a finding as a regression test.
+///
+/// The .case file moves to the folder of regressions, and the report beside it is removed. From then on `cargo test` runs the case on every
+/// kernel.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 adopt overnight/findings/avx2-gemv-bound-1x7.case 'dropped the last column'";
+    "0" => "the case is in the folder; its new path is printed"
+))]
 pub(crate) struct Args {
-    /// A .case file, such as those in findings/ of `overnight`
+    /// A .case file, such as those in the folder findings of `overnight`
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// What the bug was, in a line
+    /// What the bug was, in one line
     #[arg(value_name = "WHY")]
     why: String,
 
-    /// The folder of regressions
-    #[arg(long, value_name = "DIR", default_value = "corpus/regressions")]
+    /// Folder of regressions
+    #[arg(long, value_name = "DIR", default_value = "corpus/regressions", help_heading = REPORTS)]
     to: PathBuf,
 }
 

@@ -3,29 +3,30 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use qk256_verify::case::{Case, parse_file};
 use qk256_verify::guest::Guests;
 use qk256_verify::{Harness, Operation, Weights};
 
 use crate::guests::Libraries;
+use crate::usage::{KERNELS, RUN};
 
 /// A case, or files of cases, and the weights that it may need.
 #[derive(Args, Debug)]
 pub(crate) struct CaseArgs {
-    /// Only the kernel of this name
-    #[arg(long, value_name = "NAME")]
+    /// Only the kernel with this name, such as avx2 [default: every kernel of the case's operation]
+    #[arg(long, value_name = "NAME", help_heading = KERNELS)]
     pub(crate) kernel: Option<String>,
 
     #[command(flatten)]
     libraries: Libraries,
 
-    /// Safetensors file of the tensor that the case names
-    #[arg(long, value_name = "FILE")]
+    /// Safetensors file with the tensor that the case names (`tensor=...`)
+    #[arg(long, value_name = "FILE", help_heading = RUN)]
     weights: Option<PathBuf>,
 
-    /// The words of a case (`gemv rows=3 cols=300 ...`), or .case files, or `-` for a case on standard input
+    /// The words of one case (docs/cases.md), or .case files, or `-` for a case on standard input
     #[arg(required = true, value_name = "CASE")]
     words: Vec<String>,
 }
@@ -43,8 +44,14 @@ impl CaseArgs {
             std::io::stdin().read_to_string(&mut text).context("cannot read a case from standard input")?;
             return Ok(vec![(None, parse_file(&text).context("standard input")?)]);
         }
-        if first.parse::<Operation>().is_ok() || !is_file {
-            return Ok(vec![(None, self.words.join(" ").parse().context("not a case, and not a file")?)]);
+        let has_values = self.words.iter().any(|word| word.contains('='));
+        if first.parse::<Operation>().is_ok() || !is_file && has_values {
+            return Ok(vec![(None, self.words.join(" ").parse().context("bad case")?)]);
+        }
+        if !is_file {
+            bail!(
+                "`{first}` is neither a case nor a file: give a case, such as `gemv rows=3 cols=300 seed=1` (docs/cases.md), or a .case file"
+            );
         }
         self.words.iter().map(|path| Ok((Some(path.into()), read(Path::new(path))?))).collect()
     }
@@ -52,7 +59,7 @@ impl CaseArgs {
     /// The kernels of the libraries that are named, if any.
     ///
     /// # Errors
-    /// If one cannot be loaded, or is no guest.
+    /// If one cannot be loaded, or is no plugin.
     pub(crate) fn guests(&self) -> Result<Option<Guests>> {
         self.libraries.open(self.weights.as_ref())
     }

@@ -14,21 +14,32 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use qk256_verify::check::{self, Budget, KernelReport, Plan, Progress, Report};
 use qk256_verify::guest::Guests;
+use qk256_verify::words::count;
 use qk256_verify::{Finding, Harness, Weights, interrupt, registry};
 
-use crate::guests::Libraries;
+use crate::guests::{Libraries, OF_LIBRARIES};
 
 use crate::Verdict;
 use crate::output::{self, OutputFile, stdout};
 use crate::select::Selection;
 use crate::signals;
+use crate::usage::{self, KERNELS, REPORTS, RUN, help_end};
 use speed::Speed;
 use table::Extras;
 
-/// Check kernels against exact oracles, then time them beside scalar code.
+/// Check kernels against exact oracles, then time them against scalar code.
 ///
-/// Without options: every kernel that this CPU can run, for about twenty seconds.
+/// Without options it checks every kernel of this project that this CPU can run, for 15 seconds, and then times them. Each finding is
+/// printed at once, with the command that repeats it. A table with one line for each kernel comes last.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 check                                   every kernel that this CPU can run",
+    "qk256 check --op gemv --kernel avx2 --for 5m  one kernel, for longer",
+    "qk256 check --lib ./libkernel.so              the kernels of a shared library",
+    "qk256 check --seed 7 --cases 5000             the same cases on every machine";
+    "0" => "no findings",
+    "1" => "a finding, or something required was not checked"
+))]
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
@@ -36,65 +47,94 @@ pub(crate) struct Args {
     #[command(flatten)]
     libraries: Libraries,
 
-    /// Workers for each library at a time [default: as many as there are cores]
-    #[arg(long, value_name = "NUMBER", requires = "libraries")]
+    /// Number of worker processes for each library [default: number of CPU cores]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = usage::at_least_one::<usize>,
+        requires = "libraries",
+        allow_negative_numbers = true,
+        help_heading = KERNELS
+    )]
     jobs: Option<usize>,
 
-    /// How long to go on with cases, the sweep of all edges first: 30s, 5m, 8h. The tensors of --weights are checked whole and
-    /// come before, the timing comes after
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "15s")]
+    /// Fail if a kernel is skipped because the CPU lacks this feature, such as avx2. Can be repeated
+    ///
+    /// A feature that every chosen kernel with FEATURE needs as well counts too: `--require avx2` also requires fma.
+    #[arg(long, value_name = "FEATURE", help_heading = KERNELS)]
+    require: Vec<String>,
+
+    /// Time for cases, such as 30s, 5m or 8h. The edge cases come first, then random cases
+    ///
+    /// The tensors of --weights are checked before, and the speed is measured after; both come on top.
+    #[arg(long = "for", value_name = "TIME", value_parser = usage::time, default_value = "15s", help_heading = RUN)]
     time: Duration,
 
-    /// Make this many cases for each operation, the sweep of all edges first, whatever time it takes
-    #[arg(long, value_name = "NUMBER", conflicts_with = "time", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Number of cases for each operation, instead of a time
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        conflicts_with = "time",
+        value_parser = usage::at_least_one::<u64>,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
     cases: Option<u64>,
 
-    /// The seed of the run; a fresh one is drawn, and shown, if there is none
-    #[arg(long)]
+    /// Seed of the random cases, a whole number [default: a new one for each run; the last line shows it]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = usage::whole::<u64>,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
     seed: Option<u64>,
 
-    /// Go on with the drawn cases of so many seeds, from the first on. With --cases each seed gets so many
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Number of seeds to draw random cases from: SEED, SEED + 1 and so on. With --cases, each gets that many
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 1,
+        value_parser = usage::at_least_one::<u64>,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
     seeds: u64,
 
-    /// Try what can be tried whole, too: all 2^32 scales of dequantize, and every one-hot x of gemv up to 1100 columns. Takes
-    /// minutes, whatever the time or number given
-    #[arg(long)]
+    /// Also check all 2^32 scales of dequantize, and all one-hot x of gemv up to 1100 columns. Takes minutes
+    #[arg(long, help_heading = RUN)]
     exhaustive: bool,
 
-    /// Try vectors of 2^31 and 2^32 elements first, for which the system must give 20 GiB of address space. They take little memory, and
-    /// seconds a kernel, whatever the time or number given
-    #[arg(long)]
+    /// Also check vectors of 2^31 and 2^32 elements, first. Takes seconds for each kernel and 20 GiB of address space
+    ///
+    /// They take little memory: the same pages are mapped again and again.
+    #[arg(long, help_heading = RUN)]
     huge: bool,
 
-    /// Time nothing
-    #[arg(long)]
-    no_speed: bool,
-
-    /// End at the first finding. Workers that run beside the one that made it may report what they find until they are stopped
-    #[arg(long, visible_alias = "stop-on-finding")]
-    fail_fast: bool,
-
-    /// Show what was checked of each kernel: properties, order of summation, the case of the worst error
-    #[arg(long, short)]
-    verbose: bool,
-
-    /// Quantise every 2-D f32, f16 or bf16 tensor of this safetensors file and check each kernel on it
-    #[arg(long, value_name = "FILE")]
+    /// Also quantise and check every 2-D f32, f16 or bf16 tensor of this safetensors file
+    #[arg(long, value_name = "FILE", help_heading = RUN)]
     weights: Option<PathBuf>,
 
-    /// Write the report to this file as JSON; `-` is standard output, and the table then goes to standard error
-    #[arg(long, value_name = "FILE")]
+    /// Stop at the first finding. Other workers may still report what they find until they are stopped
+    #[arg(long, visible_alias = "stop-on-finding", help_heading = RUN)]
+    fail_fast: bool,
+
+    /// Do not measure the speed
+    #[arg(long, help_heading = RUN)]
+    no_speed: bool,
+
+    /// Also show what was checked of each kernel: properties, order of summation, case of the worst error
+    #[arg(long, short, help_heading = REPORTS)]
+    verbose: bool,
+
+    /// Write the report to this file as JSON. `-` is standard output; the table then goes to standard error
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     json: Option<PathBuf>,
 
-    /// Write the report to this file as JUnit XML; `-` as for --json
-    #[arg(long, value_name = "FILE")]
+    /// Write the report to this file as JUnit XML. `-` is standard output, as for --json
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     junit: Option<PathBuf>,
-
-    /// Fail if kernels are skipped for want of this CPU feature, or of one that all kernels need which need it. May be given
-    /// several times
-    #[arg(long, value_name = "FEATURE")]
-    require: Vec<String>,
 }
 
 /// What the run comes to.
@@ -122,7 +162,7 @@ fn run_own(args: &Args) -> Result<Verdict> {
     for feature in &args.require {
         if kernels.iter().all(|kernel| !kernel.required_features().contains(&feature.as_str())) {
             bail!(
-                "--require {feature}: no chosen kernel needs this feature; `qk256 list` shows what each needs"
+                "--require {feature}: no chosen kernel needs this feature; `qk256 list` shows the features of each kernel"
             );
         }
     }
@@ -145,13 +185,14 @@ fn run_own(args: &Args) -> Result<Verdict> {
 
 /// The same for the kernels of libraries.
 fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
-    if args.exhaustive || !args.require.is_empty() {
-        bail!("--exhaustive and --require are for our own kernels; leave them out with --lib");
+    if args.exhaustive {
+        bail!("--exhaustive works with the kernels of this project only: leave it out, or leave out --lib");
+    }
+    if !args.require.is_empty() {
+        bail!("--require works with the kernels of this project only: leave it out, or leave out --lib");
     }
     let wanted = args.selection.filter();
-    if !guests.kernels().any(&wanted) {
-        bail!("no library has a kernel of that name and that operation");
-    }
+    args.selection.among(&guests.kernels().collect::<Vec<_>>()).context(OF_LIBRARIES)?;
     let files = Files::create(args)?;
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut watch = Watch::new(args.fail_fast, notice);
@@ -173,7 +214,7 @@ fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
 fn notice(finding: &Finding) -> String {
     let Finding { kernel, rung, case, seconds, .. } = finding;
     format!(
-        "found after {:.1} s: {kernel} {} violates `{rung}` on {case}; a smaller case follows at the end",
+        "found after {:.1} s: {kernel} {} violates `{rung}`; a smaller case follows at the end\n  case:    {case}",
         seconds.unwrap_or_default(),
         finding.operation()
     )
@@ -204,7 +245,11 @@ impl Watch {
     fn see(&mut self, progress: Progress<'_>) -> ControlFlow<()> {
         self.announce(progress.found);
         self.bar.set_position((progress.fraction * 1000.0) as u64);
-        self.bar.set_message(format!("{} cases, {} findings", progress.cases, progress.findings));
+        self.bar.set_message(format!(
+            "{}, {}",
+            count(progress.cases, "case"),
+            count(progress.findings as u64, "finding")
+        ));
         if self.is_over(progress.findings) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
@@ -281,7 +326,7 @@ impl Files {
 impl End {
     fn shown(&self, signal: &str) -> String {
         format!(
-            "{signal} ended the run after {:.1} s: the reports are of what was done until then",
+            "{signal} ended the run after {:.1} s: the reports cover what was done until then",
             self.seconds
         )
     }
@@ -315,13 +360,15 @@ fn outcome(report: &Report<'_>, required: &[String], end: &End) -> Outcome {
         return Outcome::Interrupted(end.shown(signal));
     }
     if !report.harness_faults.is_empty() {
-        return Outcome::Invalid("not everything was checked, because of faults of the harness".to_owned());
+        return Outcome::Invalid(
+            "not everything was checked: the harness failed, as reported above".to_owned(),
+        );
     }
     for kernel in &report.kernels {
         if let Some(feature) = required.iter().find(|feature| is_forbidden_skip(report, kernel, feature)) {
             let missing = kernel.missing.join(", ");
             return Outcome::Invalid(format!(
-                "{} was skipped, since this CPU lacks {missing}, and --require {feature} forbids that",
+                "{} was skipped because this CPU lacks {missing}, and --require {feature} forbids that",
                 kernel.label()
             ));
         }
@@ -431,7 +478,7 @@ mod tests {
         );
         assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 regime=unit seed=2");
         let junit = junit::render(&report, &END).expect("it renders");
-        assert!(!junit.contains(r#"failures="0""#) && junit.contains("outputs are wrong"), "{junit}");
+        assert!(!junit.contains(r#"failures="0""#) && junit.contains("1 of 1 output is wrong"), "{junit}");
         assert!(table::render(&report, &speed, PLAIN).contains("WRONG in "));
     }
 

@@ -13,105 +13,152 @@ use qk256_benches::gate::{
     Cpu, Effort, GateError, Program, Report, WORKER, against, calibrate, history, libraries, promises, worker,
 };
 use qk256_verify::guest::load_here;
-use qk256_verify::registry;
+use qk256_verify::words::folded;
+use qk256_verify::{interrupt, registry};
 
 use crate::Verdict;
+use crate::guests::Libraries;
 use crate::output::{self, OutputFile, stdout};
+use crate::signals;
+use crate::usage::{self, REPORTS, RUN, help_end};
 
-/// Measure the speed-ups that are promised, or this build against another.
+/// Measure the promised speed-ups, or the speed of this build against another.
 ///
-/// Exit code 0: every row is met. 1: a row is missed, or a kernel is wrong. 2: bad usage or bad input. 3: nothing is missed, and not
-/// every row could be judged: the machine was too restless, or a ratio lies at its bar.
+/// Each row of benches/gates.toml names a kernel, a size, a base and the speed-up over the base that must be reached. Every row is
+/// measured in several processes. A row is met if its whole 95 % interval reaches the limit. Takes about 1 minute.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 gate                                     the promised speed-ups",
+    "qk256 gate --only 'gemv 2560'                  some of them",
+    "qk256 gate --against old/target/release/qk256  this build against an older one",
+    "qk256 gate --lib ./new.so --against ./old.so   a library against an older one";
+    "0" => "every row that was judged is met",
+    "1" => "a row is missed, or a kernel is wrong";
+    "3" => "no row is missed, but some could not be judged: too much noise, or too close to the limit"
+))]
 pub(crate) struct Args {
-    /// Rows of this file in the place of those of benches/gates.toml
-    #[arg(long, value_name = "FILE")]
-    rows: Option<PathBuf>,
-
-    /// Only rows in whose text, `KERNEL OPERATION SIZE over BASE`, this occurs
-    #[arg(long, value_name = "TEXT")]
+    /// Only rows with this text in `KERNEL OPERATION SIZE over BASE`, such as `avx2 gemv`
+    #[arg(long, value_name = "TEXT", help_heading = ROWS)]
     only: Option<String>,
 
-    /// Measure the rows whose bars are figures of single CPUs, and print the table of this CPU for benches/gates.toml
-    #[arg(long, conflicts_with_all = ["against", "instructions", "require"])]
-    calibrate: bool,
+    /// Read the rows from this TOML file [default: benches/gates.toml, as it was when this program was built]
+    #[arg(long, value_name = "FILE", help_heading = ROWS)]
+    rows: Option<PathBuf>,
 
-    /// Measure this build against another: its `qk256`. With --lib: that library against another
-    #[arg(long, value_name = "PROGRAM")]
-    against: Option<PathBuf>,
-
-    /// The library, with the C ABI, that is measured against another
-    #[arg(long, value_name = "FILE", requires = "against")]
-    lib: Option<PathBuf>,
-
-    /// Hold the instructions that each kernel executes, counted by callgrind, against this file
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = instructions::OWN_PATH)]
-    instructions: Option<PathBuf>,
-
-    /// Write what was counted to the file of --instructions
-    #[arg(long, requires = "instructions")]
-    update: bool,
-
-    /// Time nothing: with --instructions
-    #[arg(long, requires = "instructions", conflicts_with = "against")]
-    no_times: bool,
-
-    /// Processes in which every row is measured
-    #[arg(long, value_name = "NUMBER", default_value_t = Effort::default().processes, value_parser = at_least_three)]
-    processes: usize,
-
-    /// Begin no further process for rows that are neither met nor missed after this time
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "80s")]
-    time: Duration,
-
-    /// Fail if no row of a kernel that needs this CPU feature can run. May be given several times
-    #[arg(long, value_name = "FEATURE")]
+    /// Fail if no row of a kernel that needs this CPU feature, such as avx2, can run. Can be repeated
+    #[arg(long, value_name = "FEATURE", help_heading = ROWS)]
     require: Vec<String>,
 
-    /// Write the report to this file as JSON
-    #[arg(long, value_name = "FILE")]
+    /// Measure the rows whose limits depend on the CPU, and print the table of this CPU for benches/gates.toml
+    #[arg(long, conflicts_with_all = ["against", "instructions", "require"], help_heading = ROWS)]
+    calibrate: bool,
+
+    /// Compare with another build: its `qk256` program. With --lib: with another library
+    #[arg(long, value_name = "PROGRAM", help_heading = COMPARISON)]
+    against: Option<PathBuf>,
+
+    /// The shared library to compare with that of --against
+    #[arg(long, value_name = "FILE", requires = "against", help_heading = COMPARISON)]
+    lib: Option<PathBuf>,
+
+    /// Also count the instructions of each kernel with valgrind, and compare them with those in FILE
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        default_missing_value = instructions::OWN_PATH,
+        long_help = concat!(
+            "Also count the instructions of each kernel with valgrind (callgrind), and compare them with those in FILE ",
+            "[FILE left out: benches/instructions.toml]"
+        ),
+        help_heading = COMPARISON
+    )]
+    instructions: Option<PathBuf>,
+
+    /// Write the counted instructions to the file of --instructions, and compare nothing
+    #[arg(long, requires = "instructions", help_heading = COMPARISON)]
+    update: bool,
+
+    /// Count instructions only, and measure no times
+    #[arg(long, requires = "instructions", conflicts_with = "against", help_heading = COMPARISON)]
+    no_times: bool,
+
+    /// Number of processes in which every row is measured, at least 3
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = Effort::default().processes,
+        value_parser = at_least_three,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
+    processes: usize,
+
+    /// Time after which no further process is started, such as 80s or 5m. Rows too close to the limit get up to 15
+    #[arg(long = "for", value_name = "TIME", value_parser = usage::time, default_value = "80s", help_heading = RUN)]
+    time: Duration,
+
+    /// Write the report to this file as JSON. `-` is standard output; the table then goes to standard error
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     json: Option<PathBuf>,
 
-    /// Write it as JUnit XML
-    #[arg(long, value_name = "FILE")]
+    /// Write the report to this file as JUnit XML
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     junit: Option<PathBuf>,
 
-    /// Append it as Markdown, as $GITHUB_STEP_SUMMARY wants it
-    #[arg(long, value_name = "FILE")]
+    /// Append the report to this file as Markdown, such as $GITHUB_STEP_SUMMARY
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     markdown: Option<PathBuf>,
 
-    /// Write the figures as OpenMetrics text, which GitLab's metrics reports are
-    #[arg(long, value_name = "FILE")]
+    /// Write the figures to this file as OpenMetrics text, the format of GitLab's metrics reports
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     metrics: Option<PathBuf>,
 
-    /// Write what is not met as GitLab's code-quality report
-    #[arg(long, value_name = "FILE")]
+    /// Write the rows that are not met to this file as a GitLab code-quality report
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     code_quality: Option<PathBuf>,
 
-    /// Append the figures to this file, a line of JSON, for `qk256 history`
-    #[arg(long, value_name = "FILE")]
+    /// Append the figures to this file as a line of JSON. `qk256 history` shows such a file
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     record: Option<PathBuf>,
 }
+
+/// Options that choose rows.
+const ROWS: &str = "Rows";
+
+/// Options about what is compared.
+const COMPARISON: &str = "Comparison";
 
 fn at_least_three(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number >= 3 => Ok(number),
-        _ => Err("an interval needs three processes at least".to_owned()),
+        _ => Err("give a whole number from 3 on: an interval needs three processes".to_owned()),
     }
 }
 
-/// Show how the figures of recorded runs move.
+/// Show how the speed-ups changed over recorded runs of the gate.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 gate --record runs.jsonl",
+    "qk256 history runs.jsonl --only 'avx2 gemv' --last 10";
+    "0" => "the figures are printed"
+))]
 pub(crate) struct HistoryArgs {
-    /// What `qk256 gate --record` has written
+    /// A file that `qk256 gate --record FILE` has written
     file: PathBuf,
 
-    /// Only rows in whose text, `KERNEL OPERATION SIZE over BASE`, this occurs
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    /// Only rows with this text in `KERNEL OPERATION SIZE over BASE`, such as `avx2 gemv`
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, help_heading = ROWS)]
     only: String,
 
-    /// Only the last so many runs
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Only this many of the last runs [default: all]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = usage::at_least_one::<u64>,
+        allow_negative_numbers = true,
+        help_heading = ROWS
+    )]
     last: Option<u64>,
 }
 
@@ -131,8 +178,11 @@ pub(crate) struct CallerArgs {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    signals::watch();
     let files = Files::create(args)?;
+    let start = Instant::now();
     let measured = match measure(args) {
+        Err(_) if interrupt::is_requested() => return Ok(Verdict::Interrupted),
         Err(error) => match error.downcast_ref::<GateError>() {
             Some(GateError::Wrong(_) | GateError::Ended { .. } | GateError::Silent { .. }) => {
                 writeln!(stderr(), "qk256: {error}")?;
@@ -143,11 +193,15 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         Ok(measured) => measured,
     };
     let Some(mut report) = measured else { return Ok(Verdict::Pass) };
+    let signal = signals::received().map(|(_, name)| name);
+    if let Some(signal) = signal {
+        report.cut_short(signal, args.processes);
+    }
     for feature in &args.require {
         require(&mut report, feature)?;
     }
     let mut written = files.write(args, &report);
-    if args.calibrate {
+    if args.calibrate && signal.is_none() {
         let verdict = print_bars(&report)?;
         return output::all_written(written.into_iter(), verdict);
     }
@@ -157,12 +211,22 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         let _ = writeln!(stderr(), "{complaint}");
     }
     for note in report.notes() {
-        written.push(writeln!(stdout(), "{note}").map_err(Into::into));
+        let mut text = String::new();
+        folded(&mut text, "", &note).expect("a string takes all");
+        written.push(write!(stdout(), "{text}").map_err(Into::into));
     }
     written.push(writeln!(stdout(), "{}", report.summary()).map_err(Into::into));
+    if let Some(signal) = signal {
+        let seconds = start.elapsed().as_secs_f64();
+        let _ = writeln!(
+            stderr(),
+            "qk256: {signal} ended the gate after {seconds:.1} s: the reports cover what was measured"
+        );
+    }
     let verdict = match report.verdict.exit_code() {
-        0 => Verdict::Pass,
         1 => Verdict::Finding,
+        _ if signal.is_some() => Verdict::Interrupted,
+        0 => Verdict::Pass,
         _ => Verdict::Unknown,
     };
     output::all_written(written.into_iter(), verdict)
@@ -203,19 +267,21 @@ fn measure(args: &Args) -> Result<Option<Report>> {
         Some(other) => Some(compare(args, other, &demands, &mut watch)?),
         None if demands.rows.is_empty() && demands.decoding.is_empty() => {
             let why = match &args.only {
-                Some(only) => format!("--only {only:?} occurs in none"),
-                None => "the file has no table that makes one".to_owned(),
+                Some(only) => format!("no row contains --only {only:?}"),
+                None => "the file has no rows for this".to_owned(),
             };
-            bail!("no row is left: {why}")
+            bail!(
+                "there is nothing to measure: {why}; the rows are those of benches/gates.toml, or of --rows"
+            )
         }
         None => Some(promises::run(&Program::itself(&[WORKER])?, &demands, args.effort(), &mut watch)?),
     };
-    if let Some(path) = &args.instructions
-        && let Some(counted) = count(args, path, &mut watch)?
-    {
-        match &mut report {
-            Some(report) => report.extend(counted),
-            None => report = Some(counted),
+    if let Some(path) = &args.instructions {
+        match (count(args, path, &mut watch), &mut report) {
+            // Times were measured, and a signal ended the counting.
+            (Err(_), Some(_)) if interrupt::is_requested() => {}
+            (counted, Some(report)) => counted?.into_iter().for_each(|counted| report.extend(counted)),
+            (counted, None) => report = counted?,
         }
     }
     bar.finish_and_clear();
@@ -223,15 +289,13 @@ fn measure(args: &Args) -> Result<Option<Report>> {
 }
 
 fn compare(args: &Args, other: &Path, demands: &Demands, watch: &mut dyn FnMut(f64, &str)) -> Result<Report> {
-    for file in args.lib.iter().map(PathBuf::as_path).chain([other]) {
-        // Said here, where the option is known, and not by a process that cannot start.
-        std::fs::File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    }
     if let Some(lib) = &args.lib {
+        // Here it can be said what is wrong with one of them.
+        Libraries::of(&[lib.clone(), other.to_owned()]).open(None)?;
         return Ok(libraries::run(lib, other, &library, &demands.against, args.effort(), watch)?);
     }
     // A bare name would be looked up in PATH.
-    let other = other.canonicalize().with_context(|| format!("cannot find {}", other.display()))?;
+    let other = other.canonicalize().with_context(|| format!("cannot read {}", other.display()))?;
     let (new, old) = ([Program::itself(&[WORKER])?], [Program::at(&other, &[WORKER])]);
     Ok(against::run(&new, &old, &demands.against, Sides::Builds, args.effort(), watch)?)
 }
@@ -264,7 +328,9 @@ fn require(report: &mut Report, feature: &str) -> Result<()> {
         of_name.any(|kernel| kernel.required_features().contains(&feature))
     };
     if !report.rows.iter().any(|line| needs(&line.kernel)) {
-        bail!("--require {feature}: no row is about a kernel that needs this feature");
+        bail!(
+            "--require {feature}: no chosen row is about a kernel that needs this feature; `qk256 list` shows the features of each kernel"
+        );
     }
     report.require(feature, |line| needs(&line.kernel));
     Ok(())
@@ -323,6 +389,8 @@ impl Files {
             Some(file) => file.write(text.as_bytes()),
             None => Ok(()),
         };
+        // A run that was cut short would bend the trend.
+        let whole = args.record.as_ref().filter(|_| report.ended_by.is_none());
         let record = |path: &PathBuf| {
             history::record(report, path).with_context(|| format!("cannot write {}", path.display()))
         };
@@ -332,7 +400,7 @@ impl Files {
             write(self.metrics, report.open_metrics()),
             write(self.code_quality, report.code_quality(&demands.display().to_string())),
             write(self.markdown, report.markdown()),
-            args.record.as_ref().map_or(Ok(()), record),
+            whole.map_or(Ok(()), record),
         ]
     }
 }
@@ -342,7 +410,7 @@ pub(crate) fn history(args: &HistoryArgs) -> Result<Verdict> {
     let text = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {shown}"))?;
     let (mut entries, broken) = history::read(&text);
     for line in broken {
-        writeln!(stderr(), "{shown}: line {line} is no run of the gate: left out")?;
+        writeln!(stderr(), "{shown}: line {line} is not a run of the gate, and is left out")?;
     }
     if let Some(last) = args.last {
         entries.drain(..entries.len().saturating_sub(last as usize));

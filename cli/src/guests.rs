@@ -10,25 +10,40 @@ use qk256_verify::guest::{Guests, Host, serve};
 use qk256_verify::{Operation, Weights};
 
 use crate::Verdict;
+use crate::select::Selection;
+use crate::usage::{self, KERNELS};
 
 /// Options that name shared libraries.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Libraries {
-    /// Kernels of this shared library, through the C ABI of verify/include/qk256_kernel.h, in the place of our own. May be given several
-    /// times
-    #[arg(long = "lib", value_name = "FILE")]
+    /// Use the kernels of this shared library, not those of this project. Can be repeated
+    ///
+    /// The library exports the functions of verify/include/qk256_kernel.h. `qk256 new-guest` writes one to start from.
+    #[arg(long = "lib", value_name = "FILE", help_heading = KERNELS)]
     libraries: Vec<PathBuf>,
 
-    /// How long one call of a kernel of a library may take
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "10s", requires = "libraries")]
+    /// Longest time for one call of a library's kernel, such as 500ms or 1m. A longer call is a finding (`hang`)
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = usage::time,
+        default_value = "10s",
+        requires = "libraries",
+        help_heading = KERNELS
+    )]
     timeout: Option<Duration>,
 }
 
 impl Libraries {
+    /// These libraries, with the default time limit.
+    pub(crate) fn of(libraries: &[PathBuf]) -> Self {
+        Self { libraries: libraries.to_vec(), timeout: None }
+    }
+
     /// The kernels of the libraries; `None` if none is named. `weights` is the file that their workers open.
     ///
     /// # Errors
-    /// If one cannot be loaded, or is no guest.
+    /// If one cannot be loaded, or is no plugin.
     pub(crate) fn open(&self, weights: Option<&PathBuf>) -> Result<Option<Guests>> {
         if self.libraries.is_empty() {
             return Ok(None);
@@ -46,6 +61,9 @@ impl Libraries {
     }
 }
 
+/// What precedes the reason why no kernel of a library is chosen.
+pub(crate) const OF_LIBRARIES: &str = "no kernel of --lib is chosen";
+
 /// The kernels of `guests` of this operation, by this name if there is one.
 ///
 /// # Errors
@@ -55,12 +73,8 @@ pub(crate) fn chosen<'g>(
     operation: Operation,
     name: Option<&str>,
 ) -> Result<Vec<&'g dyn qk256_verify::Kernel>> {
-    let wanted = |kernel: &&dyn qk256_verify::Kernel| {
-        kernel.operation() == operation && name.is_none_or(|name| name == kernel.name())
-    };
-    let kernels: Vec<_> = guests.kernels().filter(wanted).collect();
-    anyhow::ensure!(!kernels.is_empty(), "no library has a kernel of that name for {operation}");
-    Ok(kernels)
+    let all: Vec<_> = guests.kernels().collect();
+    Selection::new(operation, name).among(&all).context(OF_LIBRARIES)
 }
 
 /// The kernel of this operation: the one of this name, or the only one that the libraries export.
@@ -75,13 +89,13 @@ pub(crate) fn only<'g>(
     let kernels = chosen(guests, operation, name)?;
     let exported: Vec<_> = kernels.into_iter().filter(|kernel| guests.has(*kernel)).collect();
     match exported[..] {
-        [] => anyhow::bail!("no library exports a {operation}"),
+        [] => anyhow::bail!("no library exports qk256_{operation}"),
         [kernel] => Ok(kernel),
         _ if name.is_some() => Ok(exported[0]),
         _ => {
             let names: Vec<&str> = exported.iter().map(|kernel| kernel.name()).collect();
             anyhow::bail!(
-                "the libraries have several kernels of {operation}: name one of {}",
+                "the libraries have several kernels of {operation}: give the name of one: {}",
                 names.join(", ")
             )
         }

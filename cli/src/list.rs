@@ -9,16 +9,24 @@ use serde::Serialize;
 
 use crate::output::stdout;
 use crate::select::Selection;
+use crate::usage::{REPORTS, help_end};
 use crate::{Verdict, output};
 
-/// List the kernels, what they need, whether this CPU has it, and which the library chooses on it.
+/// List the kernels, the CPU features that they need, and which of them this CPU can run.
+///
+/// The last line names the kernels that the library chooses on this CPU.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 list",
+    "qk256 list --op gemv --json";
+    "0" => "the list is printed"
+))]
 pub(crate) struct Args {
     #[command(flatten)]
     selection: Selection,
 
-    /// As JSON
-    #[arg(long)]
+    /// Print the list as JSON, not as a table
+    #[arg(long, help_heading = REPORTS)]
     json: bool,
 }
 

@@ -16,6 +16,7 @@ mod reveal;
 mod select;
 mod selftest;
 mod signals;
+mod usage;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -25,16 +26,30 @@ use clap::{Parser, Subcommand};
 use qk256_verify::guest::GuestError;
 use qk256_verify::memory::fault::exit_after_crash;
 
-/// The proving ground for 2-bit quantised kernels.
+/// Check low-bit quantised SIMD kernels: are they right, memory-safe and fast?
 ///
-/// Exit code 0: all is well. 1: a finding, or a check that could not be made although it was required. 2: bad usage or
-/// bad input. 3 (`gate` only): nothing is wrong, and not everything could be judged. 128 and the number of the signal: SIGINT (130),
-/// SIGTERM (143) or SIGHUP (129) ended the command before anything was found; its reports are of what was done until then. A second
-/// signal ends it at once.
+/// `qk256 check` checks every kernel of this project that this CPU can run, in about 20 seconds. `qk256 check --lib FILE` checks the
+/// kernels of a shared library, in any language. `qk256 new-guest DIR` writes such a kernel to start from.
 ///
-/// A report that is written to `-` goes to standard output, and tables then go to standard error.
+/// A report that is written to `-` goes to standard output; tables then go to standard error.
 #[derive(Parser)]
-#[command(name = "qk256", version, max_term_width = 110)]
+#[command(
+    name = "qk256",
+    version,
+    max_term_width = 100,
+    after_help = concat!(
+        "Examples:",
+        "\n  qk256 check",
+        "\n  qk256 check --lib ./libkernel.so",
+        "\n  qk256 help check",
+        "\n\nExit codes:",
+        "\n  0      no findings",
+        "\n  1      a finding, or a required check that could not be made",
+        "\n  2      bad usage or bad input",
+        "\n  3      nothing is wrong, but not everything could be judged (gate only)",
+        "\n  128+N  signal N ended it before anything was found (130: Ctrl-C); the reports cover what was done"
+    )
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -151,4 +166,54 @@ fn interrupted() -> ExitCode {
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, CommandFactory};
+
+    use super::*;
+
+    /// Whether the help explains an argument in words, with its unit or form in the name of its value.
+    fn is_explained(argument: &Arg) -> bool {
+        let words = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let takes_value = argument.get_action().takes_values();
+        let is_named =
+            argument.get_value_names().is_some_and(|names| names.iter().all(|name| !name.is_empty()));
+        words.split_whitespace().count() > 1 && (!takes_value || is_named)
+    }
+
+    #[test]
+    fn every_argument_of_every_subcommand_is_explained_and_every_subcommand_has_examples() {
+        let mut cli = Cli::command();
+        cli.build();
+        let shown =
+            cli.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");
+        let mut arguments = 0;
+        for command in shown {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} is not explained");
+            let end = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(end.contains("Examples:") && end.contains("Exit codes:"), "{name}: {end}");
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                assert!(is_explained(argument), "{name}: {}", argument.get_id());
+                arguments += 1;
+            }
+        }
+        assert!(arguments > 60, "only {arguments} arguments were looked at");
+    }
+
+    #[test]
+    fn options_stand_in_groups() {
+        let mut cli = Cli::command();
+        cli.build();
+        for command in
+            cli.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help")
+        {
+            let options = command.get_opts().filter(|option| !option.is_hide_set());
+            let alone: Vec<_> =
+                options.filter(|option| option.get_help_heading().is_none()).map(Arg::get_id).collect();
+            assert!(alone.is_empty(), "{}: {alone:?} are in no group", command.get_name());
+        }
+    }
 }

@@ -13,23 +13,32 @@ use crate::guests::chosen;
 use crate::output::{self, OutputFile, stdout};
 use crate::select::CaseKernels;
 use crate::signals;
+use crate::usage::{REPORTS, help_end};
 
-/// Shrink a case for as long as the same kernel violates the same rung.
+/// Find the smallest case on which a kernel fails in the same way.
 ///
 /// The smallest case goes to standard output, its finding to standard error. Ctrl-C ends the search with the smallest case so far.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 minimize --lib ./libkernel.so gemv rows=9 cols=300 seed=1",
+    "qk256 minimize --kernel avx2 big.case --output small.case";
+    "0" => "no kernel fails on the case, so there is nothing to shrink",
+    "1" => "the case fails; the smallest one is printed"
+))]
 pub(crate) struct Args {
     #[command(flatten)]
     case: CaseArgs,
 
-    /// Write the case to this .case file as well; `-` is standard output, which then has nothing else
-    #[arg(long, value_name = "FILE")]
+    /// Also write the smallest case to this .case file. `-` is standard output, which then gets nothing else
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     output: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let cases = args.case.cases()?;
-    let [(_, case)] = &cases[..] else { bail!("minimize takes one case, not {} files", cases.len()) };
+    let [(_, case)] = &cases[..] else {
+        bail!("minimize takes one case, but {} files are given: run it once for each", cases.len())
+    };
     signals::watch();
     let output = args.output.as_deref().map(OutputFile::create).transpose()?;
     let smallest = match args.case.guests()? {
@@ -40,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         if interrupt::is_requested() {
             return Ok(Verdict::Interrupted);
         }
-        writeln!(stderr(), "no kernel violates anything on this case: there is nothing to minimise")?;
+        writeln!(stderr(), "no kernel fails on this case: there is nothing to minimise")?;
         return Ok(Verdict::Pass);
     };
     let written = output.map(|output| output.write(file_text(&smallest).as_bytes()));

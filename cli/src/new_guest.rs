@@ -1,13 +1,15 @@
-//! `qk256 new-guest`: a kernel of one's own in a folder of its own, right from the start and slow.
+//! `qk256 new-guest`: a plugin to start from: a slow and right kernel in a new folder.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use qk256_verify::finding::shell_word;
 
 use crate::Verdict;
 use crate::output::stdout;
+use crate::usage::{RUN, help_end};
 
 /// The ABI, the same for every language.
 const HEADER: &str = include_str!("../../verify/include/qk256_kernel.h");
@@ -20,16 +22,21 @@ const CARGO: &str = include_str!("new_guest/Cargo.toml.txt");
 const MAKEFILE: &str = include_str!("new_guest/Makefile.txt");
 const README: &str = include_str!("new_guest/README.md.txt");
 
-/// Write a kernel to start from: source that compiles and is right, how to build it, how to check it.
+/// Write a plugin to start from: a slow, right kernel with its build file and a README.
 ///
-/// The folder is made, or is there and empty.
+/// The plugin is a shared library with the functions of verify/include/qk256_kernel.h. `qk256 check --lib` checks it.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 new-guest mine && make -C mine && qk256 check --lib mine/libkernel.so",
+    "qk256 new-guest --lang rust mine";
+    "0" => "the files are written"
+))]
 pub(crate) struct Args {
-    /// The language of the kernel
-    #[arg(long, value_enum, value_name = "LANGUAGE", default_value = "c")]
+    /// Language of the kernel
+    #[arg(long, value_enum, value_name = "LANGUAGE", default_value = "c", help_heading = RUN)]
     lang: Language,
 
-    /// The folder to write to
+    /// Folder to write to. It must be new or empty
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -44,7 +51,9 @@ enum Language {
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     claim(&args.folder)?;
-    for (name, text) in files(args.lang) {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let program = shell_word(&program.to_string_lossy());
+    for (name, text) in files(args.lang, &program) {
         let path = args.folder.join(name);
         let cannot = || format!("cannot write {}", path.display());
         if let Some(folder) = path.parent() {
@@ -52,8 +61,10 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         }
         std::fs::write(&path, text).with_context(cannot)?;
     }
-    let (folder, source) = (args.folder.display(), args.lang.source());
-    writeln!(stdout(), "{folder}/{source} is a kernel to start from; {folder}/README.md says how to go on")?;
+    let (folder, source, library) = (args.folder.display(), args.lang.source(), args.lang.library());
+    writeln!(stdout(), "{folder}/{source} is a slow and right kernel to start from. Build it and check it:")?;
+    let folder = shell_word(&args.folder.to_string_lossy());
+    writeln!(stdout(), "  cd {folder} && {} && {program} check --lib {library}", args.lang.build())?;
     Ok(Verdict::Pass)
 }
 
@@ -72,11 +83,11 @@ fn claim(folder: &Path) -> Result<()> {
     }
 }
 
-/// What goes into the folder, by name.
-fn files(language: Language) -> [(&'static str, String); 4] {
+/// What goes into the folder, by name. `program` is how a shell calls this program.
+fn files(language: Language, program: &str) -> [(&'static str, String); 4] {
     let filled = |template: &str| {
         let words = [("SOURCE", language.source()), ("LIBRARY", language.library())];
-        let build = [("BUILD", language.build()), ("COMPILE", language.compile())];
+        let build = [("BUILD", language.build()), ("COMPILE", language.compile()), ("QK256", program)];
         words
             .into_iter()
             .chain(build)
@@ -170,7 +181,7 @@ mod tests {
     #[test]
     fn no_word_of_a_template_is_left_over() {
         for &language in Language::value_variants() {
-            for (name, text) in files(language) {
+            for (name, text) in files(language, "/a/qk256") {
                 // `$@` is a word of make.
                 assert!(!text.is_empty() && !text.replace("$@", "").contains('@'), "{name}: {text}");
             }

@@ -1,7 +1,6 @@
 //! What commands write: tables, and files that are opened before the work begins and are complete or absent when it ends.
 
 use std::error::Error;
-use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -11,12 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{ContentArrangement, LineStyle, Row, Table, TableStyle};
+use qk256_verify::words::MAX_WIDTH;
 use tempfile::NamedTempFile;
 
 use crate::{Verdict, is_closed_pipe};
-
-/// Columns of a terminal that output fits in, where the terminal is not narrower.
-pub(crate) const MAX_WIDTH: u16 = 100;
 
 /// A table with a line under its header and no other.
 pub(crate) fn table(header: impl Into<Row>) -> Table {
@@ -30,38 +27,13 @@ pub(crate) fn table(header: impl Into<Row>) -> Table {
 /// `NO_COLOR` is set.
 pub(crate) fn fitted_table(header: impl Into<Row>) -> Table {
     let mut table = table(header);
-    let width = table.width().map_or(MAX_WIDTH, |width| width.min(MAX_WIDTH));
+    let width = table.width().map_or(MAX_WIDTH as u16, |width| width.min(MAX_WIDTH as u16));
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     // https://no-color.org: set, and not empty.
     if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
         table.force_no_tty();
     }
     table
-}
-
-/// `1 case`, `2 cases`.
-pub(crate) fn count(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
-/// Writes words behind a label, folded at [`MAX_WIDTH`]; further lines are indented as deep as the label.
-pub(crate) fn folded(text: &mut impl fmt::Write, label: &str, words: &str) -> fmt::Result {
-    let indent = label.len();
-    let mut column = indent;
-    write!(text, "{label}")?;
-    for word in words.split(' ') {
-        let width = word.chars().count();
-        if column > indent && column + 1 + width > MAX_WIDTH.into() {
-            write!(text, "\n{:indent$}", "")?;
-            column = indent;
-        } else if column > indent {
-            write!(text, " ")?;
-            column += 1;
-        }
-        write!(text, "{word}")?;
-        column += width;
-    }
-    writeln!(text)
 }
 
 /// Whether a report goes to standard output, so that tables and messages must not.
@@ -327,24 +299,4 @@ fn temporary(folder: &Path, path: &Path) -> Result<NamedTempFile> {
         io::Error::new(error.kind(), why)
     })
     .with_context(|| format!("cannot write {} into the folder {}", path.display(), folder.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_fold_under_their_label_before_the_last_column() {
-        let mut text = String::new();
-        folded(&mut text, "  what: ", "word ".repeat(40).trim_end()).expect("a string takes all");
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[0].starts_with("  what: word") && lines[1].starts_with("        word"), "{text}");
-        assert!(lines.iter().all(|line| line.len() <= MAX_WIDTH.into()) && lines[0].len() > 95, "{text}");
-        assert_eq!(text.matches("word").count(), 40);
-    }
-
-    #[test]
-    fn one_is_singular() {
-        assert_eq!([count(0, "case"), count(1, "case"), count(2, "case")], ["0 cases", "1 case", "2 cases"]);
-    }
 }

@@ -17,10 +17,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use qk256_verify::fuzz::Target;
 use qk256_verify::interrupt;
+use qk256_verify::words::count;
 
 use crate::Verdict;
 use crate::output::{self, stdout};
 use crate::signals;
+use crate::usage::{self, REPORTS, RUN, help_end};
 use directory::{Directory, is_full};
 use engine::{Engine, Engines, Setting};
 pub(crate) use one::{One, Triage, run_one, run_triage};
@@ -28,39 +30,50 @@ use progress::Progress;
 pub(crate) use slow::{TimeInputs, run_time_inputs};
 use state::State;
 
-/// Fuzz every target through the night: findings small and sorted in the morning.
+/// Fuzz all targets for hours, and keep each finding as a small case with a report.
 ///
-/// The time goes to the targets that still bring something new. What is found is replayed in processes of its own, shrunk, and written to
-/// `findings/` of the directory; what libFuzzer has learned goes to the corpus. Started again on the same directory, it goes on. Exit code
-/// 1 if there is a finding.
+/// Time goes to the targets that still find something new. Each finding is repeated in its own process, shrunk, and written to the folder
+/// `findings` of DIR; DIR/report.md is the report. Inputs that reach new code go to the corpus. A run on the same DIR continues the last one.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 overnight",
+    "qk256 overnight --for 30m --targets gemv,gemv_scaled";
+    "0" => "no findings",
+    "1" => "a finding"
+))]
 pub(crate) struct Args {
-    /// How long: 30m, 8h
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "8h")]
+    /// Time to fuzz, such as 30m or 8h
+    #[arg(long = "for", value_name = "TIME", value_parser = usage::time, default_value = "8h", help_heading = RUN)]
     time: Duration,
 
-    /// Only these targets, as docs/fuzzing.md lists them
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = target)]
+    /// Only these targets, separated by commas, such as gemv,unpack (docs/fuzzing.md lists them) [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = target, help_heading = RUN)]
     targets: Vec<Target>,
 
-    /// Processes at a time [default: as many as there are cores]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Number of processes at a time [default: number of CPU cores]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = usage::at_least_one::<u16>,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
     jobs: Option<u16>,
 
-    /// What chooses the inputs [default: libfuzzer where cargo-fuzz is installed, otherwise builtin]
-    #[arg(long, value_enum)]
+    /// Source of the inputs [default: libfuzzer if cargo-fuzz is installed, otherwise builtin]
+    #[arg(long, value_enum, help_heading = RUN)]
     engine: Option<Engines>,
 
-    /// The working directory; one run at a time uses it
-    #[arg(long, value_name = "DIR", default_value = "overnight")]
+    /// Working folder. One run at a time uses it
+    #[arg(long, value_name = "DIR", default_value = "overnight", help_heading = REPORTS)]
     dir: PathBuf,
 
-    /// Say nothing but findings
-    #[arg(long)]
+    /// Print findings only
+    #[arg(long, help_heading = REPORTS)]
     quiet: bool,
 
     /// How long a target is fuzzed before another may be
-    #[arg(long, hide = true, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5m")]
+    #[arg(long, hide = true, value_name = "TIME", value_parser = usage::time, default_value = "5m")]
     slice: Duration,
 
     /// A wrong kernel of the selftest, to see that it is found
@@ -115,7 +128,12 @@ fn fuzz_through_the_night(args: &Args) -> Result<Verdict> {
         true => Ok(()),
         false => {
             let report = directory.report();
-            writeln!(stdout(), "{} finding(s); the report is {}", findings.len(), report.display())
+            writeln!(
+                stdout(),
+                "{}; the report is {}",
+                count(findings.len() as u64, "finding"),
+                report.display()
+            )
         }
     };
     let verdict = match signals::received() {

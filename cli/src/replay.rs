@@ -5,6 +5,7 @@ use std::io::{Write, stderr};
 use anyhow::{Context, Result};
 use qk256_verify::guest::Guests;
 use qk256_verify::kernel::missing_features;
+use qk256_verify::words::folded;
 use qk256_verify::{Case, Finding, Harness, Rung, Weights, interrupt};
 
 use crate::Verdict;
@@ -13,17 +14,29 @@ use crate::guests::chosen;
 use crate::output::stdout;
 use crate::select::CaseKernels;
 use crate::signals;
+use crate::usage::{RUN, help_end};
 
-/// Run a case again: the line that a finding ends in, or a .case file.
+/// Run one case again, or the cases of .case files.
 ///
-/// The same case gives the same verdict every time, on every machine with the same CPU features.
+/// The `again:` line of a finding is such a command. A case gives the same result each time, on every machine with the same CPU
+/// features.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 replay gemv rows=3 cols=300 seed=1                       every gemv kernel of this project",
+    "qk256 replay --kernel avx2 gemv rows=3 cols=300 seed=1         one of them",
+    "qk256 replay --lib ./libkernel.so gemv rows=3 cols=300 seed=1  the kernels of a library",
+    "qk256 replay corpus/regressions/*.case                         files";
+    "0" => "the kernels are right on every case",
+    "1" => "a finding"
+))]
 pub(crate) struct Args {
     #[command(flatten)]
     case: CaseArgs,
 
-    /// Call the library with this case before, in the same process; `100x CASE` calls it 100 times. May be given several times
-    #[arg(long, value_name = "CASE", requires = "libraries", value_parser = earlier)]
+    /// Call the library with this case first, in the same process. Can be repeated
+    ///
+    /// `--after '100x gemv rows=1 cols=3'` makes 100 such calls. A kernel with a state may fail only after other calls.
+    #[arg(long, value_name = "CASE", requires = "libraries", value_parser = earlier, help_heading = RUN)]
     after: Vec<(u64, Case)>,
 }
 
@@ -31,7 +44,9 @@ pub(crate) struct Args {
 fn earlier(text: &str) -> Result<(u64, Case)> {
     let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
     match first.strip_suffix('x').map(str::parse) {
-        Some(times) => Ok((times.context("the number of calls")?, rest.parse()?)),
+        Some(times) => {
+            Ok((times.context("give the number of calls as in `100x gemv rows=1 cols=3`")?, rest.parse()?))
+        }
         None => Ok((1, text.parse()?)),
     }
 }
@@ -73,12 +88,8 @@ fn replay_guests(
     let mut verdict = Verdict::Pass;
     for kernel in chosen(guests, case.operation, name)? {
         let seen = guests.examine(kernel, earlier, case)?;
-        let state = match (&seen.skipped, seen.failures.is_empty()) {
-            (Some(why), _) => format!("skip     {kernel:?}: {why}"),
-            (None, true) => format!("pass     {kernel:?}: {}", rungs(seen.rungs.iter().copied())),
-            (None, false) => format!("finding  {kernel:?}"),
-        };
-        writeln!(stdout(), "{state}")?;
+        let properties = seen.rungs.iter().copied();
+        show(&format!("{kernel:?}"), seen.skipped.as_deref(), seen.failures.is_empty(), properties)?;
         for failure in seen.failures {
             verdict = Verdict::Finding;
             writeln!(stderr(), "{}\n", Finding::new(kernel, case, weights, failure))?;
@@ -87,15 +98,31 @@ fn replay_guests(
     Ok(verdict)
 }
 
-fn rungs(applied: impl Iterator<Item = Rung>) -> String {
-    applied.map(Rung::name).collect::<Vec<_>>().join(", ")
+/// Prints what became of a kernel: skipped for a reason, right as far as these properties go, or wrong.
+fn show(
+    kernel: &str,
+    skipped: Option<&str>,
+    passed: bool,
+    properties: impl Iterator<Item = Rung>,
+) -> Result<()> {
+    let (label, words) = match (skipped, passed) {
+        (Some(why), _) => ("skip     ", format!("{kernel}: {why}")),
+        (None, true) => {
+            ("pass     ", format!("{kernel}: {}", properties.map(Rung::name).collect::<Vec<_>>().join(", ")))
+        }
+        (None, false) => ("finding  ", kernel.to_owned()),
+    };
+    let mut text = String::new();
+    folded(&mut text, label, &words).expect("a string takes all");
+    Ok(write!(stdout(), "{text}")?)
 }
 
 fn replay(harness: &mut Harness, name: Option<&str>, case: &Case) -> Result<Verdict> {
     let kernels = CaseKernels::of(case.operation, name)?;
     for kernel in &kernels.skipped {
         let missing = missing_features(kernel.required_features()).join(", ");
-        writeln!(stdout(), "skip     {} {}: this CPU lacks {missing}", kernel.name(), case.operation)?;
+        let label = format!("{} {}", kernel.name(), case.operation);
+        show(&label, Some(&format!("this CPU lacks {missing}")), true, [].into_iter())?;
     }
     let prepared = harness.prepare(case)?;
     let mut verdict = Verdict::Pass;
@@ -104,14 +131,8 @@ fn replay(harness: &mut Harness, name: Option<&str>, case: &Case) -> Result<Verd
         let mut trial = harness.examine(kernel.as_ref(), &prepared);
         trial.rungs.merge(&first.rungs);
         trial.failures.extend(first.failures);
-        let state = match (trial.skipped, trial.passed()) {
-            (Some(why), _) => format!("skip     {} {}: {why}", kernel.name(), case.operation),
-            (None, true) => {
-                format!("pass     {} {}: {}", kernel.name(), case.operation, rungs(trial.rungs.applied()))
-            }
-            (None, false) => format!("finding  {} {}", kernel.name(), case.operation),
-        };
-        writeln!(stdout(), "{state}")?;
+        let label = format!("{} {}", kernel.name(), case.operation);
+        show(&label, trial.skipped, trial.passed(), trial.rungs.applied())?;
         for failure in trial.failures {
             verdict = Verdict::Finding;
             writeln!(stderr(), "{}\n", Finding::new(kernel.as_ref(), case, harness.weights(), failure))?;

@@ -6,48 +6,76 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use qk256_verify::Operation;
 use qk256_verify::order::{RevealError, Revealed, Subject};
+use qk256_verify::words::{count, folded};
 
 use crate::Verdict;
 use crate::guests::{Libraries, only};
 use crate::output::{OutputFile, stdout};
 use crate::select::CaseKernels;
+use crate::usage::{self, REPORTS, RUN, help_end};
 
-/// Show the order in which a gemv kernel adds up a row, as a tree that predicted every bit of 200 random rows.
+/// Find the order in which a gemv kernel adds up a row, and show it as a tree.
 ///
-/// The tree is revealed by calls alone: nothing is known of the kernel but what it gives. Exit code 0 also if no tree of
-/// additions of two numbers explains the kernel, or if its order depends on the codes, which is no fault. Exit code 1 if it adds in another order elsewhere: in a tile of
-/// rows, at other addresses, on another thread.
+/// The tree is found from the results of calls alone, without looking at the code. It must then predict every bit of 200 random rows.
 #[derive(clap::Args)]
+#[command(after_help = help_end!(
+    "qk256 reveal avx2 --cols 256",
+    "qk256 reveal avx2 --cols 64 --svg tree.svg",
+    "qk256 reveal --lib ./libkernel.so --rows 4 --row 3";
+    "0" => "the order is known and the same everywhere, or no tree of additions explains the kernel",
+    "1" => "the order differs between tiles of rows, addresses or threads"
+))]
 pub(crate) struct Args {
-    /// A kernel of gemv, as `qk256 list` shows it, or one of a library, which needs no name if it is the only one
+    /// Name of a gemv kernel, such as avx2 (`qk256 list` shows the names). Not needed for a library with one gemv
     #[arg(required_unless_present = "libraries")]
     kernel: Option<String>,
 
     #[command(flatten)]
     libraries: Libraries,
 
-    /// Columns of the matrix
-    #[arg(long, default_value_t = 1024)]
+    /// Number of columns of the matrix
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = usage::whole::<usize>,
+        default_value_t = 1024,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
     cols: usize,
 
-    /// Rows of the matrix
-    #[arg(long, default_value_t = 1)]
+    /// Number of rows of the matrix
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = usage::at_least_one::<usize>,
+        default_value_t = 1,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
     rows: usize,
 
-    /// The row whose order is revealed
-    #[arg(long, default_value_t = 0)]
+    /// The row to look at, counted from 0
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = usage::whole::<usize>,
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
     row: usize,
 
-    /// With block scales, which some kernels add in another order, and where they are multiplied
-    #[arg(long)]
+    /// Use block scales, and show where the kernel multiplies by them. Some kernels then add in another order
+    #[arg(long, help_heading = RUN)]
     scaled: bool,
 
-    /// Write the tree in the DOT language of Graphviz to this file
-    #[arg(long, value_name = "FILE")]
+    /// Write the tree to this file in the DOT language of Graphviz
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     dot: Option<PathBuf>,
 
-    /// Draw the tree to this file
-    #[arg(long, value_name = "FILE")]
+    /// Write the tree to this file as an SVG picture
+    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     svg: Option<PathBuf>,
 }
 
@@ -61,7 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
             (kernel.name().to_owned(), guests.reveal(kernel, subject)?)
         }
         None => {
-            let name = named.context("name a kernel: `qk256 list` shows them")?;
+            let name = named.context("give the name of a kernel: `qk256 list` shows them")?;
             let kernels = CaseKernels::of(Operation::Gemv, named)?;
             match Revealed::of(kernels.runnable[0].as_ref(), subject) {
                 Ok(revealed) => (name.to_owned(), Ok(revealed)),
@@ -73,11 +101,18 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let revealed = match revealed {
         Ok(revealed) => revealed,
         Err(why) => {
-            writeln!(stdout(), "{name} gemv, {} columns: {why}", args.cols)?;
+            let mut text = String::new();
+            let columns = count(args.cols as u64, "column");
+            folded(&mut text, "", &format!("{name} gemv, {columns}: {why}")).expect("a string takes all");
+            write!(stdout(), "{text}")?;
             return Ok(Verdict::Pass);
         }
     };
-    writeln!(stdout(), "{}", revealed.words)?;
+    let mut text = String::new();
+    for line in revealed.words.lines() {
+        folded(&mut text, "", line).expect("a string takes all");
+    }
+    write!(stdout(), "{text}")?;
     for (file, picture) in [(dot, &revealed.dot), (svg, &revealed.svg)] {
         if let Some(file) = file {
             file.write(picture.as_bytes())?;

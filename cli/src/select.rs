@@ -5,19 +5,26 @@ use clap::Args;
 use qk256_verify::kernel::{Kernel, missing_features};
 use qk256_verify::{Operation, registry};
 
+use crate::usage::KERNELS;
+
 /// Options that choose kernels.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Selection {
-    /// Only this operation: unpack, lut, dequantize, gemv or gemv_fixed. May be given several times
-    #[arg(long = "op", value_name = "OPERATION")]
+    /// Only kernels of this operation: unpack, lut, dequantize, gemv or gemv_fixed. Can be repeated
+    #[arg(long = "op", value_name = "OPERATION", help_heading = KERNELS)]
     operations: Vec<Operation>,
 
-    /// Only kernels of this name, as `qk256 list` shows them. May be given several times
-    #[arg(long = "kernel", value_name = "NAME")]
+    /// Only kernels with this name, such as avx2 (`qk256 list` shows the names). Can be repeated
+    #[arg(long = "kernel", value_name = "NAME", help_heading = KERNELS)]
     kernels: Vec<String>,
 }
 
 impl Selection {
+    /// The kernels of `operation`, or the one of them named `name`.
+    pub(crate) fn new(operation: Operation, name: Option<&str>) -> Self {
+        Self { operations: vec![operation], kernels: name.map(str::to_owned).into_iter().collect() }
+    }
+
     /// Whether a kernel is meant.
     pub(crate) fn filter(&self) -> impl Fn(&dyn Kernel) -> bool {
         |kernel| {
@@ -31,28 +38,45 @@ impl Selection {
     /// # Errors
     /// If a name is not that of a kernel, or nothing is left.
     pub(crate) fn of<'a>(&self, all: &'a [Box<dyn Kernel>]) -> Result<Vec<&'a dyn Kernel>> {
-        for name in &self.kernels {
-            if all.iter().all(|kernel| kernel.name() != name) {
-                bail!("there is no kernel `{name}`; there are {}", names(all).join(", "));
-            }
+        self.among(&all.iter().map(Box::as_ref).collect::<Vec<_>>())
+    }
+
+    /// The same of kernels wherever they come from.
+    ///
+    /// # Errors
+    /// If a name is not that of a kernel, or nothing is left.
+    pub(crate) fn among<'a>(&self, all: &[&'a dyn Kernel]) -> Result<Vec<&'a dyn Kernel>> {
+        let is_there = |name: &String| all.iter().any(|kernel| kernel.name() == name);
+        if let Some(name) = self.kernels.iter().find(|name| !is_there(name)) {
+            let names = distinct(all.iter().map(|kernel| kernel.name()));
+            bail!("there is no kernel `{name}`; the kernels are {}", names.join(", "));
         }
         let wanted = self.filter();
-        let chosen: Vec<&dyn Kernel> = all.iter().map(Box::as_ref).filter(|kernel| wanted(*kernel)).collect();
+        let chosen: Vec<&dyn Kernel> = all.iter().copied().filter(|kernel| wanted(*kernel)).collect();
         if chosen.is_empty() {
-            bail!("no kernel has that name and that operation; `qk256 list` shows those that there are");
+            let operations = distinct(self.operations.iter().map(|operation| operation.name())).join(", ");
+            match &self.kernels[..] {
+                [] => bail!("there is no kernel of {operations}"),
+                names => {
+                    let own = all.iter().filter(|kernel| names.iter().any(|name| name == kernel.name()));
+                    let has = distinct(own.map(|kernel| kernel.operation().name()));
+                    bail!("`{}` has no {operations}; it has {}", names.join("`, `"), has.join(", "))
+                }
+            }
         }
         Ok(chosen)
     }
 }
 
-fn names(all: &[Box<dyn Kernel>]) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for kernel in all {
-        if !names.contains(&kernel.name()) {
-            names.push(kernel.name());
+/// Each word once, in the order of first appearance.
+fn distinct<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut seen = Vec::new();
+    words.for_each(|word| {
+        if !seen.contains(&word) {
+            seen.push(word);
         }
-    }
-    names
+    });
+    seen
 }
 
 /// The kernels that a case is for.
@@ -69,16 +93,18 @@ impl CaseKernels {
     /// # Errors
     /// If there are none, or this CPU can run none of them.
     pub(crate) fn of(operation: Operation, name: Option<&str>) -> Result<Self> {
-        let selection =
-            Selection { operations: vec![operation], kernels: name.map(str::to_owned).into_iter().collect() };
         let all = registry::kernels();
-        selection.of(&all)?;
+        Selection::new(operation, name).of(&all)?;
         let (runnable, skipped): (Vec<_>, Vec<_>) = all
             .into_iter()
             .filter(|kernel| kernel.operation() == operation && name.is_none_or(|name| name == kernel.name()))
             .partition(|kernel| missing_features(kernel.required_features()).is_empty());
         if runnable.is_empty() {
-            bail!("this CPU can run no kernel of this case; `qk256 list` shows what each needs");
+            let missing = skipped.iter().flat_map(|kernel| missing_features(kernel.required_features()));
+            let missing = distinct(missing).join(", ");
+            bail!(
+                "this CPU can run no kernel of this case: it lacks {missing}; `qk256 list` shows what each kernel needs"
+            );
         }
         Ok(Self { runnable, skipped })
     }

@@ -402,6 +402,29 @@ fn a_signal_ends_a_selftest_with_what_was_done() {
 }
 
 #[test]
+fn a_signal_ends_a_gate_with_what_was_measured() {
+    let place = Place::new();
+    let rows = place.own.path().join("rows.toml");
+    let row = "[[rows]]\noperation = \"dequantize\"\nsizes = [\"256\"]\nkernel = \"scalar\"\nover = { scalar = 0.01 }\nwhy = \"a test\"\n";
+    let against = "[against]\nat_least = 0.2\nkernels = [\"scalar\"]\nsizes = [\"unpack 1024\"]\n";
+    fs::write(&rows, format!("{row}{against}")).expect("a scratch file can be written");
+    let mut command = place.command(&["gate", "--processes", "100000", "--rows", text(&rows)]);
+    command.arg("--json").arg(place.report("r.json")).arg("--junit").arg(place.report("r.xml"));
+    let run = place.start(command);
+    run.until_it_listens();
+    run.signal(libc::SIGINT);
+    run.must_end(128 + libc::SIGINT);
+    let report = place.json();
+    assert_eq!((&report["verdict"], &report["ended_by"]), (&"inconclusive".into(), &"SIGINT".into()));
+    assert_eq!(report["rows"][0]["verdict"], "inconclusive", "{report}");
+    let junit = fs::read_to_string(place.report("r.xml")).expect("the JUnit report was written");
+    assert!(junit.contains("<error"), "a run that was cut short is no pass: {junit}");
+    assert!(place.read("out").contains("dequantize 256"), "there is a table: {}", place.read("out"));
+    assert!(place.read("err").contains("SIGINT ended the gate after "), "{}", place.read("err"));
+    place.is_clean(&["r.json", "r.xml"]);
+}
+
+#[test]
 fn a_signal_ends_a_night_with_its_report() {
     let place = Place::new();
     let mut command =

@@ -224,7 +224,7 @@ fn rows_without_a_bar_for_this_cpu_are_shown_and_fail_nothing_until_it_is_calibr
     let rows = write(&folder, "rows.toml", &content);
     let words = ["gate", "--processes", "3", "--for", "5m", "--rows", text(&rows)];
     let (out, _) = run(&[&words[..], &["--json", text(&json)]].concat(), 0);
-    assert!(out.contains("of 4 rows 2 met, 2 not judged on this cpu"), "{out}");
+    assert!(out.contains("of 4 rows 2 met, 2 not judged"), "{out}");
     assert!(out.contains("qk256 gate --calibrate"), "{out}");
     let report: Value = serde_json::from_str(&read(&json)).expect("it is JSON");
     let row = &report["rows"][2];
@@ -308,16 +308,19 @@ fn what_cannot_be_measured_is_refused_with_a_line_that_names_it() {
         (&["--rows", text(&missing)][..], "cannot read"),
         (&["--rows", text(&broken)], "broken.toml:"),
         (&["--rows", text(&unknown)], "gemv 1x256 has no kernel `quick`: there are scalar, fast_scalar"),
-        (&["--rows", text(&good), "--only", "nothing"], "no row is left: --only \"nothing\" occurs in none"),
-        (&["--rows", text(&good), "--calibrate"], "no row is left: the file has no table that makes one"),
+        (&["--rows", text(&good), "--only", "nothing"], "no row contains --only \"nothing\""),
+        (&["--rows", text(&good), "--calibrate"], "the file has no rows for this"),
         (&["--calibrate", "--against", "/bin/true"], "cannot be used with"),
         (&["--against", text(&missing)], "cannot read"),
         (&["--against", text(&foreign)], "cannot start"),
-        (&["--against", "/bin/true"], "must be a `qk256` of a commit that has the same `qk256 gate`"),
-        (&["--lib", text(&foreign), "--against", text(&foreign)], "cannot load"),
+        (&["--against", "/bin/true"], "give the `qk256` of a commit that has the same `qk256 gate`"),
+        (&["--lib", text(&foreign), "--against", text(&foreign)], "file too short"),
         (&["--lib", text(&foreign)], "--against <PROGRAM>"),
         (&["--processes", "2"], "three processes"),
-        (&["--rows", text(&good), "--require", "avx9"], "no row is about a kernel that needs this feature"),
+        (
+            &["--rows", text(&good), "--require", "avx9"],
+            "no chosen row is about a kernel that needs this feature",
+        ),
         (&["--instructions", text(&missing), "--no-times"], "--update"),
         (&["--rows", text(&good), "--json", text(folder.path())], "it is a directory"),
     ] {
@@ -326,5 +329,5 @@ fn what_cannot_be_measured_is_refused_with_a_line_that_names_it() {
         assert!(said.contains(expected), "{words:?}: {said}");
     }
     let said = refused(&["history", text(&broken)]);
-    assert!(said.contains("line 1 is no run of the gate") && said.contains("--record"), "{said}");
+    assert!(said.contains("line 1 is not a run of the gate") && said.contains("--record"), "{said}");
 }

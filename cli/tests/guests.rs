@@ -101,14 +101,14 @@ fn each_example_has_a_bug_that_is_found() {
 #[test]
 fn an_access_outside_of_a_buffer_is_named_to_the_byte() {
     expect(&[
-        only("READ_BEFORE_PACKED", "memory", "reads 1 byte(s) before the start of `packed`"),
-        only("READ_PAST_PACKED", "memory", "reads 1 byte(s) past the end of `packed`"),
-        only("READ_BEFORE_X", "memory", "reads 1 byte(s) before the start of `x`"),
-        only("READ_PAST_X", "memory", "reads 1 byte(s) past the end of `x`"),
-        only("READ_BEFORE_SCALES", "memory", "reads 1 byte(s) before the start of `scales`"),
-        only("READ_PAST_SCALES", "memory", "reads 1 byte(s) past the end of `scales`"),
-        only("WRITE_BEFORE_Y", "memory", "writes 4 byte(s) before the start of `out`"),
-        only("WRITE_PAST_Y", "memory", "writes 1 byte(s) past the end of `out`"),
+        only("READ_BEFORE_PACKED", "memory", "reads 1 byte before the start of `packed`"),
+        only("READ_PAST_PACKED", "memory", "reads 1 byte past the end of `packed`"),
+        only("READ_BEFORE_X", "memory", "reads 1 byte before the start of `x`"),
+        only("READ_PAST_X", "memory", "reads 1 byte past the end of `x`"),
+        only("READ_BEFORE_SCALES", "memory", "reads 1 byte before the start of `scales`"),
+        only("READ_PAST_SCALES", "memory", "reads 1 byte past the end of `scales`"),
+        only("WRITE_BEFORE_Y", "memory", "writes 4 bytes before the start of `out`"),
+        only("WRITE_PAST_Y", "memory", "writes 1 byte past the end of `out`"),
         only("WRITE_SPARE_Y", "memory", "past the last row"),
     ]);
 }
@@ -135,7 +135,7 @@ fn what_a_kernel_does_to_its_process_is_a_finding() {
         Fault { besides: Some(&["output"]), ..only("CLOSE", "descriptors", "descriptor") },
         Fault { besides: Some(&["output"]), ..only("CLOSE_OUTPUT", "descriptors", "descriptor") },
         only("CLOSE_OTHERS", "descriptors", "descriptor"),
-        only("CLOSE_STANDARD", "descriptors", "closes file descriptor(s) 0, 1, 2"),
+        only("CLOSE_STANDARD", "descriptors", "closes 3 file descriptors: 0, 1, 2"),
         only("CLOSE_ALL", "descriptors", "those of the harness among them"),
         only("KILL", "crash", "killed by SIGKILL"),
         only("PRINT", "output", "standard output"),
@@ -565,7 +565,7 @@ fn the_order_of_a_guest_is_revealed() {
     let other = fault(&folder, "LEGAL_ORDER");
     let several = qk256(&["reveal", "--lib", text(&library), "--lib", text(&other), "--cols", "300"]);
     assert_eq!(several.status.code(), Some(2), "{}", shown(&several));
-    assert!(shown(&several).contains("name one of plain, faults"), "{}", shown(&several));
+    assert!(shown(&several).contains("give the name of one: plain, faults"), "{}", shown(&several));
 }
 
 #[test]
@@ -604,7 +604,7 @@ fn a_library_that_is_no_kernel_is_bad_usage() {
         let faults = [
             ("VERSION", "version 2"),
             ("NO_VERSION", "qk256_abi_version"),
-            ("NO_OPERATION", "exports no operation"),
+            ("NO_OPERATION", "exports none of `qk256_unpack`"),
             ("MISSING_SYMBOL", "undefined symbol: qk256_test_missing"),
         ];
         rows.extend(faults.map(|(name, part)| (fault(&folder, name), part)));

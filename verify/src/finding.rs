@@ -11,6 +11,7 @@ use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::rung::{Cause, Failure, Rung};
 use crate::weights::Weights;
+use crate::words::{count, folded};
 
 /// How this program is called, where that is not `qk256`.
 static PROGRAM: OnceLock<String> = OnceLock::new();
@@ -79,7 +80,8 @@ impl Finding {
         });
         let command = self.replay.strip_suffix(&case).unwrap_or(&self.replay);
         self.replay = format!("{command}{}{case}", String::from_iter(options));
-        self.detail += &format!("; only after other calls: a new process needs {calls} earlier case(s)");
+        self.detail +=
+            &format!("; only after other calls: a new process needs {}", count(calls, "earlier case"));
         self
     }
 
@@ -158,15 +160,17 @@ impl Finding {
     }
 }
 
+/// Everything but the case and the command is folded at [`MAX_WIDTH`](crate::words::MAX_WIDTH); these two stay single lines, to be copied.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let properties: Vec<String> = self.properties().iter().map(|rung| format!("`{rung}`")).collect();
-        write!(f, "finding: {} {} violates {}", self.kernel, self.operation(), properties.join(", "))?;
-        self.seconds.map_or(Ok(()), |seconds| write!(f, ", after {seconds:.1} s"))?;
-        writeln!(f)?;
-        writeln!(f, "  what:    {}", self.detail)?;
+        let after = self.seconds.map_or(String::new(), |seconds| format!(", after {seconds:.1} s"));
+        let properties = properties.join(", ");
+        let head = format!("{} {} violates {properties}{after}", self.kernel, self.operation());
+        folded(f, "finding: ", &head)?;
+        folded(f, "  what:    ", &self.detail)?;
         for failure in &self.also {
-            writeln!(f, "           {}", also_text(failure))?;
+            folded(f, "           ", &also_text(failure))?;
         }
         writeln!(f, "  case:    {}", self.case)?;
         write!(f, "  again:   {}", self.replay)
@@ -214,4 +218,35 @@ pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
     let is_plain = !text.is_empty() && text.chars().all(plain);
     if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::MAX_WIDTH;
+
+    #[test]
+    fn a_finding_folds_its_words_and_keeps_case_and_command_to_be_copied() {
+        let case: Case = format!("gemv rows=3 cols=300 seed=1 patch.x.0={}", "7fc00000".repeat(20))
+            .parse()
+            .expect("a case");
+        let words = "a long reason ".repeat(20);
+        let also = vec![Failure::new(Rung::Memory, Cause::Process, words.clone())];
+        let finding = Finding {
+            kernel: "mine".to_owned(),
+            rung: Rung::Order,
+            cause: Cause::Process,
+            case: case.clone(),
+            detail: words,
+            also,
+            replay: format!("qk256 replay --kernel mine {case}"),
+            seconds: None,
+        };
+        let text = finding.to_string();
+        let (copied, folded): (Vec<&str>, Vec<&str>) = text
+            .lines()
+            .partition(|line| ["  case: ", "  again: "].iter().any(|label| line.starts_with(label)));
+        assert_eq!(copied, [format!("  case:    {case}"), format!("  again:   {}", finding.replay)]);
+        assert!(folded.iter().all(|line| line.len() <= MAX_WIDTH) && folded.len() > 6, "{text}");
+    }
 }

@@ -11,6 +11,7 @@ mod library;
 mod message;
 mod process;
 mod run;
+mod stderr;
 mod worker;
 
 pub use abi::{ABI_VERSION, LoadError, load_here};

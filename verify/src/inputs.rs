@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::operation::{Buffer, DIGITS, MAX_FIXED_COLUMNS, Operation, PerBuffer, Shape, Threads};
+use crate::words::count;
 
 /// Everything that a call needs but for its addresses and its output.
 #[derive(Clone, Debug)]
@@ -68,7 +69,8 @@ impl Inputs {
         let matrix = match shape.rows {
             _ if !self.operation.is_matrix() => format!("{} elements", shape.cols),
             rows @ (0 | 1) => {
-                format!("{rows} row(s) of {} columns, for which the stride does not matter", shape.cols)
+                let rows = count(rows as u64, "row");
+                format!("{rows} of {} columns, for which the stride does not matter", shape.cols)
             }
             rows => format!(
                 "{rows} rows of {} columns, {} bytes apart ({row_bytes} are enough)",

@@ -6,6 +6,7 @@ use crate::inputs::Inputs;
 use crate::operation::{BLOCK_ELEMENTS, Operation};
 use crate::oracle::{Expected, FLAT_BOUND, RowTruth, Wide};
 use crate::rung::{Cause, Failure, Rung, RungCounts};
+use crate::words::count;
 
 /// An error and where it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,10 +72,11 @@ fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut
     if let Some(&first) = wrong.first() {
         let (got, want) = (show(inputs.operation, output[first]), show(inputs.operation, expected[first]));
         let (block, element) = (first / BLOCK_ELEMENTS, first % BLOCK_ELEMENTS);
+        let are = if wrong.len() == 1 { "is" } else { "are" };
         let detail = format!(
-            "{} of {} outputs are wrong; the first is element {element} of block {block}: got {got}, must be {want}",
+            "{} of {} {are} wrong; the first is element {element} of block {block}: got {got}, must be {want}",
             wrong.len(),
-            expected.len()
+            count(expected.len() as u64, "output")
         );
         let cause = Cause::of_bits(inputs.operation, expected[first], output[first]);
         judgement.failures.push(Failure::new(Rung::BitExact, cause, detail));
@@ -230,7 +232,9 @@ fn describe(rung: Rung, rows: usize, misses: &[Miss]) -> Option<Failure> {
     let show = |miss: &Miss| {
         format!("row {}: got {}, must be {}", miss.row, show(Operation::Gemv, miss.got.to_bits()), miss.must)
     };
-    let mut detail = format!("{} of {rows} rows are wrong; the first is {}", misses.len(), show(first));
+    let are = if misses.len() == 1 { "is" } else { "are" };
+    let rows = count(rows as u64, "row");
+    let mut detail = format!("{} of {rows} {are} wrong; the first is {}", misses.len(), show(first));
     if worst.row != first.row {
         detail += &format!("; the worst is {}", show(worst));
     }

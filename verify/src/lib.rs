@@ -32,6 +32,7 @@ pub mod timing;
 pub mod trace;
 pub mod trial;
 pub mod weights;
+pub mod words;
 
 pub use case::Case;
 pub use finding::Finding;

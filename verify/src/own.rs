@@ -12,6 +12,7 @@ use crate::kernel::{Kernel, missing_features};
 use crate::operation::Operation;
 use crate::parts::Parts;
 use crate::trial::Harness;
+use crate::words::count;
 
 /// The variable that has one case run again in the place of all.
 pub const CASE: &str = "QK256_CASE";
@@ -42,7 +43,12 @@ pub fn assert_right(kernel: &dyn Kernel) {
         Err(_) => of_all(kernel),
     };
     let blocks: Vec<String> = findings.iter().map(told).collect();
-    assert!(findings.is_empty(), "{kernel:?}: {} finding(s)\n{}", findings.len(), blocks.join("\n"));
+    assert!(
+        findings.is_empty(),
+        "{kernel:?}: {}\n{}",
+        count(findings.len() as u64, "finding"),
+        blocks.join("\n")
+    );
 }
 
 /// As [`assert_right`], but on a CPU that lacks a feature that the kernel requires, the kernel is not called: a line on standard error

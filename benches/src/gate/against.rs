@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use qk256_verify::interrupt;
 use qk256_verify::timing::{Ratio, quantile};
 
 use super::host::{Process, Program};
 use super::judge::{Estimate, Verdict};
 use super::message::{Offered, Request, Response};
-use super::promises::{canary, is_steady, is_valid_canary};
+use super::promises::{canary, is_steady, is_valid_canary, measured};
 use super::report::{Line, Report};
 use super::rows::{Against, Task};
 use super::{Effort, GateError, Watch};
@@ -61,7 +62,7 @@ pub fn run(
     for at in 0.. {
         let first = at < effort.processes;
         let mut open: Vec<_> = comparisons.iter_mut().filter(|own| first || own.is_open()).collect();
-        if !effort.goes_on(at, !open.is_empty(), start.elapsed()) {
+        if interrupt::is_requested() || !effort.goes_on(at, !open.is_empty(), start.elapsed()) {
             break;
         }
         if at > 0 {
@@ -70,17 +71,20 @@ pub fn run(
         canaries.push(canary(&mut pair.new[0])?);
         let count = open.len();
         for (place, comparison) in open.iter_mut().enumerate() {
+            if interrupt::is_requested() {
+                break;
+            }
             let part = (at as f64 + place as f64 / count as f64) / effort.processes.max(at + 1) as f64;
             watch(part, &format!("process {}: {}", at + 1, comparison.line.name()));
             comparison.measure(&mut pair, place, at == 0)?;
         }
     }
-    let canary = Estimate::of(&canaries);
+    let canary = measured(&canaries);
     lines.splice(0..0, comparisons.iter().map(Comparison::judged));
-    if !is_valid_canary(&canary) {
+    if canary.is_some_and(|canary| !is_valid_canary(&canary)) {
         lines.iter_mut().for_each(Line::invalidate);
     }
-    Ok(Report::new(&format!("against {}", names[1]), lines, Some(canary), start.elapsed()))
+    Ok(Report::new(&format!("against {}", names[1]), lines, canary, start.elapsed()))
 }
 
 /// What there is to compare, and lines for what there would be. `over` is what the old side is called.
@@ -233,7 +237,9 @@ impl Comparison {
     }
 
     fn verdict(&self) -> Verdict {
-        if is_steady(&Estimate::of(&self.controls)) {
+        if self.controls.is_empty() {
+            Verdict::Inconclusive
+        } else if is_steady(&Estimate::of(&self.controls)) {
             Estimate::of(&self.ratios).judge(self.at_least)
         } else {
             Verdict::Invalid
@@ -247,8 +253,8 @@ impl Comparison {
 
     fn judged(&self) -> Line {
         Line {
-            estimate: Some(Estimate::of(&self.ratios)),
-            control: Some(Estimate::of(&self.controls)),
+            estimate: measured(&self.ratios),
+            control: measured(&self.controls),
             verdict: self.verdict(),
             ..self.line.clone()
         }

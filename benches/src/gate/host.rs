@@ -1,6 +1,7 @@
 //! The gate's side of a process in which kernels are timed.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -55,6 +56,8 @@ impl Process {
         let cannot = |error| GateError::Start { program: program.name.clone(), error };
         let mut command = Command::new(&program.words[0]);
         command.args(&program.words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Ctrl-C is for the gate, which then reports what was measured. A worker ends when its standard input is closed.
+        command.process_group(0);
         let mut child = command.spawn().map_err(cannot)?;
         let requests = child.stdin.take().expect("it is piped");
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();

@@ -89,7 +89,7 @@ impl Counts {
     pub fn read(path: &Path) -> Result<Self, GateError> {
         let problem = |why: String| GateError::Rows {
             file: path.display().to_string(),
-            why: format!("{why}; `qk256 gate --instructions --update` writes the file"),
+            why: format!("{}; `qk256 gate --instructions --update` writes the file", why.trim_end()),
         };
         let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
         toml::from_str(&text).map_err(|error| problem(error.to_string()))
@@ -109,7 +109,7 @@ impl Counts {
                 on: on.to_owned(),
                 over: name.to_owned(),
                 at_least: Some(AT_LEAST),
-                why: "instructions do not wobble: look at the machine code, or accept it with --update"
+                why: "instruction counts have no noise: look at the machine code, or accept the count with --update"
                     .to_owned(),
                 ..Line::default()
             };

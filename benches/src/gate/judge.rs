@@ -76,7 +76,7 @@ pub enum Verdict {
     Missed,
     /// Neither, after all processes that there was time for.
     Inconclusive,
-    /// What was measured beside it shows that the machine was too restless.
+    /// What was measured beside it shows that the machine was too noisy.
     Invalid,
     /// Measured, but nobody knows what this CPU should reach.
     NotJudged,
@@ -106,7 +106,7 @@ impl Verdict {
             Self::Missed => "MISSED",
             Self::Inconclusive => "INCONCLUSIVE",
             Self::Invalid => "INVALID",
-            Self::NotJudged => "not judged on this CPU",
+            Self::NotJudged => "not judged",
             Self::Skipped => "skipped",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use qk256_verify::interrupt;
 use qk256_verify::timing::Ratio;
 
 use super::canary;
@@ -41,7 +42,7 @@ pub fn run(
         let first = at < effort.processes;
         let open: Vec<_> = contests.iter_mut().filter(|contest| first || contest.is_open()).collect();
         let decodes = first || decoding.is_open();
-        if !effort.goes_on(at, !open.is_empty() || decodes, start.elapsed()) {
+        if interrupt::is_requested() || !effort.goes_on(at, !open.is_empty() || decodes, start.elapsed()) {
             break;
         }
         if at > 0 {
@@ -56,21 +57,29 @@ pub fn run(
         canaries.push(canary(&mut process)?);
         let count = open.len();
         for (place, contest) in open.into_iter().enumerate() {
+            if interrupt::is_requested() {
+                break;
+            }
             tell(place as f64 / (count + 1) as f64, &contest.task.to_string());
             contest.measure(&mut process, place, at == 0)?;
         }
-        if decodes {
+        if decodes && !interrupt::is_requested() {
             tell(count as f64 / (count + 1) as f64, "decoding");
             decoding.measure(&mut process)?;
         }
     }
-    let canary = Estimate::of(&canaries);
+    let canary = measured(&canaries);
     let mut lines: Vec<Line> = contests.iter().flat_map(Contest::lines).collect();
     lines.extend(decoding.lines());
-    if !is_valid_canary(&canary) {
+    if canary.is_some_and(|canary| !is_valid_canary(&canary)) {
         lines.iter_mut().for_each(Line::invalidate);
     }
-    Ok(Report::new("promises", lines, Some(canary), start.elapsed()))
+    Ok(Report::new("promises", lines, canary, start.elapsed()))
+}
+
+/// What the values of several processes come to; `None` if an early end left none.
+pub(super) fn measured(processes: &[f64]) -> Option<Estimate> {
+    (!processes.is_empty()).then(|| Estimate::of(processes))
 }
 
 /// Whether a kernel that was raced against itself shows that a ratio can be trusted.
@@ -192,15 +201,16 @@ impl<'d> Contest<'d> {
         Estimate::of(&self.controls)
     }
 
-    fn estimate(&self, row: usize) -> Estimate {
-        Estimate::of(&self.speedups[row].iter().map(|(speedup, _)| *speedup).collect::<Vec<_>>())
+    fn estimate(&self, row: usize) -> Option<Estimate> {
+        measured(&self.speedups[row].iter().map(|(speedup, _)| *speedup).collect::<Vec<_>>())
     }
 
     fn verdict(&self, row: usize) -> Verdict {
         match self.rows[row].bar.at_least() {
             None => Verdict::NotJudged,
-            Some(at_least) if is_steady(&self.control()) => self.estimate(row).judge(at_least),
-            Some(_) => Verdict::Invalid,
+            Some(_) if self.controls.is_empty() => Verdict::Inconclusive,
+            Some(_) if !is_steady(&self.control()) => Verdict::Invalid,
+            Some(at_least) => self.estimate(row).map_or(Verdict::Inconclusive, |seen| seen.judge(at_least)),
         }
     }
 
@@ -211,9 +221,9 @@ impl<'d> Contest<'d> {
 
     fn lines(&self) -> Vec<Line> {
         let judged = |(at, row): (usize, &&Row)| Line {
-            estimate: Some(self.estimate(at)),
+            estimate: self.estimate(at),
             base: self.speedups[at].last().map(|(_, base)| base.clone()),
-            control: Some(self.control()),
+            control: measured(&self.controls),
             verdict: self.verdict(at),
             ..Line::of(row)
         };
@@ -272,7 +282,7 @@ impl<'d> Decoding<'d> {
 
     fn lines(&self) -> Vec<Line> {
         let judged = self.rows.iter().enumerate().map(|(at, row)| Line {
-            estimate: Some(Estimate::of(&self.parts[at])),
+            estimate: measured(&self.parts[at]),
             verdict: self.verdict(at),
             ..Line::of_decoding(row)
         });

@@ -105,8 +105,11 @@ impl Line {
 
     /// What to report of a row that was judged and is not met.
     pub fn complaint(&self) -> Option<String> {
-        let Estimate { median, low, high, processes } = self.estimate?;
         let (name, at_least, why) = (self.name(), self.at_least?, &self.why);
+        let Some(Estimate { median, low, high, processes }) = self.estimate else {
+            let is_open = self.verdict == Verdict::Inconclusive;
+            return is_open.then(|| format!("inconclusive: {name}: the run ended before it was measured"));
+        };
         let measured = format!("{median:.3} ({low:.3} to {high:.3}, {processes} processes)");
         match self.verdict {
             Verdict::Met | Verdict::NotJudged | Verdict::Skipped => None,
@@ -114,11 +117,11 @@ impl Line {
                 Some(format!("missed: {name}: {measured}; at least {at_least} is demanded: {why}"))
             }
             Verdict::Inconclusive => Some(format!(
-                "inconclusive: {name}: {measured} is neither above nor below the {at_least} that is demanded; more \
-                 processes (--for) may tell"
+                "inconclusive: {name}: {measured}; at least {at_least} is demanded; more processes (--for, --processes) may decide"
             )),
             Verdict::Invalid => Some(format!(
-                "invalid: {name}: the base over itself, or the canary, was off: this machine is too restless to judge"
+                "invalid: {name}: the base over itself, or the canary, was off: this machine is too noisy to judge; repeat it when \
+                 nothing else runs"
             )),
         }
     }
@@ -134,7 +137,7 @@ pub enum Outcome {
     Finding,
     /// No row is missed, and not all could be judged.
     Inconclusive,
-    /// The machine was too restless to judge some rows.
+    /// The machine was too noisy to judge some rows.
     Invalid,
 }
 
@@ -182,6 +185,9 @@ pub struct Report {
     pub unmet_requirements: Vec<String>,
     /// What limits the worth of the figures.
     pub remarks: Vec<String>,
+    /// The signal that ended the run before all was measured, if one did.
+    #[serde(default)]
+    pub ended_by: Option<String>,
 }
 
 impl Report {
@@ -196,7 +202,18 @@ impl Report {
             seconds: time.as_secs_f64(),
             unmet_requirements: Vec::new(),
             remarks: Vec::new(),
+            ended_by: None,
         }
+    }
+
+    /// The run was ended by a signal: what fewer than `processes` processes have measured is inconclusive.
+    pub fn cut_short(&mut self, signal: &str, processes: usize) {
+        let is_whole = |line: &Line| line.estimate.is_some_and(|estimate| estimate.processes >= processes);
+        for line in self.rows.iter_mut().filter(|line| line.verdict.is_judged() && !is_whole(line)) {
+            line.verdict = Verdict::Inconclusive;
+        }
+        self.ended_by = Some(signal.to_owned());
+        self.verdict = Outcome::of(&self.rows);
     }
 
     /// Adds rows of another kind, and what they took.
@@ -249,9 +266,12 @@ impl Report {
             )
         });
         let required = self.unmet_requirements.iter().map(|feature| {
-            format!("required: no row of a kernel that needs {feature} ran: this CPU lacks what they need")
+            format!("required: no row of a kernel that needs {feature} ran: this CPU lacks a feature that they need")
         });
-        canary.into_iter().chain(self.rows.iter().filter_map(Line::complaint)).chain(required).collect()
+        // After a signal the table shows what was not decided.
+        let is_told = |line: &&Line| self.ended_by.is_none() || line.verdict != Verdict::Inconclusive;
+        let rows = self.rows.iter().filter(is_told).filter_map(Line::complaint);
+        canary.into_iter().chain(rows).chain(required).collect()
     }
 
     /// What a reader should know, and is no fault: a line each.
@@ -266,7 +286,7 @@ impl Report {
         let cpu = self.machine.model.as_ref().map_or("this CPU".to_owned(), ToString::to_string);
         (count > 0).then(|| {
             format!(
-                "{count} {rows} not judged: their bars are figures of single CPUs, and the table has none of {cpu}. `qk256 gate --calibrate` \
+                "{count} {rows} not judged: their limits depend on the CPU, and benches/gates.toml has none for {cpu}; `qk256 gate --calibrate` \
                  measures them"
             )
         })
@@ -363,7 +383,7 @@ pub(super) mod tests {
     #[test]
     fn a_row_that_is_not_judged_is_counted_and_explained_and_fails_nothing() {
         let mut report = of_every_kind();
-        assert!(report.summary().contains("1 not judged on this cpu"), "{}", report.summary());
+        assert!(report.summary().contains("1 not judged"), "{}", report.summary());
         report.rows.retain(|line| [Verdict::Met, Verdict::NotJudged].contains(&line.verdict));
         assert_eq!(Outcome::of(&report.rows), Outcome::Pass);
         report.rows.iter_mut().for_each(Line::invalidate);
@@ -389,6 +409,25 @@ pub(super) mod tests {
         );
         assert!(complaints[1].starts_with("inconclusive: avx2 gemv 1x1024"), "{}", complaints[1]);
         assert!(complaints[2].starts_with("invalid: avx2 gemv 2560x2560"), "{}", complaints[2]);
+    }
+
+    #[test]
+    fn what_too_few_processes_have_measured_before_a_signal_is_inconclusive() {
+        let mut report = of_every_kind();
+        report.rows[0].estimate = Some(Estimate { processes: 4, ..Estimate::exact(8.0) });
+        report.rows[2].estimate = None;
+        report.cut_short("SIGINT", 5);
+        let verdicts: Vec<Verdict> = report.rows.iter().map(|line| line.verdict).collect();
+        assert_eq!(verdicts[..3], [Verdict::Inconclusive, Verdict::Missed, Verdict::Inconclusive]);
+        assert_eq!(verdicts[4..], [Verdict::Skipped, Verdict::NotJudged]);
+        assert_eq!((report.verdict, report.ended_by.as_deref()), (Outcome::Finding, Some("SIGINT")));
+        assert!(report.complaints()[0].starts_with("missed: "), "{:?}", report.complaints());
+        let junit = report.junit().expect("it renders");
+        assert!(junit.contains("the run ended before it was measured"), "{junit}");
+        report.rows.remove(1);
+        report.rows.remove(2);
+        report.cut_short("SIGINT", 5);
+        assert_eq!((report.verdict, report.complaints()), (Outcome::Inconclusive, Vec::new()));
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn positive(ratio: f64) -> Result<(), String> {
     if ratio.is_finite() && ratio > 0.0 {
         Ok(())
     } else {
-        Err(format!("{ratio} is no ratio: it must be above 0"))
+        Err(format!("{ratio} is not a ratio: it must be above 0"))
     }
 }
 
@@ -262,7 +262,7 @@ mod tests {
                 "line 17: GenuineAvx family 6 model 1: avx2 gemv 1x8 over fma_peak is in no",
             ),
             ("fma_peak = 0.4", "scalar = 0.4", "avx2 gemv 1x4 over scalar is in no"),
-            ("0.4", "-0.4", "avx2 gemv 1x4 over fma_peak: -0.4 is no ratio"),
+            ("0.4", "-0.4", "avx2 gemv 1x4 over fma_peak: -0.4 is not a ratio"),
             (
                 "scalar = 3.0",
                 "fma_peak = 3.0",
@@ -299,16 +299,12 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_table_is_said_with_its_line() {
         for (line, with, expected) in [
-            ("\"gemv\"", "\"gemm\"", "line 1: `gemm` is no operation"),
-            (
-                "\"2x8\"",
-                "\"8\"",
-                "line 1: `8` is no size of gemv, which is rows and columns, such as 64x2560",
-            ),
-            ("\"2x8\"", "\"0x8\"", "line 1: `0x8` is no size of gemv"),
-            ("\"2x8\"", "\"2x8-4\"", "line 1: `2x8-4` is no size of gemv"),
-            ("3.0", "0.0", "line 1: over scalar: 0 is no ratio: it must be above 0"),
-            ("3.0", "nan", "line 1: over scalar: NaN is no ratio"),
+            ("\"gemv\"", "\"gemm\"", "line 1: `gemm` is not an operation"),
+            ("\"2x8\"", "\"8\"", "line 1: `8` is not a size of gemv: give rows and columns, such as 64x2560"),
+            ("\"2x8\"", "\"0x8\"", "line 1: `0x8` is not a size of gemv"),
+            ("\"2x8\"", "\"2x8-4\"", "line 1: `2x8-4` is not a size of gemv"),
+            ("3.0", "0.0", "line 1: over scalar: 0 is not a ratio: it must be above 0"),
+            ("3.0", "nan", "line 1: over scalar: NaN is not a ratio"),
             ("3.0", "\"fast\"", "line 5"),
             ("why =", "because =", "unknown field `because`"),
         ] {

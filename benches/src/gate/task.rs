@@ -54,14 +54,14 @@ impl FromStr for Task {
     fn from_str(text: &str) -> Result<Self, String> {
         let (operation, size) = text.split_once(' ').unwrap_or((text, ""));
         let known = Operation::ALL.into_iter().find(|known| known.name() == operation);
-        let operation = known.ok_or_else(|| format!("`{operation}` is no operation"))?;
+        let operation = known.ok_or_else(|| format!("`{operation}` is not an operation"))?;
         let form = match operation {
             _ if operation.has_digits() => "rows and columns and digits, such as 64x2560-4",
             _ if operation.is_matrix() => "rows and columns, such as 64x2560",
             _ => "a number of elements, such as 1024",
         };
         parse_size(operation, size)
-            .ok_or_else(|| format!("`{size}` is no size of {operation}, which is {form}"))
+            .ok_or_else(|| format!("`{size}` is not a size of {operation}: give {form}"))
     }
 }
 

@@ -33,7 +33,7 @@ fn interrupted(why: &str) -> TestSuite {
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
     status.set_message(why);
     let mut suite = TestSuite::new("run");
-    suite.add_test_case(TestCase::new("ended by itself", status));
+    suite.add_test_case(TestCase::new("completed", status));
     suite
 }
 

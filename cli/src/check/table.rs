@@ -1,4 +1,4 @@
-//! The table that a check ends in: one line a kernel, at most [`output::MAX_WIDTH`] columns.
+//! The table that a check ends in: one line a kernel, at most [`MAX_WIDTH`](qk256_verify::words::MAX_WIDTH) columns.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
@@ -7,12 +7,13 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color};
 use qk256_verify::check::{KernelReport, Report, SweepReport};
 use qk256_verify::timing::Ratio;
 use qk256_verify::trace::Width;
+use qk256_verify::words::{count, folded};
 use qk256_verify::{Rung, Weights};
 
 use super::Speeds;
 use super::speed::{Beside, Speed};
 use crate::list::needs;
-use crate::output::{self, count};
+use crate::output;
 
 const HEADER: [&str; 7] = ["operation", "kernel", "verdict", "cases", "worst error", "time", "speed-up"];
 
@@ -46,6 +47,9 @@ pub(crate) fn render(report: &Report<'_>, speeds: &Speeds, extras: Extras<'_>) -
         table.add_row(own_row(own));
     }
     let mut text = format!("{table}\n");
+    if speeds.iter().any(Option::is_some) {
+        text += "time: of one call; speed-up: over the fastest scalar kernel; --verbose shows more\n";
+    }
     describe(&mut text, report, speeds, extras).expect("writing to a string does not fail");
     text
 }
@@ -65,7 +69,7 @@ fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> Vec<Cell> {
 
 /// A kernel of ours that plugins were timed beside.
 fn own_row(own: &Beside) -> Vec<Cell> {
-    let name = format!("{} (ours)", own.name);
+    let name = format!("{} (qk256)", own.name);
     let cells = [own.operation.name(), &name, "-", "-", "-", &time(&own.speed), &speedup(Some(&own.speed))];
     cells.map(Cell::new).to_vec()
 }
@@ -153,7 +157,7 @@ fn not_done(text: &mut String, report: &KernelReport<'_>) -> fmt::Result {
         report.refused
     )?;
     writeln!(text, "  the smallest:  {case}")?;
-    output::folded(text, "                 ", why)
+    folded(text, "                 ", why)
 }
 
 /// What was checked of one kernel.
@@ -168,16 +172,12 @@ fn details(text: &mut String, report: &KernelReport<'_>, speed: Option<&Speed>) 
     let features = needs(report.kernel.required_features());
     writeln!(text, "\n{} (features: {features}; {registers})", report.label())?;
     let properties: Vec<&str> = report.rungs.applied().map(Rung::name).collect();
-    output::folded(text, "  checked:      ", &properties.join(", "))?;
+    folded(text, "  checked:      ", &properties.join(", "))?;
     if let Some(order) = order(report) {
-        output::folded(text, "  order:        ", &order)?;
+        folded(text, "  order:        ", &order)?;
     }
     if report.exhausted {
-        output::folded(
-            text,
-            "  exhaustive:   ",
-            "every one of 2^32 scales, or every one-hot x up to 1100 columns",
-        )?;
+        folded(text, "  exhaustive:   ", "every one of 2^32 scales, or every one-hot x up to 1100 columns")?;
     }
     if let Some((worst, case)) = &report.worst {
         writeln!(text, "  worst error:  {:.1e} ({:.1} ulp) in this case:", worst.absolute, worst.ulps)?;
@@ -237,7 +237,6 @@ fn legend(text: &mut String, report: &Report<'_>, speeds: &Speeds, weights: Opti
             "time: median of one call, on 1024 elements or 2560x2560 without scales, kernels timed in turn"
         )?;
         writeln!(text, "time of gemv_fixed: with 4 digits; includes rounding x")?;
-        writeln!(text, "speed-up: over the fastest scalar kernel of the operation")?;
     }
     writeln!(
         text,

@@ -20,9 +20,9 @@ use libfuzzer::Libfuzzer;
 /// The engines that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Engines {
-    /// cargo-fuzz: guided by coverage, with AddressSanitizer where there is a nightly toolchain
+    /// cargo-fuzz: guided by coverage; with AddressSanitizer if a nightly toolchain is installed
     Libfuzzer,
-    /// The generator of `check` and the mutator of the fuzz targets, on any toolchain
+    /// The random cases of `check`, with mutations; needs no further tools
     Builtin,
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use qk256_verify::words::count;
 use serde::{Deserialize, Serialize};
 
 use super::directory::Directory;
@@ -53,7 +54,11 @@ fn words(state: &State, findings: &[String], before: Option<&Document>) -> Strin
     slowest(&mut text, state);
     let known = |name: &&String| before.is_some_and(|before| before.findings.contains(name));
     let fresh = findings.iter().filter(|name| !known(name)).count();
-    let _ = writeln!(text, "\n{} finding(s), {fresh} of them since the last report.\n", findings.len());
+    let _ = writeln!(
+        text,
+        "\n{}, {fresh} of them since the last report.\n",
+        count(findings.len() as u64, "finding")
+    );
     for name in findings {
         let mark = if known(&name) { "" } else { ", new" };
         let _ = writeln!(text, "- [{name}](findings/{name}.md){mark}");

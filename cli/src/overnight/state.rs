@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use qk256_verify::fuzz::Target;
+use qk256_verify::words::count;
 use serde::{Deserialize, Serialize};
 
 use super::engine::Seen;
@@ -97,9 +98,10 @@ impl State {
         let Counts { seconds, executions, coverage, corpus, findings, .. } =
             self.targets.get(target.name()).cloned().unwrap_or_default();
         let rate = executions as f64 / seconds.max(1e-9);
+        let found = count(findings, "finding");
         let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
         format!(
-            "{:12} {executions} executions, {rate:.0}/s, coverage {coverage}, corpus {corpus}, {findings} finding(s), {left} left",
+            "{:12} {executions} executions, {rate:.0}/s, coverage {coverage}, corpus {corpus}, {found}, {left} left",
             target.name(),
         )
     }

@@ -40,7 +40,7 @@ pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&
     let is_innocent = bad == 0 && is_suspect;
     let told = if is_innocent { Vec::new() } else { told(artifact, seen)? };
     for (slug, content, text) in told.into_iter().filter(|(slug, ..)| is_new(slug)) {
-        let rate = format!("{bad} of {REPLAYS} processes of their own show it");
+        let rate = format!("{bad} of {REPLAYS} new processes repeat it");
         let report = format!("# {slug}\n\n{rate}.\n\n```text\n{text}\n```\n\nInput: `{}`\n", shown(artifact));
         OutputFile::create(&directory.finding(&format!("{slug}.md")))?.write(report.as_bytes())?;
         // Last, as it is what counts as a finding.
@@ -111,7 +111,7 @@ fn without_findings(artifact: &Artifact, look: &Look) -> Result<(String, Content
         Some(died) => ("crash", died.clone()),
         None => (
             "not-again",
-            "no process of its own shows it: it hangs on what came before, or on time".to_owned(),
+            "it does not repeat in a new process: it depends on earlier inputs or on timing".to_owned(),
         ),
     };
     let slug = plain(&format!("{}-{kind}-{}", artifact.target.name(), name(artifact)));

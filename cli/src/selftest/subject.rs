@@ -159,7 +159,7 @@ impl Subject {
             (Some(how), _) => how.to_owned(),
             (None, Some(signal)) => format!("signal {signal}"),
             (None, None) => {
-                bail!("the process of {self} says neither what it found nor why it ended: {complained}")
+                bail!("the process of {self} ended without a result or a reason: {complained}")
             }
         };
         let (cases, time) = decoded(&counted(&progress));

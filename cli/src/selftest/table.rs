@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use comfy_table::CellAlignment;
 use qk256_verify::finding::program;
+use qk256_verify::words::{count, folded};
 use serde::Serialize;
 
 use super::subject::{Kind, Subject, VACUOUS, Verdict};
@@ -26,17 +27,21 @@ pub(super) fn render(results: &[Row], seed: u64, time: Duration) -> String {
             text += &format!("{}\n\n", table(title, rows));
         }
     }
-    text += &format!("{}\n", caught(&wrong));
-    let left_alone = right.iter().filter(|row| row.1.caught_by.is_none()).count();
-    let noticed = faults.iter().filter(|row| row.0.is_as_it_must_be(&row.1)).count();
-    text += &format!("right kernels left alone: {left_alone} of {}\n", right.len());
-    text += &format!("faults of the harness noticed: {noticed} of {}\n", faults.len());
+    if !wrong.is_empty() {
+        text += &format!("{}\n", caught(&wrong));
+    }
+    for (what, rows) in [("right kernels left alone", right), ("faults of the harness noticed", faults)] {
+        if !rows.is_empty() {
+            let well = rows.iter().filter(|row| row.0.is_as_it_must_be(&row.1)).count();
+            text += &format!("{what}: {well} of {}\n", rows.len());
+        }
+    }
     text + &format!("seed {seed}, {:.0} s\n", time.as_secs_f64())
 }
 
 fn table(title: &str, rows: &[&Row]) -> comfy_table::Table {
     let last = match rows[0].0.kind {
-        Kind::Fault(_) => ["noticed by missing", "", "cases", "ms"],
+        Kind::Fault(_) => ["kernel that it misses", "", "cases", "ms"],
         Kind::Wrong | Kind::Right => ["class", "caught by", "cases", "ms"],
     };
     let mut table = output::table([&[title][..], &["operation"], &last].concat());
@@ -56,10 +61,10 @@ fn row(subject: &Subject, seen: &Verdict) -> [String; 6] {
     let (class, caught) = match (subject.kind, &seen.caught_by) {
         (Kind::Fault(_), None) => (subject.mutant.name, String::new()),
         (Kind::Fault(_), Some(by)) if by == VACUOUS => {
-            (subject.mutant.name, format!("{by}: it says so itself"))
+            (subject.mutant.name, format!("{by}: the check reports it"))
         }
-        (Kind::Fault(_), Some(by)) => (subject.mutant.name, format!("NOT NOTICED: {by} sees it")),
-        (Kind::Wrong, None) => (subject.mutant.class.name(), "SURVIVES".to_owned()),
+        (Kind::Fault(_), Some(by)) => (subject.mutant.name, format!("NOT NOTICED: caught by {by}")),
+        (Kind::Wrong, None) => (subject.mutant.class.name(), "NOT CAUGHT".to_owned()),
         (Kind::Wrong, Some(by)) => (subject.mutant.class.name(), by.clone()),
         (Kind::Right, None) => (subject.mutant.class.name(), "-".to_owned()),
         (Kind::Right, Some(by)) => (subject.mutant.class.name(), format!("FALSE ALARM: {by}")),
@@ -94,18 +99,20 @@ fn caught(wrong: &[&Row]) -> String {
 /// What is to be said of a subject that is not as it must be.
 pub(super) fn complaint(subject: &Subject, seen: &Verdict, seed: u64) -> String {
     let what = match subject.kind {
-        Kind::Wrong => format!("the wrong kernel survives {} cases: {}", seen.cases, subject.mutant.history),
-        Kind::Right => format!("something is found in a right kernel: {}", subject.mutant.history),
+        Kind::Wrong => format!(
+            "the wrong kernel is not caught in {}: {}",
+            count(seen.cases, "case"),
+            subject.mutant.history
+        ),
+        Kind::Right => format!("a right kernel is flagged: {}", subject.mutant.history),
         Kind::Fault(_) => {
-            format!("the fault is not noticed: {} is found in spite of it", subject.mutant.name)
+            format!("the fault is not noticed: {} is still caught", subject.mutant.name)
         }
     };
-    let finding = if seen.finding.is_empty() { String::new() } else { format!("\n{}", seen.finding) };
-    format!(
-        "selftest: {subject}\n  what:    {what}\n  again:   {} selftest --only {} --seed {seed}{finding}",
-        program(),
-        subject.name()
-    )
+    let mut text = format!("selftest: {subject}\n");
+    folded(&mut text, "  what:    ", &what).expect("a string takes all");
+    text += &format!("  again:   {} selftest --only {} --seed {seed}", program(), subject.name());
+    if seen.finding.is_empty() { text } else { format!("{text}\n{}", seen.finding) }
 }
 
 #[derive(Serialize)]

@@ -25,7 +25,6 @@ pub enum FileError {
         /// The line at fault, counted from 1.
         line: usize,
         /// What is wrong with it.
-        #[source]
         error: ParseError,
     },
 }

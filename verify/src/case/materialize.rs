@@ -35,7 +35,9 @@ const STUB_BYTES: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum MaterializeError {
     /// A legal case, but too large for this harness.
-    #[error("buffer `{buffer}` of this case needs {bytes} bytes; the most is {MAX_BUFFER_BYTES}")]
+    #[error(
+        "buffer `{buffer}` of this case needs {bytes} bytes; the most is {MAX_BUFFER_BYTES}: make the sizes smaller"
+    )]
     TooLarge {
         /// The buffer's name.
         buffer: &'static str,

@@ -85,7 +85,7 @@ pub enum ParseError {
     #[error(transparent)]
     Operation(#[from] UnknownOperation),
     /// A word that is not `key=value` or a known flag.
-    #[error("`{0}` is not a word of a {1} case; docs/cases.md lists them")]
+    #[error("`{0}` is not a word of a case of {1}; docs/cases.md lists the words")]
     Word(String, Operation),
     /// A value that does not fit its key.
     #[error("`{word}`: {expected}")]
@@ -97,11 +97,11 @@ pub enum ParseError {
     },
     /// An offset, spare, fill or patch of a buffer that cannot have one.
     #[error(
-        "`{1}` of a {0} case has no such offset, spare, fill or patch: the operation does not use it, or it states the length"
+        "`{1}` of a case of {0} takes no such `offset`, `spare`, `fill` or `patch`: the operation does not use the buffer, or its length is that of the case"
     )]
     Buffer(Operation, &'static str),
     /// A word that others need is absent.
-    #[error("a {0} case needs `{1}=`")]
+    #[error("a case of {0} needs `{1}=`")]
     Missing(Operation, &'static str),
 }
 
@@ -149,9 +149,11 @@ impl Parser {
             None => return Err(unknown()),
         };
         match key {
-            "rows" if matrix => self.rows = Some(number(word, value, "rows is a count")?),
-            "cols" if matrix => self.cols = Some(number(word, value, "cols is a count")?),
-            "len" if !matrix => self.cols = Some(number(word, value, "len is a count of elements")?),
+            "rows" if matrix => self.rows = Some(number(word, value, "rows is a whole number, from 0 on")?),
+            "cols" if matrix => self.cols = Some(number(word, value, "cols is a whole number, from 0 on")?),
+            "len" if !matrix => {
+                self.cols = Some(number(word, value, "len is a number of elements, from 0 on")?)
+            }
             "stride" if matrix => {
                 self.case.stride = number(word, value, "stride is a signed number of bytes")?
             }
@@ -350,8 +352,8 @@ mod tests {
             ("gemv rows=1 cols=1 scales=equal", "needs `scaled` with"),
             ("gemv rows=1 cols=1 scales=odd", "independent, equal"),
             ("unpack len=+1", "`len=+1`"),
-            ("unpack len=1 spare.out=1", "`out` of a unpack case"),
-            ("unpack len=1 offset.x=1", "`x` of a unpack case"),
+            ("unpack len=1 spare.out=1", "`out` of a case of unpack"),
+            ("unpack len=1 offset.x=1", "`x` of a case of unpack"),
             ("unpack len=1 patch.packed.0=+f", "`patch.packed.0=+f`"),
             ("unpack len=1 patch.packed.0=abc", "two digits for a byte"),
             ("lut len=1 tensor=%ff", "UTF-8"),
@@ -362,14 +364,14 @@ mod tests {
             ("gemv rows=1 cols=1 once=1", "`once=1`"),
             ("gemv rows=1 cols=1 offset.x=8", "0 to 7 for f32"),
             ("gemv rows=1 cols=1 regime=odd", "unit, ten"),
-            ("gemv rows=1 cols=1 digits=4", "`digits=4` is not a word of a gemv case"),
-            ("gemv_fixed rows=1 cols=1 scaled", "`scaled` is not a word of a gemv_fixed case"),
+            ("gemv rows=1 cols=1 digits=4", "`digits=4` is not a word of a case of gemv"),
+            ("gemv_fixed rows=1 cols=1 scaled", "`scaled` is not a word of a case of gemv_fixed"),
             ("gemv_fixed rows=1 cols=1 digits=256", "1 to 4 are legal"),
             ("gemv rows=1 cols=1 fill.x=42fe00", "eight for an f32"),
             ("gemv rows=1 cols=1 fill.x=42fe000042fe0000", "one element"),
             ("gemv rows=1 cols=1 fill.out=42fe0000", "one element"),
-            ("gemv rows=1 cols=1 fill.codes=00", "`codes` of a gemv case"),
-            ("gemv_fixed rows=1 cols=1 patch.scales.0=00000000", "`scales` of a gemv_fixed case"),
+            ("gemv rows=1 cols=1 fill.codes=00", "`codes` of a case of gemv"),
+            ("gemv_fixed rows=1 cols=1 patch.scales.0=00000000", "`scales` of a case of gemv_fixed"),
         ] {
             let error = line.parse::<Case>().expect_err(line).to_string();
             assert!(error.contains(part), "`{line}` must name {part}: {error}");

@@ -81,21 +81,26 @@ impl fmt::Display for Vacuous {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("nothing was checked: this CPU can run none of the chosen kernels"),
-            Self::NotReached(kernel) => write!(f, "{kernel} was never called: give the run more time"),
+            Self::NotReached(kernel) => {
+                write!(f, "{kernel} was never called: give the run more time (--for) or cases (--cases)")
+            }
             Self::NotCompared(kernel) => {
-                write!(f, "{kernel} was held against no oracle: give the run more time")
+                write!(
+                    f,
+                    "{kernel} was compared with no oracle: give the run more time (--for) or cases (--cases)"
+                )
             }
             Self::Unsupported { kernel, of } => {
                 write!(f, "{kernel} supports none of its {of} cases: nothing was checked")
             }
             Self::SomeSizes { kernel, kind, support: Support { done, unsupported } } => write!(
                 f,
-                "{kernel} does {done} of {} {kind} and does not support the others: sizes of one kind are supported all or none",
+                "{kernel} supports only {done} of {} {kind}: it must support such calls with all sizes, or with none",
                 done + unsupported
             ),
             Self::SameFunction { kernel, plain } => write!(
                 f,
-                "{kernel} executes the same instructions as {plain}: it is not the kernel that it says it is"
+                "{kernel} executes the same instructions as {plain}: check which function is registered for it"
             ),
         }
     }

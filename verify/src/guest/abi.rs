@@ -53,12 +53,12 @@ pub enum LoadError {
     },
     /// It does not say which ABI it speaks.
     #[error(
-        "{0} exports no `qk256_abi_version`: it is no guest; verify/include/qk256_kernel.h says what to export"
+        "{0} is not a plugin: it exports no `qk256_abi_version`; verify/include/qk256_kernel.h lists what to export"
     )]
     NoVersion(String),
     /// It speaks another ABI.
     #[error(
-        "{path} speaks version {version} of the ABI; here it is {ABI_VERSION}: build it with the header of this qk256"
+        "{path} has version {version} of the ABI, and this qk256 has {ABI_VERSION}: build it with the header of this qk256"
     )]
     Version {
         /// The library.
@@ -68,7 +68,7 @@ pub enum LoadError {
     },
     /// It has no kernel.
     #[error(
-        "{0} exports no operation: none of `qk256_unpack`, `qk256_dequantize` and `qk256_gemv`: there is nothing to check"
+        "{0} exports none of `qk256_unpack`, `qk256_dequantize` and `qk256_gemv`: there is nothing to check"
     )]
     NoOperation(String),
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::message::{Request, Response, line};
 use super::process::{EndCause, SHARED_BYTES, Shared, anonymous_file};
+use super::stderr::last_message;
 use crate::interrupt;
 use crate::memory::fault::signal_name;
 use crate::rung::{Cause, Failure, Rung};
@@ -257,7 +258,7 @@ impl Worker {
     }
 
     fn hang(&mut self) -> Answer {
-        // It may have ended by itself just now.
+        // It may have completed just now.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let detail = format!("the kernel has not returned for {} ms", self.timeout.as_millis());
@@ -298,7 +299,7 @@ impl Worker {
                 Ending::NoMemory(format!("the worker has too little address space{last}"))
             }
             EndCause::Crash { .. } => {
-                kernel(Rung::Crash, format!("the kernel dies of {}{last}", self.shared.crash()))
+                kernel(Rung::Crash, format!("the kernel crashes with {}{last}", self.shared.crash()))
             }
             EndCause::Exit => kernel(Rung::Exit, "the kernel ends the process".to_owned()),
             EndCause::Closed => {
@@ -323,7 +324,7 @@ impl Worker {
         }
     }
 
-    /// The last line on standard error that is not ours, such as the C library's of a broken heap.
+    /// The last message on standard error that is not ours, such as the C library's of a broken heap.
     fn last_error(&self) -> String {
         let len = self.errors.metadata().map_or(0, |status| status.len());
         let mut bytes = vec![0; len as usize];
@@ -331,8 +332,7 @@ impl Worker {
         let _ = self.errors.read_exact_at(&mut bytes, 0);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let before = text.split("\nfinding: ").next().unwrap_or_default();
-        let line = before.lines().map(str::trim).rfind(|line| !line.is_empty());
-        line.map_or(String::new(), |line| format!(" ({line})"))
+        last_message(before).map_or(String::new(), |message| format!(" ({message})"))
     }
 
     fn unreadable(&self, line: &str, error: &serde_json::Error) -> GuestError {

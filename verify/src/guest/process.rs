@@ -10,6 +10,7 @@ use crate::memory::beside;
 use crate::memory::fault::{Crash, OVERFLOW, signal_name};
 use crate::operation::Buffer;
 use crate::rung::{Cause, Failure, Rung};
+use crate::words::count;
 
 /// Bytes of the shared file.
 pub(super) const SHARED_BYTES: u64 = 4096;
@@ -195,7 +196,11 @@ impl FdGuard {
         let closed = lost(&self.low);
         if !closed.is_empty() {
             let numbers: Vec<String> = closed.iter().map(ToString::to_string).collect();
-            let detail = format!("the kernel closes file descriptor(s) {}", numbers.join(", "));
+            let detail = format!(
+                "the kernel closes {}: {}",
+                count(closed.len() as u64, "file descriptor"),
+                numbers.join(", ")
+            );
             failures.push(Failure::new(Rung::Descriptors, Cause::Process, detail));
             closed.into_iter().for_each(|fd| redirect(&self.standard, fd));
         }

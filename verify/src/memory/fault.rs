@@ -315,7 +315,7 @@ fn write_record(cause: &str) -> bool {
     if running.text.is_null() {
         return false;
     }
-    let head = "\nfinding: crash\n  the kernel died of ";
+    let head = "\nfinding: crash\n  the kernel crashed with ";
     let parts = [(head.as_ptr(), head.len()), (cause.as_ptr(), cause.len()), (running.text, running.len)];
     for (text, len) in parts {
         // SAFETY: each pair is a live string: two borrowed ones, and the text that `on_record` borrows until its call returns.

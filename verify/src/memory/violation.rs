@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::operation::Buffer;
+use crate::words::count;
 
 /// An access that no kernel may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,5 +43,5 @@ impl fmt::Display for Violation {
 /// The place so many bytes from the nearer end of `buffer`, as [`Violation::OutOfBounds`] counts them, in words.
 pub(crate) fn beside(buffer: Buffer, distance: isize) -> String {
     let side = if distance > 0 { "past the end" } else { "before the start" };
-    format!("{} byte(s) {side} of `{}`", distance.unsigned_abs(), buffer.name())
+    format!("{} {side} of `{}`", count(distance.unsigned_abs() as u64, "byte"), buffer.name())
 }

@@ -4,6 +4,7 @@ use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::memory::{Placement, Region, fault, floats, floats_mut};
 use crate::mxcsr::Mode;
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, CODES_PER_BYTE, Operation};
+use crate::words::count;
 
 /// Columns up to which a tree is revealed: counts are exact far beyond, but questions take as long as they are many.
 const MAX_COLS: usize = 1 << 17;
@@ -47,11 +48,11 @@ pub enum RevealError {
     #[error("`{0}` does not add f32 numbers; only gemv has an order to reveal")]
     NotGemv(Operation),
     /// A row outside of the matrix.
-    #[error("there is no row {} in a matrix of {} rows", .0.row, .0.rows)]
+    #[error("there is no row {}: the matrix has {}, counted from 0", .0.row, count(.0.rows as u64, "row"))]
     NoRow(Subject),
     /// A matrix that takes too long, or too much memory.
     #[error(
-        "a matrix of {} rows and {} columns is too large: at most {MAX_COLS} columns and {MAX_BYTES} bytes of codes",
+        "a matrix of {} x {} is too large: at most {MAX_COLS} columns and {MAX_BYTES} bytes of codes",
         .0.rows,
         .0.cols
     )]

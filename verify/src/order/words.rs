@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::model::TRIALS;
 use super::{Model, Order, Precision, RevealError, Scaling, Subject, differing_places, reveal};
 use crate::kernel::Kernel;
+use crate::words::count;
 
 /// How a gemv adds, in words and pictures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +60,7 @@ fn arithmetic(model: &Model) -> String {
         _ => format!(", unrounded (fused) in {fused} of {scaled} additions"),
     };
     format!(
-        "{precision}{scaling}{fusing}; this predicts the bits of {} rows that were tried: {TRIALS} with all codes 2, {TRIALS} with random \
-         codes",
+        "{precision}{scaling}{fusing}; this predicts every bit of {} random rows: {TRIALS} with all codes 2, {TRIALS} with random codes",
         2 * TRIALS
     )
 }
@@ -71,14 +71,16 @@ fn order(name: &str, order: &Order) -> String {
     let shortest = parts.iter().map(Vec::len).min().unwrap_or(0);
     let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
     let lengths = if shortest == longest { format!("{longest}") } else { format!("{shortest} to {longest}") };
-    let mut text = format!("{name} gemv, {cols} columns: ");
+    let mut text = format!("{name} gemv, {}: ", count(cols as u64, "column"));
     text += &match &parts[..] {
         [] => return text + "nothing to add",
-        [only] => format!("one sum, of columns {}", some(only)),
+        [only] => {
+            format!("one sum, of {} {}", if only.len() == 1 { "column" } else { "columns" }, some(only))
+        }
         [first, .., last] => {
             let of_last = parts.iter().position(|part| part.contains(&(cols - 1)));
             format!(
-                "{} partial sums of {lengths} columns; the first of {}; the last of {}; column {} in number {}",
+                "{} partial sums of {lengths} columns; the first: {}; the last: {}; column {} is in number {}",
                 parts.len(),
                 some(first),
                 some(last),
@@ -87,7 +89,7 @@ fn order(name: &str, order: &Order) -> String {
             )
         }
     };
-    text + &format!("; depth {depth} (from left to right it is {})", cols.saturating_sub(1))
+    text + &format!("; depth {depth} (a sum from left to right has {})", cols.saturating_sub(1))
 }
 
 /// The first few columns, and the last.

@@ -118,7 +118,7 @@ impl Relation {
 
     fn deed(&self) -> &'static str {
         match self.rung {
-            Rung::Padding => "with padding codes, gaps and spare elements changed",
+            Rung::Padding => "with padding codes, gaps and slack changed",
             Rung::Complement => "with every code complemented",
             Rung::Negation => "with x, or the scales, negated in the same buffers",
             Rung::PowerOfTwo => "with x times a power of two",

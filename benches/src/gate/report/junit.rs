@@ -27,7 +27,7 @@ pub(super) fn render(report: &Report) -> Result<String, String> {
 fn test_case(line: &Line, operation: &str) -> TestCase {
     let status = match line.verdict {
         Verdict::Met => TestCaseStatus::success(),
-        Verdict::NotJudged => skipped("not judged on this CPU: the table has no bar for it"),
+        Verdict::NotJudged => skipped("not judged on this CPU: benches/gates.toml has no limit for it"),
         Verdict::Skipped => skipped(&format!("no {}", line.missing.join(", "))),
         // What is not known is an error of the run, not a failure of the kernel.
         Verdict::Missed | Verdict::Inconclusive | Verdict::Invalid => {
