@@ -91,19 +91,23 @@ impl Case {
 
     /// The buffers of the call that have an address of their own.
     pub fn buffers(&self) -> impl Iterator<Item = Buffer> + use<> {
-        self.operation.inputs(self.scaled).iter().copied().chain([Buffer::Out])
+        self.operation.inputs(self.scaled).iter().chain(self.operation.outputs()).copied()
     }
 
     /// Drops what the case says of buffers that its operation does not read.
     pub(crate) fn fit(&mut self) {
-        let used = self.operation.inputs(self.scaled);
-        for buffer in Buffer::ALL {
-            if buffer != Buffer::Out && !used.contains(&buffer) {
+        let (read, written) = (self.operation.inputs(self.scaled), self.operation.outputs());
+        for buffer in Buffer::ALL.into_iter().filter(|buffer| !read.contains(buffer)) {
+            if !written.contains(&buffer) {
                 (self.offset[buffer], self.spare[buffer]) = (0, 0);
             }
-            if !used.contains(&buffer) {
-                self.fill[buffer] = None;
-            }
+            self.fill[buffer] = None;
+        }
+        if let Some(buffer) = self.operation.stating_length() {
+            self.spare[buffer] = 0;
+        }
+        if !self.operation.reads_codes() {
+            self.codes = Codes::Random;
         }
         if !self.scaled {
             self.scales = Scales::Independent;
@@ -118,10 +122,10 @@ impl Case {
         case
     }
 
-    /// The buffers whose length may differ from what is needed. The output of a vector operation states the length.
+    /// The buffers whose length may differ from what is needed: all but the one that states the number of elements.
     pub fn resizable_buffers(&self) -> impl Iterator<Item = Buffer> + use<> {
-        let fixed_output = !self.operation.is_matrix();
-        self.buffers().filter(move |&buffer| !(fixed_output && buffer == Buffer::Out))
+        let fixed = self.operation.stating_length();
+        self.buffers().filter(move |&buffer| Some(buffer) != fixed)
     }
 }
 
@@ -236,6 +240,11 @@ pub enum Regime {
     /// Nearly every digit of x 127 or -128 and of one sign, at any exponent; scales 1. Where sums of digits overflow, if
     /// anywhere.
     Extreme,
+    /// In each block of 256 x is of few magnitudes, those of the format, those between which a quantiser decides, or such that two
+    /// choices of codes have exactly the same error; scales 1.
+    Levels,
+    /// In each block of 256 one x is far larger than the others, or all are near the largest f32, or the smallest; scales 1.
+    Outliers,
 }
 
 impl Regime {
@@ -252,12 +261,34 @@ impl Regime {
         Self::Absorbing,
         Self::Raw,
         Self::Extreme,
+        Self::Levels,
+        Self::Outliers,
     ];
 
-    /// The regimes that the generator draws from: the last of them is about digits.
+    /// The regimes of `quantize`: all but [`Extreme`](Self::Extreme).
+    const OF_VALUES: &[Self] = &[
+        Self::Unit,
+        Self::Ten,
+        Self::Integer,
+        Self::OneHot,
+        Self::Wide,
+        Self::Subnormal,
+        Self::Special,
+        Self::Sparse,
+        Self::Huge,
+        Self::Absorbing,
+        Self::Raw,
+        Self::Levels,
+        Self::Outliers,
+    ];
+
+    /// The regimes that the generator draws from: of the last three one is about digits and two are about values to quantise.
     fn drawn(operation: Operation) -> &'static [Self] {
-        let count = Self::ALL.len() - usize::from(!operation.has_digits());
-        &Self::ALL[..count]
+        match operation {
+            Operation::Quantize => Self::OF_VALUES,
+            Operation::GemvFixed => &Self::ALL[..Self::ALL.len() - 2],
+            _ => &Self::ALL[..Self::ALL.len() - 3],
+        }
     }
 
     /// The name in cases.
@@ -275,6 +306,8 @@ impl Regime {
             Self::Absorbing => "absorbing",
             Self::Raw => "raw",
             Self::Extreme => "extreme",
+            Self::Levels => "levels",
+            Self::Outliers => "outliers",
         }
     }
 }

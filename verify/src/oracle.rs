@@ -4,9 +4,11 @@
 
 mod exact;
 mod fixed;
+mod quantize;
 
 pub use exact::{ExactSum, Wide};
 pub use fixed::{FLAT_FIXED_COLUMNS, FLAT_FIXED_X, FLAT_FIXED_Y};
+pub use quantize::{BlockTruth, Choice};
 
 use crate::inputs::Inputs;
 use crate::operation::{BLOCK_ELEMENTS, CODES_PER_BYTE, Operation};
@@ -35,6 +37,8 @@ pub enum Expected {
     Bits(Vec<u32>),
     /// One demand for each row of a product.
     Rows(Vec<RowTruth>),
+    /// One demand for each block of quantised values.
+    Blocks(Vec<BlockTruth>),
 }
 
 /// What is demanded of one row of a product, by the strictest rung that applies.
@@ -129,6 +133,9 @@ pub fn expected(inputs: &Inputs) -> Expected {
             let x = FixedPoint::of(&inputs.x[..inputs.shape.cols], inputs.digits);
             let truth = |row| x.truth(Row::of(inputs, row).packed);
             Expected::Rows((0..inputs.shape.rows).map(truth).collect())
+        }
+        Operation::Quantize => {
+            Expected::Blocks(inputs.x.chunks(BLOCK_ELEMENTS).map(BlockTruth::of).collect())
         }
     }
 }

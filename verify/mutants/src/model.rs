@@ -90,7 +90,7 @@ impl<'a> Product<'a> {
             Buffer::Scales => self.scales.map_or(usize::MAX, <[f32]>::len),
             Buffer::X => self.x.len(),
             Buffer::Out => self.y.len(),
-            Buffer::Codes => return false,
+            Buffer::Codes | Buffer::OutScales => return false,
         };
         (given as u128) < self.shape().needed(Operation::Gemv, buffer)
     }

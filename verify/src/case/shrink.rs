@@ -107,7 +107,7 @@ enum Size {
     Spare(Buffer),
 }
 
-const SIZES: [Size; 8] = [
+const SIZES: [Size; 9] = [
     Size::Cols,
     Size::Rows,
     Size::Stride,
@@ -116,6 +116,7 @@ const SIZES: [Size; 8] = [
     Size::Spare(Buffer::Scales),
     Size::Spare(Buffer::X),
     Size::Spare(Buffer::Out),
+    Size::Spare(Buffer::OutScales),
 ];
 
 impl Size {
@@ -200,7 +201,7 @@ const fn simplest_fills(buffer: Buffer) -> &'static [u32] {
     match buffer {
         Buffer::Packed => &[0xaa],
         Buffer::Codes => &[2],
-        Buffer::Scales | Buffer::X | Buffer::Out => &[0x3f80_0000, 0],
+        Buffer::Scales | Buffer::X | Buffer::Out | Buffer::OutScales => &[0x3f80_0000, 0],
     }
 }
 
@@ -279,7 +280,7 @@ fn candidates(case: &Case) -> Vec<Case> {
 }
 
 /// Regimes in the order in which a reader takes them in.
-const SIMPLEST_FIRST: [Regime; 12] = [
+const SIMPLEST_FIRST: [Regime; 14] = [
     Regime::Unit,
     Regime::Integer,
     Regime::Raw,
@@ -292,6 +293,8 @@ const SIMPLEST_FIRST: [Regime; 12] = [
     Regime::Sparse,
     Regime::Special,
     Regime::Extreme,
+    Regime::Levels,
+    Regime::Outliers,
 ];
 
 fn simpler_than<T: Copy + PartialEq>(now: T, order: &[T]) -> impl Iterator<Item = T> {
@@ -348,7 +351,7 @@ impl Case {
             let cut = match patch.buffer {
                 Buffer::X | Buffer::Codes => cut,
                 Buffer::Scales => cut_blocks,
-                Buffer::Packed | Buffer::Out => 0,
+                Buffer::Packed | Buffer::Out | Buffer::OutScales => 0,
             };
             patch.index = patch.index.saturating_sub(cut);
         }
