@@ -13,6 +13,7 @@ mod memory;
 mod model;
 mod order;
 mod precision;
+mod quantize;
 mod reduction;
 mod rewritten;
 mod right;
@@ -138,11 +139,12 @@ pub fn wrong() -> Vec<Mutant> {
         machine::WRONG,
         fixed::WRONG,
         order::WRONG,
+        quantize::WRONG,
     ]
     .concat()
 }
 
 /// The kernels that are right and unusual: whoever finds something in them is wrong.
 pub fn right() -> Vec<Mutant> {
-    [right::RIGHT, techniques::RIGHT, fixed::RIGHT].concat()
+    [right::RIGHT, techniques::RIGHT, fixed::RIGHT, quantize::RIGHT].concat()
 }

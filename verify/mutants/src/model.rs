@@ -1,6 +1,7 @@
 //! The shape that such kernels have, in pieces that can be replaced one at a time.
 
 pub(crate) mod fixed;
+pub(crate) mod quantize;
 pub(crate) mod stray;
 pub(crate) mod vector;
 

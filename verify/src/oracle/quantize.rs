@@ -181,8 +181,7 @@ mod tests {
     use crate::case::{Case, Regime};
     use crate::operation::Operation;
 
-    /// All codes of a few values, and every scale that is best for some codes, its neighbours and others: the least squared error, and
-    /// how many of them are as good.
+    /// The least squared error of all codes of a few values, each with the scale that is best for it, its neighbours and the extremes.
     fn least_by_trying(values: &[f32]) -> f64 {
         let mut least = f64::INFINITY;
         for choice in 0..4_usize.pow(values.len() as u32) {
@@ -191,7 +190,7 @@ mod tests {
             let product: f64 = values.iter().zip(&weights).map(|(&v, w)| f64::from(v) * w).sum();
             let squared: f64 = weights.iter().map(|w| w * w).sum();
             let nearest = (product / squared) as f32;
-            for scale in [nearest, nearest.next_up(), nearest.next_down(), 0.0] {
+            for scale in [nearest, nearest.next_up(), nearest.next_down(), 0.0, f32::MAX / 2.0] {
                 let overflows = weights.iter().any(|w| !(*w as f32 * scale).is_finite());
                 if scale >= 0.0 && !overflows {
                     let scale = f64::from(scale);
@@ -245,7 +244,7 @@ mod tests {
     fn a_scale_halfway_between_two_is_either_and_any_other_is_the_nearest() {
         let halfway = BlockTruth::of(&[1.0, 1.0 + f32::EPSILON]);
         assert_eq!(halfway.right()[0].scales, 1.0..=1.0 + f32::EPSILON);
-        let plain = BlockTruth::of(&[1.0, 1.25, 0.75]);
+        let plain = BlockTruth::of(&[1.0, 1.25, 1.0, 0.75]);
         assert_eq!(plain.right()[0].scales, 1.0..=1.0);
         assert!(!plain.is_right(&plain.right()[0].codes, 1.0_f32.next_up()));
     }
