@@ -38,6 +38,15 @@ fn refitted(values: &[f32], codes: &[u8]) -> f32 {
     (RIGHT_WAY.scale)(product, squared, usize::from(squared > values.len() as f64))
 }
 
+/// By how much the squared distances from `centre` are less than those from zero, in eight sums.
+fn less_by(magnitudes: &[f64], centre: f64) -> f64 {
+    let mut lanes = [0.0; 8];
+    for part in magnitudes.chunks(lanes.len()) {
+        lanes.iter_mut().zip(part).for_each(|(lane, a)| *lane += a * a - (a - centre) * (a - centre));
+    }
+    lanes.iter().sum()
+}
+
 /// Sums, from the smallest magnitude on.
 fn from_the_smallest(magnitudes: &[f64]) -> Vec<f64> {
     let mut behind = vec![0.0; magnitudes.len() + 1];
@@ -454,7 +463,7 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         Class::Dispatch,
         Quantize,
-        "blocks-counted-in-8-bits",
+        "number-of-a-block-in-8-bits",
         "the number of a block is kept in a byte",
         |arguments| by_blocks(arguments, |values, block| RIGHT_WAY.block(values.block(block % 256))),
     ),
@@ -614,15 +623,12 @@ pub(crate) const RIGHT: &[Mutant] = &[
     Mutant::new(
         Class::Precision,
         Quantize,
-        "errors-added-up-one-by-one",
-        "the squared error itself is as good as what it is less than without a scale",
+        "errors-added-up-in-lanes",
+        "the squared errors, term by term, are as good as the formula for their sum",
         |arguments| {
             let gain = |magnitudes: &[f64], twos: usize, scale: f64, _: f64, _: f64| {
-                let error = |(rank, a): (usize, &f64)| {
-                    let weight = if rank < twos { 2.0 } else { 1.0 };
-                    a * a - (a - weight * scale).powi(2)
-                };
-                magnitudes.iter().enumerate().map(error).sum()
+                let parts = magnitudes.split_at(twos);
+                less_by(parts.0, 2.0 * scale) + less_by(parts.1, scale)
             };
             Way { gain, ..RIGHT_WAY }.quantize(arguments)
         },

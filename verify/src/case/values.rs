@@ -117,8 +117,8 @@ pub(super) fn levels(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     values
 }
 
-/// In each block one value that is larger than the others by a power of two, up to 100; or values from half of the largest f32 on; or
-/// subnormal ones of a few units, most of them zero.
+/// In each block one value that is larger than the others by a power of two, up to 100; or values around half of the largest f32 with
+/// a few near it, so that the best scale is one at which a weight overflows; or subnormal ones of a few units, most of them zero.
 pub(super) fn outliers(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut values = Vec::with_capacity(len);
     while values.len() < len {
@@ -130,7 +130,8 @@ pub(super) fn outliers(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
             let (unit, sign) = (signed_unit(bits), if bits >> 63 == 0 { 1.0 } else { -1.0 });
             match draw & 3 {
                 0 if at == place => f32::MAX * sign,
-                1 => (0.5 + 0.5 * unit.abs()) * f32::MAX * sign,
+                1 if bits & 15 == 0 || at == place => (0.9 + 0.1 * unit.abs()) * f32::MAX * sign,
+                1 => (0.5 + 0.1 * unit.abs()) * f32::MAX * sign,
                 2 => f32::from_bits((bits >> 32 & bits >> 40 & 7) as u32) * sign,
                 _ if at == place => (1.0 + unit.abs()) * factor * sign,
                 _ => unit,

@@ -135,10 +135,19 @@ fn fits(magnitudes: &[f64]) -> Vec<Fit> {
         let scale = scale_of(twos, product);
         let nearest = f64::from((scale as f32).min(largest_scale(twos)));
         let parts = magnitudes.split_at(twos);
-        let of = |part: &[f64], weight: f64| part.iter().map(|a| (a - weight * nearest).powi(2)).sum::<f64>();
-        fits.push(Fit { twos, scale, error: of(parts.0, 2.0) + of(parts.1, 1.0) });
+        let error = squared_distance(parts.0, 2.0 * nearest) + squared_distance(parts.1, nearest);
+        fits.push(Fit { twos, scale, error });
     }
     fits
+}
+
+/// The sum of squared distances from `centre`, in lanes: it is computed for every number of twos.
+fn squared_distance(magnitudes: &[f64], centre: f64) -> f64 {
+    let mut lanes = [0.0; 8];
+    for part in magnitudes.chunks(lanes.len()) {
+        lanes.iter_mut().zip(part).for_each(|(lane, a)| *lane += (a - centre) * (a - centre));
+    }
+    lanes.iter().sum()
 }
 
 /// The fits whose error is at most `limit`, without those that lose a tie.

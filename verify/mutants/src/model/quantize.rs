@@ -107,13 +107,15 @@ pub(crate) const RIGHT_WAY: Way = Way {
 impl Way {
     /// What one block of finite values becomes.
     pub(crate) fn block(&self, values: &[f32]) -> Quantized {
-        let magnitude = |at: usize| (self.magnitude)(values[at], values);
-        let mut order: Vec<usize> = (0..values.len()).collect();
-        order.sort_by(|&a, &b| magnitude(b).total_cmp(&magnitude(a)));
-        let magnitudes: Vec<f64> = order.iter().map(|&at| magnitude(at)).collect();
+        let magnitude = |(at, &value)| ((self.magnitude)(value, values), at);
+        let mut order: Vec<(f64, usize)> = values.iter().enumerate().map(magnitude).collect();
+        order.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let magnitudes: Vec<f64> = order.iter().map(|(magnitude, _)| *magnitude).collect();
         let (twos, scale) = self.best(&magnitudes);
         let mut codes = [self.padding; BLOCK_ELEMENTS];
-        order.iter().enumerate().for_each(|(rank, &at)| codes[at] = (self.code)(values[at], rank < twos));
+        for (rank, &(_, at)) in order.iter().enumerate() {
+            codes[at] = (self.code)(values[at], rank < twos);
+        }
         Quantized { codes, scale }
     }
 
