@@ -93,14 +93,14 @@ pub(super) fn absorbing(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
 const TIED: [f32; 16] =
     [50.0, 50.0, 50.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 24.0, 24.0, 24.0, 24.0, 24.0];
 
-/// In each block few magnitudes, times one power of two from -100 to 100 or, in one block of four, any number.
+/// In each block few magnitudes, times one power of two from -64 to 63 or, in one block of four, any number.
 pub(super) fn levels(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut values = Vec::with_capacity(len);
     while values.len() < len {
         let draw = rng.next_u64();
         let scale = match draw & 3 {
             0 => wide(draw >> 8, 60).abs(),
-            _ => 2_f32.powi((draw >> 8) as i32 % 101),
+            _ => 2_f32.powi((draw >> 8 & 127) as i32 - 64),
         };
         let block = (len - values.len()).min(BLOCK_ELEMENTS);
         values.extend((0..block).map(|at| {
@@ -117,7 +117,7 @@ pub(super) fn levels(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     values
 }
 
-/// In each block one value that is larger than the others by a power of two, up to 100; or values around half of the largest f32 with
+/// In each block one value that is larger than the others by a power of two up to 63, or the largest f32; or values around half of the largest f32 with
 /// a few near it, so that the best scale is one at which a weight overflows; or subnormal ones of a few units, most of them zero.
 pub(super) fn outliers(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut values = Vec::with_capacity(len);
