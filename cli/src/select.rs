@@ -8,7 +8,7 @@ use qk256_verify::{Operation, registry};
 /// Options that choose kernels.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Selection {
-    /// Only this operation: unpack, lut, dequantize, gemv or gemv_fixed. May be given several times
+    /// Only this operation: unpack, lut, dequantize, gemv, gemv_fixed or quantize. May be given several times
     #[arg(long = "op", value_name = "OPERATION")]
     operations: Vec<Operation>,
 
