@@ -254,8 +254,10 @@ mod tests {
         let halfway = BlockTruth::of(&[1.0, 1.0 + f32::EPSILON]);
         assert_eq!(halfway.right()[0].scales, 1.0..=1.0 + f32::EPSILON);
         let plain = BlockTruth::of(&[1.0, 1.25, 1.0, 0.75]);
-        assert_eq!(plain.right()[0].scales, 1.0..=1.0);
-        assert!(!plain.is_right(&plain.right()[0].codes, 1.0_f32.next_up()));
+        // Three twos: 7.25 over 13.
+        let nearest = (7.25_f64 / 13.0) as f32;
+        assert_eq!(plain.right()[0].scales, nearest..=nearest);
+        assert!(!plain.is_right(&plain.right()[0].codes, nearest.next_up()));
     }
 
     #[test]
