@@ -27,12 +27,12 @@ pub(super) fn judge_blocks(truths: &[BlockTruth], output: &[u32], judgement: &mu
     for block in blocks {
         judgement.rungs.add(Rung::BitExact, 1);
         judgement.rungs.add(Rung::Bound, 1);
-        // A scale that is no number has no error.
-        let excess = block.excess();
-        if !(excess <= block.truth.slack()) {
+        let (excess, slack) = (block.excess(), block.truth.slack());
+        // Not so where the scale is no number.
+        if excess <= slack {
+            judgement.share = judgement.share.max(if slack > 0.0 { excess / slack } else { 0.0 });
+        } else {
             worse.push(block.failure(Rung::Bound));
-        } else if block.truth.slack() > 0.0 {
-            judgement.share = judgement.share.max(excess / block.truth.slack());
         }
         if !block.truth.is_right(&block.codes, block.scale) {
             other_bits.push(block.failure(Rung::BitExact));
