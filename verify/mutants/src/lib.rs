@@ -139,12 +139,13 @@ pub fn wrong() -> Vec<Mutant> {
         machine::WRONG,
         fixed::WRONG,
         order::WRONG,
-        quantize::WRONG,
+        quantize::values::WRONG,
+        quantize::calls::WRONG,
     ]
     .concat()
 }
 
 /// The kernels that are right and unusual: whoever finds something in them is wrong.
 pub fn right() -> Vec<Mutant> {
-    [right::RIGHT, techniques::RIGHT, fixed::RIGHT, quantize::RIGHT].concat()
+    [right::RIGHT, techniques::RIGHT, fixed::RIGHT, quantize::right::RIGHT].concat()
 }

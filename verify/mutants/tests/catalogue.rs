@@ -38,6 +38,7 @@ const TRIPPED: &[(Rung, &str)] = &[
     (Rung::Bound, "one-digit-always"),
     (Rung::Bound, "scale-from-the-largest"),
     (Rung::Bound, "outliers-clipped"),
+    (Rung::Bound, "largest-scale-not-limited"),
     (Rung::Bound, "scale-of-zeros-is-nan"),
     (Rung::Special, "nan-becomes-zero"),
     (Rung::Memory, "reads-a-byte-before-packed"),

@@ -86,9 +86,10 @@ impl BlockTruth {
         self.least
     }
 
-    /// The squared error of packed codes and a scale.
+    /// The squared error of packed codes and a scale; infinite where a weight times the scale is.
     pub fn error(&self, codes: &[u8], scale: f32) -> f64 {
-        let decoded = |at: usize| f64::from(weight(super::code(codes, at))) * f64::from(scale);
+        // Exact, unless it overflows.
+        let decoded = |at: usize| f64::from(f32::from(weight(super::code(codes, at))) * scale);
         self.values.iter().enumerate().map(|(at, &value)| (f64::from(value) - decoded(at)).powi(2)).sum()
     }
 

@@ -345,6 +345,9 @@ fn written_outside(inputs: &Inputs, outcome: Option<Outcome>, output: &[u32], ol
         Some(Outcome::Unsupported) => {
             (Rung::Sizes, Cause::Written, "although the operation is not supported")
         }
+        Some(Outcome::Done) if inputs.operation == Operation::Quantize => {
+            (Rung::Memory, Cause::Slack, "past the last block")
+        }
         Some(Outcome::Done) => (Rung::Memory, Cause::Slack, "past the last row"),
         None => return None,
     };

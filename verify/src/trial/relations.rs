@@ -122,9 +122,10 @@ impl Relation {
             Rung::Complement => "with every code complemented",
             Rung::Negation => "with x, or the scales, negated in the same buffers",
             Rung::PowerOfTwo => "with x times a power of two",
-            _ if self.inputs.operation == Operation::Quantize => {
-                "with the blocks in another order, or one alone"
+            _ if self.inputs.operation == Operation::Quantize && self.inputs.shape.blocks() == 1 => {
+                "called with one block alone, in buffers without slack"
             }
+            _ if self.inputs.operation == Operation::Quantize => "with the blocks in another order",
             _ if self.inputs.shape.rows == 1 => "called as a matrix of one row, in buffers without slack",
             _ => "with the rows in another order",
         }
