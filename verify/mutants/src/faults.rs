@@ -170,8 +170,12 @@ impl Parts for ScalesNotCompared {
     fn judge(&self, inputs: &Inputs, expected: &Expected, depth: Option<usize>, output: &[u32]) -> Judgement {
         let mut output = output.to_vec();
         if let Expected::Blocks(blocks) = expected {
-            let scales = output[blocks.len() * BLOCK_BYTES..].iter_mut();
-            scales.zip(blocks).for_each(|(got, block)| *got = block.right()[0].scales.start().to_bits());
+            let (codes, scales) = output.split_at_mut(blocks.len() * BLOCK_BYTES);
+            for ((codes, got), block) in codes.chunks(BLOCK_BYTES).zip(scales).zip(blocks) {
+                let codes: Vec<u8> = codes.iter().map(|&byte| byte as u8).collect();
+                let choice = block.right().iter().find(|choice| choice.codes == *codes);
+                *got = choice.map_or(*got, |choice| choice.scales.start().to_bits());
+            }
         }
         judge::judge(inputs, expected, depth, &output)
     }

@@ -5,8 +5,8 @@ use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, CODES_PER_BYTE};
 use qk256_verify::{Arguments, Outcome};
 
 use super::{mean, where_checked, with_scale};
-use crate::model::flushed;
 use crate::model::quantize::{ONE, Quantized, RIGHT_WAY, Values, Way, by_blocks};
+use crate::model::{flushed, rounded};
 use crate::{Class, Mutant};
 
 /// The largest magnitude of a block.
@@ -138,9 +138,10 @@ pub(crate) const WRONG: &[Mutant] = &[
         "scale-in-half-precision",
         "scales are stored as f16 elsewhere, and go through it here",
         |arguments| {
-            let scale =
-                |product, squared, twos| crate::model::rounded((RIGHT_WAY.scale)(product, squared, twos), 10);
-            Way { scale, ..RIGHT_WAY }.quantize(arguments)
+            by_blocks(arguments, |values, block| {
+                let quantized = RIGHT_WAY.block(values.block(block));
+                Quantized { scale: rounded(quantized.scale, 10), ..quantized }
+            })
         },
     ),
     Mutant::new(
