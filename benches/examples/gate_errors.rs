@@ -100,6 +100,7 @@ fn again<'a>(arguments: &'a mut Arguments<'_>) -> Arguments<'a> {
         Arguments::Unpack { packed, codes } => Arguments::Unpack { packed, codes },
         Arguments::Lut { codes, weights } => Arguments::Lut { codes, weights },
         Arguments::Dequantize { packed, scales, out } => Arguments::Dequantize { packed, scales, out },
+        Arguments::Quantize { values, packed, scales } => Arguments::Quantize { values, packed, scales },
         Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => Arguments::Gemv {
             packed,
             scales: *scales,

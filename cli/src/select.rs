@@ -10,7 +10,7 @@ use crate::usage::KERNELS;
 /// Options that choose kernels.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Selection {
-    /// Only kernels of this operation: unpack, lut, dequantize, gemv or gemv_fixed. Can be repeated
+    /// Only kernels of this operation: unpack, lut, dequantize, gemv, gemv_fixed or quantize. Can be repeated
     #[arg(long = "op", value_name = "OPERATION", help_heading = KERNELS)]
     operations: Vec<Operation>,
 

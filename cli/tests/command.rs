@@ -43,7 +43,7 @@ fn a_check_of_every_kernel_passes_and_reports_what_it_did() {
     let report = json(&report);
     assert_eq!(
         (&report["verdict"], &report["seed"], &report["cases"]),
-        (&"pass".into(), &1.into(), &300.into())
+        (&"pass".into(), &1.into(), &360.into())
     );
     let kernels = report["kernels"].as_array().expect("kernels is a list");
     for kernel in kernels {
@@ -76,6 +76,8 @@ fn every_tensor_of_the_real_weights_is_checked() {
     run(&["check", "--op", "gemv_fixed", "--cases", "40", "--weights", WEIGHTS, "--json", text(&report)], 0);
     // Two tensors, with one digit and with four.
     assert_eq!(json(&report)["cases"], 2 * 2 + 40);
+    run(&["check", "--op", "quantize", "--cases", "40", "--weights", WEIGHTS, "--json", text(&report)], 0);
+    assert_eq!(json(&report)["cases"], 2 + 40);
 }
 
 #[test]
@@ -92,7 +94,7 @@ fn each_operation_has_one_kernel_that_the_library_chooses_and_it_can_run_here() 
     let rows = rows.as_array().expect("the list is a list");
     let chosen = rows.iter().filter(|row| row["chosen"] == true).collect::<Vec<_>>();
     let operations = chosen.iter().map(|row| &row["operation"]).collect::<Vec<_>>();
-    assert_eq!(operations, ["unpack", "lut", "dequantize", "gemv", "gemv_fixed"]);
+    assert_eq!(operations, ["unpack", "lut", "dequantize", "gemv", "gemv_fixed", "quantize"]);
     for row in chosen {
         assert_eq!(row["missing_features"], Value::Array(Vec::new()), "{row}");
     }

@@ -16,6 +16,8 @@
 //! | `gemv` | `y[r]` = the sum over `c` of `weight[r, c] * x[c]` |
 //! | `gemv_fixed` | the same without scales, `x` in fixed point ([`Activations`]): exact sums, rounded once |
 //!
+//! A quantiser, of which there is one implementation, makes codes and scales of f32 values: [`quantize()`].
+//!
 //! A `gemv` with scales takes the weights that `dequantize` gives, weight times scale. That product is exact,
 //! down to subnormals, unless it overflows: a scale beyond `f32::MAX / 2` makes a weight of 2 infinite.
 //!

@@ -114,6 +114,20 @@ fn zeros_and_padding_are_plus_one_and_the_scale_of_zeros_is_zero() {
 }
 
 #[test]
+fn ties_go_to_the_fewest_twos() {
+    for (values, twos, scale) in [
+        (vec![3.0], 0, 3.0),
+        (vec![-0.1; 256], 0, 0.1),
+        // Three twos at 28 have the error of eleven at 20.
+        ([vec![24.0; 5], vec![50.0; 3], vec![-35.0; 8]].concat(), 3, 28.0),
+    ] {
+        let (packed, scales) = quantized(&values);
+        let is_two = |&at: &usize| matches!(packed[at / 4] >> (2 * (at % 4)) & 3, 0 | 3);
+        assert_eq!(((0..values.len()).filter(is_two).count(), scales[0]), (twos, scale), "{values:?}");
+    }
+}
+
+#[test]
 fn a_matrix_is_quantized_row_by_row() {
     let (rows, cols) = (3, 300);
     let values = values(9, rows * cols);

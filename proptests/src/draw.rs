@@ -16,9 +16,9 @@ pub fn drawn(operation: Operation, seed: u64) -> Case {
     finite(case.expect("bytes that have run out read as zero"))
 }
 
-/// The case, with finite data where fixed point has no room for its own.
+/// The case, with finite data where the operation refuses its own.
 pub fn finite(case: Case) -> Case {
-    if !case.operation.has_digits() || is_legal(&case) {
+    if !case.operation.needs_finite_x() || is_legal(&case) {
         return case;
     }
     Case { regime: Regime::Ten, patches: Vec::new(), ..case }
@@ -35,7 +35,7 @@ pub fn in_regime(operation: Operation, seed: u64, regime: Regime) -> Case {
     case
 }
 
-/// The case with wrong sizes, or an x that cannot be rounded, that `seed` draws.
+/// The case with wrong sizes, or an x that must be refused, that `seed` draws.
 ///
 /// # Panics
 /// If its sizes are legal.

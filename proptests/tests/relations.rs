@@ -2,7 +2,7 @@
 
 use qk256_proptests::{drawn, finite, in_regime, property};
 use qk256_verify::case::Regime;
-use qk256_verify::operation::{Buffer, Threads};
+use qk256_verify::operation::{BLOCK_ELEMENTS, Buffer, Threads};
 use qk256_verify::{Case, Operation, Rung};
 
 /// A drawn case of every operation.
@@ -42,7 +42,8 @@ property!(
             case.patches.clear();
             finite(case)
         };
-        of_each_operation(seed).into_iter().map(padded).collect()
+        // What a quantiser reads has no padding.
+        of_each_operation(seed).into_iter().filter(|case| case.operation.reads_codes()).map(padded).collect()
     }
 );
 
@@ -71,3 +72,32 @@ property!(gemv_gives_a_row_the_same_bits_wherever_it_stands, 256, [Rung::RowOrde
     };
     PRODUCTS.map(with_rows).to_vec()
 });
+
+/// A `quantize` in each regime whose values are finite, of at least two blocks.
+fn quantize_in_each_regime(seed: u64) -> Vec<Case> {
+    let of_blocks = |regime| {
+        let case = in_regime(Operation::Quantize, seed, regime);
+        Case { cols: case.cols.clamp(2 * BLOCK_ELEMENTS, 8 * BLOCK_ELEMENTS), ..case }
+    };
+    [Regime::Unit, Regime::Wide, Regime::Levels, Regime::Outliers].map(of_blocks).to_vec()
+}
+
+property!(
+    quantize_gives_complemented_codes_where_values_are_negated,
+    128,
+    [Rung::Negation],
+    512,
+    quantize_in_each_regime
+);
+
+property!(quantize_scales_exactly_with_a_power_of_two, 256, [Rung::PowerOfTwo], 256, |seed| {
+    [Regime::Unit, Regime::Ten].map(|regime| in_regime(Operation::Quantize, seed, regime)).to_vec()
+});
+
+property!(
+    quantize_gives_a_block_the_same_bits_wherever_it_stands,
+    128,
+    [Rung::RowOrder],
+    1024,
+    quantize_in_each_regime
+);

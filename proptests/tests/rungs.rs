@@ -116,6 +116,31 @@ property!(gemv_fixed_refuses_what_is_not_finite, 512, [Rung::Sizes], 1024, |seed
     vec![with_special(case, Buffer::X, len, seed)]
 });
 
+property!(
+    quantize_gives_the_bits_of_the_least_squared_error,
+    256,
+    [Rung::BitExact, Rung::Bound],
+    2_000,
+    |seed| {
+        [Regime::Unit, Regime::Integer, Regime::Wide, Regime::Subnormal, Regime::Levels, Regime::Outliers]
+            .map(|regime| in_regime(Operation::Quantize, seed, regime))
+            .to_vec()
+    }
+);
+
+property!(quantize_decides_ties_as_documented, 512, BIT_EXACT, 512, |seed| {
+    let mut case = in_regime(Operation::Quantize, seed, Regime::Levels);
+    // Blocks in which two numbers of twos have the same error are of 16 values, or a multiple.
+    case.cols = 16 * (1 + (seed >> 8) as usize % 32);
+    vec![case]
+});
+
+property!(quantize_refuses_what_is_not_finite, 512, [Rung::Sizes], 1024, |seed| {
+    let case = in_regime(Operation::Quantize, seed, Regime::Ten);
+    let len = case.cols;
+    vec![with_special(case, Buffer::X, len, seed)]
+});
+
 /// Replaces one of the first `len` elements of `buffer` by NaN or an infinity.
 fn with_special(mut case: Case, buffer: Buffer, len: usize, seed: u64) -> Case {
     let specials = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];

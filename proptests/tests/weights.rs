@@ -38,6 +38,16 @@ fn vector_operations_give_the_very_bits_on_real_weights() {
 }
 
 #[test]
+fn quantize_gives_the_least_squared_error_on_real_weights() {
+    let name = "quantize_gives_the_least_squared_error_on_real_weights";
+    let property = Property { name, rounds: 1, rungs: &[Rung::BitExact, Rung::Bound], at_least: 1000 };
+    hold(property, |tensor, base| {
+        let whole = Case::new(Operation::Quantize, 1, tensor.rows * tensor.cols);
+        vec![Case { seed: base.seed, tensor: base.tensor.clone(), ..whole }]
+    });
+}
+
+#[test]
 fn gemv_stays_within_the_bound_on_real_weights_and_scales() {
     let name = "gemv_stays_within_the_bound_on_real_weights_and_scales";
     let property = Property { name, rounds: 2, rungs: &[Rung::Bound], at_least: 1000 };

@@ -98,19 +98,23 @@ impl Case {
 
     /// The buffers of the call that have an address of their own.
     pub fn buffers(&self) -> impl Iterator<Item = Buffer> + use<> {
-        self.operation.inputs(self.scaled).iter().copied().chain([Buffer::Out])
+        self.operation.inputs(self.scaled).iter().chain(self.operation.outputs()).copied()
     }
 
     /// Drops what the case says of buffers that its operation does not read.
     pub(crate) fn fit(&mut self) {
-        let used = self.operation.inputs(self.scaled);
-        for buffer in Buffer::ALL {
-            if buffer != Buffer::Out && !used.contains(&buffer) {
+        let (read, written) = (self.operation.inputs(self.scaled), self.operation.outputs());
+        for buffer in Buffer::ALL.into_iter().filter(|buffer| !read.contains(buffer)) {
+            if !written.contains(&buffer) {
                 (self.offset[buffer], self.spare[buffer]) = (0, 0);
             }
-            if !used.contains(&buffer) {
-                self.fill[buffer] = None;
-            }
+            self.fill[buffer] = None;
+        }
+        if let Some(buffer) = self.operation.stating_length() {
+            self.spare[buffer] = 0;
+        }
+        if !self.operation.reads_codes() {
+            self.codes = Codes::Random;
         }
         if !self.scaled {
             self.scales = Scales::Independent;
@@ -125,10 +129,10 @@ impl Case {
         case
     }
 
-    /// The buffers whose length may differ from what is needed. The output of a vector operation states the length.
+    /// The buffers whose length may differ from what is needed: all but the one that states the number of elements.
     pub fn resizable_buffers(&self) -> impl Iterator<Item = Buffer> + use<> {
-        let fixed_output = !self.operation.is_matrix();
-        self.buffers().filter(move |&buffer| !(fixed_output && buffer == Buffer::Out))
+        let fixed = self.operation.stating_length();
+        self.buffers().filter(move |&buffer| Some(buffer) != fixed)
     }
 }
 
@@ -243,6 +247,11 @@ pub enum Regime {
     /// Nearly every digit of x 127 or -128 and of one sign, at any exponent; scales 1. Where sums of digits overflow, if
     /// anywhere.
     Extreme,
+    /// In each block of 256 x is of few magnitudes, those of the format, those between which a quantiser decides, or such that two
+    /// choices of codes have exactly the same error; scales 1.
+    Levels,
+    /// In each block of 256 one x is far larger than the others, or all are near the largest f32, or the smallest; scales 1.
+    Outliers,
     /// Every x the largest integer of this many bits, and of one sign: narrow sums overflow there, where those of mixed signs do not.
     /// In rows so long that such sums would round in f32, the lowest bits are zero. Scales 1. Rung 2.
     Full(u8),
@@ -262,6 +271,8 @@ impl Regime {
         Self::Absorbing,
         Self::Raw,
         Self::Extreme,
+        Self::Levels,
+        Self::Outliers,
         Self::Full(7),
         Self::Full(8),
         Self::Full(15),
@@ -274,10 +285,30 @@ impl Regime {
         &Self::ALL[Self::ALL.len() - 5..]
     }
 
-    /// The regimes that the generator draws from: the last of them is about digits.
+    /// The regimes of `quantize`: all but [`Extreme`](Self::Extreme).
+    const OF_VALUES: &[Self] = &[
+        Self::Unit,
+        Self::Ten,
+        Self::Integer,
+        Self::OneHot,
+        Self::Wide,
+        Self::Subnormal,
+        Self::Special,
+        Self::Sparse,
+        Self::Huge,
+        Self::Absorbing,
+        Self::Raw,
+        Self::Levels,
+        Self::Outliers,
+    ];
+
+    /// The regimes that the generator draws from. Of the last one is about digits, two are about values to quantise, and the others are full.
     fn drawn(operation: Operation) -> &'static [Self] {
-        let count = Self::ALL.len() - Self::full().len() - usize::from(!operation.has_digits());
-        &Self::ALL[..count]
+        match operation {
+            Operation::Quantize => Self::OF_VALUES,
+            Operation::GemvFixed => &Self::ALL[..Self::ALL.len() - Self::full().len() - 2],
+            _ => &Self::ALL[..Self::ALL.len() - Self::full().len() - 3],
+        }
     }
 
     /// The name in cases.
@@ -295,6 +326,8 @@ impl Regime {
             Self::Absorbing => "absorbing",
             Self::Raw => "raw",
             Self::Extreme => "extreme",
+            Self::Levels => "levels",
+            Self::Outliers => "outliers",
             Self::Full(7) => "full7",
             Self::Full(8) => "full8",
             Self::Full(15) => "full15",

@@ -287,8 +287,13 @@ pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
         return Trace::default();
     }
     let operation = kernel.operation();
-    // The rounding of x, which kernels share, takes more instructions than a row.
-    let (rows, cols) = if operation.has_digits() { (8, 64) } else { (1, BLOCK_ELEMENTS) };
+    let (rows, cols) = match operation {
+        // The rounding of x, which kernels share, takes more instructions than a row.
+        _ if operation.has_digits() => (8, 64),
+        // For each element there may be a loop over all.
+        Operation::Quantize => (1, 16),
+        _ => (1, BLOCK_ELEMENTS),
+    };
     let mut workload = Workload::new(operation, rows, cols, false);
     workload.run(kernel);
     trace(|| {

@@ -30,6 +30,8 @@ pub enum Target {
     GemvScaled,
     /// Legal cases of `gemv_fixed`, but for those whose x is not finite, which must be refused.
     GemvFixed,
+    /// Legal cases of `quantize`, but for those whose values are not finite, which must be refused.
+    Quantize,
     /// Wrong sizes of every operation: each must be refused before memory is touched.
     Arguments,
     /// Text that may be a case.
@@ -38,13 +40,14 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Unpack,
         Self::Lut,
         Self::Dequantize,
         Self::Gemv,
         Self::GemvScaled,
         Self::GemvFixed,
+        Self::Quantize,
         Self::Arguments,
         Self::CaseText,
     ];
@@ -58,6 +61,7 @@ impl Target {
             Self::Gemv => "gemv",
             Self::GemvScaled => "gemv_scaled",
             Self::GemvFixed => "gemv_fixed",
+            Self::Quantize => "quantize",
             Self::Arguments => "arguments",
             Self::CaseText => "case_text",
         }
@@ -77,6 +81,7 @@ impl Target {
             Operation::Gemv if scaled => Self::GemvScaled,
             Operation::Gemv => Self::Gemv,
             Operation::GemvFixed => Self::GemvFixed,
+            Operation::Quantize => Self::Quantize,
         }
     }
 
@@ -89,6 +94,7 @@ impl Target {
             Self::Gemv => Some((Operation::Gemv, false)),
             Self::GemvScaled => Some((Operation::Gemv, true)),
             Self::GemvFixed => Some((Operation::GemvFixed, false)),
+            Self::Quantize => Some((Operation::Quantize, false)),
             Self::Arguments | Self::CaseText => None,
         }
     }

@@ -1,6 +1,7 @@
 //! The data of one call, before it is laid out in guarded memory: what cases make and oracles judge.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::operation::{Buffer, DIGITS, MAX_FIXED_COLUMNS, Operation, PerBuffer, Shape, Threads};
 use crate::words::count;
@@ -22,6 +23,8 @@ pub struct Inputs {
     pub x: Vec<f32>,
     /// Elements of the output buffer.
     pub out_len: usize,
+    /// Elements of the second output buffer, of `quantize`.
+    pub out_scales_len: usize,
     /// Elements by which each buffer starts past a 32-byte boundary.
     pub offset: PerBuffer<u8>,
     /// Concurrent callers.
@@ -49,6 +52,7 @@ impl Inputs {
             Buffer::Scales => self.scales.as_ref().map_or(0, Vec::len),
             Buffer::X => self.x.len(),
             Buffer::Out => self.out_len,
+            Buffer::OutScales => self.out_scales_len,
         }
     }
 
@@ -77,7 +81,7 @@ impl Inputs {
                 shape.cols, shape.row_stride
             ),
         };
-        let lengths = self.buffers().iter().copied().chain([Buffer::Out]).map(|buffer| {
+        let lengths = self.buffers().iter().chain(self.operation.outputs()).map(|&buffer| {
             let needed = shape.needed(self.operation, buffer);
             format!("`{}` has {} of {needed} elements", buffer.name(), self.len(buffer))
         });
@@ -89,12 +93,11 @@ impl Inputs {
         let long_enough =
             |buffer: Buffer| self.len(buffer) as u128 >= self.shape.needed(self.operation, buffer);
         let sizes_are_legal = self.shape.stride_is_legal()
-            && self.buffers().iter().copied().all(long_enough)
-            && long_enough(Buffer::Out);
+            && self.buffers().iter().chain(self.operation.outputs()).copied().all(long_enough);
         match self.operation {
             _ if !sizes_are_legal => Some(Fault::Sizes),
             Operation::GemvFixed => self.fault_of_fixed(),
-            _ => None,
+            _ => self.not_finite(),
         }
     }
 
@@ -107,13 +110,45 @@ impl Inputs {
         if !DIGITS.contains(&self.digits) {
             return Some(Fault::Digits(self.digits));
         }
-        let index = self.x[..cols].iter().position(|x| !x.is_finite())?;
-        Some(Fault::NotFinite { index, value: self.x[index] })
+        self.not_finite()
     }
 
-    /// Outputs that the call must write: the first so many elements of the output buffer.
+    /// An x that the operation has no room for, where all sizes are legal.
+    fn not_finite(&self) -> Option<Fault> {
+        let x = if self.operation.needs_finite_x() { &self.x[..self.shape.cols] } else { &[] };
+        let index = x.iter().position(|x| !x.is_finite())?;
+        Some(Fault::NotFinite { index, value: x[index] })
+    }
+
+    /// Elements of an output buffer that the call must write: the first so many.
+    pub fn written(&self, buffer: Buffer) -> usize {
+        self.shape.needed(self.operation, buffer).min(self.len(buffer) as u128) as usize
+    }
+
+    /// Outputs that the call must write, those of all buffers together.
     pub fn outputs(&self) -> usize {
-        if self.operation.is_matrix() { self.shape.rows } else { self.out_len }
+        self.operation.outputs().iter().map(|&buffer| self.written(buffer)).sum()
+    }
+
+    /// Where output `at` stands: first come the elements that it must write, buffer by buffer, and then the slack of
+    /// each.
+    ///
+    /// # Panics
+    /// If there is no such output.
+    pub fn output_place(&self, at: usize) -> (Buffer, usize) {
+        let mut before = 0;
+        let found = self.output_pieces().find_map(|(buffer, piece)| {
+            before += piece.len();
+            (at < before).then(|| (buffer, piece.end + at - before))
+        });
+        found.expect("there is such an output")
+    }
+
+    /// The elements of the outputs in the order in which they are told: what must be written of each buffer, then the slack of each.
+    pub fn output_pieces(&self) -> impl Iterator<Item = (Buffer, Range<usize>)> {
+        let outputs = self.operation.outputs().iter().copied();
+        let written = outputs.clone().map(|buffer| (buffer, 0..self.written(buffer)));
+        written.chain(outputs.map(|buffer| (buffer, self.written(buffer)..self.len(buffer))))
     }
 }
 
@@ -228,7 +263,7 @@ pub enum Fault {
     Columns(usize),
     /// Another number of digits than those of [`DIGITS`].
     Digits(u8),
-    /// An activation that no fixed point has.
+    /// An activation that no fixed point has, or a value that has no code.
     NotFinite {
         /// The first such element of x.
         index: usize,

@@ -1,9 +1,11 @@
 //! Outputs held against what the oracle demands.
 
+mod quantize;
+
 use serde::{Deserialize, Serialize};
 
 use crate::inputs::Inputs;
-use crate::operation::{BLOCK_ELEMENTS, Operation};
+use crate::operation::{BLOCK_ELEMENTS, Buffer};
 use crate::oracle::{Expected, FLAT_BOUND, RowTruth, Wide};
 use crate::rung::{Cause, Failure, Rung, RungCounts};
 use crate::words::count;
@@ -39,6 +41,7 @@ pub fn judge(inputs: &Inputs, expected: &Expected, depth: Option<usize>, output:
     match expected {
         Expected::Bits(bits) => judge_bits(inputs, bits, output, &mut judgement),
         Expected::Rows(rows) => judge_rows(rows, depth, output, &mut judgement),
+        Expected::Blocks(blocks) => quantize::judge_blocks(blocks, output, &mut judgement),
     }
     judgement
 }
@@ -53,13 +56,9 @@ pub(crate) fn same_sum(a: u32, b: u32) -> bool {
     same_bits(a, b) || (a | b) << 1 == 0
 }
 
-/// A value with its bits, as findings show it.
-pub(crate) fn show(operation: Operation, bits: u32) -> String {
-    if operation == Operation::Unpack {
-        format!("{bits:#04x}")
-    } else {
-        format!("{:e} ({bits:#010x})", f32::from_bits(bits))
-    }
+/// An output of `width` bytes with its bits, as findings show it.
+pub(crate) fn show(width: usize, bits: u32) -> String {
+    if width == 1 { format!("{bits:#04x}") } else { format!("{:e} ({bits:#010x})", f32::from_bits(bits)) }
 }
 
 fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut Judgement) {
@@ -70,7 +69,8 @@ fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut
     }
     let wrong: Vec<usize> = (0..expected.len()).filter(|&at| !same_bits(expected[at], output[at])).collect();
     if let Some(&first) = wrong.first() {
-        let (got, want) = (show(inputs.operation, output[first]), show(inputs.operation, expected[first]));
+        let width = inputs.operation.width(Buffer::Out);
+        let (got, want) = (show(width, output[first]), show(width, expected[first]));
         let (block, element) = (first / BLOCK_ELEMENTS, first % BLOCK_ELEMENTS);
         let are = if wrong.len() == 1 { "is" } else { "are" };
         let detail = format!(
@@ -78,7 +78,7 @@ fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut
             wrong.len(),
             count(expected.len() as u64, "output")
         );
-        let cause = Cause::of_bits(inputs.operation, expected[first], output[first]);
+        let cause = Cause::of_bits(width, expected[first], output[first]);
         judgement.failures.push(Failure::new(Rung::BitExact, cause, detail));
     }
 }
@@ -165,18 +165,18 @@ impl Demand<'_> {
             RowTruth::Near { exact, .. } => exact.to_f32(),
             RowTruth::Nan | RowTruth::NotFinite | RowTruth::MayOverflow => f32::NAN,
         };
-        Cause::of_bits(Operation::Gemv, must.to_bits(), got.to_bits())
+        Cause::of_bits(size_of::<f32>(), must.to_bits(), got.to_bits())
     }
 
     fn must(&self) -> String {
         match self.truth {
-            RowTruth::Exact(exact) => show(Operation::Gemv, exact.to_bits()),
+            RowTruth::Exact(exact) => show(size_of::<f32>(), exact.to_bits()),
             RowTruth::Nan => "NaN".to_owned(),
             RowTruth::Infinite(infinity) => format!("{infinity}"),
             RowTruth::NotFinite => "NaN or infinite".to_owned(),
-            RowTruth::Fixed { bits, .. } if self.rung == Rung::BitExact => show(Operation::Gemv, *bits),
+            RowTruth::Fixed { bits, .. } if self.rung == Rung::BitExact => show(size_of::<f32>(), *bits),
             RowTruth::Near { exact, .. } | RowTruth::Fixed { exact, .. } => {
-                let nearest = show(Operation::Gemv, exact.to_f32().to_bits());
+                let nearest = show(size_of::<f32>(), exact.to_f32().to_bits());
                 format!(
                     "within {:e} of {nearest}; error {:e}, {:.1} ulp",
                     self.bound,
@@ -230,7 +230,7 @@ fn describe(rung: Rung, rows: usize, misses: &[Miss]) -> Option<Failure> {
     let first = misses.first()?;
     let worst = misses.iter().fold(first, |worst, miss| if miss.error > worst.error { miss } else { worst });
     let show = |miss: &Miss| {
-        format!("row {}: got {}, must be {}", miss.row, show(Operation::Gemv, miss.got.to_bits()), miss.must)
+        format!("row {}: got {}, must be {}", miss.row, show(size_of::<f32>(), miss.got.to_bits()), miss.must)
     };
     let are = if misses.len() == 1 { "is" } else { "are" };
     let rows = count(rows as u64, "row");

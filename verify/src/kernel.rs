@@ -22,7 +22,7 @@ pub trait Kernel: Sync {
         &[]
     }
 
-    /// Whether wrong sizes, and an x that `gemv_fixed` cannot round, are refused with [`Outcome::Refused`]. A kernel that
+    /// Whether wrong sizes, and an x that `gemv_fixed` or `quantize` cannot round, are refused with [`Outcome::Refused`]. A kernel that
     /// leaves this to its caller says `false` and is sent legal calls only.
     fn refuses_wrong_sizes(&self) -> bool {
         true
@@ -170,6 +170,16 @@ pub enum Arguments<'a> {
         cols: usize,
         /// Bytes from one row to the next.
         row_stride: usize,
+    },
+    /// The codes and scales whose weights have the least squared error from `values`: docs/format.md. A kernel refuses values
+    /// that are not finite.
+    Quantize {
+        /// Any number of them.
+        values: &'a [f32],
+        /// Whole blocks: 64 bytes for each 256 values.
+        packed: &'a mut [u8],
+        /// One scale a block.
+        scales: &'a mut [f32],
     },
 }
 

@@ -91,16 +91,16 @@ impl Region {
     /// # Panics
     /// If the system has no address space left.
     pub fn new(buffer: Buffer) -> Self {
-        let access = if buffer == Buffer::Out { Access::Write } else { Access::Read };
+        let access = if buffer.is_output() { Access::Write } else { Access::Read };
         Self::with_capacity(buffer, access, page_size())
     }
 
-    /// A region for outputs of which only the first bytes may be written.
+    /// A region for an output of which only the first bytes may be written.
     ///
     /// # Panics
     /// As [`new`](Self::new).
-    pub fn for_output_with_slack() -> Self {
-        Self::with_capacity(Buffer::Out, Access::Half, 2 * page_size())
+    pub fn for_output_with_slack(buffer: Buffer) -> Self {
+        Self::with_capacity(buffer, Access::Half, 2 * page_size())
     }
 
     /// A region in which a kernel can write to inputs too: for calls of which nobody asks what they write, since it is made faster.
@@ -176,7 +176,7 @@ impl Region {
     /// # Panics
     /// If it is an input.
     pub fn given_mut(&mut self) -> &mut [u8] {
-        assert_eq!(self.buffer, Buffer::Out, "kernels write to outputs only");
+        assert!(self.buffer.is_output(), "kernels write to outputs only");
         let start = self.pages.start().wrapping_add(self.span.start);
         // SAFETY: the span lies within the data, which are mapped for as long as `self` lives, and `self` is borrowed mutably.
         // Those of an output are writable, or become so on the first write.
@@ -280,7 +280,7 @@ mod tests {
             (slack, 40, true, 1),
         ] {
             let regions = match placement == slack {
-                true => vec![Region::for_output_with_slack()],
+                true => vec![Region::for_output_with_slack(Buffer::Out)],
                 false => vec![Region::new(Buffer::X), Region::new(Buffer::Out)],
             };
             for mut region in regions {
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn a_write_to_sealed_slack_is_seen_and_one_to_the_outputs_before_it_is_not() {
         for (written, len) in [(0, 6000), (4, 8), (5000, 6000), (100, LARGE_BYTES)] {
-            let mut region = Region::for_output_with_slack();
+            let mut region = Region::for_output_with_slack(Buffer::Out);
             region.place(len, Placement::BeforeSlack { written }).fill(9);
             region.seal();
             if let Some(last) = written.checked_sub(1) {

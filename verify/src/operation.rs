@@ -19,11 +19,14 @@ pub enum Operation {
     Gemv,
     /// Matrix-vector product in fixed point: x rounded to digits, integer sums, one rounding at the end.
     GemvFixed,
+    /// f32 values to packed codes and scales, with the least squared error.
+    Quantize,
 }
 
 impl Operation {
     /// Every operation, in the order of reports.
-    pub const ALL: [Self; 5] = [Self::Unpack, Self::Lut, Self::Dequantize, Self::Gemv, Self::GemvFixed];
+    pub const ALL: [Self; 6] =
+        [Self::Unpack, Self::Lut, Self::Dequantize, Self::Gemv, Self::GemvFixed, Self::Quantize];
 
     /// The name in cases, options and reports.
     pub const fn name(self) -> &'static str {
@@ -33,6 +36,7 @@ impl Operation {
             Self::Dequantize => "dequantize",
             Self::Gemv => "gemv",
             Self::GemvFixed => "gemv_fixed",
+            Self::Quantize => "quantize",
         }
     }
 
@@ -51,6 +55,33 @@ impl Operation {
         matches!(self, Self::GemvFixed)
     }
 
+    /// Whether an x that is not finite must be refused.
+    pub const fn needs_finite_x(self) -> bool {
+        matches!(self, Self::GemvFixed | Self::Quantize)
+    }
+
+    /// Whether codes are among what it reads.
+    pub const fn reads_codes(self) -> bool {
+        !matches!(self, Self::Quantize)
+    }
+
+    /// The buffer whose length says how many elements there are; `None` where rows and columns do.
+    pub const fn stating_length(self) -> Option<Buffer> {
+        match self {
+            Self::Gemv | Self::GemvFixed => None,
+            Self::Quantize => Some(Buffer::X),
+            Self::Unpack | Self::Lut | Self::Dequantize => Some(Buffer::Out),
+        }
+    }
+
+    /// The buffers that the operation writes.
+    pub const fn outputs(self) -> &'static [Buffer] {
+        match self {
+            Self::Quantize => &[Buffer::Out, Buffer::OutScales],
+            _ => &[Buffer::Out],
+        }
+    }
+
     /// The buffers that the operation reads.
     pub const fn inputs(self, scaled: bool) -> &'static [Buffer] {
         match (self, scaled) {
@@ -59,13 +90,14 @@ impl Operation {
             (Self::Dequantize, _) => &[Buffer::Packed, Buffer::Scales],
             (Self::Gemv, false) | (Self::GemvFixed, _) => &[Buffer::Packed, Buffer::X],
             (Self::Gemv, true) => &[Buffer::Packed, Buffer::Scales, Buffer::X],
+            (Self::Quantize, _) => &[Buffer::X],
         }
     }
 
     /// Bytes of one element of `buffer` in this operation.
     pub const fn width(self, buffer: Buffer) -> usize {
         match (self, buffer) {
-            (_, Buffer::Packed | Buffer::Codes) | (Self::Unpack, Buffer::Out) => 1,
+            (_, Buffer::Packed | Buffer::Codes) | (Self::Unpack | Self::Quantize, Buffer::Out) => 1,
             _ => 4,
         }
     }
@@ -79,7 +111,9 @@ impl fmt::Display for Operation {
 
 /// A word that names no operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an operation; the operations are unpack, lut, dequantize, gemv and gemv_fixed")]
+#[error(
+    "`{0}` is not an operation; the operations are unpack, lut, dequantize, gemv, gemv_fixed and quantize"
+)]
 pub struct UnknownOperation(String);
 
 impl FromStr for Operation {
@@ -99,15 +133,21 @@ pub enum Buffer {
     Codes,
     /// Block scales, f32.
     Scales,
-    /// Activations, f32.
+    /// Activations, f32; of `quantize` the values.
     X,
-    /// Whatever the operation writes: codes (`unpack`), weights (`lut`, `dequantize`) or y (`gemv`, `gemv_fixed`).
+    /// Whatever the operation writes: codes (`unpack`), weights (`lut`, `dequantize`), y (`gemv`, `gemv_fixed`) or packed codes
+    /// (`quantize`).
     Out,
+    /// The second output of `quantize`: block scales, f32.
+    OutScales,
 }
 
 impl Buffer {
     /// Every buffer, in the order of arguments.
-    pub const ALL: [Self; 5] = [Self::Packed, Self::Codes, Self::Scales, Self::X, Self::Out];
+    pub const ALL: [Self; 6] = [Self::Packed, Self::Codes, Self::Scales, Self::X, Self::Out, Self::OutScales];
+
+    /// The buffers that some operation writes.
+    pub const OUTPUTS: [Self; 2] = [Self::Out, Self::OutScales];
 
     /// The name in cases and findings.
     pub const fn name(self) -> &'static str {
@@ -117,7 +157,13 @@ impl Buffer {
             Self::Scales => "scales",
             Self::X => "x",
             Self::Out => "out",
+            Self::OutScales => "out_scales",
         }
+    }
+
+    /// Whether kernels write it.
+    pub const fn is_output(self) -> bool {
+        matches!(self, Self::Out | Self::OutScales)
     }
 
     /// The buffer of that name.
@@ -218,8 +264,9 @@ impl Shape {
         match buffer {
             Buffer::Packed if self.rows == 0 => 0,
             Buffer::Packed => (rows - 1) * self.row_stride as u128 + self.row_bytes() as u128,
-            Buffer::Scales => rows * blocks,
+            Buffer::Scales | Buffer::OutScales => rows * blocks,
             Buffer::Codes | Buffer::X => cols,
+            Buffer::Out if operation == Operation::Quantize => self.row_bytes() as u128,
             Buffer::Out if operation.is_matrix() => rows,
             Buffer::Out => cols,
         }

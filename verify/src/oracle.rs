@@ -5,9 +5,11 @@
 mod exact;
 mod fixed;
 mod integers;
+mod quantize;
 
 pub use exact::{ExactSum, Wide};
 pub use fixed::{FLAT_FIXED_COLUMNS, FLAT_FIXED_X, FLAT_FIXED_Y};
+pub use quantize::{BlockTruth, Choice};
 
 use crate::inputs::Inputs;
 use crate::operation::{BLOCK_ELEMENTS, CODES_PER_BYTE, Operation};
@@ -37,6 +39,8 @@ pub enum Expected {
     Bits(Vec<u32>),
     /// One demand for each row of a product.
     Rows(Vec<RowTruth>),
+    /// One demand for each block of quantised values.
+    Blocks(Vec<BlockTruth>),
 }
 
 impl Expected {
@@ -44,7 +48,7 @@ impl Expected {
     pub(crate) fn is_exact(&self) -> bool {
         let is_known = |row: &RowTruth| !matches!(row, RowTruth::Near { .. } | RowTruth::MayOverflow);
         match self {
-            Self::Bits(_) => true,
+            Self::Bits(_) | Self::Blocks(_) => true,
             Self::Rows(rows) => rows.iter().all(is_known),
         }
     }
@@ -149,6 +153,9 @@ pub fn expected(inputs: &Inputs) -> Expected {
             let x = FixedPoint::of(&inputs.x[..inputs.shape.cols], inputs.digits);
             let truth = |row| x.truth(Row::of(inputs, row).packed);
             Expected::Rows((0..inputs.shape.rows).map(truth).collect())
+        }
+        Operation::Quantize => {
+            Expected::Blocks(inputs.x.chunks(BLOCK_ELEMENTS).map(BlockTruth::of).collect())
         }
     }
 }

@@ -57,9 +57,11 @@ pub fn kernels() -> Vec<Box<dyn Kernel>> {
 }
 
 /// The level whose code a level runs for an operation: itself, but for operations that it shares with another, which need no
-/// second check. AVX-VNNI has an instruction for sums of integers; all else is done by the kernels of `avx2`.
+/// second check. AVX-VNNI has an instruction for sums of integers; all else is done by the kernels of `avx2`. There is one quantiser
+/// for all of them.
 pub fn code_of(level: Level, operation: Operation) -> Level {
     match level {
+        _ if operation == Operation::Quantize => Level::Scalar,
         Level::AvxVnni if operation != Operation::GemvFixed => Level::Avx2,
         level => level,
     }
@@ -110,6 +112,10 @@ impl Kernel for Own {
                     None => Ok(matrix),
                 });
                 matrix.and_then(|matrix| self.gemv(kernels, &matrix, x, y))
+            }
+            Arguments::Quantize { values, packed, scales } => {
+                let Ok(()) = qk256_kernels::quantize(values, packed, scales) else { return Outcome::Refused };
+                Ok(())
             }
             Arguments::GemvFixed { packed, x, digits, y, rows, cols, row_stride } => {
                 let matrix = Matrix::new(packed, rows, cols, row_stride);

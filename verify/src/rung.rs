@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::operation::{Buffer, Operation};
+use crate::operation::Buffer;
 
 /// One thing that a kernel is held to. The numbered ones are the oracle ladder of docs/verification.md; the others are
 /// the contract and the metamorphic relations.
@@ -330,9 +330,9 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// What is wrong with an output of `operation` whose bits are `got` and must be `must`.
-    pub(crate) fn of_bits(operation: Operation, must: u32, got: u32) -> Self {
-        if operation == Operation::Unpack {
+    /// What is wrong with an output of `width` bytes whose bits are `got` and must be `must`.
+    pub(crate) fn of_bits(width: usize, must: u32, got: u32) -> Self {
+        if width == 1 {
             return if got > must { Self::TooHigh } else { Self::TooLow };
         }
         let (must, got) = (f32::from_bits(must), f32::from_bits(got));

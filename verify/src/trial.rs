@@ -159,16 +159,18 @@ impl Trial {
     }
 
     /// Demands the same bits as in the first call.
-    fn same(&mut self, rung: Rung, operation: Operation, first: &[u32], now: &[u32], when: &str) {
+    fn same(&mut self, rung: Rung, inputs: &Inputs, first: &[u32], now: &[u32], when: &str) {
         self.rungs.add(rung, 1);
         // Comparing slices first is what makes this cheap.
         if first == now {
             return;
         }
         if let Some(at) = (0..first.len()).find(|&at| !same_bits(first[at], now[at])) {
-            let cause = Cause::of_bits(operation, first[at], now[at]);
-            let (now, first) = (show(operation, now[at]), show(operation, first[at]));
-            self.fail(Failure::new(rung, cause, format!("{when}, out[{at}] is {now}; it was {first}")));
+            let (buffer, index) = inputs.output_place(at);
+            let (name, width) = (buffer.name(), inputs.operation.width(buffer));
+            let cause = Cause::of_bits(width, first[at], now[at]);
+            let (now, first) = (show(width, now[at]), show(width, first[at]));
+            self.fail(Failure::new(rung, cause, format!("{when}, {name}[{index}] is {now}; it was {first}")));
         }
     }
 }
@@ -437,7 +439,7 @@ impl Harness {
             let again = self.arena.call_again(kernel, inputs);
             trial.take_call(&again);
             let when = format!("in call number {call}");
-            trial.same(Rung::Repeat, inputs.operation, first, &again.output[..first.len()], &when);
+            trial.same(Rung::Repeat, inputs, first, &again.output[..first.len()], &when);
             if !trial.passed() {
                 return;
             }
@@ -506,10 +508,10 @@ impl Harness {
         let moved = self.arena.call(kernel, inputs, Flush::Start, large);
         trial.take_call(&moved);
         let when = "at other addresses and over other old contents";
-        trial.same(Rung::Placement, inputs.operation, first, &moved.output[..outputs], when);
+        trial.same(Rung::Placement, inputs, first, &moved.output[..outputs], when);
         let again = self.arena.call_again(kernel, inputs);
         trial.take_call(&again);
-        trial.same(Rung::Repeat, inputs.operation, first, &again.output[..outputs], "called again");
+        trial.same(Rung::Repeat, inputs, first, &again.output[..outputs], "called again");
         let is_single = self.orders.is_single(kernel, inputs);
         // Where the oracle knows the bits of every row, it knows them for every number of rows.
         let is_invariant = !kernel.varies_with_rows() && !expected.is_exact();
@@ -569,11 +571,11 @@ impl Harness {
                 .flat_map(|caller| caller.join().expect("panics of kernels are caught"))
                 .collect()
         });
-        let (operation, outputs) = (inputs.operation, inputs.outputs());
+        let outputs = inputs.outputs();
         for (variant, result) in &results {
             trial.take_call(result);
             let (alone, now) = (&alone[*variant].output[..outputs], &result.output[..outputs]);
-            trial.same(Rung::Threads, operation, alone, now, AT_ONCE);
+            trial.same(Rung::Threads, inputs, alone, now, AT_ONCE);
         }
     }
 

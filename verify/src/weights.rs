@@ -165,13 +165,19 @@ impl Weights {
     /// # Errors
     /// As [`quantized_matrix`](Self::quantized_matrix).
     pub fn quantized_vector(&self, part: &TensorRows, len: usize) -> Result<Quantized, WeightsError> {
+        quantize(&part.name, &self.vector(part, len)?, 1, len)
+    }
+
+    /// `len` weights from the part's first row on, row-major, as they are.
+    ///
+    /// # Errors
+    /// If the tensor is absent or has less, or cannot be read.
+    pub fn vector(&self, part: &TensorRows, len: usize) -> Result<Vec<f32>, WeightsError> {
         let (whole, info) = self.tensor(&part.name)?;
         let start = part.first_row.checked_mul(whole.cols);
         let end = start.and_then(|start| start.checked_add(len));
         match (start, end) {
-            (Some(start), Some(end)) if end <= whole.rows * whole.cols => {
-                quantize(&whole.name, &self.read(info, start, len), 1, len)
-            }
+            (Some(start), Some(end)) if end <= whole.rows * whole.cols => Ok(self.read(info, start, len)),
             _ => Err(WeightsError::Outside {
                 tensor: whole,
                 wanted: format!("{len} from row {}", part.first_row),

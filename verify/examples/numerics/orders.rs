@@ -283,6 +283,7 @@ fn one_row(x: Vec<f32>, code: u8, scales: Option<Vec<f32>>) -> Inputs {
         scales,
         x,
         out_len: 1,
+        out_scales_len: 0,
         offset: PerBuffer::default(),
         threads: Threads::ONE,
         stack: 0,

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use qk256_verify::case::{self, Regime, Sweep};
 use qk256_verify::inputs::Inputs;
 use qk256_verify::judge::{self, Judgement};
-use qk256_verify::operation::{BLOCK_ELEMENTS, Buffer, Threads};
+use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Threads};
 use qk256_verify::oracle::{Expected, RowTruth, expected};
 use qk256_verify::parts::{OldContents, Parts};
 use qk256_verify::rung::Failure;
@@ -28,6 +28,7 @@ pub fn faults() -> Vec<Fault> {
     vec![
         fault("tolerance-times-1000", "a-result-in-bf16", &Tolerant),
         fault("last-output-skipped", "last-of-15-is-the-one-before", &LastOutputSkipped),
+        fault("scales-of-blocks-not-compared", "scale-in-half-precision", &ScalesNotCompared),
         fault("nan-equals-anything", "nan-becomes-zero", &NanEqualsAnything),
         fault("oracle-calls-the-kernel", "scale-of-the-previous-block", &OracleCallsTheKernel),
         fault("panics-swallowed", "three-rows-panic", &Silent(&[Rung::Panic])),
@@ -159,8 +160,28 @@ impl Parts for LastOutputSkipped {
         let expected = match expected {
             Expected::Bits(bits) => Expected::Bits(bits[..kept].to_vec()),
             Expected::Rows(rows) => Expected::Rows(rows[..kept].to_vec()),
+            Expected::Blocks(_) => return judge::judge(inputs, expected, depth, output),
         };
         judge::judge(inputs, &expected, depth, &output[..kept])
+    }
+}
+
+/// A judge of quantised blocks that looks at their codes alone.
+#[derive(Debug)]
+struct ScalesNotCompared;
+
+impl Parts for ScalesNotCompared {
+    fn judge(&self, inputs: &Inputs, expected: &Expected, depth: Option<usize>, output: &[u32]) -> Judgement {
+        let mut output = output.to_vec();
+        if let Expected::Blocks(blocks) = expected {
+            let (codes, scales) = output.split_at_mut(blocks.len() * BLOCK_BYTES);
+            for ((codes, got), block) in codes.chunks(BLOCK_BYTES).zip(scales).zip(blocks) {
+                let codes: Vec<u8> = codes.iter().map(|&byte| byte as u8).collect();
+                let choice = block.right().iter().find(|choice| choice.codes == *codes);
+                *got = choice.map_or(*got, |choice| choice.scales.start().to_bits());
+            }
+        }
+        judge::judge(inputs, expected, depth, &output)
     }
 }
 
@@ -187,6 +208,7 @@ impl Parts for NanEqualsAnything {
                     }
                 }
             }
+            Expected::Blocks(_) => {}
         }
         judge::judge(inputs, &expected, depth, &output)
     }

@@ -18,6 +18,7 @@ mod narrow;
 mod order;
 mod precision;
 mod process;
+mod quantize;
 mod reduction;
 mod rewritten;
 mod right;
@@ -159,6 +160,8 @@ pub fn wrong() -> Vec<Mutant> {
         shapes::WRONG,
         stack::WRONG,
         long::WRONG,
+        quantize::values::WRONG,
+        quantize::calls::WRONG,
     ]
     .concat()
 }
@@ -176,6 +179,7 @@ pub fn right() -> Vec<Mutant> {
         shapes::RIGHT,
         stack::RIGHT,
         long::RIGHT,
+        quantize::right::RIGHT,
     ]
-        .concat()
+    .concat()
 }

@@ -1,6 +1,7 @@
 //! The shape that such kernels have, in pieces that can be replaced one at a time.
 
 pub(crate) mod fixed;
+pub(crate) mod quantize;
 pub(crate) mod stray;
 pub(crate) mod vector;
 
@@ -90,7 +91,7 @@ impl<'a> Product<'a> {
             Buffer::Scales => self.scales.map_or(usize::MAX, <[f32]>::len),
             Buffer::X => self.x.len(),
             Buffer::Out => self.y.len(),
-            Buffer::Codes => return false,
+            Buffer::Codes | Buffer::OutScales => return false,
         };
         (given as u128) < self.shape().needed(Operation::Gemv, buffer)
     }

@@ -94,14 +94,16 @@ pub fn from_seed(operation: Operation, seed: u64, index: u64) -> Case {
 }
 
 impl Case {
-    /// A case with legal sizes. `scaled` matters to gemv only. The x of a few cases of `gemv_fixed` is not finite, which
-    /// makes them cases that must be refused.
+    /// A case with legal sizes. `scaled` matters to gemv only. The x of a few cases of `gemv_fixed` and `quantize` is not finite,
+    /// which makes them cases that must be refused.
     ///
     /// # Errors
     /// None in practice: bytes that have run out read as zero.
     pub fn draw(operation: Operation, scaled: bool, u: &mut Unstructured<'_>) -> Result<Self> {
         let mut case = Self::shaped(operation, scaled, u)?;
-        case.codes = if once_in(4, u)? { *u.choose(&Codes::ALL)? } else { Codes::Random };
+        if operation.reads_codes() && once_in(4, u)? {
+            case.codes = *u.choose(&Codes::ALL)?;
+        }
         case.regime = *u.choose(Regime::drawn(operation))?;
         if case.scaled && once_in(4, u)? {
             case.scales = *u.choose(&[Scales::Equal, Scales::Alternating])?;
@@ -146,8 +148,8 @@ impl Case {
         Ok(())
     }
 
-    /// A case with at least one wrong size: a short buffer, a small stride or a product that wraps; or, of `gemv_fixed`, with
-    /// an x that is not finite.
+    /// A case with at least one wrong size: a short buffer, a small stride or a product that wraps; or, of `gemv_fixed` and
+    /// `quantize`, an x that is not finite.
     ///
     /// # Errors
     /// As [`draw`](Self::draw).
@@ -160,6 +162,10 @@ impl Case {
             Operation::Gemv => 4,
             _ => 0,
         };
+        if operation == Operation::Quantize && u.ratio(1, 2)? {
+            case.put_not_finite(u)?;
+            return Ok(case);
+        }
         match u.int_in_range(0..=faults)? {
             0 | 1 => case.shorten_one(u)?,
             2 => {
@@ -180,12 +186,15 @@ impl Case {
                 let huge = *u.choose(&HUGE)?;
                 if u.ratio(1, 2)? { case.rows = huge } else { case.cols = huge }
             }
-            _ => {
-                let index = u.int_in_range(0..=case.cols - 1)?;
-                case.patches.push(Patch { buffer: Buffer::X, index, bits: vec![*u.choose(&NOT_FINITE)?] });
-            }
+            _ => case.put_not_finite(u)?,
         }
         Ok(case)
+    }
+
+    fn put_not_finite(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+        let index = u.int_in_range(0..=self.cols - 1)?;
+        self.patches.push(Patch { buffer: Buffer::X, index, bits: vec![*u.choose(&NOT_FINITE)?] });
+        Ok(())
     }
 
     fn shaped(operation: Operation, scaled: bool, u: &mut Unstructured<'_>) -> Result<Self> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::values::{absorbing, extreme, full, one_hot, sparse, sprinkle};
+use super::values::{absorbing, extreme, full, levels, one_hot, outliers, sparse, sprinkle};
 use super::{Case, Codes, Regime, Scales, every_byte};
 use crate::inputs::{Inputs, PackedBytes};
 use crate::memory;
@@ -95,6 +95,7 @@ impl Case {
             scales: None,
             x: Vec::new(),
             out_len: len(Buffer::Out)?,
+            out_scales_len: 0,
             offset: self.offset,
             threads: self.threads,
             stack: usize::from(self.stack) << 10,
@@ -109,8 +110,11 @@ impl Case {
                 Buffer::Codes => inputs.codes = self.codes(len),
                 Buffer::Scales => inputs.scales = Some(self.scales(len)),
                 Buffer::X => inputs.x = self.x(len),
-                Buffer::Out => {}
+                Buffer::Out | Buffer::OutScales => {}
             }
+        }
+        if self.operation.outputs().contains(&Buffer::OutScales) {
+            inputs.out_scales_len = len(Buffer::OutScales)?;
         }
         if let Some(tensor) = &self.tensor {
             let weights = weights.ok_or_else(|| MaterializeError::NoWeights(tensor.name.clone()))?;
@@ -260,6 +264,8 @@ impl Case {
             Regime::Sparse => sparse(needed, &mut rng),
             Regime::Absorbing => absorbing(needed, &mut rng),
             Regime::Full(bits) => full(needed, bits, &mut rng),
+            Regime::Levels => levels(needed, &mut rng),
+            Regime::Outliers => outliers(needed, &mut rng),
             regime => (0..needed).map(|_| regime.activation(self.cols, rng.next_u64())).collect(),
         };
         if self.regime == Regime::Special {
@@ -270,13 +276,17 @@ impl Case {
     }
 
     /// Quantises `rows` by `cols` weights of the tensor, or `len` as one vector, and lays codes and scales over the seeded
-    /// ones.
+    /// ones; the values of a `quantize` are those of the tensor.
     fn lay_tensor(
         &self,
         inputs: &mut Inputs,
         weights: &Weights,
         tensor: &TensorRows,
     ) -> Result<(), MaterializeError> {
+        if self.operation == Operation::Quantize {
+            inputs.x = weights.vector(tensor, self.cols)?;
+            return Ok(());
+        }
         let quantized = match self.operation.is_matrix() {
             true => weights.quantized_matrix(tensor, self.rows, self.cols)?,
             false => weights.quantized_vector(tensor, self.cols)?,
@@ -339,7 +349,7 @@ impl Case {
                     let slots = inputs.codes.get_mut(range.clone()).ok_or_else(outside)?;
                     slots.iter_mut().zip(bits).for_each(|(slot, &bits)| *slot = bits as u8);
                 }
-                Buffer::Scales | Buffer::X | Buffer::Out => {
+                Buffer::Scales | Buffer::X | Buffer::Out | Buffer::OutScales => {
                     let none = &mut Vec::new();
                     let scales = inputs.scales.as_mut().unwrap_or(none);
                     let values = if buffer == Buffer::X { &mut inputs.x } else { scales };

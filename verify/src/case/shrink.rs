@@ -111,7 +111,7 @@ enum Size {
     Spare(Buffer),
 }
 
-const SIZES: [Size; 8] = [
+const SIZES: [Size; 9] = [
     Size::Cols,
     Size::Rows,
     Size::Stride,
@@ -120,6 +120,7 @@ const SIZES: [Size; 8] = [
     Size::Spare(Buffer::Scales),
     Size::Spare(Buffer::X),
     Size::Spare(Buffer::Out),
+    Size::Spare(Buffer::OutScales),
 ];
 
 impl Size {
@@ -207,7 +208,7 @@ const fn simplest_fills(buffer: Buffer) -> &'static [u32] {
     match buffer {
         Buffer::Packed => &[0xaa],
         Buffer::Codes => &[2],
-        Buffer::Scales | Buffer::X | Buffer::Out => &[0x3f80_0000, 0],
+        Buffer::Scales | Buffer::X | Buffer::Out | Buffer::OutScales => &[0x3f80_0000, 0],
     }
 }
 
@@ -289,7 +290,7 @@ fn candidates(case: &Case) -> Vec<Case> {
 }
 
 /// Regimes in the order in which a reader takes them in.
-const SIMPLEST_FIRST: [Regime; 17] = [
+const SIMPLEST_FIRST: [Regime; 19] = [
     Regime::Unit,
     Regime::Integer,
     Regime::Raw,
@@ -307,6 +308,8 @@ const SIMPLEST_FIRST: [Regime; 17] = [
     Regime::Full(15),
     Regime::Full(16),
     Regime::Full(23),
+    Regime::Levels,
+    Regime::Outliers,
 ];
 
 fn simpler_than<T: Copy + PartialEq>(now: T, order: &[T]) -> impl Iterator<Item = T> {
@@ -363,7 +366,7 @@ impl Case {
             let cut = match patch.buffer {
                 Buffer::X | Buffer::Codes => cut,
                 Buffer::Scales => cut_blocks,
-                Buffer::Packed | Buffer::Out => 0,
+                Buffer::Packed | Buffer::Out | Buffer::OutScales => 0,
             };
             patch.index = patch.index.saturating_sub(cut);
         }

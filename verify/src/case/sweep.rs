@@ -159,7 +159,8 @@ fn parts(operation: Operation) -> Vec<Part> {
     let with_how = |more: &[Factor]| [how(operation), more.to_vec()].concat();
     let regimes = Factor::Regime(Regime::drawn(operation));
     let stride = operation.is_matrix().then_some(Factor::Stride(SOME_STRIDES));
-    let data: Vec<Factor> = [regimes, Factor::Codes].into_iter().chain(stride).collect();
+    let codes = operation.reads_codes().then_some(Factor::Codes);
+    let data: Vec<Factor> = [regimes].into_iter().chain(codes).chain(stride).collect();
     let mut parts = vec![
         part(base(Regime::Integer), shape(ROWS, COLS), with_how(&layout(operation, SOME_BYTE_OFFSETS))),
         part(base(Regime::Integer), shape(&[1, 2], LONG_COLS), with_how(&[])),
@@ -176,7 +177,7 @@ fn parts(operation: Operation) -> Vec<Part> {
         let base = Case { codes: Codes::Uniform(2), ..base(Regime::Absorbing) };
         parts.push(part(base, shape(&[1, 3], &[33, 64, 256, 300, 1024, 2048]), how(operation)));
     }
-    if !operation.is_matrix() {
+    if !operation.is_matrix() && operation.reads_codes() {
         // Every byte at every place.
         let base = Case { codes: Codes::Bytes, ..base(Regime::Ten) };
         parts.push(part(base, shape(&[1], &[1 << 16]), with_how(&[regimes])));
@@ -209,7 +210,8 @@ fn parts(operation: Operation) -> Vec<Part> {
         let scaled = operation.may_be_scaled() || operation == Operation::Dequantize;
         if operation.inputs(scaled).contains(&buffer) {
             let regimes = Factor::Regime(&[Regime::Ten, Regime::Sparse]);
-            let more = with_how(&[Factor::Special(buffer, &EDGE_BITS), Factor::Codes, regimes]);
+            let special = [Factor::Special(buffer, &EDGE_BITS)].into_iter().chain(codes).chain([regimes]);
+            let more = with_how(&Vec::from_iter(special));
             parts.push(part(base(Regime::Ten), shape(&[1, 2, 5], FEW_COLS), more));
         }
     }

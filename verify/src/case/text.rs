@@ -160,7 +160,9 @@ impl Parser {
             "digits" if operation.has_digits() => {
                 self.case.digits = number(word, value, "digits is a number, of which 1 to 4 are legal")?
             }
-            "codes" => self.case.codes = named(word, value, &Codes::ALL, Codes::name, CODES)?,
+            "codes" if operation.reads_codes() => {
+                self.case.codes = named(word, value, &Codes::ALL, Codes::name, CODES)?
+            }
             "scales" if operation.may_be_scaled() || self.case.scaled => {
                 self.case.scales = named(word, value, &Scales::ALL, Scales::name, SCALES)?
             }
@@ -258,7 +260,7 @@ fn elements(operation: Operation, buffer: Buffer, value: &str) -> Option<Vec<u32
     let digits = 2 * operation.width(buffer);
     let hexadecimal = value.bytes().all(|byte| byte.is_ascii_hexdigit());
     let whole = hexadecimal && !value.is_empty() && value.len().is_multiple_of(digits);
-    if buffer == Buffer::Out || !whole {
+    if buffer.is_output() || !whole {
         return None;
     }
     let element = |at: usize| u32::from_str_radix(&value[at..at + digits], 16).ok();
@@ -271,7 +273,7 @@ const THREADS: &str = "threads is a number from 1 to 8";
 const STACK: &str = "stack is a number of KiB, 64 or more; 0 is the stack of the caller";
 const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp, stripes, bytes";
 const SCALES: &str = "scales is one of independent, equal, alternating";
-const REGIMES: &str = "regime is one of unit, ten, integer, onehot, wide, subnormal, special, sparse, huge, absorbing, raw, extreme, full7, full8, full15, full16, full23";
+const REGIMES: &str = "regime is one of unit, ten, integer, onehot, wide, subnormal, special, sparse, huge, absorbing, raw, extreme, levels, outliers, full7, full8, full15, full16, full23";
 
 fn value_error(word: &str, expected: &'static str) -> ParseError {
     ParseError::Value { word: word.to_owned(), expected }
@@ -327,6 +329,7 @@ mod tests {
             "gemv rows=3 cols=600 scaled regime=unit seed=0 threads=2 fill.packed=e4 fill.scales=3f800000 fill.x=42fe0000",
             "lut len=600 regime=unit seed=0 fill.codes=02 patch.codes.7=03",
             "gemv rows=3 cols=600 codes=all3 regime=full15 seed=0 stack=256 once fill.x=42fe0000",
+            "quantize len=600 offset.x=7 offset.out=31 spare.out=-1 offset.out_scales=3 spare.out_scales=2 regime=levels seed=5 patch.x.599=ff800000",
         ] {
             let case: Case = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
             assert_eq!(case.to_string(), line);
@@ -372,6 +375,10 @@ mod tests {
             ("gemv rows=1 cols=1 fill.out=42fe0000", "one element"),
             ("gemv rows=1 cols=1 fill.codes=00", "`codes` of a case of gemv"),
             ("gemv_fixed rows=1 cols=1 patch.scales.0=00000000", "`scales` of a case of gemv_fixed"),
+            ("quantize len=1 spare.x=1", "`x` of a case of quantize"),
+            ("quantize len=1 offset.packed=1", "`packed` of a case of quantize"),
+            ("quantize len=1 codes=ramp", "`codes=ramp`"),
+            ("quantize len=1 patch.out_scales.0=00000000", "whole elements"),
         ] {
             let error = line.parse::<Case>().expect_err(line).to_string();
             assert!(error.contains(part), "`{line}` must name {part}: {error}");

@@ -19,13 +19,22 @@ impl Regime {
             }
             Self::Wide => wide(draw, 60),
             Self::Subnormal => f32::from_bits(draw as u32 & 0x807f_ffff),
-            Self::OneHot | Self::Extreme | Self::Sparse | Self::Absorbing | Self::Full(_) | Self::Raw => 0.0,
+            Self::OneHot
+            | Self::Extreme
+            | Self::Sparse
+            | Self::Absorbing
+            | Self::Full(_)
+            | Self::Raw
+            | Self::Levels
+            | Self::Outliers => 0.0,
         }
     }
 
     pub(super) fn scale(self, draw: u64) -> f32 {
         match self {
-            Self::Unit | Self::Extreme | Self::Absorbing | Self::Full(_) => 1.0,
+            Self::Unit | Self::Extreme | Self::Absorbing | Self::Full(_) | Self::Levels | Self::Outliers => {
+                1.0
+            }
             Self::Ten | Self::Special | Self::Sparse | Self::Huge => {
                 f32::from_bits(0x3c00_0000 + (draw as u32 & 0x01ff_ffff))
             }
@@ -79,6 +88,60 @@ pub(super) fn absorbing(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let unit = 2_f32.powi((rng.next_u64() % 41) as i32 - 20);
     let front = [16_777_216.0, 1.0 + 1.0 / 1024.0].into_iter();
     front.chain(std::iter::repeat(1.0 / 512.0)).map(|x| x * unit).take(len).collect()
+}
+
+/// Magnitudes in a row of 16 of which three twos and eleven twos give exactly the same squared error, with scales of 28 and 20, and
+/// every other number of twos more: with 3 twos the sum of weight times magnitude is 700 and that of squared weights 25, with 11 it is
+/// 980 and 49, and `700 * 700 / 25 = 980 * 980 / 49`.
+const TIED: [f32; 16] =
+    [50.0, 50.0, 50.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 24.0, 24.0, 24.0, 24.0, 24.0];
+
+/// In each block few magnitudes, times one power of two from -64 to 63 or, in one block of four, any number.
+pub(super) fn levels(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    while values.len() < len {
+        let draw = rng.next_u64();
+        let scale = match draw & 3 {
+            0 => wide(draw >> 8, 60).abs(),
+            _ => 2_f32.powi((draw >> 8 & 127) as i32 - 64),
+        };
+        let block = (len - values.len()).min(BLOCK_ELEMENTS);
+        values.extend((0..block).map(|at| {
+            let bits = rng.next_u64();
+            let magnitude = match draw >> 2 & 3 {
+                0 => [1.0, 2.0][bits as usize >> 1 & 1],
+                1 => [1.0, 1.25, 1.5, 1.75, 2.0][(bits >> 1) as usize % 5],
+                2 => TIED[(at + (draw >> 4) as usize) % TIED.len()],
+                _ => 1.0,
+            };
+            magnitude * scale * if bits & 1 == 0 { 1.0 } else { -1.0 }
+        }));
+    }
+    values
+}
+
+/// In each block one value that is larger than the others by a power of two up to 63, or the largest f32; or values around half of the largest f32 with
+/// a few near it, so that the best scale is one at which a weight overflows; or subnormal ones of a few units, most of them zero.
+pub(super) fn outliers(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    while values.len() < len {
+        let draw = rng.next_u64();
+        let block = (len - values.len()).min(BLOCK_ELEMENTS);
+        let (place, factor) = ((draw >> 8) as usize % block, 2_f32.powi((draw >> 16) as i32 & 63));
+        values.extend((0..block).map(|at| {
+            let bits = rng.next_u64();
+            let (unit, sign) = (signed_unit(bits), if bits >> 63 == 0 { 1.0 } else { -1.0 });
+            match draw & 3 {
+                0 if at == place => f32::MAX * sign,
+                1 if bits & 15 == 0 || at == place => (0.9 + 0.1 * unit.abs()) * f32::MAX * sign,
+                1 => (0.5 + 0.1 * unit.abs()) * f32::MAX * sign,
+                2 => f32::from_bits((bits >> 32 & bits >> 40 & 7) as u32) * sign,
+                _ if at == place => (1.0 + unit.abs()) * factor * sign,
+                _ => unit,
+            }
+        }));
+    }
+    values
 }
 
 /// Values as of `ten` in half of the blocks of 256; there, of each 32 columns all are zero, or negative zero, or half, or none.

@@ -224,10 +224,9 @@ mod tests {
             from_kernel,
             dropped,
         });
-        let examine =
-            any::<(usize, Vec<(u64, String)>, String)>().prop_map(|((kernel, thorough), earlier, case)| {
-                Request::Examine { kernel, earlier, case, thorough }
-            });
+        let examine = any::<((usize, bool), Vec<(u64, String)>, String)>().prop_map(
+            |((kernel, thorough), earlier, case)| Request::Examine { kernel, earlier, case, thorough },
+        );
         let reveal =
             any::<(usize, usize, usize, usize, bool)>().prop_map(|(kernel, rows, cols, row, scaled)| {
                 Request::Reveal { kernel, rows, cols, row, scaled }

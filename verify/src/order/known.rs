@@ -183,7 +183,7 @@ fn misses(model: &Model, inputs: &Inputs, rows: &[usize], outputs: &[u32]) -> Ve
 /// The finding for the rows of these that are wrong, if there are some.
 fn failure(wrong: &[(usize, u32)], rows: usize, outputs: &[u32]) -> Option<Failure> {
     let &(first, must) = wrong.first()?;
-    let show = |bits| show(Operation::Gemv, bits);
+    let show = |bits| show(size_of::<f32>(), bits);
     let detail = format!(
         "{} of {rows} rows are not what the kernel's own order of summation gives, which predicts other rows with random codes and with \
          these; the first is row {first}: got {}, must be {} (`qk256 reveal` shows the order)",
@@ -191,6 +191,6 @@ fn failure(wrong: &[(usize, u32)], rows: usize, outputs: &[u32]) -> Option<Failu
         show(outputs[first]),
         show(must)
     );
-    let cause = Cause::of_bits(Operation::Gemv, must, outputs[first]);
+    let cause = Cause::of_bits(size_of::<f32>(), must, outputs[first]);
     Some(Failure::new(Rung::Order, cause, detail))
 }

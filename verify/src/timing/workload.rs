@@ -57,16 +57,18 @@ impl Workload {
     pub fn of(case: Case) -> Self {
         let inputs = case.materialize(None).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert!(inputs.is_legal(), "{case}: {} must be refused", inputs.fault().expect("it is not legal"));
-        let out_len = |byte_codes| if byte_codes { inputs.out_len } else { 0 };
-        let writes_codes = case.operation == Operation::Unpack;
+        let elements = |width| {
+            let outputs = case.operation.outputs().iter();
+            outputs.filter(|&&out| case.operation.width(out) == width).map(|&out| inputs.len(out)).sum()
+        };
         Self {
             shape: inputs.shape,
             packed: Aligned::new(0, inputs.packed.kept()),
             codes_in: Aligned::new(1, &inputs.codes),
             scales: inputs.scales.as_deref().map(|scales| Aligned::new(2, scales)),
             x: Aligned::new(3, &inputs.x),
-            codes_out: Aligned::new(4, &vec![u8::MAX; out_len(writes_codes)]),
-            floats_out: Aligned::new(5, &vec![f32::NAN; out_len(!writes_codes)]),
+            codes_out: Aligned::new(4, &vec![u8::MAX; elements(size_of::<u8>())]),
+            floats_out: Aligned::new(5, &vec![f32::NAN; elements(size_of::<f32>())]),
             case,
         }
     }
@@ -177,6 +179,9 @@ impl Workload {
                 cols: shape.cols,
                 row_stride: shape.row_stride,
             },
+            Operation::Quantize => {
+                Arguments::Quantize { values: self.x.get(), packed: codes, scales: floats }
+            }
         };
         black_box(kernel).call(arguments)
     }
@@ -290,6 +295,7 @@ mod tests {
             (Operation::Gemv, 2, 512, false, 256 + 2048 + 8),
             (Operation::Gemv, 2, 512, true, 256 + 16 + 2048 + 8),
             (Operation::GemvFixed, 2, 512, false, 256 + 2048 + 8),
+            (Operation::Quantize, 1, 1024, false, 4096 + 256 + 16),
         ] {
             let workload = Workload::new(operation, rows, cols, scaled);
             assert_eq!(workload.bytes(), bytes, "{}", workload.case());
@@ -302,8 +308,10 @@ mod tests {
         for kernel in registry::kernels().iter().filter(|kernel| kernel.name() == registry::SCALAR) {
             let mut workload = Workload::new(kernel.operation(), 2, 300, true);
             workload.time(kernel.as_ref(), 1);
+            // Of packed codes every byte is one that a kernel may write.
+            let is_code = kernel.operation() != Operation::Quantize;
             let unwritten = workload.floats_out.get().iter().filter(|value| value.is_nan()).count()
-                + workload.codes_out.get().iter().filter(|&&code| code == u8::MAX).count();
+                + workload.codes_out.get().iter().filter(|&&code| is_code && code == u8::MAX).count();
             assert_eq!(unwritten, 0, "{kernel:?}");
         }
     }

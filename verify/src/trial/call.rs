@@ -19,12 +19,41 @@ pub(super) struct Arena {
     codes: Region,
     scales: Region,
     x: Region,
-    out: Region,
+    out: Output,
+    out_scales: Output,
+    /// The number of the inputs that lie in the buffers, and which end of theirs is flush; `None` where others may lie there.
+    laid: Option<(u64, Flush)>,
+}
+
+/// Guarded memory for an output.
+#[derive(Debug)]
+struct Output {
+    plain: Region,
     slack: Region,
     /// Whether the output lies in `slack`.
     is_before_slack: bool,
-    /// The number of the inputs that lie in the buffers, and which end of theirs is flush; `None` where others may lie there.
-    laid: Option<(u64, Flush)>,
+}
+
+impl Output {
+    fn new(buffer: Buffer) -> Self {
+        Self {
+            plain: Region::new(buffer),
+            slack: Region::for_output_with_slack(buffer),
+            is_before_slack: false,
+        }
+    }
+
+    fn region(&self) -> &Region {
+        if self.is_before_slack { &self.slack } else { &self.plain }
+    }
+
+    fn region_mut(&mut self) -> &mut Region {
+        if self.is_before_slack { &mut self.slack } else { &mut self.plain }
+    }
+
+    fn given_mut(&mut self) -> &mut [u8] {
+        self.region_mut().given_mut()
+    }
 }
 
 /// What a call left behind.
@@ -32,7 +61,7 @@ pub(super) struct Arena {
 pub(super) struct CallResult {
     /// `None` after a panic.
     pub(super) outcome: Option<Outcome>,
-    /// The outputs, codes widened, f32 as bits; the whole buffer, spare elements included.
+    /// The outputs, codes widened, f32 as bits: what must be written, and then the slack ([`Inputs::output_place`]).
     pub(super) output: Vec<u32>,
     pub(super) failures: Vec<Failure>,
 }
@@ -44,9 +73,8 @@ impl Arena {
             codes: Region::new(Buffer::Codes),
             scales: Region::new(Buffer::Scales),
             x: Region::new(Buffer::X),
-            out: Region::new(Buffer::Out),
-            slack: Region::for_output_with_slack(),
-            is_before_slack: false,
+            out: Output::new(Buffer::Out),
+            out_scales: Output::new(Buffer::OutScales),
             laid: None,
         }
     }
@@ -112,22 +140,26 @@ impl Arena {
                 .place(inputs.len(buffer) * inputs.operation.width(buffer), placement(buffer));
             fill(place, inputs, buffer);
         }
-        let (width, placement) = (inputs.operation.width(Buffer::Out), placement(Buffer::Out));
-        self.is_before_slack = matches!(placement, Placement::BeforeSlack { .. });
-        self.region_mut(Buffer::Out).place(inputs.out_len * width, placement);
+        for &buffer in inputs.operation.outputs() {
+            let (width, placement) = (inputs.operation.width(buffer), placement(buffer));
+            let output = if buffer == Buffer::Out { &mut self.out } else { &mut self.out_scales };
+            output.is_before_slack = matches!(placement, Placement::BeforeSlack { .. });
+            output.region_mut().place(inputs.len(buffer) * width, placement);
+        }
     }
 
     fn fill_out(&mut self, inputs: &Inputs, old: u32) {
-        let out = self.region_mut(Buffer::Out).bytes_mut();
-        match inputs.operation {
-            Operation::Unpack => out.fill(old as u8),
-            _ => floats_mut(out).fill(f32::from_bits(old)),
+        for &buffer in inputs.operation.outputs() {
+            let out = self.region_mut(buffer).bytes_mut();
+            match inputs.operation.width(buffer) {
+                1 => out.fill(old as u8),
+                _ => floats_mut(out).fill(f32::from_bits(old)),
+            }
         }
     }
 
     fn arguments(&mut self, inputs: &Inputs) -> Arguments<'_> {
-        let Self { packed, codes, scales, x, out, slack, is_before_slack, .. } = self;
-        let out = if *is_before_slack { slack } else { out };
+        let Self { packed, codes, scales, x, out, out_scales, .. } = self;
         match inputs.operation {
             Operation::Unpack => Arguments::Unpack { packed: packed.given(), codes: out.given_mut() },
             Operation::Lut => Arguments::Lut { codes: codes.given(), weights: floats_mut(out.given_mut()) },
@@ -154,14 +186,18 @@ impl Arena {
                 cols: inputs.shape.cols,
                 row_stride: inputs.shape.row_stride,
             },
+            Operation::Quantize => Arguments::Quantize {
+                values: floats(x.given()),
+                packed: out.given_mut(),
+                scales: floats_mut(out_scales.given_mut()),
+            },
         }
     }
 
     /// The first access to each buffer that no kernel may make.
     fn violations(&mut self, inputs: &Inputs, outcome: Option<Outcome>) -> Vec<Failure> {
-        let written = inputs.outputs().saturating_mul(inputs.operation.width(Buffer::Out));
         let seen = used(inputs).filter_map(|buffer| self.region_mut(buffer).violation());
-        seen.filter_map(|violation| as_failure(violation, outcome, written)).collect()
+        seen.filter_map(|violation| as_failure(violation, outcome, inputs)).collect()
     }
 
     /// The first byte of an input that is not as it was. Puts all of that input back.
@@ -194,11 +230,16 @@ impl Arena {
     }
 
     fn output(&self, inputs: &Inputs) -> Vec<u32> {
-        let out = self.region(Buffer::Out).bytes();
-        match inputs.operation {
-            Operation::Unpack => out.iter().copied().map(u32::from).collect(),
-            _ => floats(out).iter().map(|value| value.to_bits()).collect(),
+        let mut output =
+            Vec::with_capacity(inputs.operation.outputs().iter().map(|&out| inputs.len(out)).sum());
+        for (buffer, piece) in inputs.output_pieces() {
+            let out = self.region(buffer).bytes();
+            match inputs.operation.width(buffer) {
+                1 => output.extend(out[piece].iter().copied().map(u32::from)),
+                _ => output.extend(floats(out)[piece].iter().map(|value| value.to_bits())),
+            }
         }
+        output
     }
 
     fn region(&self, buffer: Buffer) -> &Region {
@@ -207,8 +248,8 @@ impl Arena {
             Buffer::Codes => &self.codes,
             Buffer::Scales => &self.scales,
             Buffer::X => &self.x,
-            Buffer::Out if self.is_before_slack => &self.slack,
-            Buffer::Out => &self.out,
+            Buffer::Out => self.out.region(),
+            Buffer::OutScales => self.out_scales.region(),
         }
     }
 
@@ -218,8 +259,8 @@ impl Arena {
             Buffer::Codes => &mut self.codes,
             Buffer::Scales => &mut self.scales,
             Buffer::X => &mut self.x,
-            Buffer::Out if self.is_before_slack => &mut self.slack,
-            Buffer::Out => &mut self.out,
+            Buffer::Out => self.out.region_mut(),
+            Buffer::OutScales => self.out_scales.region_mut(),
         }
     }
 }
@@ -253,7 +294,7 @@ pub(super) fn guarded(
 
 /// The buffers of the call.
 fn used(inputs: &Inputs) -> impl Iterator<Item = Buffer> + use<> {
-    inputs.buffers().iter().copied().chain([Buffer::Out])
+    inputs.buffers().iter().chain(inputs.operation.outputs()).copied()
 }
 
 /// Lays an input out in its place.
@@ -279,9 +320,9 @@ impl Flush {
     fn placement(self, inputs: &Inputs, buffer: Buffer) -> Placement {
         let width = inputs.operation.width(buffer);
         match self {
-            Self::Slack if buffer == Buffer::Out => {
-                match if inputs.is_legal() { inputs.outputs() } else { 0 } {
-                    written if written < inputs.out_len => {
+            Self::Slack if buffer.is_output() => {
+                match if inputs.is_legal() { inputs.written(buffer) } else { 0 } {
+                    written if written < inputs.len(buffer) => {
                         Placement::BeforeSlack { written: written * width }
                     }
                     _ => Placement::EndFlush,
@@ -296,7 +337,7 @@ impl Flush {
 /// The bytes of an input, piece by piece, each with its place in the buffer: one piece, but for sparse memory.
 fn pieces_of(inputs: &Inputs, buffer: Buffer) -> impl Iterator<Item = (usize, &[u8])> {
     let whole = match buffer {
-        Buffer::Packed | Buffer::Out => None,
+        Buffer::Packed | Buffer::Out | Buffer::OutScales => None,
         Buffer::Codes => Some(inputs.codes.as_slice()),
         Buffer::Scales => inputs.scales.as_deref().map(float_bytes),
         Buffer::X => Some(float_bytes(&inputs.x)),
@@ -326,32 +367,41 @@ fn float_bytes(floats: &[f32]) -> &[u8] {
 /// Spare outputs, and every output of a call that was refused, must hold what they held before.
 fn written_outside(inputs: &Inputs, outcome: Option<Outcome>, output: &[u32], old: u32) -> Option<Failure> {
     let untouched = if outcome == Some(Outcome::Done) { inputs.outputs().min(output.len()) } else { 0 };
-    let at = output[untouched..].iter().position(|&each| each != old)? + untouched;
+    let byte = u32::from(old as u8);
+    let is_changed = |&at: &usize| {
+        output[at] != old
+            && (output[at] != byte || inputs.operation.width(inputs.output_place(at).0) != size_of::<u8>())
+    };
+    let (buffer, index) = inputs.output_place((untouched..output.len()).find(is_changed)?);
     let (rung, cause, what) = match outcome {
         Some(Outcome::Refused) => (Rung::Sizes, Cause::Written, "although the call was refused"),
         Some(Outcome::Unsupported) => {
             (Rung::Sizes, Cause::Written, "although the operation is not supported")
         }
+        Some(Outcome::Done) if inputs.operation == Operation::Quantize => {
+            (Rung::Memory, Cause::Slack, "past the last block")
+        }
         Some(Outcome::Done) => (Rung::Memory, Cause::Slack, "past the last row"),
         None => return None,
     };
-    Some(Failure::new(rung, cause, format!("the kernel writes out[{at}], {what}")))
+    Some(Failure::new(rung, cause, format!("the kernel writes {}[{index}], {what}", buffer.name())))
 }
 
-/// What a violation is a failure of; `written` are the bytes of the output that a call which is done must write. `None` where wrong sizes
-/// are accepted: that is found as such, and an output is then written.
-fn as_failure(violation: Violation, outcome: Option<Outcome>, written: usize) -> Option<Failure> {
+/// What a violation is a failure of. `None` where wrong sizes are accepted: that is found as such, and an output is then written.
+fn as_failure(violation: Violation, outcome: Option<Outcome>, inputs: &Inputs) -> Option<Failure> {
     let (rung, cause) = match violation {
         Violation::OutOfBounds { buffer, write, distance } => {
             (Rung::Memory, Cause::OutOfBounds { buffer, past_end: distance > 0, write })
         }
-        Violation::ReadOnly { buffer: Buffer::Out, byte } => match outcome {
+        Violation::ReadOnly { buffer, byte } if buffer.is_output() => match outcome {
             Some(Outcome::Refused | Outcome::Unsupported) => {
-                let detail =
-                    format!("the kernel writes byte {byte} of `out`, although it does not do the call");
+                let detail = format!(
+                    "the kernel writes byte {byte} of `{}`, although it does not do the call",
+                    buffer.name()
+                );
                 return Some(Failure::new(Rung::Sizes, Cause::Written, detail));
             }
-            _ if byte < written => return None,
+            _ if byte < inputs.written(buffer) * inputs.operation.width(buffer) => return None,
             _ => (Rung::Memory, Cause::Slack),
         },
         Violation::ReadOnly { buffer, .. } => (Rung::Memory, Cause::Changed(buffer)),

@@ -123,11 +123,15 @@ impl Harness {
         trial.rungs.add(Rung::BitExact, expected.len() as u64);
         if let Some((at, got)) = wrong {
             let must = expected[at % inputs.period];
-            let [shown, right] = [got, must].map(|bits| show(inputs.operation, bits));
+            let [shown, right] = [got, must].map(|bits| show(inputs.operation.width(Buffer::Out), bits));
             let detail = format!(
                 "out[{at}], or another output that lies in the same memory, is {shown}; it must be {right}"
             );
-            trial.fail(Failure::new(Rung::BitExact, Cause::of_bits(inputs.operation, must, got), detail));
+            trial.fail(Failure::new(
+                Rung::BitExact,
+                Cause::of_bits(inputs.operation.width(Buffer::Out), must, got),
+                detail,
+            ));
         }
         trial
     }

@@ -1,5 +1,7 @@
 //! Metamorphic relations: inputs changed in a way whose effect on the output is known exactly.
 
+mod quantize;
+
 use crate::inputs::{Inputs, PackedBytes};
 use crate::judge::{same_bits, same_sum, show};
 use crate::operation::{Buffer, CODES_PER_BYTE, Operation, Shape};
@@ -22,7 +24,11 @@ enum Expect {
     Complement,
     Negated,
     Scaled(f32),
-    /// Row `r` of the changed output is row `0[r]` of the first.
+    /// What a quantiser makes of negated values: every code complemented but those of zeros and of padding.
+    Mirrored,
+    /// What it makes of values times a factor: the codes stay, the scales are multiplied.
+    Rescaled(f32),
+    /// Output `i` of the changed call, mostly a row, is output `0[i]` of the first.
     Permuted(Vec<usize>),
 }
 
@@ -30,6 +36,9 @@ impl Relation {
     /// The relations that apply to these inputs. All are called in the buffers of the first call, so that what a kernel has kept
     /// from it by address is of no use.
     pub(super) fn of(inputs: &Inputs) -> Vec<Self> {
+        if inputs.operation == Operation::Quantize {
+            return quantize::relations(inputs);
+        }
         let padding = padding(inputs);
         let negated = [negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
         let of_matrices = match inputs.operation.is_matrix() {
@@ -71,6 +80,9 @@ impl Relation {
 
     /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same.
     pub(super) fn at_one_time(inputs: &Inputs) -> Vec<Inputs> {
+        if inputs.operation == Operation::Quantize {
+            return quantize::at_one_time(inputs);
+        }
         let others = [Some(complement(inputs)), negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
         let others = others.into_iter().flatten().map(|other| other.inputs);
         [inputs.clone()].into_iter().chain(others).collect()
@@ -83,7 +95,12 @@ impl Relation {
             // Of a wrong kernel, what is there may be no code.
             Expect::Complement => 3_u32.wrapping_sub(first[at]),
             Expect::Negated => first[at] ^ 1 << 31,
-            Expect::Scaled(factor) => (f32::from_bits(first[at]) * factor).to_bits(),
+            Expect::Scaled(factor) => times(first[at], *factor),
+            Expect::Mirrored => quantize::mirrored(&self.inputs, first, at),
+            Expect::Rescaled(factor) => match self.inputs.output_place(at) {
+                (Buffer::OutScales, _) => times(first[at], *factor),
+                _ => first[at],
+            },
             Expect::Permuted(order) => first[order[at]],
         }
     }
@@ -102,17 +119,18 @@ impl Relation {
     pub(super) fn check(&self, first: &[u32], changed: &[u32]) -> Option<Failure> {
         let at = self.first_wrong(first, changed)?;
         let expected = self.expected(first, at);
-        let cause = Cause::of_bits(self.inputs.operation, expected, changed[at]);
-        let show = |bits| show(self.inputs.operation, bits);
-        let (expected, got) = (show(expected), show(changed[at]));
+        let (buffer, index) = self.inputs.output_place(at);
+        let (name, width) = (buffer.name(), self.inputs.operation.width(buffer));
+        let (must, got) = (show(width, expected), show(width, changed[at]));
         let detail = match &self.expect {
             Expect::Permuted(rows) if self.rung == Rung::Invariance => {
                 let (row, count) = (rows[at], rows.len());
                 let noun = if count == 1 { "row" } else { "rows" };
-                format!("row {row} is {expected} in this matrix and {got} in one of {count} {noun}")
+                format!("row {row} is {must} in this matrix and {got} in one of {count} {noun}")
             }
-            _ => format!("{}: out[{at}] must be {expected}, got {got}", self.deed()),
+            _ => format!("{}: {name}[{index}] must be {must}, got {got}", self.deed()),
         };
+        let cause = Cause::of_bits(width, expected, changed[at]);
         Some(Failure::new(self.rung, cause, detail))
     }
 
@@ -122,9 +140,18 @@ impl Relation {
             Rung::Complement => "with every code complemented",
             Rung::Negation => "with x, or the scales, negated in the same buffers",
             Rung::PowerOfTwo => "with x times a power of two",
+            _ if self.inputs.operation == Operation::Quantize && self.inputs.shape.blocks() == 1 => {
+                "called with one block alone, in buffers without slack"
+            }
+            _ if self.inputs.operation == Operation::Quantize => "with the blocks in another order",
             _ => "with the rows in another order",
         }
     }
+}
+
+/// The bits of a number times a factor.
+fn times(bits: u32, factor: f32) -> u32 {
+    (f32::from_bits(bits) * factor).to_bits()
 }
 
 /// Everything that is in the buffers and not of the operands, changed.

@@ -4,7 +4,7 @@ use super::super::generate::{HUGE, NOT_FINITE};
 use super::super::{Case, Patch};
 use crate::operation::{Buffer, MAX_FIXED_COLUMNS, Operation};
 
-/// Every way in which sizes may be wrong, on shapes that have the edges in question; and x that fixed point refuses.
+/// Every way in which sizes may be wrong, on shapes that have the edges in question; and x that must be refused.
 pub(super) fn wrong_sizes(operation: Operation) -> Vec<Case> {
     let shapes: &[(usize, usize)] = match operation.is_matrix() {
         true => &[(1, 1), (1, 256), (2, 257), (3, 300), (4, 64), (5, 1024)],
@@ -22,7 +22,7 @@ pub(super) fn wrong_sizes(operation: Operation) -> Vec<Case> {
             if operation.is_matrix() {
                 impossible_strides(&case, &mut cases);
             }
-            if operation.has_digits() {
+            if operation.needs_finite_x() {
                 not_finite(&case, &mut cases);
             }
         }
@@ -69,7 +69,7 @@ fn impossible_strides(case: &Case, cases: &mut Vec<Case>) {
     }
 }
 
-/// An element of x that no fixed point has, first and last.
+/// An element of x that is not finite, first and last.
 fn not_finite(case: &Case, cases: &mut Vec<Case>) {
     for bits in NOT_FINITE {
         for index in [0, case.cols - 1] {
