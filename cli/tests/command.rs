@@ -231,7 +231,7 @@ fn bad_usage_and_bad_input_end_in_one_clear_line_and_exit_code_2() {
             "digits is a number, of which 1 to 4 are legal",
         ),
         (&["replay", "unpack", "len=1", "patch.packed.64=00"], "past the end"),
-        (&["replay", "unpack", "len=9999999999"], "the most is"),
+        (&["replay", "unpack", "len=99999999999"], "the most is"),
         (&["replay", text(&absent)], "cannot read"),
         (&["replay", "--kernel", "nosuch", "unpack", "len=1"], "there is no kernel `nosuch`"),
         (&["minimize", "unpack", "len=1", "--output", here], "is a directory"),
