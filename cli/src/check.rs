@@ -67,7 +67,7 @@ pub(crate) struct Args {
     /// Time for cases, such as 30s, 5m or 8h. The edge cases come first, then random cases
     ///
     /// The tensors of --weights are checked before, and the speed is measured after; both come on top.
-    #[arg(long = "for", value_name = "TIME", value_parser = usage::time, default_value = "15s", help_heading = RUN)]
+    #[arg(long = "for", value_name = "TIME", value_parser = usage::time, default_value = "30s", help_heading = RUN)]
     time: Duration,
 
     /// Number of cases for each operation, instead of a time

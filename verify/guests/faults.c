@@ -126,6 +126,7 @@ int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *
 
 /* What goes wrong there, whatever the operands. */
 static void fall(size_t rows, size_t cols) {
+    (void)rows;
     (void)cols;
     if (!FALLS(rows, cols)) {
         return;

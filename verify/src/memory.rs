@@ -23,6 +23,9 @@ pub use violation::Violation;
 pub(crate) use violation::beside;
 use watch::{Layout, Watch, distance};
 
+/// Bytes up to which a region is kept, however small the next buffer is.
+const WASTE_BYTES: usize = 1 << 20;
+
 /// Inaccessible bytes on either side of a region. A stray access further off than this ends the process, with the case
 /// on standard error.
 const GUARD_BYTES: usize = 1 << 20;
@@ -126,7 +129,9 @@ impl Region {
         let is_before_slack = matches!(placement, Placement::BeforeSlack { .. });
         assert_eq!(is_before_slack, self.access == Access::Half, "{placement:?} is for other regions");
         let wanted = (len + OFFSET_BYTES + CANARY_BYTES) << usize::from(is_before_slack);
-        if wanted > self.capacity() {
+        // What is sealed in every call costs as much as it has pages: after a large buffer not for small ones.
+        let is_wasteful = self.capacity() > WASTE_BYTES && wanted < self.capacity() / 16;
+        if wanted > self.capacity() || is_wasteful {
             *self = Self::with_capacity(self.buffer, self.access, wanted.next_power_of_two());
         }
         let start = match placement {

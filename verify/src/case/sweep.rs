@@ -242,8 +242,8 @@ fn is_affordable(rows: usize, cols: usize) -> bool {
         || (rows <= 49 && (2047..=2304).contains(&cols))
 }
 
-/// The parts of each group in turn, small shapes of all of them first. Of one size the first group comes first; then, of small shapes,
-/// the second, and of large ones the third, of which a case takes less time.
+/// The cases of the first two groups, then those of the last. Within that small shapes come first, of one size the first group before the
+/// second, and the parts of a group in turn.
 fn interleaved(groups: [Vec<Vec<Combined>>; 3]) -> Vec<Combined> {
     let mut groups = groups.map(|group| {
         let sorted = group.into_iter().map(|mut part| {
@@ -253,16 +253,20 @@ fn interleaved(groups: [Vec<Vec<Combined>>; 3]) -> Vec<Combined> {
         sorted.collect::<Vec<_>>()
     });
     let mut all = Vec::new();
-    for class in 0..=SIZE_CLASSES.len() {
-        for group in if class < LARGE_CLASS { [0, 1, 2] } else { [0, 2, 1] } {
-            let parts = &mut groups[group];
-            loop {
-                let before = all.len();
-                all.extend(
-                    parts.iter_mut().filter_map(|part| part.next_if(|next| size_class(&next.case) == class)),
-                );
-                if all.len() == before {
-                    break;
+    for together in [&[0, 1][..], &[2]] {
+        for class in 0..=SIZE_CLASSES.len() {
+            for &group in together {
+                let parts = &mut groups[group];
+                loop {
+                    let before = all.len();
+                    all.extend(
+                        parts
+                            .iter_mut()
+                            .filter_map(|part| part.next_if(|next| size_class(&next.case) == class)),
+                    );
+                    if all.len() == before {
+                        break;
+                    }
                 }
             }
         }
@@ -272,9 +276,6 @@ fn interleaved(groups: [Vec<Vec<Combined>>; 3]) -> Vec<Combined> {
 
 /// Elements up to which a case is of each class of work; the last class has no end.
 const SIZE_CLASSES: [usize; 8] = [0x7ff, 0x1fff, 0x7fff, 0x3_ffff, 0x7_ffff, 0xf_ffff, 0x1f_ffff, 0x3f_ffff];
-
-/// The first class of which cases with all relations take long.
-const LARGE_CLASS: usize = 3;
 
 /// How much work a case is.
 fn size_class(case: &Case) -> usize {

@@ -15,6 +15,8 @@ const BAND_ELEMENTS: usize = 1 << 21;
 pub(crate) struct Steps {
     plan: Plan,
     operations: Vec<Operation>,
+    /// Parts of the seeded cases, in order.
+    stages: Vec<Stage>,
     /// Those that come before the others, whatever the budget.
     first: Vec<Case>,
     parts: &'static dyn Parts,
@@ -32,6 +34,7 @@ impl Steps {
         Self {
             plan: Plan { seeds: plan.seeds.max(1), ..*plan },
             operations: operations.to_vec(),
+            stages: stages(plan, operations),
             first,
             parts,
         }
@@ -79,23 +82,36 @@ impl Steps {
 
     /// What was met of each sweep by the first so many cases.
     pub(crate) fn sweeps(&self, steps: u64) -> Vec<SweepReport> {
-        let indices = steps.saturating_sub(self.first.len() as u64) / self.operations.len().max(1) as u64;
-        let met = match self.plan.budget {
-            Budget::Cases(cases) => indices.min(cases.max(1)),
-            Budget::Time(_) => indices.div_ceil(self.plan.seeds),
-        };
         let report = |&operation: &Operation| {
-            let sweep = Sweep::of(operation);
+            let (sweep, done) = (Sweep::of(operation), self.done(operation, steps));
+            let met = match self.plan.budget {
+                Budget::Cases(cases) => done.min(cases.max(1)),
+                Budget::Time(_) => done.div_ceil(self.plan.seeds),
+            };
             SweepReport { operation, met: sweep.coverage(met), whole: sweep.whole() }
         };
         self.operations.iter().map(report).collect()
     }
 
+    /// The number of a case among those of its operation, and the operation.
     fn place(&self, step: u64) -> Option<(u64, Operation)> {
         let step = step - self.first.len() as u64;
-        let count = self.operations.len() as u64;
-        let operation = self.operations.get(usize::try_from(step.checked_rem(count)?).ok()?)?;
-        Some((step / count, *operation))
+        let stage = self.stages.iter().rfind(|stage| stage.start <= step)?;
+        let (turn, count) = (step - stage.start, stage.operations.len() as u64);
+        let (operation, begun) = *stage.operations.get(usize::try_from(turn.checked_rem(count)?).ok()?)?;
+        Some((begun + turn / count, operation))
+    }
+
+    /// How many of the first steps are cases of an operation.
+    fn done(&self, operation: Operation, steps: u64) -> u64 {
+        let steps = steps.saturating_sub(self.first.len() as u64);
+        let ends = self.stages.iter().skip(1).map(|stage| stage.start).chain([u64::MAX]);
+        let of_stage = |(stage, end): (&Stage, u64)| {
+            let place = stage.operations.iter().position(|&(each, _)| each == operation)? as u64;
+            let turns = steps.min(end).checked_sub(stage.start)?;
+            Some((turns + stage.operations.len() as u64 - 1 - place) / stage.operations.len() as u64)
+        };
+        self.stages.iter().zip(ends).filter_map(of_stage).sum()
     }
 
     /// The seeds in turn where time decides, otherwise one after the other.
@@ -104,6 +120,37 @@ impl Steps {
             Budget::Cases(cases) => (index / cases.max(1), index % cases.max(1)),
             Budget::Time(_) => (index % self.plan.seeds, index / self.plan.seeds),
         }
+    }
+}
+
+/// A part of a plan in which some operations take turns.
+#[derive(Debug)]
+struct Stage {
+    /// The first step of it, counted from the first seeded case.
+    start: u64,
+    /// Each operation with the number of its first case in this stage.
+    operations: Vec<(Operation, u64)>,
+}
+
+/// All operations in turn; but where time decides, first those alone whose sweeps are not done, so that no sweep waits for cases that are
+/// drawn.
+fn stages(plan: &Plan, operations: &[Operation]) -> Vec<Stage> {
+    let all = |begun: &dyn Fn(Operation) -> u64| operations.iter().map(|&each| (each, begun(each))).collect();
+    if matches!(plan.budget, Budget::Cases(_)) || plan.seeds > 1 {
+        return vec![Stage { start: 0, operations: all(&|_| 0) }];
+    }
+    let (mut stages, mut start, mut begun) = (Vec::new(), 0, 0);
+    loop {
+        let len = |operation: Operation| Sweep::of(operation).len();
+        let left: Vec<_> =
+            operations.iter().filter(|&&each| len(each) > begun).map(|&each| (each, begun)).collect();
+        let Some(end) = left.iter().map(|&(each, _)| len(each)).min() else {
+            stages.push(Stage { start, operations: all(&len) });
+            return stages;
+        };
+        let rounds = (end - begun) * left.len() as u64;
+        stages.push(Stage { start, operations: left });
+        (start, begun) = (start + rounds, end);
     }
 }
 
@@ -158,4 +205,34 @@ fn band_cases(operation: Operation, rows: usize, cols: usize, part: TensorRows, 
         gemv(false, Regime::Ten),
         gemv(false, Regime::Integer),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parts::Real;
+
+    #[test]
+    fn each_operation_has_its_cases_in_order_and_no_sweep_waits_for_drawn_cases() {
+        let operations = [Operation::Lut, Operation::Gemv, Operation::Unpack];
+        let plan = Plan::new(1, Budget::Time(Duration::from_secs(1)));
+        let steps = Steps::new(&plan, &operations, None, &Real);
+        let sweeps: u64 = operations.iter().map(|&each| Sweep::of(each).len()).sum();
+        let mut next = [0; Operation::ALL.len()];
+        for step in 0..sweeps + 30 {
+            let (index, operation) = steps.place(step).expect("time sets no end");
+            assert_eq!(index, next[operation as usize], "step {step} of {operation}");
+            assert!(
+                step >= sweeps || index < Sweep::of(operation).len(),
+                "step {step} is drawn: {operation}"
+            );
+            next[operation as usize] += 1;
+            if step % 1009 == 0 || step >= sweeps {
+                let done = operations.map(|each| steps.done(each, step + 1));
+                assert_eq!(done, operations.map(|each| next[each as usize]), "after step {step}");
+            }
+        }
+        let [report, ..] = &steps.sweeps(sweeps)[..] else { panic!("there are three sweeps") };
+        assert_eq!(report.met, report.whole);
+    }
 }

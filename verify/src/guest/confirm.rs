@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::library::{Ended, Guest};
+use super::message::Beside;
 use crate::case::{Case, shrink};
 use crate::finding::Finding;
 use crate::kernel::Kernel;
@@ -79,7 +80,7 @@ impl Confirm<'_> {
             }
             // A process that is there already costs less, and says no as well as a new one.
             let is_new = worker.is_none();
-            let ended = self.guest.examine_in(&mut worker, self.place, &[], candidate, false);
+            let ended = self.guest.examine_in(&mut worker, self.place, &[], candidate, Beside::default());
             let Ok(Ended::Examined(examined)) = ended else { return false };
             let Some(mut failure) = examined.violation((finding.rung, finding.cause)) else { return false };
             if !is_new {
@@ -96,7 +97,9 @@ impl Confirm<'_> {
             true
         });
         let examine = |case: &Case| {
-            self.guest.examine(self.place, &[], case, false).map_or(Vec::new(), |seen| seen.failures)
+            self.guest
+                .examine(self.place, &[], case, Beside::default())
+                .map_or(Vec::new(), |seen| seen.failures)
         };
         let exact = smallest.by_exact_data(examine);
         exact.map_or(smallest, |(case, failure)| self.finding(&case, failure))
@@ -104,10 +107,7 @@ impl Confirm<'_> {
 
     /// The violation of a property in a new process, if it is seen there.
     fn fresh(&self, earlier: &[(u64, Case)], case: &Case, what: (Rung, Cause)) -> Option<Failure> {
-        self.guest
-            .examine(self.place, earlier, case, matches!(what.0, Rung::Leak | Rung::FirstCall))
-            .ok()?
-            .violation(what)
+        self.guest.examine(self.place, earlier, case, Beside::of(what.0)).ok()?.violation(what)
     }
 
     /// The finding that a failure is.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::OPERATIONS;
 use super::confirm::Confirm;
 use super::host::{Answer, Death, Ending, GuestError, Host, Worker, exists};
-use super::message::{Request, Response};
+use super::message::{Beside, Request, Response};
 use super::run::Run;
 use crate::case::Case;
 use crate::check::{Plan, Progress, Report};
@@ -152,7 +152,7 @@ impl Guests {
         case: &Case,
     ) -> Result<Examined, GuestError> {
         let (guest, place) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
-        guest.examine(place, earlier, case, true)
+        guest.examine(place, earlier, case, Beside::ALL)
     }
 
     /// The finding for the smallest case on which `kernel` still violates the rung of `finding`, each seen in a process of its own.
@@ -240,15 +240,15 @@ impl Guest {
     }
 
     /// Examines a kernel by a case in a new process. What was not the kernel's doing is tried once more: what happens to both is the
-    /// kernel's. With `thorough`, leaks and the first calls of processes are looked at as well.
+    /// kernel's. `beside` is looked for as well.
     pub(super) fn examine(
         &self,
         place: usize,
         earlier: &[(u64, Case)],
         case: &Case,
-        thorough: bool,
+        beside: Beside,
     ) -> Result<Examined, GuestError> {
-        let once = || self.examine_in(&mut None, place, earlier, case, thorough);
+        let once = || self.examine_in(&mut None, place, earlier, case, beside);
         match once()? {
             Ended::Examined(examined) => Ok(examined),
             Ended::Outside(_) => match once()? {
@@ -265,14 +265,14 @@ impl Guest {
         place: usize,
         earlier: &[(u64, Case)],
         case: &Case,
-        thorough: bool,
+        beside: Beside,
     ) -> Result<Ended, GuestError> {
         let mut alive = match worker.take() {
             Some(alive) => alive,
             None => self.host.start()?.1,
         };
         let words = earlier.iter().map(|(times, case)| (*times, case.to_string())).collect();
-        let request = Request::Examine { kernel: place, earlier: words, case: case.to_string(), thorough };
+        let request = Request::Examine { kernel: place, earlier: words, case: case.to_string(), beside };
         match alive.ask(&request, &mut |_| {})? {
             Answer::Response(Response::Examined { skipped, rungs, failures }) => {
                 *worker = Some(alive);

@@ -31,8 +31,8 @@ pub(super) enum Request {
         /// How often, and the case.
         earlier: Vec<(u64, String)>,
         case: String,
-        /// Whether to look for leaks as well, and at the first calls of processes, which takes as long as some hundred cases.
-        thorough: bool,
+        /// What to look for as well.
+        beside: Beside,
     },
     /// Reveal the order in which a row of a matrix is added up.
     Reveal { kernel: usize, rows: usize, cols: usize, row: usize, scaled: bool },
@@ -40,6 +40,24 @@ pub(super) enum Request {
     Trace { kernel: usize },
     /// Time a kernel beside our own.
     Time { kernel: usize, milliseconds: u64 },
+}
+
+/// What costs as much as hundreds of cases, and is looked for where it is asked for.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Beside {
+    /// Memory that calls keep.
+    pub(super) leaks: bool,
+    /// The first calls of processes, by the case itself.
+    pub(super) first_calls: bool,
+}
+
+impl Beside {
+    pub(super) const ALL: Self = Self { leaks: true, first_calls: true };
+
+    /// What shows a violation of `rung`.
+    pub(super) fn of(rung: Rung) -> Self {
+        Self { leaks: rung == Rung::Leak, first_calls: rung == Rung::FirstCall }
+    }
 }
 
 /// What the worker answers.
@@ -224,8 +242,13 @@ mod tests {
             from_kernel,
             dropped,
         });
-        let examine = any::<((usize, bool), Vec<(u64, String)>, String)>().prop_map(
-            |((kernel, thorough), earlier, case)| Request::Examine { kernel, earlier, case, thorough },
+        let examine = any::<((usize, [bool; 2]), Vec<(u64, String)>, String)>().prop_map(
+            |((kernel, [leaks, first_calls]), earlier, case)| Request::Examine {
+                kernel,
+                earlier,
+                case,
+                beside: Beside { leaks, first_calls },
+            },
         );
         let reveal =
             any::<(usize, usize, usize, usize, bool)>().prop_map(|(kernel, rows, cols, row, scaled)| {

@@ -10,7 +10,7 @@ use super::abi::symbol_name;
 use super::confirm::{Confirm, MOST_EARLIER};
 use super::host::{Answer, Death, Ending, GuestError, Worker};
 use super::library::{Face, Guest};
-use super::message::{Counts, Request, Response};
+use super::message::{Beside, Counts, Request, Response};
 use crate::case::Case;
 use crate::check::{Budget, Causes, KernelReport, Plan, Progress, Report, Steps};
 use crate::finding::{Finding, anywhere, program, shell_word};
@@ -25,6 +25,9 @@ use crate::weights::Weights;
 
 /// Cases that a worker is asked for at a time.
 const CHUNK: u64 = 128;
+
+/// Elements of the cases that a worker is asked for at a time, but for the last: a few large ones take as long as all of a chunk.
+const CHUNK_ELEMENTS: usize = 1 << 22;
 
 /// Deaths of one kind after which a kernel is not called again.
 const ENOUGH_DEATHS: usize = 8;
@@ -195,7 +198,15 @@ impl<'g> Run<'g> {
         if self.steps.fraction(start, self.start.elapsed()) >= 1.0 {
             return None;
         }
-        let end = self.steps.len().unwrap_or(u64::MAX).min(start + CHUNK);
+        let most = self.steps.len().unwrap_or(u64::MAX).min(start + CHUNK);
+        let mut elements = 0_usize;
+        let is_room = |&step: &u64| {
+            let is_room = elements < CHUNK_ELEMENTS;
+            let case = self.steps.case(step);
+            elements = elements.saturating_add(case.map_or(0, |case| case.rows.saturating_mul(case.cols)));
+            is_room
+        };
+        let end = start + (start..most).take_while(is_room).count() as u64;
         state.next = end;
         (start < end).then_some(Piece::new(start, 0, end))
     }
@@ -396,7 +407,7 @@ impl<'g> Run<'g> {
                 kernel.rungs.add(first.failure.rung, 1);
                 let mut examine = |case: &Case| {
                     self.guest
-                        .examine(place, &[], case, false)
+                        .examine(place, &[], case, Beside::default())
                         .map_or(Vec::new(), |examined| examined.failures)
                 };
                 let case = self.case(first.step);
@@ -410,7 +421,9 @@ impl<'g> Run<'g> {
             }
             if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
                 let case = Harness::first_case(face.operation);
-                if let Ok(examined) = self.guest.examine(place, &[], &case, true) {
+                if let Ok(examined) =
+                    self.guest.examine(place, &[], &case, Beside { first_calls: true, ..Beside::default() })
+                {
                     let applied = examined.rungs.contains(&Rung::FirstCall);
                     kernel.rungs.add(Rung::FirstCall, applied.into());
                     let first = examined.failures.into_iter().find(|failure| failure.rung == Rung::FirstCall);

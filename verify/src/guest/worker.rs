@@ -212,9 +212,9 @@ impl Worker {
                     let first = (start, from_kernel);
                     self.steps(&steps, first, end, &dropped, &mut channel.answers)?
                 }
-                Request::Examine { kernel, earlier, case, thorough } => {
-                    self.bench.harness.watch_process(thorough);
-                    self.after(&earlier, (kernel, thorough), &case).unwrap_or_else(Response::Failed)
+                Request::Examine { kernel, earlier, case, beside } => {
+                    self.bench.harness.watch_process(beside.leaks);
+                    self.after(&earlier, (kernel, beside.first_calls), &case).unwrap_or_else(Response::Failed)
                 }
                 Request::Reveal { kernel, rows, cols, row, scaled } => {
                     self.reveal(kernel, Subject { rows, cols, row, scaled })
@@ -280,7 +280,7 @@ impl Worker {
     fn after(
         &mut self,
         earlier: &[(u64, String)],
-        (kernel, thorough): (usize, bool),
+        (kernel, first_calls): (usize, bool),
         case: &str,
     ) -> Result<Response, String> {
         let Self { examined: kernels, bench, .. } = self;
@@ -297,7 +297,7 @@ impl Worker {
         }
         let (_, prepared) = bench.prepared(case)?;
         let mut first = Trial::default();
-        if thorough && earlier.is_empty() {
+        if first_calls && earlier.is_empty() {
             let Bench { harness, shared, guard } = &mut *bench;
             let calls = || harness.examine_first_calls(&kernels[kernel], &prepared);
             first = shared.busy_with(step, kernel, calls, || guard.is_intact());

@@ -139,6 +139,7 @@ fn in_a_process(work: impl FnOnce() -> Said) -> Option<Said> {
     // locks right, and the child ends by _exit.
     match unsafe { libc::fork() } {
         0 => {
+            die_with_the_parent();
             default_signals();
             let said = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| "a panic".to_owned());
             // A few hundred bytes, which a pipe takes although nobody reads yet.
@@ -273,6 +274,15 @@ fn at_once_by(
         let said = callers.into_iter().map(|caller| caller.join().unwrap_or("a thread panics".to_owned()));
         said.fold(String::new(), |first, said| if first.is_empty() { said } else { first })
     })
+}
+
+/// A call that never returns must not outlive a run that is killed.
+fn die_with_the_parent() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: prctl with these arguments only says which signal follows the death of the parent.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
+    };
 }
 
 /// A child that crashes says so by its status, and not by the handlers of this process.
