@@ -151,7 +151,7 @@ fn a_kernel_that_needs_more_stack_than_thread_pools_give_is_told_apart_from_one_
     let folder = scratch();
     let case = "gemv rows=1 cols=1024 regime=integer seed=0 stack=256 once";
     for (name, code, words) in
-        [("STACK", 1, "the kernel dies of a stack overflow"), ("LITTLE_STACK", 0, "pass")]
+        [("STACK", 1, "the kernel crashes with a stack overflow"), ("LITTLE_STACK", 0, "pass")]
     {
         let library = fault(&folder, name);
         let replay =

@@ -132,7 +132,8 @@ impl Region {
         // What is sealed in every call costs as much as it has pages: after a large buffer not for small ones.
         let is_wasteful = self.capacity() > WASTE_BYTES && wanted < self.capacity() / 16;
         if wanted > self.capacity() || is_wasteful {
-            *self = Self::with_capacity(self.buffer, self.access, wanted.next_power_of_two());
+            let capacity = wanted.next_power_of_two().max(WASTE_BYTES / 16);
+            *self = Self::with_capacity(self.buffer, self.access, capacity);
         }
         let start = match placement {
             Placement::EndFlush => self.capacity() - len,

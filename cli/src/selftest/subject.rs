@@ -22,6 +22,10 @@ use serde::{Deserialize, Serialize};
 use super::LIMIT;
 use crate::signals::leashed;
 
+/// Further shapes, the smallest, by which right kernels and faults of the harness are examined unless all are asked for: what is examined to
+/// the end takes long.
+const SHAPES: u64 = 3000;
+
 /// Drawn cases behind the sweep. `check` makes about as many of gemv, and more of the others, in its default time.
 const DRAWN_CASES: u64 = 1000;
 
@@ -82,7 +86,7 @@ impl Subject {
     }
 
     /// Checks the kernel up to the first finding.
-    pub(super) fn examine(&self, seed: u64, progress: Option<&Path>) -> Result<Verdict> {
+    pub(super) fn examine(&self, seed: u64, whole: bool, progress: Option<&Path>) -> Result<Verdict> {
         exit_after_crash(1, HANG);
         let mut harness = match self.kind {
             Kind::Fault(fault) => {
@@ -94,7 +98,11 @@ impl Subject {
         harness.watch_process(true);
         let progress = progress.map(|path| File::options().write(true).open(path)).transpose()?;
         // Made before the clock starts: it is the same for every kernel.
-        let cases = Sweep::of(self.mutant.kernel.operation).len() + DRAWN_CASES;
+        let sweep = Sweep::of(self.mutant.kernel.operation);
+        let cases = match self.kind {
+            Kind::Right | Kind::Fault(_) if !whole => sweep.len().min(sweep.edges_len() + SHAPES),
+            _ => sweep.len() + DRAWN_CASES,
+        };
         let plan = Plan { minimize: false, huge: self.mutant.huge, ..Plan::new(seed, Budget::Cases(cases)) };
         let start = Instant::now();
         let mut until = None;
@@ -116,11 +124,13 @@ impl Subject {
     }
 
     /// The same in a process of its own, which the kernel may crash; `None` if an early end is requested before it is done.
-    pub(super) fn in_a_process(&self, seed: u64) -> Result<Option<Verdict>> {
+    pub(super) fn in_a_process(&self, seed: u64, whole: bool) -> Result<Option<Verdict>> {
         // Without a name, so that nothing is left of it, whatever ends this process.
         let progress = tempfile::tempfile().context("cannot make a temporary file in TMPDIR")?;
         let mut child = leashed(std::env::current_exe().context("cannot find this program")?)
-            .args(["selftest", "--alone", &self.to_string(), "--seed", &seed.to_string(), "--progress"])
+            .args(["selftest", "--alone", &self.to_string(), "--seed", &seed.to_string()])
+            .args(whole.then_some("--whole"))
+            .arg("--progress")
             .arg(format!("/proc/{}/fd/{}", std::process::id(), progress.as_raw_fd()))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

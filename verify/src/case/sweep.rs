@@ -79,6 +79,11 @@ impl Sweep {
         self.cases.len() as u64
     }
 
+    /// How many of them are made of edges; they come first.
+    pub fn edges_len(&self) -> u64 {
+        self.edges.len() as u64
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.cases.is_empty()
@@ -173,6 +178,12 @@ fn parts(operation: Operation) -> Vec<Part> {
         part(base(Regime::Integer), shape(&[2, 4, 16], &[1, 64, 300]), layout(operation, BYTE_OFFSETS)),
     ];
     if operation.is_matrix() {
+        // Data of the flat bound.
+        parts.push(part(
+            base(Regime::Unit),
+            shape(&[1, 2, 5, 17], &[3, 64, 255, 300, 1024, 2048]),
+            how(operation),
+        ));
         // Of one sign, so that what is lost adds up.
         let base = Case { codes: Codes::Uniform(2), ..base(Regime::Absorbing) };
         parts.push(part(base, shape(&[1, 3], &[33, 64, 256, 300, 1024, 2048]), how(operation)));
@@ -316,8 +327,11 @@ mod tests {
     #[test]
     fn the_coverage_of_a_run_that_was_cut_short_is_less_than_the_whole() {
         let sweep = Sweep::of(Operation::Gemv);
-        let (half, whole) = (sweep.coverage(sweep.len() / 2), sweep.whole());
-        assert!(half.pairs < whole.pairs && half.edges <= whole.edges, "{half:?} of {whole:?}");
+        let (part, whole) = (sweep.coverage(sweep.len() / 10), sweep.whole());
+        assert!(part.pairs < whole.pairs && part.edges <= whole.edges, "{part:?} of {whole:?}");
+        let (half, edges) = (sweep.coverage(sweep.len() / 2), (whole.edges, whole.pairs));
+        assert!(half.shapes < whole.shapes, "{half:?} of {whole:?}");
+        assert_eq!((half.edges, half.pairs), edges, "edges come before further shapes");
         assert_eq!(sweep.coverage(u64::MAX), whole);
         assert_eq!(sweep.case(sweep.len(), 0), None);
     }

@@ -30,14 +30,17 @@ enum Start {
 
 /// Starts with a call that is stopped: half of them early, the n-th after n^2 instructions, as what is prepared is prepared early as a
 /// rule, and half of them anywhere.
-const STOPPED: usize = 120;
+const STOPPED: usize = 80;
+
+/// Instructions of all calls that are stopped anywhere, at most: long calls are stopped at fewer places.
+const STOPPED_STEPS: usize = 120_000;
 
 /// Instructions that are counted at most.
 const MOST_STEPS: usize = 1 << 16;
 
 /// Threads of other starts, in turn, and how many starts there are.
 const THREADS: [usize; 2] = [2, 8];
-const AT_ONCE: usize = 80;
+const AT_ONCE: usize = 60;
 
 /// How long a call is stopped at most, for another that waits for it.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -126,8 +129,14 @@ impl fmt::Display for Start {
 
 /// Where the call of a start is stopped, of so many instructions; `None` behind its end.
 fn stop(start: usize, total: usize) -> Option<usize> {
-    let half = start / 2;
-    let at = if start.is_multiple_of(2) { half * half } else { total * half / (STOPPED / 2) };
+    let (half, places) = (start / 2, STOPPED / 2);
+    // On the average half a call is stepped through.
+    let affordable = (2 * STOPPED_STEPS).checked_div(total)?.clamp(1, places);
+    let at = match start.is_multiple_of(2) {
+        true => half * half,
+        false if half < affordable => total * half / affordable,
+        false => return None,
+    };
     (at < total).then_some(at)
 }
 

@@ -18,6 +18,9 @@ const LENGTHS: usize = 4352;
 /// Elements of a model's matrix that is tried whole. Of larger ones its width and its height are tried apart.
 const MODEL_ELEMENTS: usize = 1 << 20;
 
+/// Elements up to which quantisers are called: they take long, and no size of a unit lies beyond.
+const QUANTIZED: usize = 1 << 17;
+
 /// KiB of the stack of many a thread pool.
 const SMALL_STACK: u16 = 256;
 
@@ -26,15 +29,28 @@ const STACKED: [usize; 9] = [300, 1024, 2049, 4096, 8193, 16_384, 32_769, 65_536
 
 /// The shapes of an operation, in lists, each in order of size.
 pub(super) fn shapes(operation: Operation) -> Vec<Vec<Case>> {
-    if !operation.is_matrix() {
-        return vec![
-            (1..=LENGTHS).map(|len| plain(operation, 1, len)).collect(),
-            long_vectors(operation),
-            model_lengths().into_iter().map(|len| plain(operation, 1, len)).collect(),
-            on_a_small_stack(operation, &[1]),
-            beyond_32_bits(operation),
-        ];
+    if operation == Operation::Quantize {
+        let mut lists = of_vectors(operation);
+        lists.iter_mut().for_each(|cases| cases.retain(|case| case.cols <= QUANTIZED));
+        return lists;
     }
+    if !operation.is_matrix() {
+        return of_vectors(operation);
+    }
+    of_matrices(operation)
+}
+
+fn of_vectors(operation: Operation) -> Vec<Vec<Case>> {
+    vec![
+        (1..=LENGTHS).map(|len| plain(operation, 1, len)).collect(),
+        long_vectors(operation),
+        model_lengths().into_iter().map(|len| plain(operation, 1, len)).collect(),
+        on_a_small_stack(operation, &[1]),
+        beyond_32_bits(operation),
+    ]
+}
+
+fn of_matrices(operation: Operation) -> Vec<Vec<Case>> {
     let one_row = |cols: usize| match operation.has_digits() {
         // Sums of digits have rows of one sign of their own, and rounding x takes time.
         true if cols.is_multiple_of(2) => vec![of_one_sign(operation, cols)],
