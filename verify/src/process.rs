@@ -220,8 +220,9 @@ fn blocked() -> u64 {
 }
 
 fn set_blocked(bits: u64) {
+    let set = set_of(bits);
     // SAFETY: the set is live.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const *&set_of(bits), std::ptr::null_mut()) };
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) };
 }
 
 fn signal_stack() -> usize {
@@ -333,7 +334,7 @@ fn descriptors() -> Vec<(RawFd, PathBuf)> {
     // The folder itself was open while it was read; it is gone now.
     all.retain(|(_, target)| {
         let target = target.to_string_lossy();
-        !target.starts_with(OWN_FILES) && !(target.starts_with("/proc/") && target.ends_with("/fd"))
+        !(target.starts_with(OWN_FILES) || target.starts_with("/proc/") && target.ends_with("/fd"))
     });
     all.sort();
     all

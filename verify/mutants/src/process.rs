@@ -44,8 +44,9 @@ fn only(signal: libc::c_int) -> libc::sigset_t {
 
 /// Blocks or unblocks a signal on this thread.
 fn mask(how: libc::c_int, signal: libc::c_int) {
+    let set = only(signal);
     // SAFETY: the set is live, and the old one is not asked for.
-    unsafe { libc::pthread_sigmask(how, &raw const *&only(signal), std::ptr::null_mut()) };
+    unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) };
 }
 
 /// Keeps so many bytes for good.
@@ -231,7 +232,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "a region with guard pages is mapped for some calls and not unmapped",
         |arguments| {
             each_time(arguments, || {
-                if MAPPED.fetch_add(1, Ordering::Relaxed) % 100 == 0 {
+                if MAPPED.fetch_add(1, Ordering::Relaxed).is_multiple_of(100) {
                     let (protection, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
                     // SAFETY: a new mapping that nobody uses.
                     unsafe { libc::mmap(std::ptr::null_mut(), 1 << 20, protection, flags, -1, 0) };
