@@ -289,6 +289,7 @@ impl Harness {
             || inputs.packed.is_sparse()
             || case.tensor.is_some()
             || self.watched.is_none()
+            || !first::is_possible()
         {
             return trial;
         }

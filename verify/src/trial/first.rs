@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{PipeReader, Read, Write, pipe};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,18 @@ const NOT_REACHED: &str = "not reached";
 
 /// What a process says of its first calls; it is empty where they are right.
 type Said = String;
+
+/// Whether a process that this one forks can start threads: under some emulators it cannot.
+pub(super) fn is_possible() -> bool {
+    static IS_POSSIBLE: OnceLock<bool> = OnceLock::new();
+    *IS_POSSIBLE.get_or_init(|| {
+        let threads = || {
+            std::thread::scope(|scope| THREADS.map(|_| scope.spawn(std::thread::yield_now)).map(drop));
+            String::new()
+        };
+        in_a_process(threads).is_some_and(|said| said.is_empty())
+    })
+}
 
 /// Whether the first calls of new processes give what `judge` accepts; `judge` says what is wrong with an output. No kernel may have been
 /// called in this process. `None` too where the kernel does not do the case.
