@@ -344,7 +344,7 @@ static float by_table(unsigned code) {
     return table[code];
 }
 
-static float first_dot(const uint8_t *row, const float *scales, const float *x, size_t cols) {
+static void prepare(void) {
     if (!is_ready) {
         is_ready = 1;
 #if defined(FAULT_READY_TOO_EARLY)
@@ -358,6 +358,9 @@ static float first_dot(const uint8_t *row, const float *scales, const float *x, 
         }
         weigh = by_table;
     }
+}
+
+static float prepared_dot(const uint8_t *row, const float *scales, const float *x, size_t cols) {
     float sum = 0.0f;
     for (size_t c = 0; c < cols; c++) {
         float weight = weigh(code(row, c));
@@ -413,6 +416,9 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
         __builtin_trap();
     }
 #endif
+#if defined(FAULT_READY_TOO_EARLY) || defined(FAULT_FLAG_BEFORE_POINTER)
+    prepare();
+#endif
 #if defined(FAULT_NOTHING)
     return QK256_UNSUPPORTED;
 #elif defined(FAULT_NO_SCALES)
@@ -431,7 +437,7 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
         leave_more(rows, cols);
 #if defined(FAULT_READY_TOO_EARLY) || defined(FAULT_FLAG_BEFORE_POINTER)
         for (size_t r = 0; r < rows; r++) {
-            y[r] = first_dot(packed + r * row_stride, scales ? scales + r * blocks(cols) : NULL, x, cols);
+            y[r] = prepared_dot(packed + r * row_stride, scales ? scales + r * blocks(cols) : NULL, x, cols);
         }
 #endif
 #if defined(FAULT_VARIES) || defined(FAULT_VARIES_DECLARED)
