@@ -7,6 +7,7 @@
 //! small and few. Elsewhere than on x86-64 Linux, and under an emulator that has no trap flag, nothing is seen.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +99,14 @@ pub(crate) fn paused(call: impl FnOnce(), _: usize, _: fn()) -> (bool, usize) {
 pub fn trace(call: impl FnOnce()) -> Trace {
     call();
     Trace::default()
+}
+
+/// Whether the program runs under an emulator, such as valgrind: its memory grows by itself, and it knows no trap flag.
+pub(crate) fn is_emulated() -> bool {
+    static IS_EMULATED: OnceLock<bool> = OnceLock::new();
+    let steps = || (0..100_u32).for_each(|step| _ = std::hint::black_box(step));
+    *IS_EMULATED
+        .get_or_init(|| cfg!(all(target_arch = "x86_64", target_os = "linux")) && !paused(steps, 10, || {}).0)
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

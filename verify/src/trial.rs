@@ -22,6 +22,7 @@ use crate::order::{KnownOrders, depends_on_codes};
 use crate::parts::{OldContents, Parts, Real};
 use crate::process::{self, ProcessState};
 use crate::rung::{Cause, Failure, Rung, RungCounts};
+use crate::trace;
 use crate::weights::Weights;
 use call::{Arena, CallResult, Flush};
 use long::Long;
@@ -201,7 +202,7 @@ impl Harness {
     pub fn watch_process(&mut self, leaks: bool) {
         fault::install();
         self.watched.get_or_insert_default();
-        self.finds_leaks = leaks;
+        self.finds_leaks = leaks && !trace::is_emulated();
     }
 
     /// What the harness is made of.
@@ -289,6 +290,7 @@ impl Harness {
             || inputs.packed.is_sparse()
             || case.tensor.is_some()
             || self.watched.is_none()
+            || trace::is_emulated()
             || !first::is_possible()
         {
             return trial;
