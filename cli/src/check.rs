@@ -1,141 +1,29 @@
 //! `qk256 check`: every kernel, every rung, then its speed beside the scalar ones.
 
+mod args;
 mod json;
 mod junit;
 mod speed;
 mod table;
+mod watch;
 
 use std::io::{Write, stderr};
-use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
-use qk256_verify::check::{self, Budget, KernelReport, Plan, Progress, Report};
+use qk256_verify::check::{self, KernelReport, Report};
 use qk256_verify::guest::Guests;
-use qk256_verify::words::count;
-use qk256_verify::{Finding, Harness, Weights, interrupt, registry};
+use qk256_verify::{Finding, Harness, Weights, registry};
 
-use crate::guests::{Libraries, OF_LIBRARIES};
+use crate::guests::OF_LIBRARIES;
 
 use crate::Verdict;
 use crate::output::{self, OutputFile, stdout};
-use crate::select::Selection;
 use crate::signals;
-use crate::usage::{self, KERNELS, REPORTS, RUN, help_end};
 use speed::Speed;
 use table::Extras;
+use watch::{End, Watch, notice};
 
-/// Check kernels against exact oracles, then time them against scalar code.
-///
-/// Without options it checks every kernel of this project that this CPU can run, for 15 seconds, and then times them. Each finding is
-/// printed at once, with the command that repeats it. A table with one line for each kernel comes last.
-#[derive(clap::Args)]
-#[command(after_help = help_end!(
-    "qk256 check                                   every kernel that this CPU can run",
-    "qk256 check --op gemv --kernel avx2 --for 5m  one kernel, for longer",
-    "qk256 check --lib ./libkernel.so              the kernels of a shared library",
-    "qk256 check --seed 7 --cases 5000             the same cases on every machine";
-    "0" => "no findings",
-    "1" => "a finding, or something required was not checked"
-))]
-pub(crate) struct Args {
-    #[command(flatten)]
-    selection: Selection,
-
-    #[command(flatten)]
-    libraries: Libraries,
-
-    /// Number of worker processes for each library [default: number of CPU cores]
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        value_parser = usage::at_least_one::<usize>,
-        requires = "libraries",
-        allow_negative_numbers = true,
-        help_heading = KERNELS
-    )]
-    jobs: Option<usize>,
-
-    /// Fail if a kernel is skipped because the CPU lacks this feature, such as avx2. Can be repeated
-    ///
-    /// A feature that every chosen kernel with FEATURE needs as well counts too: `--require avx2` also requires fma.
-    #[arg(long, value_name = "FEATURE", help_heading = KERNELS)]
-    require: Vec<String>,
-
-    /// Time for cases, such as 30s, 5m or 8h. The edge cases come first, then random cases
-    ///
-    /// The tensors of --weights are checked before, and the speed is measured after; both come on top.
-    #[arg(long = "for", value_name = "TIME", value_parser = usage::time, default_value = "30s", help_heading = RUN)]
-    time: Duration,
-
-    /// Number of cases for each operation, instead of a time
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        conflicts_with = "time",
-        value_parser = usage::at_least_one::<u64>,
-        allow_negative_numbers = true,
-        help_heading = RUN
-    )]
-    cases: Option<u64>,
-
-    /// Seed of the random cases, a whole number [default: a new one for each run; the last line shows it]
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        value_parser = usage::whole::<u64>,
-        allow_negative_numbers = true,
-        help_heading = RUN
-    )]
-    seed: Option<u64>,
-
-    /// Number of seeds to draw random cases from: SEED, SEED + 1 and so on. With --cases, each gets that many
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        default_value_t = 1,
-        value_parser = usage::at_least_one::<u64>,
-        allow_negative_numbers = true,
-        help_heading = RUN
-    )]
-    seeds: u64,
-
-    /// Also check all 2^32 scales of dequantize, and all one-hot x of gemv up to 1100 columns. Takes minutes
-    #[arg(long, help_heading = RUN)]
-    exhaustive: bool,
-
-    /// Also check vectors of 2^31 and 2^32 elements, first. Takes seconds for each kernel and 20 GiB of address space
-    ///
-    /// They take little memory: the same pages are mapped again and again.
-    #[arg(long, help_heading = RUN)]
-    huge: bool,
-
-    /// Also quantise and check every 2-D f32, f16 or bf16 tensor of this safetensors file
-    #[arg(long, value_name = "FILE", help_heading = RUN)]
-    weights: Option<PathBuf>,
-
-    /// Stop at the first finding. Other workers may still report what they find until they are stopped
-    #[arg(long, visible_alias = "stop-on-finding", help_heading = RUN)]
-    fail_fast: bool,
-
-    /// Do not measure the speed
-    #[arg(long, help_heading = RUN)]
-    no_speed: bool,
-
-    /// Also show what was checked of each kernel: properties, order of summation, case of the worst error
-    #[arg(long, short, help_heading = REPORTS)]
-    verbose: bool,
-
-    /// Write the report to this file as JSON. `-` is standard output; the table then goes to standard error
-    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
-    json: Option<PathBuf>,
-
-    /// Write the report to this file as JUnit XML. `-` is standard output, as for --json
-    #[arg(long, value_name = "FILE", help_heading = REPORTS)]
-    junit: Option<PathBuf>,
-}
+pub(crate) use args::Args;
 
 /// What the run comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,85 +91,10 @@ fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
         watch.bar.set_message("timing");
         speed::of_guests(guests, &mut report)
     };
-    watch.show = Finding::to_string;
-    watch.announced.clear();
+    watch.go_over_to(Finding::to_string);
     watch.announce(&report.findings);
     let extras = Extras { beside: &beside, weights: None, verbose: args.verbose };
     files.write(args, &report, &speed, extras, &watch.end())
-}
-
-/// What is printed of a finding at once whose case is made smaller when the run is over.
-fn notice(finding: &Finding) -> String {
-    let Finding { kernel, rung, case, seconds, .. } = finding;
-    format!(
-        "found after {:.1} s: {kernel} {} violates `{rung}`; a smaller case follows at the end\n  case:    {case}",
-        seconds.unwrap_or_default(),
-        finding.operation()
-    )
-}
-
-/// What a run shows while it goes on, and when it ends.
-struct Watch {
-    bar: ProgressBar,
-    start: Instant,
-    fail_fast: bool,
-    show: fn(&Finding) -> String,
-    /// Findings that were printed.
-    announced: Vec<Finding>,
-}
-
-/// When a run ended, and what ended it before its time.
-struct End {
-    seconds: f64,
-    signal: Option<&'static str>,
-}
-
-impl Watch {
-    fn new(fail_fast: bool, show: fn(&Finding) -> String) -> Self {
-        Self { bar: progress_bar(), start: Instant::now(), fail_fast, show, announced: Vec::new() }
-    }
-
-    /// Shows progress, prints what was found, and decides whether the run goes on.
-    fn see(&mut self, progress: Progress<'_>) -> ControlFlow<()> {
-        self.announce(progress.found);
-        self.bar.set_position((progress.fraction * 1000.0) as u64);
-        self.bar.set_message(format!(
-            "{}, {}",
-            count(progress.cases, "case"),
-            count(progress.findings as u64, "finding")
-        ));
-        if self.is_over(progress.findings) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    /// Prints the findings that were not printed before.
-    fn announce(&mut self, findings: &[Finding]) {
-        for finding in findings {
-            if !self.announced.contains(finding) {
-                // The reports have it as well: they are written also where standard error is gone.
-                self.bar.suspend(|| drop(writeln!(stderr(), "{}\n", (self.show)(finding))));
-                self.announced.push(finding.clone());
-            }
-        }
-    }
-
-    /// Whether nothing more is to be done after so many findings.
-    fn is_over(&self, findings: usize) -> bool {
-        interrupt::is_requested() || self.fail_fast && findings > 0
-    }
-
-    fn end(&self) -> End {
-        self.bar.finish_and_clear();
-        let signal = signals::received().map(|(_, name)| name);
-        End { seconds: self.start.elapsed().as_secs_f64(), signal }
-    }
-}
-
-impl Args {
-    fn plan(&self) -> Plan {
-        let seed = self.seed.unwrap_or_else(fresh_seed);
-        let budget = self.cases.map_or(Budget::Time(self.time), Budget::Cases);
-        Plan { seeds: self.seeds, exhaustive: self.exhaustive, huge: self.huge, ..Plan::new(seed, budget) }
-    }
 }
 
 /// The files of the reports.
@@ -323,15 +136,6 @@ impl Files {
     }
 }
 
-impl End {
-    fn shown(&self, signal: &str) -> String {
-        format!(
-            "{signal} ended the run after {:.1} s: the reports cover what was done until then",
-            self.seconds
-        )
-    }
-}
-
 fn open(path: &std::path::Path) -> Result<Weights> {
     let weights = Weights::open(path)?;
     if weights.tensors().is_empty() {
@@ -344,12 +148,6 @@ fn open(path: &std::path::Path) -> Result<Weights> {
 pub(crate) fn fresh_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| since.as_nanos() as u64 % 1_000_000_007)
-}
-
-fn progress_bar() -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}").expect("the template is well-formed");
-    ProgressBar::new(1000).with_style(style)
 }
 
 fn outcome(report: &Report<'_>, required: &[String], end: &End) -> Outcome {
@@ -423,6 +221,9 @@ fn text(bytes: Vec<u8>) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
+    use qk256_verify::check::{Budget, Plan};
     use qk256_verify::{Arguments, Kernel, KernelFn, Operation, Outcome as CallOutcome};
 
     use super::*;

@@ -1,5 +1,5 @@
 /* The kernel of plain.c with one fault, chosen by -DFAULT_...; with none of them it is right. Each must come
- * out of `qk256 check --lib` as a finding (cli/tests/guests.rs has the table), but for the few that are no
+ * out of `qk256 check --lib` as a finding (cli/tests/guests has the table), but for the few that are no
  * faults.
  *
  * A fault is in the gemv. Where it takes the process with it, it shows at a few shapes only, as faults do
@@ -302,7 +302,7 @@ static void leave_more(size_t rows, size_t cols) {
         lost[0] = lost[1 << 10] = 1;
     }
 #elif defined(FAULT_LEAK_MAPPING)
-    /* Address space alone; every hundredth call, as a system has only so many mappings. */
+    /* Address space alone; every hundredth call, as the number of mappings of a process is limited. */
     static unsigned calls;
     if (calls++ % 100 == 0) {
         mmap(NULL, 1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

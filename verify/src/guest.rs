@@ -9,6 +9,7 @@ mod confirm;
 mod host;
 mod library;
 mod message;
+mod plugin;
 mod process;
 mod run;
 mod stderr;
@@ -16,7 +17,8 @@ mod worker;
 
 pub use abi::{ABI_VERSION, LoadError, load_here};
 pub use host::{GuestError, Host};
-pub use library::{Examined, Guests, Speed};
+pub use library::{Guests, Speed};
+pub use plugin::Examined;
 pub use worker::serve;
 
 use crate::operation::Operation;

@@ -120,7 +120,7 @@ impl Inputs {
         Some(Fault::NotFinite { index, value: x[index] })
     }
 
-    /// Elements of an output buffer that the call must write: the first so many.
+    /// The number of elements of an output buffer that the call must write: the first ones.
     pub fn written(&self, buffer: Buffer) -> usize {
         self.shape.needed(self.operation, buffer).min(self.len(buffer) as u128) as usize
     }

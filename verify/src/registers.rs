@@ -9,15 +9,15 @@ use std::ffi::c_void;
 pub const ARGUMENTS: usize = 11;
 
 thread_local! {
-    /// What the last calls of this thread left changed, until it is taken.
-    static CHANGED: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// Of the calls of this thread since the last [`take`]: what was left changed, if anything; `None` where there were none.
+    static SEEN: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
     /// Calls of this thread: the stack of each second one is moved by 16 bytes.
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// What calls of this thread have left changed since the last time, in words.
-pub(crate) fn take() -> Option<String> {
-    CHANGED.take()
+/// What calls of this thread have left changed since the last time, in words, if anything; `None` where there were no calls.
+pub(crate) fn take() -> Option<Option<String>> {
+    SEEN.take()
 }
 
 /// Calls `function` with as many of `arguments` as it takes, all of them integers or pointers, and notes what registers it changes. The
@@ -34,9 +34,8 @@ pub unsafe fn call(function: *const c_void, arguments: [u64; ARGUMENTS]) -> i32 
         let mut block = x86_64::Block::new(function, arguments, call % 2 == 1);
         // SAFETY: the caller answers for function and arguments, and the block is a live one.
         unsafe { x86_64::qk256_call(&raw mut block) };
-        if let Some(changed) = block.changed() {
-            CHANGED.replace(Some(changed));
-        }
+        let changed = block.changed();
+        SEEN.with_borrow_mut(|seen| *seen = seen.take().flatten().or(changed).into());
         block.result as i32
     }
     #[cfg(not(all(target_arch = "x86_64", unix)))]
@@ -121,7 +120,7 @@ mod x86_64 {
         }
     }
 
-    /// The call with a stack of so many bytes for arguments: moves in what is passed, calls, and finds the block again.
+    /// The call with a stack of `bytes` bytes for arguments: moves in what is passed, calls, and finds the block again.
     macro_rules! call_with_stack {
         ($bytes:literal, $cfa:literal) => {
             concat!(
@@ -295,7 +294,8 @@ mod tests {
             // SAFETY: the function takes eleven integers.
             let result = unsafe { call(weighted as *const c_void, arguments) };
             assert_eq!(result, expected as i32);
-            assert_eq!(take(), None);
+            assert_eq!(take(), Some(None), "a call was seen, and nothing is changed");
         }
+        assert_eq!(take(), None);
     }
 }

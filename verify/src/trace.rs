@@ -176,7 +176,7 @@ mod step {
     static PAUSE: Mutex<Option<fn()>> = Mutex::new(None);
     static PAUSE_AFTER: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-    /// Makes `call`, and `pause` after so many of its instructions, in a signal handler on the same thread; whether `pause` was called,
+    /// Makes `call`, and `pause` after `steps` of its instructions, in a signal handler on the same thread; whether `pause` was called,
     /// and the instructions up to then.
     pub(crate) fn paused(call: impl FnOnce(), steps: usize, pause: fn()) -> (bool, usize) {
         *PAUSE.lock().unwrap_or_else(PoisonError::into_inner) = Some(pause);

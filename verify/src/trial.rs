@@ -5,61 +5,37 @@ mod first;
 mod fold;
 mod long;
 mod relations;
+mod seen;
+mod threads;
+mod watch;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Mutex};
 
-use crate::case::{Case, MaterializeError, Regime};
+use crate::case::{Case, MaterializeError};
 use crate::finding::Finding;
 use crate::inputs::Inputs;
-use crate::judge::{Judgement, WorstError, same_bits, show};
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
 use crate::operation::{BLOCK_ELEMENTS, Buffer, Operation, Threads};
 use crate::oracle::Expected;
 use crate::order::{KnownOrders, depends_on_codes};
 use crate::parts::{OldContents, Parts, Real};
-use crate::process::{self, ProcessState};
-use crate::rung::{Cause, Failure, Rung, RungCounts};
-use crate::trace;
+use crate::process::ProcessState;
+use crate::rung::{Cause, Failure, Rung};
 use crate::weights::Weights;
 use call::{Arena, CallResult, Flush};
 use long::Long;
 use relations::Relation;
+pub use seen::Trial;
+use watch::compare_process;
 
 /// Calls of the first small case of a kernel.
 const BURST_CALLS: usize = 1100;
 
 /// Elements of a small case.
 const BURST_ELEMENTS: usize = 1024;
-
-/// Elements up to which a case is called as the first of a process.
-const FIRST_CALL_ELEMENTS: usize = 1 << 16;
-
-/// Calls after which memory is measured, and measured again after as many more.
-const LEAK_CALLS: usize = 9_000;
-
-/// The same for cases that are not small: from so many elements on, up to four times as many.
-const LARGE_LEAK_CALLS: [(usize, usize); 3] = [(1 << 12, 900), (1 << 14, 450), (1 << 16, 100)];
-
-/// Bytes that the measures of [`process::memory`] may grow by in so many calls: allocators take more than they are asked for.
-const LEAK_BYTES: [u64; 3] = [256 << 10, 256 << 10, 64 << 10];
-
-/// Windows of calls in each of which memory must grow for a leak: a pool grows once.
-const LEAK_WINDOWS: usize = 3;
-
-/// The first cases of a kernel around which the state of the process is compared.
-const FIRST_WATCHED: u64 = 8;
-
-/// The distance of the cases around which it is compared later: comparing costs as much as a case.
-const WATCHED_EVERY: u64 = 64;
-
-/// Calls that each of several threads makes.
-const CALLS_PER_THREAD: usize = 12;
-
-/// When results of several threads are held against those of calls made alone.
-const AT_ONCE: &str = "called alone and then from several threads at once, each with other data";
 
 /// Examines kernels. Holds the guarded memory, so that a case costs microseconds.
 #[derive(Debug)]
@@ -100,82 +76,6 @@ impl Prepared {
     }
 }
 
-/// What a kernel did with a case.
-#[derive(Clone, Debug, Default)]
-pub struct Trial {
-    /// How often each rung was applied.
-    pub rungs: RungCounts,
-    /// The largest error on the data of rung 4.
-    pub worst: WorstError,
-    /// The largest part of its bound that an error on rung 5 comes to.
-    pub share: f64,
-    /// What was violated: one failure for each cause, the strictest first.
-    pub failures: Vec<Failure>,
-    /// Why the kernel was not called or said that it does not do this, if so.
-    pub skipped: Option<&'static str>,
-    /// Whether the kernel did what a legal call asks for.
-    is_done: bool,
-}
-
-impl Trial {
-    /// Whether nothing was violated.
-    pub fn passed(&self) -> bool {
-        self.failures.is_empty()
-    }
-
-    /// Whether the kernel did what a legal call asks for, right or wrong.
-    pub fn is_done(&self) -> bool {
-        self.is_done
-    }
-
-    /// Adds what was seen of the process after the calls.
-    pub(crate) fn take_process(&mut self, failures: Vec<Failure>) {
-        Rung::ALL.into_iter().filter(|rung| rung.is_of_guests()).for_each(|rung| self.rungs.add(rung, 1));
-        failures.into_iter().for_each(|failure| self.fail(failure));
-    }
-
-    /// Notes the first failure of each rung, and there of each cause that is not a matter of values.
-    fn fail(&mut self, failure: Failure) {
-        let is_known = |earlier: &Failure| {
-            earlier.rung == failure.rung && (earlier.cause == failure.cause || failure.rung.is_of_values())
-        };
-        if !self.failures.iter().any(is_known) {
-            self.failures.push(failure);
-        }
-    }
-
-    /// Counts the checks that every call undergoes and takes over what they found.
-    fn take_call(&mut self, call: &CallResult) {
-        for rung in [Rung::Memory, Rung::Inputs, Rung::Mxcsr, Rung::Panic] {
-            self.rungs.add(rung, 1);
-        }
-        call.failures.iter().for_each(|failure| self.fail(failure.clone()));
-    }
-
-    /// Takes over what the oracle found.
-    fn take_judged(&mut self, judged: Judgement) {
-        self.rungs.merge(&judged.rungs);
-        (self.worst, self.share) = (judged.worst, judged.share);
-        judged.failures.into_iter().for_each(|failure| self.fail(failure));
-    }
-
-    /// Demands the same bits as in the first call.
-    fn same(&mut self, rung: Rung, inputs: &Inputs, first: &[u32], now: &[u32], when: &str) {
-        self.rungs.add(rung, 1);
-        // Comparing slices first is what makes this cheap.
-        if first == now {
-            return;
-        }
-        if let Some(at) = (0..first.len()).find(|&at| !same_bits(first[at], now[at])) {
-            let (buffer, index) = inputs.output_place(at);
-            let (name, width) = (buffer.name(), inputs.operation.width(buffer));
-            let cause = Cause::of_bits(width, first[at], now[at]);
-            let (now, first) = (show(width, now[at]), show(width, first[at]));
-            self.fail(Failure::new(rung, cause, format!("{when}, {name}[{index}] is {now}; it was {first}")));
-        }
-    }
-}
-
 impl Harness {
     /// A harness for cases without tensors, or with those of `weights`.
     pub fn new(weights: Option<Weights>) -> Self {
@@ -195,14 +95,6 @@ impl Harness {
             finds_leaks: false,
             parts,
         }
-    }
-
-    /// From now on the process is looked at around calls: what they leave changed, and with `leaks` what memory they keep, which takes
-    /// some ten thousand calls of each kernel. For a process in which no other thread is at work.
-    pub fn watch_process(&mut self, leaks: bool) {
-        fault::install();
-        self.watched.get_or_insert_default();
-        self.finds_leaks = leaks && !trace::is_emulated();
     }
 
     /// What the harness is made of.
@@ -261,58 +153,10 @@ impl Harness {
         if trial.is_done && inputs.threads != Threads::ONE && prepared.long.is_none() {
             self.examine_threads(kernel, inputs, &record, &mut trial);
         }
-        if let Some(before) = process {
-            let after = ProcessState::now();
-            trial.rungs.add(Rung::Process, 1);
-            before.violations(&after).into_iter().for_each(|failure| trial.fail(failure));
-            before.restore(&after);
-        }
+        process.into_iter().for_each(|before| compare_process(&before, &mut trial));
         trial.failures.retain(|failure| self.parts.reports(failure));
         trial.failures = fold::fold(trial.failures);
         trial
-    }
-
-    /// The case by which [`examine_first_calls`](Self::examine_first_calls) calls kernels of an operation.
-    pub fn first_case(operation: Operation) -> Case {
-        let rows = if operation.is_matrix() { 2 } else { 1 };
-        Case { regime: Regime::Integer, ..Case::new(operation, rows, BLOCK_ELEMENTS + 44) }
-    }
-
-    /// Examines calls of `kernel` by a prepared case that are the first of a process, made by several threads at once: by processes that
-    /// this one forks. No kernel may have been called in this one. Does nothing for wrong sizes and for cases that take long, and
-    /// where the process is not [watched](Self::watch_process).
-    pub fn examine_first_calls(&mut self, kernel: &dyn Kernel, prepared: &Prepared) -> Trial {
-        let mut trial = Trial::default();
-        let (inputs, case) = (&prepared.inputs, &prepared.case);
-        let elements = case.rows.saturating_mul(case.cols);
-        let Some(expected) = &prepared.expected else { return trial };
-        if !(1..=FIRST_CALL_ELEMENTS).contains(&elements)
-            || inputs.packed.is_sparse()
-            || case.tensor.is_some()
-            || self.watched.is_none()
-            || trace::is_emulated()
-            || !first::is_possible()
-        {
-            return trial;
-        }
-        trial.rungs.add(Rung::FirstCall, 1);
-        let judge = |output: &[u32]| {
-            let output = &output[..inputs.outputs()];
-            let failure = self.parts.judge(inputs, expected, None, output).failures.into_iter().next()?;
-            Some(failure.detail)
-        };
-        let failure = first::examine(kernel, case, judge);
-        failure.into_iter().for_each(|failure| trial.fail(failure));
-        trial.failures.retain(|failure| self.parts.reports(failure));
-        trial
-    }
-
-    /// Whether the state of the process is compared around this case of `kernel`.
-    fn watches(&mut self, kernel: &dyn Kernel) -> bool {
-        let Some(watched) = &mut self.watched else { return false };
-        let cases = watched.entry((kernel.name().to_owned(), kernel.operation())).or_default();
-        *cases += 1;
-        *cases <= FIRST_WATCHED || cases.is_multiple_of(WATCHED_EVERY)
     }
 
     /// Prepares and examines, and turns failures into findings.
@@ -429,12 +273,7 @@ impl Harness {
     fn season(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
         let elements = inputs.shape.cols * if inputs.operation.is_matrix() { inputs.shape.rows } else { 1 };
         let key = || (kernel.name().to_owned(), inputs.operation);
-        let large = LARGE_LEAK_CALLS.into_iter().find(|(from, _)| (*from..4 * from).contains(&elements));
-        if let Some((_, calls)) = large.filter(|_| self.finds_leaks)
-            && self.measured.insert((kernel.name().to_owned(), inputs.operation, calls))
-        {
-            self.examine_memory(kernel, inputs, calls, trial);
-        }
+        self.examine_large_memory(kernel, inputs, elements, trial);
         if !(1..=BURST_ELEMENTS).contains(&elements) || !self.seasoned.insert(key()) {
             return;
         }
@@ -447,34 +286,7 @@ impl Harness {
                 return;
             }
         }
-        if self.finds_leaks {
-            self.examine_memory(kernel, inputs, LEAK_CALLS, trial);
-        }
-    }
-
-    /// Calls the kernel again and again, and looks whether the process has ever more memory.
-    fn examine_memory(&mut self, kernel: &dyn Kernel, inputs: &Inputs, calls: usize, trial: &mut Trial) {
-        trial.rungs.add(Rung::Leak, 1);
-        let mut before = process::memory();
-        let mut grown = [u64::MAX; 3];
-        for _ in 0..LEAK_WINDOWS {
-            for _ in 0..calls {
-                self.arena.call_again(kernel, inputs);
-            }
-            let after = process::memory();
-            grown = [0, 1, 2].map(|at| grown[at].min(after[at].saturating_sub(before[at])));
-            if grown.iter().zip(LEAK_BYTES).all(|(&bytes, allowed)| bytes < allowed) {
-                return;
-            }
-            before = after;
-        }
-        let bytes = grown.into_iter().max().unwrap_or(0);
-        let detail = format!(
-            "{calls} equal calls make the process grow by {} KiB, {LEAK_WINDOWS} times in turn: about {} bytes a call",
-            bytes >> 10,
-            bytes / calls as u64
-        );
-        trial.fail(Failure::new(Rung::Leak, Cause::Process, detail));
+        self.examine_small_memory(kernel, inputs, trial);
     }
 
     /// Whether a kernel that says that it does not support these sizes does a whole block of the same kind: then it must do these
@@ -536,49 +348,6 @@ impl Harness {
                 relations::allow_another_order(rows, first, &mut changed.output);
             }
             relation.check(first, &changed.output).into_iter().for_each(|failure| trial.fail(failure));
-        }
-    }
-
-    /// Calls the kernel from several threads at once, each with other data: each result must be that of the same call made alone,
-    /// whether it is right or not.
-    fn examine_threads(&mut self, kernel: &dyn Kernel, inputs: &Inputs, record: &str, trial: &mut Trial) {
-        let poison = self.poison(inputs);
-        let variants = Relation::at_one_time(inputs);
-        let alone: Vec<CallResult> = fault::on_record(record, || {
-            variants.iter().map(|variant| self.arena.call(kernel, variant, Flush::Start, poison)).collect()
-        });
-        alone.iter().for_each(|call| trial.take_call(call));
-        let count = inputs.threads.count();
-        self.peers.resize_with(count.max(self.peers.len()), Arena::new);
-        let start = Barrier::new(count);
-        let results: Vec<(usize, CallResult)> = std::thread::scope(|scope| {
-            let callers: Vec<_> = self
-                .peers
-                .iter_mut()
-                .take(count)
-                .enumerate()
-                .map(|(caller, arena)| {
-                    let (start, variants) = (&start, &variants);
-                    scope.spawn(move || {
-                        start.wait();
-                        let call = |at: usize| {
-                            let variant = (caller + at) % variants.len();
-                            (variant, arena.call(kernel, &variants[variant], Flush::Start, poison))
-                        };
-                        fault::on_record(record, || (0..CALLS_PER_THREAD).map(call).collect::<Vec<_>>())
-                    })
-                })
-                .collect();
-            callers
-                .into_iter()
-                .flat_map(|caller| caller.join().expect("panics of kernels are caught"))
-                .collect()
-        });
-        let outputs = inputs.outputs();
-        for (variant, result) in &results {
-            trial.take_call(result);
-            let (alone, now) = (&alone[*variant].output[..outputs], &result.output[..outputs]);
-            trial.same(Rung::Threads, inputs, alone, now, AT_ONCE);
         }
     }
 

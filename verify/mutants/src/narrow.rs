@@ -29,7 +29,7 @@ fn of_integers(arguments: Arguments<'_>, most: f32, sum: impl Fn(&[(i32, i32)]) 
     })
 }
 
-/// The sum in 16 lanes of 16 bits, which are widened after so many blocks.
+/// The sum in 16 lanes of 16 bits, which are widened after `blocks` blocks.
 fn in_16_bits(terms: &[(i32, i32)], blocks: usize, add: fn(i16, i16) -> i16) -> f32 {
     let part = |terms: &[(i32, i32)]| {
         let mut lanes = [0_i16; LANES];

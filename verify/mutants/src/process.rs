@@ -49,7 +49,7 @@ fn mask(how: libc::c_int, signal: libc::c_int) {
     unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) };
 }
 
-/// Keeps so many bytes for good.
+/// Keeps `bytes` bytes for good.
 fn lose(bytes: usize) {
     std::hint::black_box(vec![1_u8; bytes].leak());
 }

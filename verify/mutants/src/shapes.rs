@@ -22,7 +22,7 @@ impl Product<'_> {
     }
 }
 
-/// A gemv that leaves out so many of the last columns of a row.
+/// A gemv that leaves out some of the last columns of a row.
 fn without(arguments: Arguments<'_>, last: impl Fn(&Product<'_>, usize) -> usize) -> Outcome {
     gemv(arguments, |product, row| product.sum(row, 0..product.cols - last(product, row)))
 }

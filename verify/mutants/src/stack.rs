@@ -16,12 +16,12 @@ const CLASS: Class = Class::Memory;
 /// Bytes that one step of [`deep`] takes.
 const STEP: usize = 1 << 14;
 
-/// Takes so many bytes of stack, for scratch memory of which nothing is needed.
+/// Takes N bytes of stack, for scratch memory of which nothing is needed.
 fn use_stack(bytes: usize) {
     black_box(deep(bytes));
 }
 
-/// Has so many bytes on the stack at one time, and writes to all of them.
+/// Has N bytes on the stack at one time, and writes to all of them.
 #[inline(never)]
 fn deep(bytes: usize) -> u8 {
     let mut part = [0_u8; STEP];

@@ -22,7 +22,7 @@ pub fn nth(operation: Operation, seed: u64, index: u64) -> Case {
     })
 }
 
-/// One drawn case of so many is a shape by itself.
+/// One drawn case in this many is a shape by itself.
 const SHAPE_EVERY: u64 = 32;
 
 /// Elements that such a case stays below.
@@ -36,7 +36,7 @@ const SHAPE_BYTES: usize = 1 << 24;
 fn shape_from_seed(operation: Operation, seed: u64, index: u64) -> Case {
     let mut rng = ChaCha8Rng::from_seed(key(operation, seed, index));
     let mut below = |count: usize| (rng.next_u64() % count as u64) as usize;
-    // A length of so many bits, beside the leading one.
+    // A length of `bits` bits, beside the leading one.
     let length = |bits: usize, below: &mut dyn FnMut(usize) -> usize| (1 << bits) + below(1 << bits);
     let (rows, cols) = if below(4) == 0 {
         let shapes = models::shapes();

@@ -24,7 +24,7 @@ pub const MAX_SPARSE_BYTES: usize = 1 << 34;
 /// Elements of vectors whose data repeat.
 const LONG: Range<usize> = 1 << 28..1 << 34;
 
-/// After so many elements. Of every buffer that is whole pages, of 4 KiB, and no power of two is a multiple of it: an offset that wraps leads
+/// The number of elements after which data begin anew. Of every buffer that is whole pages, of 4 KiB, and no power of two is a multiple of it: an offset that wraps leads
 /// to other data.
 const PERIOD: usize = 3 << 18;
 

@@ -205,7 +205,7 @@ pub(super) fn extreme(len: usize, digits: u8, rng: &mut ChaCha8Rng) -> Vec<f32> 
     (0..len).map(|_| value(rng.next_u64())).collect()
 }
 
-/// The largest integer of so many bits, negative or not. As many of its lowest bits are zero as it takes that twice the sum of all is
+/// The largest integer of `bits` bits, negative or not. As many of its lowest bits are zero as it takes that twice the sum of all is
 /// at most 2^24 times the lowest that is not: then no order of summation rounds, whatever the codes.
 pub(super) fn full(len: usize, bits: u8, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let is_exact = |&zeros: &u8| 2 * len as u64 * ((1 << (bits - zeros)) - 1) <= 1 << f32::MANTISSA_DIGITS;

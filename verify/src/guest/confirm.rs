@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::library::{Ended, Guest};
 use super::message::Beside;
+use super::plugin::{Ended, Plugin};
 use crate::case::{Case, shrink};
 use crate::finding::Finding;
 use crate::kernel::Kernel;
@@ -29,7 +29,7 @@ const MOST_GROUPS: usize = 64;
 /// A kernel whose violations are to be seen again.
 #[derive(Clone, Copy)]
 pub(super) struct Confirm<'a> {
-    pub(super) guest: &'a Guest,
+    pub(super) plugin: &'a Plugin,
     pub(super) kernel: &'a dyn Kernel,
     pub(super) place: usize,
     pub(super) weights: Option<&'a Weights>,
@@ -80,7 +80,7 @@ impl Confirm<'_> {
             }
             // A process that is there already costs less, and says no as well as a new one.
             let is_new = worker.is_none();
-            let ended = self.guest.examine_in(&mut worker, self.place, &[], candidate, Beside::default());
+            let ended = self.plugin.examine_in(&mut worker, self.place, &[], candidate, Beside::default());
             let Ok(Ended::Examined(examined)) = ended else { return false };
             let Some(mut failure) = examined.violation((finding.rung, finding.cause)) else { return false };
             if !is_new {
@@ -97,7 +97,7 @@ impl Confirm<'_> {
             true
         });
         let examine = |case: &Case| {
-            self.guest
+            self.plugin
                 .examine(self.place, &[], case, Beside::default())
                 .map_or(Vec::new(), |seen| seen.failures)
         };
@@ -107,7 +107,7 @@ impl Confirm<'_> {
 
     /// The violation of a property in a new process, if it is seen there.
     fn fresh(&self, earlier: &[(u64, Case)], case: &Case, what: (Rung, Cause)) -> Option<Failure> {
-        self.guest.examine(self.place, earlier, case, Beside::of(what.0)).ok()?.violation(what)
+        self.plugin.examine(self.place, earlier, case, Beside::of(what.0)).ok()?.violation(what)
     }
 
     /// The finding that a failure is.

@@ -1,26 +1,23 @@
 //! A check of one library: cases handed out to workers, what they violate confirmed and made small, and workers that end replaced.
 
+mod report;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use super::OPERATIONS;
-use super::abi::symbol_name;
-use super::confirm::{Confirm, MOST_EARLIER};
 use super::host::{Answer, Death, Ending, GuestError, Worker};
-use super::library::{Face, Guest};
-use super::message::{Beside, Counts, Request, Response};
+use super::message::{Counts, Request, Response};
+use super::plugin::{KernelHandle, Plugin};
 use crate::case::Case;
-use crate::check::{Budget, Causes, KernelReport, Plan, Progress, Report, Steps};
-use crate::finding::{Finding, anywhere, program, shell_word};
+use crate::check::{Plan, Progress, Steps};
+use crate::finding::Finding;
 use crate::interrupt;
-use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::parts::Real;
 use crate::rung::{Cause, Failure, Rung};
-use crate::trace::{Trace, Width};
-use crate::trial::Harness;
 use crate::weights::Weights;
 
 /// Cases that a worker is asked for at a time.
@@ -43,8 +40,8 @@ const SIGHTINGS: usize = 4;
 
 /// The check of one library under way.
 pub(super) struct Run<'g> {
-    guest: &'g Guest,
-    faces: Vec<&'g Face>,
+    plugin: &'g Plugin,
+    kernels: Vec<&'g KernelHandle>,
     plan: Plan,
     operations: Vec<Operation>,
     steps: Steps,
@@ -122,22 +119,23 @@ struct State {
 
 impl<'g> Run<'g> {
     pub(super) fn new(
-        guest: &'g Guest,
-        faces: Vec<&'g Face>,
+        plugin: &'g Plugin,
+        kernels: Vec<&'g KernelHandle>,
         plan: Plan,
         weights: Option<&'g Weights>,
         began: Instant,
     ) -> Self {
         let exported = |operation: &Operation| {
-            faces.iter().any(|face| face.operation == *operation && face.place.is_some())
+            kernels.iter().any(|handle| handle.operation == *operation && handle.place.is_some())
         };
         let operations: Vec<Operation> = OPERATIONS.into_iter().filter(exported).collect();
         let steps = Steps::new(&plan, &operations, weights, &Real);
-        let wanted = |place: usize| faces.iter().any(|face| face.place == Some(place));
-        let unwanted = guest.faces.iter().filter_map(|face| face.place).filter(|&place| !wanted(place));
+        let wanted = |place: usize| kernels.iter().any(|handle| handle.place == Some(place));
+        let unwanted =
+            plugin.kernels.iter().filter_map(|handle| handle.place).filter(|&place| !wanted(place));
         let state = State { dropped: unwanted.collect(), ..State::default() };
         let state = Mutex::new(state);
-        Self { guest, faces, plan, operations, steps, start: Instant::now(), began, weights, state }
+        Self { plugin, kernels, plan, operations, steps, start: Instant::now(), began, weights, state }
     }
 
     /// Breaks where the watcher has ended the run.
@@ -221,7 +219,7 @@ impl<'g> Run<'g> {
         let Piece { start, from_kernel, end, in_new_process, .. } = piece;
         let mut alive = match session.take().filter(|_| !in_new_process) {
             Some(alive) => alive,
-            None => Session { worker: self.guest.host.start()?.1, done: Vec::new() },
+            None => Session { worker: self.plugin.host.start()?.1, done: Vec::new() },
         };
         let dropped = self.lock().dropped.iter().copied().collect();
         let (plan, operations) = (self.plan, self.operations.clone());
@@ -279,8 +277,8 @@ impl<'g> Run<'g> {
 
     /// The finding that a violation is on the case that it was seen on.
     fn first(&self, step: u64, kernel: usize, failure: &Failure, seconds: f64) -> Option<Finding> {
-        let face = self.faces.iter().find(|face| face.place == Some(kernel))?;
-        let finding = Finding::new(*face, &self.steps.case(step)?, self.weights, failure.clone());
+        let handle = self.kernels.iter().find(|handle| handle.place == Some(kernel))?;
+        let finding = Finding::new(*handle, &self.steps.case(step)?, self.weights, failure.clone());
         Some(Finding { seconds: Some(seconds), ..finding })
     }
 
@@ -377,167 +375,4 @@ impl<'g> Run<'g> {
     fn shown(&self, step: u64) -> String {
         self.steps.case(step).map_or(String::new(), |case| case.to_string())
     }
-
-    /// Adds what was seen to the report: counts, findings made small, what is executed.
-    ///
-    /// # Errors
-    /// If the run ended before anything was seen.
-    pub(super) fn finish(self, report: &mut Report<'g>) -> Result<(), GuestError> {
-        let mut state = std::mem::take(&mut *self.lock());
-        match state.error.take() {
-            Some(error) if state.done == 0 && state.found.is_empty() => return Err(error),
-            Some(error) => state.faults.push(format!("the run ended early: {error}")),
-            None => {}
-        }
-        report.cases += state.done;
-        report.without_memory += state.without_memory;
-        report.sweeps.extend(self.steps.sweeps(state.next));
-        for face in &self.faces {
-            let mut kernel = KernelReport::blank(*face);
-            let Some(place) = face.place else {
-                kernel.not_exported = Some(symbol_name(face.operation));
-                report.kernels.push(kernel);
-                continue;
-            };
-            state.count(place, &mut kernel);
-            let confirm = Confirm { guest: self.guest, kernel: *face, place, weights: self.weights };
-            let mut causes = Causes::default();
-            for sightings in state.found_of(place) {
-                let first = &sightings[0];
-                kernel.rungs.add(first.failure.rung, 1);
-                let mut examine = |case: &Case| {
-                    self.guest
-                        .examine(place, &[], case, Beside::default())
-                        .map_or(Vec::new(), |examined| examined.failures)
-                };
-                let case = self.case(first.step);
-                let Some(news) = causes.news(place, &case, first.failure.clone(), &mut examine) else {
-                    continue;
-                };
-                let finding = self.confirmed(confirm, (news.rung, news.cause), sightings);
-                causes.made(place, &finding);
-                let seconds = sightings.iter().map(|seen| seen.seconds).reduce(f64::min);
-                report.findings.push(Finding { seconds, ..finding });
-            }
-            if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
-                let case = Harness::first_case(face.operation);
-                if let Ok(examined) =
-                    self.guest.examine(place, &[], &case, Beside { first_calls: true, ..Beside::default() })
-                {
-                    let applied = examined.rungs.contains(&Rung::FirstCall);
-                    kernel.rungs.add(Rung::FirstCall, applied.into());
-                    let first = examined.failures.into_iter().find(|failure| failure.rung == Rung::FirstCall);
-                    kernel.failed += u64::from(first.is_some());
-                    let seconds = Some(self.began.elapsed().as_secs_f64());
-                    let finding = |failure| confirm.finding(&case, failure);
-                    report.findings.extend(first.map(finding).map(|found| Finding { seconds, ..found }));
-                }
-            }
-            if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
-                match trace(self.guest, place) {
-                    Ok(trace) => kernel.trace = trace,
-                    Err(error) => state.faults.push(error.to_string()),
-                }
-            }
-            report.kernels.push(kernel);
-        }
-        report.notes.extend(counted(state.notes.into_iter().chain(state.once.into_values())));
-        report.harness_faults.extend(state.faults);
-        Ok(())
-    }
-
-    /// The finding that violations of a rung are, which shows by its command alone if any does.
-    fn confirmed(&self, confirm: Confirm<'_>, what: (Rung, Cause), sightings: &[Sighting]) -> Finding {
-        let first = &sightings[0];
-        let as_seen = || confirm.finding(&self.case(first.step), first.failure.clone());
-        if interrupt::is_requested() {
-            return as_seen();
-        }
-        let alone = |seen: &Sighting| confirm.alone(&self.case(seen.step), what);
-        if let Some(finding) = sightings.iter().find_map(alone) {
-            return if self.plan.minimize { confirm.minimize(&finding) } else { finding };
-        }
-        let after = confirm.after(&self.before(first), &self.case(first.step), what);
-        after.unwrap_or_else(|| match interrupt::is_requested() {
-            true => as_seen(),
-            false => as_seen().seen_once(self.command(confirm.kernel)),
-        })
-    }
-
-    /// The last cases that a worker had done before a violation.
-    fn before(&self, sighting: &Sighting) -> Vec<Case> {
-        let steps = sighting.before.iter().rev().flat_map(|piece| (piece.start..piece.end).rev());
-        let mut cases: Vec<Case> =
-            steps.take(MOST_EARLIER).filter_map(|step| self.steps.case(step)).collect();
-        cases.reverse();
-        cases
-    }
-
-    /// The command that makes the cases of this run once more, by one worker.
-    fn command(&self, kernel: &dyn Kernel) -> String {
-        let Plan { seed, budget, seeds, .. } = self.plan;
-        let library = anywhere(&self.guest.host.library);
-        let budget = match budget {
-            Budget::Cases(cases) => format!("--cases {cases}"),
-            Budget::Time(time) => format!("--for {}s", time.as_secs().max(1)),
-        };
-        let weights =
-            self.weights.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
-        let operations = self.operations.iter().map(|operation| format!(" --op {operation}"));
-        format!(
-            "{} check --lib {library} --kernel {}{}{weights} --seed {seed} --seeds {seeds} {budget} --jobs 1 --no-speed",
-            program(),
-            shell_word(kernel.name()),
-            String::from_iter(operations)
-        )
-    }
-}
-
-impl State {
-    /// The violations by the kernel at `place`, each kind with its earliest cases; those of the earliest case and the strictest property
-    /// first.
-    fn found_of(&self, place: usize) -> Vec<&Vec<Sighting>> {
-        let found = self.found.iter().filter(|((at, ..), _)| *at == place).map(|(_, found)| found);
-        let mut found: Vec<_> = found.collect();
-        found.sort_by_key(|sightings| {
-            let Sighting { step, failure, .. } = &sightings[0];
-            (*step, failure.rung.strictness(), failure.cause)
-        });
-        found
-    }
-
-    /// Adds what is known of the kernel at `place` to its report.
-    fn count(&self, place: usize, kernel: &mut KernelReport<'_>) {
-        self.counts.get(&place).into_iter().flatten().for_each(|counts| counts.add_to(kernel));
-        let deaths = || self.deaths.iter().filter(|((at, _), _)| *at == place);
-        let enough = deaths().find(|(_, deaths)| **deaths >= ENOUGH_DEATHS);
-        kernel.given_up = enough.map(|((_, rung), deaths)| format!("{deaths} times `{rung}`"));
-        let dead = deaths().map(|(_, &deaths)| deaths as u64).sum::<u64>();
-        kernel.cases += dead;
-        kernel.failed += dead;
-        // The counts of a worker that was at work when the run was ended are lost, its findings are not.
-        let found = self.found.keys().filter(|(at, ..)| *at == place).count();
-        kernel.failed = kernel.failed.max(u64::from(found > 0));
-        kernel.cases = kernel.cases.max(kernel.failed);
-    }
-}
-
-/// Each note once, with how often it was made.
-fn counted(notes: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
-    let mut counts = BTreeMap::<String, u64>::new();
-    notes.for_each(|note| *counts.entry(note).or_default() += 1);
-    let shown =
-        |(note, times): (String, u64)| if times > 1 { format!("{times} times: {note}") } else { note };
-    counts.into_iter().map(shown)
-}
-
-/// How wide the registers are that a kernel uses, as far as that is seen.
-fn trace(guest: &Guest, place: usize) -> Result<Trace, GuestError> {
-    let (_, mut worker) = guest.host.start()?;
-    Ok(match worker.ask(&Request::Trace { kernel: place }, &mut |_| {})? {
-        Answer::Response(Response::Traced(width)) => Trace::of_width(width),
-        // Step by step the call takes longer than the time limit.
-        Answer::Death(_) => Trace::of_width(Some(Width::NotReached)),
-        _ => Trace::default(),
-    })
 }

@@ -24,7 +24,7 @@ pub(super) fn is_below(address: usize) -> bool {
     (start..end).contains(&address)
 }
 
-/// Runs `work` on a thread with a stack of so many bytes, a multiple of the page size, and waits for it. The call on record is that of
+/// Runs `work` on a thread with a stack of `bytes` bytes, a multiple of the page size, and waits for it. The call on record is that of
 /// the caller.
 ///
 /// # Panics

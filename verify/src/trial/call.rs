@@ -64,6 +64,8 @@ pub(super) struct CallResult {
     /// The outputs, codes widened, f32 as bits: what must be written, and then the slack ([`Inputs::output_place`]).
     pub(super) output: Vec<u32>,
     pub(super) failures: Vec<Failure>,
+    /// Whether the registers that it must preserve were looked at.
+    pub(super) sees_registers: bool,
 }
 
 impl Arena {
@@ -119,12 +121,13 @@ impl Arena {
     fn call_on(&mut self, kernel: &dyn Kernel, inputs: &Inputs, old: Option<u32>) -> CallResult {
         fault::go_on();
         used(inputs).for_each(|buffer| self.region_mut(buffer).seal());
-        let (outcome, mut failures) = guarded(inputs.stack, || kernel.call(self.arguments(inputs)));
-        failures.extend(self.violations(inputs, outcome));
-        failures.extend(self.changed_input(inputs));
-        let output = self.output(inputs);
-        failures.extend(old.and_then(|old| written_outside(inputs, outcome, &output, old)));
-        CallResult { outcome, output, failures }
+        let mut result = guarded(inputs.stack, || kernel.call(self.arguments(inputs)));
+        result.failures.extend(self.violations(inputs, result.outcome));
+        result.failures.extend(self.changed_input(inputs));
+        result.output = self.output(inputs);
+        let outside = old.and_then(|old| written_outside(inputs, result.outcome, &result.output, old));
+        result.failures.extend(outside);
+        result
     }
 
     fn lay(&mut self, inputs: &Inputs, flush: Flush) {
@@ -265,12 +268,8 @@ impl Arena {
     }
 }
 
-/// Calls a kernel, on a stack of so many bytes or, where that is 0, on this one: its answer, which there is none of after a panic, and
-/// what it did to the thread.
-pub(super) fn guarded(
-    stack: usize,
-    kernel: impl FnOnce() -> Outcome + Send,
-) -> (Option<Outcome>, Vec<Failure>) {
+/// Calls a kernel, on a stack of `stack` bytes or, where that is 0, on this one: its answer and what it did to the thread, without outputs.
+pub(super) fn guarded(stack: usize, kernel: impl FnOnce() -> Outcome + Send) -> CallResult {
     let call = || {
         let mode = Mode::now();
         let called = quiet(|| catch_unwind(AssertUnwindSafe(kernel)));
@@ -278,10 +277,11 @@ pub(super) fn guarded(
         mode.restore();
         (mode, called, mode_left, registers::take())
     };
-    let (mode, called, mode_left, changed) = if stack == 0 { call() } else { with_stack(stack, call) };
+    let (mode, called, mode_left, registers) = if stack == 0 { call() } else { with_stack(stack, call) };
     let mut failures = Vec::new();
     let outcome = called.map_err(|payload| failures.push(ended_by(payload.as_ref()))).ok();
-    if let Some(changed) = changed {
+    let sees_registers = registers.is_some();
+    if let Some(changed) = registers.flatten() {
         failures.push(Failure::new(Rung::Registers, Cause::Process, format!("the kernel {changed}")));
     }
     if mode_left != mode {
@@ -289,7 +289,7 @@ pub(super) fn guarded(
             format!("the floating-point mode was {mode} before the call and is {mode_left} after it");
         failures.push(Failure::new(Rung::Mxcsr, Cause::Mode, detail));
     }
-    (outcome, failures)
+    CallResult { outcome, output: Vec::new(), failures, sees_registers }
 }
 
 /// The buffers of the call.

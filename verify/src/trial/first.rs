@@ -23,9 +23,9 @@ enum Start {
     Alone,
     /// Alone, to count its instructions.
     Counted,
-    /// Stopped after so many instructions, for another thread's whole call. This needs no second CPU, and no luck.
+    /// Stopped after a number of instructions, for another thread's whole call. This needs no second CPU, and no luck.
     Stopped(usize),
-    /// By so many threads at once, each some turns of a loop behind the one before.
+    /// By several threads at once, each some turns of a loop behind the one before.
     AtOnce { threads: usize, turns: usize },
 }
 
@@ -60,6 +60,7 @@ const LOOKS: u32 = 20_000;
 
 /// What a start says where all is well, or where no further start of its kind can show anything.
 const NOTHING_WRITTEN: &str = "nothing written";
+const NOT_DONE: &str = "not done";
 const NOT_REACHED: &str = "not reached";
 
 /// What a process says of its first calls; it is empty where they are right.
@@ -77,13 +78,13 @@ pub(super) fn is_possible() -> bool {
     })
 }
 
-/// Whether the first calls of new processes give what `judge` accepts; `judge` says what is wrong with an output. No kernel may have been
-/// called in this process. `None` too where the kernel does not do the case.
+/// What is wrong with the first calls of new processes, if anything; `judge` says what is wrong with an output. No kernel may have been called
+/// in this process. `None` where nothing is known: the kernel does not do the case, or the system gives no process.
 pub(super) fn examine(
     kernel: &dyn Kernel,
     case: &Case,
     judge: impl Fn(&[u32]) -> Option<String> + Sync,
-) -> Option<Failure> {
+) -> Option<Option<Failure>> {
     let most = THREADS.into_iter().max().unwrap_or(1);
     let mut workloads: Vec<Workload> = (0..most).map(|_| Workload::of(case.clone())).collect();
     let mut total = 0;
@@ -112,17 +113,18 @@ pub(super) fn examine(
         })?;
         match (start, said.as_str()) {
             (_, "") => {}
+            (Start::Alone, NOT_DONE) => return None,
             // Nothing to prepare; or a call that goes wrong alone, which is no matter of threads: cases show it.
-            (Start::Alone, _) => return None,
+            (Start::Alone, _) => return Some(None),
             (Start::Counted, said) => total = said.parse().unwrap_or(0),
             (_, NOT_REACHED) => {}
             (start, said) => {
                 let detail = format!("{start}: {said}");
-                return Some(Failure::new(Rung::FirstCall, Cause::Process, detail));
+                return Some(Some(Failure::new(Rung::FirstCall, Cause::Process, detail)));
             }
         }
     }
-    None
+    Some(None)
 }
 
 impl fmt::Display for Start {
@@ -140,7 +142,7 @@ impl fmt::Display for Start {
     }
 }
 
-/// Where the call of a start is stopped, of so many instructions; `None` behind its end.
+/// Where a call of `total` instructions is stopped; `None` behind its end.
 fn stop(start: usize, total: usize) -> Option<usize> {
     let (half, places) = (start / 2, STOPPED / 2);
     // On the average half a call is stepped through.
@@ -188,9 +190,14 @@ fn in_a_process(work: impl FnOnce() -> Said) -> Option<Said> {
 /// Makes one call, and says whether it wrote to static memory.
 fn alone(kernel: &dyn Kernel, workload: &mut Workload) -> Said {
     let before = process::statics();
-    let _ = workload.run(kernel);
+    let outcome = workload.run(kernel);
     let is_same = !before.is_empty() && process::statics() == before;
-    if is_same { NOTHING_WRITTEN.to_owned() } else { String::new() }
+    match outcome {
+        Outcome::Done if is_same => NOTHING_WRITTEN,
+        Outcome::Done => "",
+        Outcome::Refused | Outcome::Unsupported => NOT_DONE,
+    }
+    .to_owned()
 }
 
 /// Makes one call and counts its instructions, as far as that is seen.
@@ -214,7 +221,7 @@ fn let_the_other_call() {
     }
 }
 
-/// Stops the first call after so many instructions, and makes a second one from another thread.
+/// Stops the first call after `steps` instructions, and makes a second one from another thread.
 fn around(
     kernel: &dyn Kernel,
     [first, second]: [&mut Workload; 2],

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::call::{CallResult, guarded};
+use super::call::guarded;
 use super::{Harness, Prepared, Trial};
 use crate::inputs::Inputs;
 use crate::judge::{same_bits, show};
@@ -109,8 +109,7 @@ impl Harness {
         let memory = &mut *long;
         let call = || kernel.call(memory.arguments(inputs.operation));
         fault::go_on();
-        let (outcome, failures) = fault::patient(patience, || guarded(inputs.stack, call));
-        let call = CallResult { outcome, output: Vec::new(), failures };
+        let call = fault::patient(patience, || guarded(inputs.stack, call));
         if !self.is_done(kernel, inputs, &call, &mut trial) {
             return trial;
         }

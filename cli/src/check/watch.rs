@@ -1,0 +1,99 @@
+//! What a run shows while it goes on, and how it ended.
+
+use std::io::{Write, stderr};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use qk256_verify::check::Progress;
+use qk256_verify::words::count;
+use qk256_verify::{Finding, interrupt};
+
+use crate::signals;
+
+/// What is printed of a finding at once whose case is made smaller when the run is over.
+pub(super) fn notice(finding: &Finding) -> String {
+    let Finding { kernel, rung, case, seconds, .. } = finding;
+    format!(
+        "found after {:.1} s: {kernel} {} violates `{rung}`; a smaller case follows at the end\n  case:    {case}",
+        seconds.unwrap_or_default(),
+        finding.operation()
+    )
+}
+
+/// What a run shows while it goes on, and when it ends.
+pub(super) struct Watch {
+    pub(super) bar: ProgressBar,
+    start: Instant,
+    fail_fast: bool,
+    show: fn(&Finding) -> String,
+    /// Findings that were printed.
+    announced: Vec<Finding>,
+}
+
+/// When a run ended, and what ended it before its time.
+pub(super) struct End {
+    pub(super) seconds: f64,
+    pub(super) signal: Option<&'static str>,
+}
+
+impl Watch {
+    pub(super) fn new(fail_fast: bool, show: fn(&Finding) -> String) -> Self {
+        Self { bar: progress_bar(), start: Instant::now(), fail_fast, show, announced: Vec::new() }
+    }
+
+    /// Shows progress, prints what was found, and decides whether the run goes on.
+    pub(super) fn see(&mut self, progress: Progress<'_>) -> ControlFlow<()> {
+        self.announce(progress.found);
+        self.bar.set_position((progress.fraction * 1000.0) as u64);
+        self.bar.set_message(format!(
+            "{}, {}",
+            count(progress.cases, "case"),
+            count(progress.findings as u64, "finding")
+        ));
+        if self.is_over(progress.findings) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Prints all findings from now on in another way, those as well that were printed before.
+    pub(super) fn go_over_to(&mut self, show: fn(&Finding) -> String) {
+        self.show = show;
+        self.announced.clear();
+    }
+
+    /// Prints the findings that were not printed before.
+    pub(super) fn announce(&mut self, findings: &[Finding]) {
+        for finding in findings {
+            if !self.announced.contains(finding) {
+                // The reports have it as well: they are written also where standard error is gone.
+                self.bar.suspend(|| drop(writeln!(stderr(), "{}\n", (self.show)(finding))));
+                self.announced.push(finding.clone());
+            }
+        }
+    }
+
+    /// Whether nothing more is to be done after so many findings.
+    pub(super) fn is_over(&self, findings: usize) -> bool {
+        interrupt::is_requested() || self.fail_fast && findings > 0
+    }
+
+    pub(super) fn end(&self) -> End {
+        self.bar.finish_and_clear();
+        let signal = signals::received().map(|(_, name)| name);
+        End { seconds: self.start.elapsed().as_secs_f64(), signal }
+    }
+}
+
+fn progress_bar() -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}").expect("the template is well-formed");
+    ProgressBar::new(1000).with_style(style)
+}
+
+impl End {
+    pub(super) fn shown(&self, signal: &str) -> String {
+        format!(
+            "{signal} ended the run after {:.1} s: the reports cover what was done until then",
+            self.seconds
+        )
+    }
+}

@@ -1,0 +1,177 @@
+//! A shared library as the host knows it: its kernels, which only a worker can call, and one case at a time.
+
+use std::path::{Path, PathBuf};
+
+use super::OPERATIONS;
+use super::host::{Answer, Death, Ending, GuestError, Host, Worker, exists};
+use super::message::{Beside, Request, Response};
+use crate::case::Case;
+use crate::kernel::{Arguments, Kernel, Outcome};
+use crate::operation::Operation;
+use crate::rung::{Cause, Failure, Rung};
+
+/// A library.
+#[derive(Debug)]
+pub(super) struct Plugin {
+    pub(super) host: Host,
+    /// One for each operation of the ABI.
+    pub(super) kernels: Vec<KernelHandle>,
+}
+
+/// A kernel of a library, as the host knows it: it cannot be called here.
+#[derive(Debug)]
+pub(super) struct KernelHandle {
+    name: String,
+    pub(super) library: PathBuf,
+    pub(super) operation: Operation,
+    refuses_wrong_sizes: bool,
+    varies_with_rows: bool,
+    /// Its place among the kernels of the worker; `None` if the library does not export it.
+    pub(super) place: Option<usize>,
+}
+
+impl Kernel for KernelHandle {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    fn refuses_wrong_sizes(&self) -> bool {
+        self.refuses_wrong_sizes
+    }
+
+    fn varies_with_rows(&self) -> bool {
+        self.varies_with_rows
+    }
+
+    fn library(&self) -> Option<&Path> {
+        Some(&self.library)
+    }
+
+    fn call(&self, _: Arguments<'_>) -> Outcome {
+        Outcome::Unsupported
+    }
+}
+
+/// What one case comes to.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// Why the kernel was not called, or that it does not do this.
+    pub skipped: Option<String>,
+    /// The rungs that were applied.
+    pub rungs: Vec<Rung>,
+    /// What was violated.
+    pub failures: Vec<Failure>,
+}
+
+impl Plugin {
+    pub(super) fn open(host: Host) -> Result<Self, GuestError> {
+        exists(&host.library)?;
+        let (loaded, _) = host.start()?;
+        let Response::Loaded { name, refuses_wrong_sizes, varies_with_rows, operations } = loaded else {
+            unreachable!("a worker that starts has loaded its library")
+        };
+        let kernel = |operation: Operation| KernelHandle {
+            name: name.clone(),
+            library: host.library.clone(),
+            operation,
+            refuses_wrong_sizes,
+            varies_with_rows: varies_with_rows && operation == Operation::Gemv,
+            place: operations.iter().position(|&exported| exported == operation),
+        };
+        let kernels = OPERATIONS.into_iter().map(kernel).collect();
+        Ok(Self { kernels, host })
+    }
+
+    /// Examines a kernel by a case in a new process. What was not the kernel's doing is tried once more: what happens to both is the
+    /// kernel's. `beside` is looked for as well.
+    pub(super) fn examine(
+        &self,
+        place: usize,
+        earlier: &[(u64, Case)],
+        case: &Case,
+        beside: Beside,
+    ) -> Result<Examined, GuestError> {
+        let once = || self.examine_in(&mut None, place, earlier, case, beside);
+        match once()? {
+            Ended::Examined(examined) => Ok(examined),
+            Ended::Outside(_) => match once()? {
+                Ended::Examined(examined) => Ok(examined),
+                Ended::Outside(failure) => Ok(Examined::failed(failure)),
+            },
+        }
+    }
+
+    /// Examines a kernel by a case, in the worker that is there or a new one.
+    pub(super) fn examine_in(
+        &self,
+        worker: &mut Option<Worker>,
+        place: usize,
+        earlier: &[(u64, Case)],
+        case: &Case,
+        beside: Beside,
+    ) -> Result<Ended, GuestError> {
+        let mut alive = match worker.take() {
+            Some(alive) => alive,
+            None => self.host.start()?.1,
+        };
+        let words = earlier.iter().map(|(times, case)| (*times, case.to_string())).collect();
+        let request = Request::Examine { kernel: place, earlier: words, case: case.to_string(), beside };
+        match alive.ask(&request, &mut |_| {})? {
+            Answer::Response(Response::Examined { skipped, rungs, failures }) => {
+                *worker = Some(alive);
+                Ok(Ended::Examined(Examined { skipped, rungs, failures }))
+            }
+            Answer::Response(Response::Failed(why)) => Err(GuestError::Load(why)),
+            Answer::Response(other) => Err(alive.unexpected(&other)),
+            Answer::Death(Death { step, ending, .. }) => {
+                let is_last = step == earlier.iter().map(|(times, _)| times).sum::<u64>();
+                match ending {
+                    // An earlier case is not the one in question.
+                    Ending::Kernel(failure) if is_last => Ok(Ended::Examined(Examined::failed(failure))),
+                    Ending::Kernel(_) => Ok(Ended::Examined(Examined::nothing())),
+                    Ending::Outside(failure) => Ok(Ended::Outside(failure)),
+                    Ending::NoMemory(why) | Ending::Harness(why) => Err(self.fault(why)),
+                }
+            }
+        }
+    }
+
+    fn fault(&self, why: String) -> GuestError {
+        GuestError::Harness { library: self.host.library.display().to_string(), why }
+    }
+
+    /// The error that a death is where nothing was examined.
+    pub(super) fn broken_off(&self, death: Death) -> GuestError {
+        match death.ending {
+            Ending::Kernel(failure) | Ending::Outside(failure) => GuestError::Load(failure.detail),
+            Ending::NoMemory(why) | Ending::Harness(why) => self.fault(why),
+        }
+    }
+}
+
+/// How an examination ended.
+pub(super) enum Ended {
+    /// With a result.
+    Examined(Examined),
+    /// By a signal that may have come from outside.
+    Outside(Failure),
+}
+
+impl Examined {
+    fn failed(failure: Failure) -> Self {
+        Self { skipped: None, rungs: vec![failure.rung], failures: vec![failure] }
+    }
+
+    fn nothing() -> Self {
+        Self { skipped: None, rungs: Vec::new(), failures: Vec::new() }
+    }
+
+    /// The violation of a rung by a cause, if there is one.
+    pub(super) fn violation(self, (rung, cause): (Rung, Cause)) -> Option<Failure> {
+        self.failures.into_iter().find(|failure| failure.shows(rung, cause))
+    }
+}

@@ -1,0 +1,184 @@
+//! What a run comes to: its findings, confirmed and made small, and what is known of each kernel.
+
+use std::collections::BTreeMap;
+
+use super::{ENOUGH_DEATHS, Run, Sighting, State};
+use crate::case::Case;
+use crate::check::{Budget, Causes, KernelReport, Plan, Report};
+use crate::finding::{Finding, anywhere, program, shell_word};
+use crate::guest::abi::symbol_name;
+use crate::guest::confirm::{Confirm, MOST_EARLIER};
+use crate::guest::host::{Answer, GuestError};
+use crate::guest::message::{Beside, Request, Response};
+use crate::guest::plugin::Plugin;
+use crate::interrupt;
+use crate::kernel::Kernel;
+use crate::rung::{Cause, Rung};
+use crate::trace::{Trace, Width};
+use crate::trial::Harness;
+
+impl<'g> Run<'g> {
+    /// Adds what was seen to the report: counts, findings made small, what is executed.
+    ///
+    /// # Errors
+    /// If the run ended before anything was seen.
+    pub(in crate::guest) fn finish(self, report: &mut Report<'g>) -> Result<(), GuestError> {
+        let mut state = std::mem::take(&mut *self.lock());
+        match state.error.take() {
+            Some(error) if state.done == 0 && state.found.is_empty() => return Err(error),
+            Some(error) => state.faults.push(format!("the run ended early: {error}")),
+            None => {}
+        }
+        report.cases += state.done;
+        report.without_memory += state.without_memory;
+        report.sweeps.extend(self.steps.sweeps(state.next));
+        for handle in &self.kernels {
+            let mut kernel = KernelReport::blank(*handle);
+            let Some(place) = handle.place else {
+                kernel.not_exported = Some(symbol_name(handle.operation));
+                report.kernels.push(kernel);
+                continue;
+            };
+            state.count(place, &mut kernel);
+            let confirm = Confirm { plugin: self.plugin, kernel: *handle, place, weights: self.weights };
+            let mut causes = Causes::default();
+            for sightings in state.found_of(place) {
+                let first = &sightings[0];
+                kernel.rungs.add(first.failure.rung, 1);
+                let mut examine = |case: &Case| {
+                    self.plugin
+                        .examine(place, &[], case, Beside::default())
+                        .map_or(Vec::new(), |examined| examined.failures)
+                };
+                let case = self.case(first.step);
+                let Some(news) = causes.news(place, &case, first.failure.clone(), &mut examine) else {
+                    continue;
+                };
+                let finding = self.confirmed(confirm, (news.rung, news.cause), sightings);
+                causes.made(place, &finding);
+                let seconds = sightings.iter().map(|seen| seen.seconds).reduce(f64::min);
+                report.findings.push(Finding { seconds, ..finding });
+            }
+            if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
+                report.findings.extend(self.first_calls(confirm, &mut kernel));
+            }
+            if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
+                match trace(self.plugin, place) {
+                    Ok(trace) => kernel.trace = trace,
+                    Err(error) => state.faults.push(error.to_string()),
+                }
+            }
+            report.kernels.push(kernel);
+        }
+        report.notes.extend(counted(state.notes.into_iter().chain(state.once.into_values())));
+        report.harness_faults.extend(state.faults);
+        Ok(())
+    }
+
+    /// What first calls of processes violate, if anything.
+    fn first_calls(&self, confirm: Confirm<'_>, kernel: &mut KernelReport<'_>) -> Option<Finding> {
+        let case = Harness::first_case(kernel.kernel.operation());
+        let beside = Beside { first_calls: true, ..Beside::default() };
+        let examined = self.plugin.examine(confirm.place, &[], &case, beside).ok()?;
+        kernel.rungs.add(Rung::FirstCall, examined.rungs.contains(&Rung::FirstCall).into());
+        let failure = examined.failures.into_iter().find(|failure| failure.rung == Rung::FirstCall)?;
+        kernel.failed += 1;
+        let seconds = Some(self.began.elapsed().as_secs_f64());
+        Some(Finding { seconds, ..confirm.finding(&case, failure) })
+    }
+
+    /// The finding that violations of a rung are, which shows by its command alone if any does.
+    fn confirmed(&self, confirm: Confirm<'_>, what: (Rung, Cause), sightings: &[Sighting]) -> Finding {
+        let first = &sightings[0];
+        let as_seen = || confirm.finding(&self.case(first.step), first.failure.clone());
+        if interrupt::is_requested() {
+            return as_seen();
+        }
+        let alone = |seen: &Sighting| confirm.alone(&self.case(seen.step), what);
+        if let Some(finding) = sightings.iter().find_map(alone) {
+            return if self.plan.minimize { confirm.minimize(&finding) } else { finding };
+        }
+        let after = confirm.after(&self.before(first), &self.case(first.step), what);
+        after.unwrap_or_else(|| match interrupt::is_requested() {
+            true => as_seen(),
+            false => as_seen().seen_once(self.command(confirm.kernel)),
+        })
+    }
+
+    /// The last cases that a worker had done before a violation.
+    fn before(&self, sighting: &Sighting) -> Vec<Case> {
+        let steps = sighting.before.iter().rev().flat_map(|piece| (piece.start..piece.end).rev());
+        let mut cases: Vec<Case> =
+            steps.take(MOST_EARLIER).filter_map(|step| self.steps.case(step)).collect();
+        cases.reverse();
+        cases
+    }
+
+    /// The command that makes the cases of this run once more, by one worker.
+    fn command(&self, kernel: &dyn Kernel) -> String {
+        let Plan { seed, budget, seeds, .. } = self.plan;
+        let library = anywhere(&self.plugin.host.library);
+        let budget = match budget {
+            Budget::Cases(cases) => format!("--cases {cases}"),
+            Budget::Time(time) => format!("--for {}s", time.as_secs().max(1)),
+        };
+        let weights =
+            self.weights.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
+        let operations = self.operations.iter().map(|operation| format!(" --op {operation}"));
+        format!(
+            "{} check --lib {library} --kernel {}{}{weights} --seed {seed} --seeds {seeds} {budget} --jobs 1 --no-speed",
+            program(),
+            shell_word(kernel.name()),
+            String::from_iter(operations)
+        )
+    }
+}
+
+impl State {
+    /// The violations by the kernel at `place`, each kind with its earliest cases; those of the earliest case and the strictest property
+    /// first.
+    fn found_of(&self, place: usize) -> Vec<&Vec<Sighting>> {
+        let found = self.found.iter().filter(|((at, ..), _)| *at == place).map(|(_, found)| found);
+        let mut found: Vec<_> = found.collect();
+        found.sort_by_key(|sightings| {
+            let Sighting { step, failure, .. } = &sightings[0];
+            (*step, failure.rung.strictness(), failure.cause)
+        });
+        found
+    }
+
+    /// Adds what is known of the kernel at `place` to its report.
+    fn count(&self, place: usize, kernel: &mut KernelReport<'_>) {
+        self.counts.get(&place).into_iter().flatten().for_each(|counts| counts.add_to(kernel));
+        let deaths = || self.deaths.iter().filter(|((at, _), _)| *at == place);
+        let enough = deaths().find(|(_, deaths)| **deaths >= ENOUGH_DEATHS);
+        kernel.given_up = enough.map(|((_, rung), deaths)| format!("{deaths} times `{rung}`"));
+        let dead = deaths().map(|(_, &deaths)| deaths as u64).sum::<u64>();
+        kernel.cases += dead;
+        kernel.failed += dead;
+        // The counts of a worker that was at work when the run was ended are lost, its findings are not.
+        let found = self.found.keys().filter(|(at, ..)| *at == place).count();
+        kernel.failed = kernel.failed.max(u64::from(found > 0));
+        kernel.cases = kernel.cases.max(kernel.failed);
+    }
+}
+
+/// Each note once, with how often it was made.
+fn counted(notes: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut counts = BTreeMap::<String, u64>::new();
+    notes.for_each(|note| *counts.entry(note).or_default() += 1);
+    let shown =
+        |(note, times): (String, u64)| if times > 1 { format!("{times} times: {note}") } else { note };
+    counts.into_iter().map(shown)
+}
+
+/// How wide the registers are that a kernel uses, as far as that is seen.
+fn trace(plugin: &Plugin, place: usize) -> Result<Trace, GuestError> {
+    let (_, mut worker) = plugin.host.start()?;
+    Ok(match worker.ask(&Request::Trace { kernel: place }, &mut |_| {})? {
+        Answer::Response(Response::Traced(width)) => Trace::of_width(width),
+        // Step by step the call takes longer than the time limit.
+        Answer::Death(_) => Trace::of_width(Some(Width::NotReached)),
+        _ => Trace::default(),
+    })
+}

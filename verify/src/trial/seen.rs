@@ -1,0 +1,83 @@
+//! What is seen of a kernel on one case.
+
+use super::call::CallResult;
+use crate::inputs::Inputs;
+use crate::judge::{Judgement, WorstError, same_bits, show};
+use crate::rung::{Cause, Failure, Rung, RungCounts};
+
+/// What a kernel did with a case.
+#[derive(Clone, Debug, Default)]
+pub struct Trial {
+    /// How often each rung was applied.
+    pub rungs: RungCounts,
+    /// The largest error on the data of rung 4.
+    pub worst: WorstError,
+    /// The largest part of its bound that an error on rung 5 comes to.
+    pub share: f64,
+    /// What was violated: one failure for each cause, the strictest first.
+    pub failures: Vec<Failure>,
+    /// Why the kernel was not called or said that it does not do this, if so.
+    pub skipped: Option<&'static str>,
+    /// Whether the kernel did what a legal call asks for.
+    pub(super) is_done: bool,
+}
+
+impl Trial {
+    /// Whether nothing was violated.
+    pub fn passed(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// Whether the kernel did what a legal call asks for, right or wrong.
+    pub fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Adds what was seen of the process after the calls.
+    pub(crate) fn take_process(&mut self, failures: Vec<Failure>) {
+        Rung::ALL.into_iter().filter(|rung| rung.is_of_guests()).for_each(|rung| self.rungs.add(rung, 1));
+        failures.into_iter().for_each(|failure| self.fail(failure));
+    }
+
+    /// Notes the first failure of each rung, and there of each cause that is not a matter of values.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        let is_known = |earlier: &Failure| {
+            earlier.rung == failure.rung && (earlier.cause == failure.cause || failure.rung.is_of_values())
+        };
+        if !self.failures.iter().any(is_known) {
+            self.failures.push(failure);
+        }
+    }
+
+    /// Counts the checks that every call undergoes and takes over what they found.
+    pub(super) fn take_call(&mut self, call: &CallResult) {
+        for rung in [Rung::Memory, Rung::Inputs, Rung::Mxcsr, Rung::Panic] {
+            self.rungs.add(rung, 1);
+        }
+        self.rungs.add(Rung::Registers, call.sees_registers.into());
+        call.failures.iter().for_each(|failure| self.fail(failure.clone()));
+    }
+
+    /// Takes over what the oracle found.
+    pub(super) fn take_judged(&mut self, judged: Judgement) {
+        self.rungs.merge(&judged.rungs);
+        (self.worst, self.share) = (judged.worst, judged.share);
+        judged.failures.into_iter().for_each(|failure| self.fail(failure));
+    }
+
+    /// Demands the same bits as in the first call.
+    pub(super) fn same(&mut self, rung: Rung, inputs: &Inputs, first: &[u32], now: &[u32], when: &str) {
+        self.rungs.add(rung, 1);
+        // Comparing slices first is what makes this cheap.
+        if first == now {
+            return;
+        }
+        if let Some(at) = (0..first.len()).find(|&at| !same_bits(first[at], now[at])) {
+            let (buffer, index) = inputs.output_place(at);
+            let (name, width) = (buffer.name(), inputs.operation.width(buffer));
+            let cause = Cause::of_bits(width, first[at], now[at]);
+            let (now, first) = (show(width, now[at]), show(width, first[at]));
+            self.fail(Failure::new(rung, cause, format!("{when}, {name}[{index}] is {now}; it was {first}")));
+        }
+    }
+}
