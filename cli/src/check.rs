@@ -144,12 +144,6 @@ fn open(path: &std::path::Path) -> Result<Weights> {
     Ok(weights)
 }
 
-/// A seed that people can type.
-pub(crate) fn fresh_seed() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |since| since.as_nanos() as u64 % 1_000_000_007)
-}
-
 fn outcome(report: &Report<'_>, required: &[String], end: &End) -> Outcome {
     if !report.findings.is_empty() {
         return Outcome::Finding;

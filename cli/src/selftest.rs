@@ -14,10 +14,9 @@ use qk256_mutants::{faults, right, wrong};
 use qk256_verify::interrupt;
 
 use crate::Verdict;
-use crate::check::fresh_seed;
 use crate::output::{self, OutputFile, stdout};
 use crate::signals;
-use crate::usage::{self, KERNELS, REPORTS, RUN, help_end};
+use crate::usage::{self, KERNELS, REPORTS, RUN, Seed, help_end};
 use subject::{Kind, Subject, Verdict as Seen};
 
 /// Check this tool itself: it must catch every wrong kernel and leave the right ones alone.
@@ -36,15 +35,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT", help_heading = KERNELS)]
     only: Option<String>,
 
-    /// Seed of the random cases, a whole number [default: a new one for each run; the last line shows it]
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        value_parser = usage::whole::<u64>,
-        allow_negative_numbers = true,
-        help_heading = RUN
-    )]
-    seed: Option<u64>,
+    #[command(flatten)]
+    seed: Seed,
 
     /// Check right kernels and faulty harnesses by the whole sweep, not by its edges and 3000 shapes. Takes 8 minutes
     #[arg(long, help_heading = RUN)]
@@ -74,7 +66,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
-    let seed = args.seed.unwrap_or_else(fresh_seed);
+    let seed = args.seed.value();
     if let Some(subject) = &args.alone {
         let verdict = subject.examine(seed, args.whole, args.progress.as_deref())?;
         writeln!(stdout(), "{}", serde_json::to_string(&verdict)?)?;

@@ -25,6 +25,33 @@ pub(crate) const RUN: &str = "Run";
 /// Options about what is printed or written.
 pub(crate) const REPORTS: &str = "Reports";
 
+/// The option of the seed.
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct Seed {
+    /// Seed of the random cases, a whole number [default: a new one for each run; the last line shows it]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = whole::<u64>,
+        allow_negative_numbers = true,
+        help_heading = RUN
+    )]
+    seed: Option<u64>,
+}
+
+impl Seed {
+    /// The seed that was given, or a new one.
+    pub(crate) fn value(&self) -> u64 {
+        self.seed.unwrap_or_else(fresh_seed)
+    }
+}
+
+/// A seed that people can type.
+pub(crate) fn fresh_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_nanos() as u64 % 1_000_000_007)
+}
+
 /// A time with its unit, longer than zero.
 ///
 /// # Errors

@@ -272,6 +272,7 @@ pub fn check<'a>(
         return Err(error);
     }
     let mut report = run.report;
+    report.notes.extend(harness.unseen().map(str::to_owned));
     for kernel in report.kernels.iter_mut().filter(|kernel| kernel.cases > 0 && kernel.failed == 0) {
         kernel.unexplained = harness.has_unexplained_order(kernel.kernel);
         kernel.depth = harness.known_depth(kernel.kernel);

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use qk256_verify::check::{Budget, Plan};
 
-use super::fresh_seed;
 use crate::guests::Libraries;
 use crate::select::Selection;
-use crate::usage::{self, KERNELS, REPORTS, RUN, help_end};
+use crate::usage::{self, KERNELS, REPORTS, RUN, Seed, help_end};
 
 /// Check kernels against exact oracles, then time them against scalar code.
 ///
@@ -64,15 +63,8 @@ pub(crate) struct Args {
     )]
     pub(super) cases: Option<u64>,
 
-    /// Seed of the random cases, a whole number [default: a new one for each run; the last line shows it]
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        value_parser = usage::whole::<u64>,
-        allow_negative_numbers = true,
-        help_heading = RUN
-    )]
-    pub(super) seed: Option<u64>,
+    #[command(flatten)]
+    pub(super) seed: Seed,
 
     /// Number of seeds to draw random cases from: SEED, SEED + 1 and so on. With --cases, each gets that many
     #[arg(
@@ -122,7 +114,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) fn plan(&self) -> Plan {
-        let seed = self.seed.unwrap_or_else(fresh_seed);
+        let seed = self.seed.value();
         let budget = self.cases.map_or(Budget::Time(self.time), Budget::Cases);
         Plan { seeds: self.seeds, exhaustive: self.exhaustive, huge: self.huge, ..Plan::new(seed, budget) }
     }

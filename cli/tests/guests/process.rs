@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use qk256_skip::skip;
+use qk256_skip::{skip, skip_part};
 use serde_json::Value;
 
 use super::faults::{
@@ -176,18 +176,15 @@ fn what_the_first_call_changes_in_the_process_is_a_finding() {
         only("ROUNDING", "mxcsr", "x87 control word 0x0b7f"),
     ];
     // Where there is one CPU, pinning a thread to it changes nothing.
-    if std::thread::available_parallelism().map_or(1, usize::from) > 1 {
-        faults.push(changes("AFFINITY", "the CPUs that the thread may run on"));
+    match std::thread::available_parallelism().map_or(1, usize::from) {
+        1 => skip_part("AFFINITY", &["two CPUs"]),
+        _ => faults.push(changes("AFFINITY", "the CPUs that the thread may run on")),
     }
     expect(&faults);
 }
 
 #[test]
 fn what_is_not_whole_when_threads_make_the_first_call_is_a_finding() {
-    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-        skip(&["two CPUs"]);
-        return;
-    }
     expect(&[
         only("READY_TOO_EARLY", "first-call", "the first call of a process is stopped after"),
         only("FLAG_BEFORE_POINTER", "first-call", "the process dies of SIGSEGV"),

@@ -49,6 +49,14 @@ impl Harness {
         self.finds_leaks = leaks && !trace::is_emulated();
     }
 
+    /// What is not looked at although the process is [watched](Self::watch_process), and why.
+    pub fn unseen(&self) -> Option<&'static str> {
+        let is_unseen = self.watched.is_some() && trace::is_emulated();
+        is_unseen.then_some(
+            "under an emulator or valgrind, leaks and the first calls of processes are not looked at",
+        )
+    }
+
     /// The case by which [`examine_first_calls`](Self::examine_first_calls) calls kernels of an operation.
     pub fn first_case(operation: Operation) -> Case {
         let rows = if operation.is_matrix() { 2 } else { 1 };

@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use qk256_verify::fuzz::Target;
 
 use super::{Engine, GRACE, Seen, Setting, itself};
-use crate::check::fresh_seed;
 use crate::overnight::one::Stats;
 use crate::overnight::slow::Slow;
+use crate::usage::fresh_seed;
 
 pub(super) struct Builtin<'a> {
     setting: Setting<'a>,

@@ -105,6 +105,14 @@ pub(crate) const RIGHT_WAY: Way = Way {
 };
 
 impl Way {
+    /// Writes what these blocks become.
+    pub(crate) fn write(&self, values: &mut Values<'_>, blocks: std::ops::Range<usize>) {
+        for block in blocks {
+            let quantized = self.block(values.block(block));
+            values.write(block, &quantized);
+        }
+    }
+
     /// What one block of finite values becomes.
     pub(crate) fn block(&self, values: &[f32]) -> Quantized {
         let magnitude = |(at, &value)| ((self.magnitude)(value, values), at);

@@ -142,10 +142,8 @@ pub(crate) const WRONG: &[Mutant] = &[
         "all scales that there is room for are set, those behind the last to zero",
         |arguments| {
             let Some(mut values) = Values::of(arguments) else { return Outcome::Refused };
-            for block in 0..values.blocks() {
-                let quantized = RIGHT_WAY.block(values.block(block));
-                values.write(block, &quantized);
-            }
+            let blocks = values.blocks();
+            RIGHT_WAY.write(&mut values, 0..blocks);
             let blocks = values.blocks();
             values.scales[blocks..].fill(0.0);
             Outcome::Done
@@ -158,10 +156,8 @@ pub(crate) const WRONG: &[Mutant] = &[
         "the last store is one of a whole vector of 32 bytes behind the last block, blended with what was there",
         |arguments| {
             let Some(mut values) = Values::of(arguments) else { return Outcome::Refused };
-            for block in 0..values.blocks() {
-                let quantized = RIGHT_WAY.block(values.block(block));
-                values.write(block, &quantized);
-            }
+            let blocks = values.blocks();
+            RIGHT_WAY.write(&mut values, 0..blocks);
             if let Some(spare) = values.packed.get_mut(BLOCK_BYTES * values.blocks()) {
                 stray::rewrite(spare);
             }
@@ -215,10 +211,8 @@ pub(crate) const WRONG: &[Mutant] = &[
             if values.packed.len() < BLOCK_BYTES * values.blocks() || !is_finite {
                 return Outcome::Refused;
             }
-            for block in 0..values.blocks().min(values.scales.len()) {
-                let quantized = RIGHT_WAY.block(values.block(block));
-                values.write(block, &quantized);
-            }
+            let blocks = values.blocks().min(values.scales.len());
+            RIGHT_WAY.write(&mut values, 0..blocks);
             Outcome::Done
         },
     ),

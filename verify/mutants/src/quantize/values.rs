@@ -22,6 +22,15 @@ fn refitted(values: &[f32], codes: &[u8]) -> f32 {
     (RIGHT_WAY.scale)(product, squared, usize::from(squared > values.len() as f64))
 }
 
+/// A right quantiser but for the scale of blocks of zeros.
+fn with_scale_of_zeros(arguments: Arguments<'_>, scale: f32) -> Outcome {
+    by_blocks(arguments, |values, block| {
+        let quantized = RIGHT_WAY.block(values.block(block));
+        let is_zero = largest(values.block(block)) == 0.0;
+        Quantized { scale: if is_zero { scale } else { quantized.scale }, ..quantized }
+    })
+}
+
 pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         Class::Precision,
@@ -229,26 +238,14 @@ pub(crate) const WRONG: &[Mutant] = &[
         Quantize,
         "scale-of-zeros-is-nan",
         "zeros are divided by the sum of their magnitudes",
-        |arguments| {
-            by_blocks(arguments, |values, block| {
-                let quantized = RIGHT_WAY.block(values.block(block));
-                let is_zero = largest(values.block(block)) == 0.0;
-                Quantized { scale: if is_zero { f32::NAN } else { quantized.scale }, ..quantized }
-            })
-        },
+        |arguments| with_scale_of_zeros(arguments, f32::NAN),
     ),
     Mutant::new(
         Class::SpecialValues,
         Quantize,
         "scale-of-zeros-is-one",
         "a scale of zero would be divided by, so that it becomes one",
-        |arguments| {
-            by_blocks(arguments, |values, block| {
-                let quantized = RIGHT_WAY.block(values.block(block));
-                let is_zero = largest(values.block(block)) == 0.0;
-                Quantized { scale: if is_zero { 1.0 } else { quantized.scale }, ..quantized }
-            })
-        },
+        |arguments| with_scale_of_zeros(arguments, 1.0),
     ),
     Mutant::new(
         Class::SpecialValues,
@@ -307,10 +304,8 @@ pub(crate) const WRONG: &[Mutant] = &[
             let bytes = values.values.len().div_ceil(CODES_PER_BYTE);
             let end = BLOCK_BYTES * values.blocks();
             let kept = values.packed[bytes..end].to_vec();
-            for block in 0..values.blocks() {
-                let quantized = RIGHT_WAY.block(values.block(block));
-                values.write(block, &quantized);
-            }
+            let blocks = values.blocks();
+            RIGHT_WAY.write(&mut values, 0..blocks);
             values.packed[bytes..end].copy_from_slice(&kept);
             Outcome::Done
         },
