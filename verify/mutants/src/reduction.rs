@@ -105,6 +105,18 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         CLASS,
         Gemv,
+        "backwards-where-an-activation-is-zero",
+        "a path for sparse activations has a loop of its own",
+        |arguments| {
+            gemv(arguments, |product, row| match product.x[..product.cols].contains(&0.0) {
+                true => product.sum(row, (0..product.cols).rev()),
+                false => product.in_order(row),
+            })
+        },
+    ),
+    Mutant::new(
+        CLASS,
+        Gemv,
         "backwards-where-there-are-gaps",
         "strided rows take a loop of their own that adds in another order, so that a copy of the matrix gives other bits",
         |arguments| {
