@@ -22,7 +22,7 @@ use qk256_benches::gate::against::{self, Sides};
 use qk256_benches::gate::judge::Verdict;
 use qk256_benches::gate::rows::{Against, Demands};
 use qk256_benches::gate::{Effort, GateError, Program, Report, WORKER, libraries, worker};
-use qk256_verify::guest::load_here;
+use qk256_verify::plugin::load_here;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use tempfile::TempDir;
@@ -142,7 +142,7 @@ fn compile(folder: &Path, name: &str, source: &str, level: &str) -> Result<PathB
     fs::write(&file, source)?;
     let mut command = Command::new("cc");
     command.args(["-std=gnu11", "-fPIC", "-shared", level, &format!("-I{verify}/include")]);
-    let status = command.arg(format!("-I{verify}/guests")).arg("-o").args([&library, &file]).status();
+    let status = command.arg(format!("-I{verify}/plugins")).arg("-o").args([&library, &file]).status();
     match status {
         Ok(status) if status.success() => Ok(library),
         Ok(status) => Err(format!("{command:?}: {status}").into()),

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use qk256_verify::case::{Case, parse_file};
-use qk256_verify::guest::Guests;
+use qk256_verify::plugin::Plugins;
 use qk256_verify::{Harness, Operation, Weights};
 
-use crate::guests::Libraries;
+use crate::plugins::Libraries;
 use crate::usage::{KERNELS, RUN};
 
 /// A case, or files of cases, and the weights that it may need.
@@ -60,7 +60,7 @@ impl CaseArgs {
     ///
     /// # Errors
     /// If one cannot be loaded, or is no plugin.
-    pub(crate) fn guests(&self) -> Result<Option<Guests>> {
+    pub(crate) fn plugins(&self) -> Result<Option<Plugins>> {
         self.libraries.open(self.weights.as_ref())
     }
 

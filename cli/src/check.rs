@@ -11,10 +11,10 @@ use std::io::{Write, stderr};
 
 use anyhow::{Context, Result, bail};
 use qk256_verify::check::{self, KernelReport, Report};
-use qk256_verify::guest::Guests;
+use qk256_verify::plugin::Plugins;
 use qk256_verify::{Finding, Harness, Weights, registry};
 
-use crate::guests::OF_LIBRARIES;
+use crate::plugins::OF_LIBRARIES;
 
 use crate::Verdict;
 use crate::output::{self, OutputFile, stdout};
@@ -39,7 +39,7 @@ pub(crate) enum Outcome {
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     signals::watch();
     match args.libraries.open(args.weights.as_ref())? {
-        Some(guests) => run_guests(args, &guests),
+        Some(plugins) => run_plugins(args, &plugins),
         None => run_own(args),
     }
 }
@@ -72,7 +72,7 @@ fn run_own(args: &Args) -> Result<Verdict> {
 }
 
 /// The same for the kernels of libraries.
-fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
+fn run_plugins(args: &Args, plugins: &Plugins) -> Result<Verdict> {
     if args.exhaustive {
         bail!("--exhaustive works with the kernels of this project only: leave it out, or leave out --lib");
     }
@@ -80,16 +80,16 @@ fn run_guests(args: &Args, guests: &Guests) -> Result<Verdict> {
         bail!("--require works with the kernels of this project only: leave it out, or leave out --lib");
     }
     let wanted = args.selection.filter();
-    args.selection.among(&guests.kernels().collect::<Vec<_>>()).context(OF_LIBRARIES)?;
+    args.selection.among(&plugins.kernels().collect::<Vec<_>>()).context(OF_LIBRARIES)?;
     let files = Files::create(args)?;
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut watch = Watch::new(args.fail_fast, notice);
-    let mut report = guests.check(&args.plan(), &wanted, jobs, &mut |progress| watch.see(progress))?;
+    let mut report = plugins.check(&args.plan(), &wanted, jobs, &mut |progress| watch.see(progress))?;
     let (speed, beside) = if args.no_speed || watch.is_over(report.findings.len()) {
         (vec![None; report.kernels.len()], Vec::new())
     } else {
         watch.bar.set_message("timing");
-        speed::of_guests(guests, &mut report)
+        speed::of_plugins(plugins, &mut report)
     };
     watch.go_over_to(Finding::to_string);
     watch.announce(&report.findings);

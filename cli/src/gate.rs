@@ -12,13 +12,13 @@ use qk256_benches::gate::rows::{self, Demands};
 use qk256_benches::gate::{
     Cpu, Effort, GateError, Program, Report, WORKER, against, calibrate, history, libraries, promises, worker,
 };
-use qk256_verify::guest::load_here;
+use qk256_verify::plugin::load_here;
 use qk256_verify::words::folded;
 use qk256_verify::{interrupt, registry};
 
 use crate::Verdict;
-use crate::guests::Libraries;
 use crate::output::{self, OutputFile, stdout};
+use crate::plugins::Libraries;
 use crate::signals;
 use crate::usage::{self, REPORTS, RUN, help_end};
 

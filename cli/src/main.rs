@@ -4,12 +4,12 @@ mod adopt;
 mod cases;
 mod check;
 mod gate;
-mod guests;
 mod list;
 mod minimize;
-mod new_guest;
+mod new_plugin;
 mod output;
 mod overnight;
+mod plugins;
 mod program;
 mod replay;
 mod reveal;
@@ -23,13 +23,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use qk256_verify::guest::GuestError;
 use qk256_verify::memory::fault::exit_after_crash;
+use qk256_verify::plugin::PluginError;
 
 /// Check low-bit quantised SIMD kernels: are they right, memory-safe and fast?
 ///
 /// `qk256 check` checks every kernel of this project that this CPU can run, in about 20 seconds. `qk256 check --lib FILE` checks the
-/// kernels of a shared library, in any language. `qk256 new-guest DIR` writes such a kernel to start from.
+/// kernels of a shared library, in any language. `qk256 new-plugin DIR` writes such a kernel to start from.
 ///
 /// A report that is written to `-` goes to standard output; tables then go to standard error.
 #[derive(Parser)]
@@ -78,8 +78,8 @@ enum Command {
     #[command(hide = true)]
     TimeInputs(overnight::TimeInputs),
     #[command(hide = true)]
-    Worker(guests::Worker),
-    NewGuest(new_guest::Args),
+    Worker(plugins::Worker),
+    NewPlugin(new_plugin::Args),
 }
 
 /// How a command that ran ended.
@@ -140,15 +140,15 @@ fn main() -> ExitCode {
         Command::FuzzOne(args) => overnight::run_one(&args),
         Command::TriageOne(args) => overnight::run_triage(&args),
         Command::TimeInputs(args) => overnight::run_time_inputs(&args),
-        Command::Worker(args) => guests::work(&args),
-        Command::NewGuest(args) => new_guest::run(&args),
+        Command::Worker(args) => plugins::work(&args),
+        Command::NewPlugin(args) => new_plugin::run(&args),
     };
     match result {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(Verdict::Finding) => ExitCode::from(FINDING),
         Ok(Verdict::Unknown) => ExitCode::from(UNKNOWN),
         Ok(Verdict::Interrupted) => interrupted(),
-        Err(error) if matches!(error.downcast_ref(), Some(GuestError::Interrupted)) => interrupted(),
+        Err(error) if matches!(error.downcast_ref(), Some(PluginError::Interrupted)) => interrupted(),
         Err(error) if is_closed_pipe(&error) => ExitCode::from(CLOSED_PIPE),
         Err(error) => {
             // Nothing more can be done if standard error is gone as well.

@@ -4,13 +4,13 @@ use std::io::{Write, stderr};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use qk256_verify::guest::Guests;
+use qk256_verify::plugin::Plugins;
 use qk256_verify::{Case, Finding, interrupt};
 
 use crate::Verdict;
 use crate::cases::CaseArgs;
-use crate::guests::chosen;
 use crate::output::{self, OutputFile, stdout};
+use crate::plugins::chosen;
 use crate::select::CaseKernels;
 use crate::signals;
 use crate::usage::{REPORTS, help_end};
@@ -41,8 +41,8 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     };
     signals::watch();
     let output = args.output.as_deref().map(OutputFile::create).transpose()?;
-    let smallest = match args.case.guests()? {
-        Some(guests) => of_guests(args, &guests, case)?,
+    let smallest = match args.case.plugins()? {
+        Some(plugins) => of_plugins(args, &plugins, case)?,
         None => of_own(args, case)?,
     };
     let Some(smallest) = smallest else {
@@ -70,12 +70,12 @@ fn of_own(args: &Args, case: &Case) -> Result<Option<Finding>> {
     Ok(None)
 }
 
-fn of_guests(args: &Args, guests: &Guests, case: &Case) -> Result<Option<Finding>> {
+fn of_plugins(args: &Args, plugins: &Plugins, case: &Case) -> Result<Option<Finding>> {
     let harness = args.case.harness()?;
-    for kernel in chosen(guests, case.operation, args.case.kernel.as_deref())? {
-        if let Some(failure) = guests.examine(kernel, &[], case)?.failures.into_iter().next() {
+    for kernel in chosen(plugins, case.operation, args.case.kernel.as_deref())? {
+        if let Some(failure) = plugins.examine(kernel, &[], case)?.failures.into_iter().next() {
             let finding = Finding::new(kernel, case, harness.weights(), failure);
-            return Ok(Some(guests.minimize(kernel, &finding)?));
+            return Ok(Some(plugins.minimize(kernel, &finding)?));
         }
     }
     Ok(None)

@@ -3,15 +3,15 @@
 use std::io::{Write, stderr};
 
 use anyhow::{Context, Result};
-use qk256_verify::guest::Guests;
 use qk256_verify::kernel::missing_features;
+use qk256_verify::plugin::Plugins;
 use qk256_verify::words::folded;
 use qk256_verify::{Case, Finding, Harness, Rung, Weights, interrupt};
 
 use crate::Verdict;
 use crate::cases::CaseArgs;
-use crate::guests::chosen;
 use crate::output::stdout;
+use crate::plugins::chosen;
 use crate::select::CaseKernels;
 use crate::signals;
 use crate::usage::{RUN, help_end};
@@ -53,7 +53,7 @@ fn earlier(text: &str) -> Result<(u64, Case)> {
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     signals::watch();
-    let guests = args.case.guests()?;
+    let plugins = args.case.plugins()?;
     let mut harness = args.case.harness()?;
     let mut verdict = Verdict::Pass;
     for (file, case) in args.case.cases()? {
@@ -61,8 +61,8 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
             writeln!(stdout(), "{}:", file.display())?;
         }
         let name = args.case.kernel.as_deref();
-        let seen = match &guests {
-            Some(guests) => match replay_guests(guests, name, (&args.after, &case), harness.weights()) {
+        let seen = match &plugins {
+            Some(plugins) => match replay_plugins(plugins, name, (&args.after, &case), harness.weights()) {
                 Err(_) if interrupt::is_requested() => Verdict::Interrupted,
                 seen => seen?,
             },
@@ -79,15 +79,15 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
 }
 
 /// The same for the kernels of libraries.
-fn replay_guests(
-    guests: &Guests,
+fn replay_plugins(
+    plugins: &Plugins,
     name: Option<&str>,
     (earlier, case): (&[(u64, Case)], &Case),
     weights: Option<&Weights>,
 ) -> Result<Verdict> {
     let mut verdict = Verdict::Pass;
-    for kernel in chosen(guests, case.operation, name)? {
-        let seen = guests.examine(kernel, earlier, case)?;
+    for kernel in chosen(plugins, case.operation, name)? {
+        let seen = plugins.examine(kernel, earlier, case)?;
         let properties = seen.rungs.iter().copied();
         show(&format!("{kernel:?}"), seen.skipped.as_deref(), seen.failures.is_empty(), properties)?;
         for failure in seen.failures {

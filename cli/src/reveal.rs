@@ -9,8 +9,8 @@ use qk256_verify::order::{RevealError, Revealed, Subject};
 use qk256_verify::words::{count, folded};
 
 use crate::Verdict;
-use crate::guests::{Libraries, only};
 use crate::output::{OutputFile, stdout};
+use crate::plugins::{Libraries, only};
 use crate::select::CaseKernels;
 use crate::usage::{self, REPORTS, RUN, help_end};
 
@@ -84,9 +84,9 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let subject = Subject { rows: args.rows, cols: args.cols, row: args.row, scaled: args.scaled };
     let named = args.kernel.as_deref();
     let (name, revealed) = match args.libraries.open(None)? {
-        Some(guests) => {
-            let kernel = only(&guests, Operation::Gemv, named)?;
-            (kernel.name().to_owned(), guests.reveal(kernel, subject)?)
+        Some(plugins) => {
+            let kernel = only(&plugins, Operation::Gemv, named)?;
+            (kernel.name().to_owned(), plugins.reveal(kernel, subject)?)
         }
         None => {
             let name = named.context("give the name of a kernel: `qk256 list` shows them")?;

@@ -148,7 +148,7 @@ fn a_library_that_is_slower_than_another_is_missed_and_the_other_is_not() {
         return;
     }
     let folder = scratch();
-    let [fast, slow] = ["-O3", "-O0"].map(|level| guest(&folder, "plain.c", level, &[]));
+    let [fast, slow] = ["-O3", "-O0"].map(|level| plugin(&folder, "plain.c", level, &[]));
     let words = ["gate", "--processes", "3", "--for", "5m", "--lib"];
     let (_, err) = run(&[&words[..], &[text(&slow), "--against", text(&fast)]].concat(), 1);
     assert!(err.contains("missed: plain gemv 64x2560"), "{err}");
@@ -185,7 +185,7 @@ fn a_library_does_not_fail_for_where_the_linker_put_its_code() {
         let mut command = Program::new("cc");
         command.args(["-std=gnu11", "-fPIC", "-shared", "-O1", &format!("-DSLOW={slow}")]);
         command
-            .args([format!("-I{VERIFY}/include"), format!("-I{VERIFY}/guests")])
+            .args([format!("-I{VERIFY}/include"), format!("-I{VERIFY}/plugins")])
             .arg("-o")
             .arg(&path)
             .arg(&source);
@@ -267,14 +267,14 @@ fn a_library_that_is_wrong_or_dies_is_a_finding_and_is_not_timed() {
         return;
     }
     let folder = scratch();
-    let right = guest(&folder, "plain.c", "-O2", &[]);
+    let right = plugin(&folder, "plain.c", "-O2", &[]);
     // The size at which the kernel that ends its process does so.
     let rows = ROWS.replace("LOW", "1.0").replace("HIGH", "1.0").replace("gemv 1x1024", "gemv 2x33");
     let rows = write(&folder, "rows.toml", &rows);
     for (fault, expected) in
         [("ACCUMULATE", "nothing was timed: a kernel is wrong"), ("EXIT", "ended while it was timed")]
     {
-        let wrong = guest(&folder, "faults.c", "-O1", &[&format!("-DFAULT_{fault}")]);
+        let wrong = plugin(&folder, "faults.c", "-O1", &[&format!("-DFAULT_{fault}")]);
         let words = ["gate", "--rows", text(&rows), "--lib", text(&wrong), "--against", text(&right)];
         let (_, err) = run(&words, 1);
         assert!(err.contains(expected), "{fault}: {err}");
@@ -282,11 +282,11 @@ fn a_library_that_is_wrong_or_dies_is_a_finding_and_is_not_timed() {
 }
 
 /// A library built from an example.
-fn guest(folder: &TempDir, source: &str, level: &str, options: &[&str]) -> PathBuf {
+fn plugin(folder: &TempDir, source: &str, level: &str, options: &[&str]) -> PathBuf {
     let library = folder.path().join(format!("{source}{level}.so"));
     let mut command = Program::new("cc");
     command.args(["-std=c11", "-fPIC", "-shared", level]).args(options).arg(format!("-I{VERIFY}/include"));
-    let built = command.arg("-o").arg(&library).arg(format!("{VERIFY}/guests/{source}")).output();
+    let built = command.arg("-o").arg(&library).arg(format!("{VERIFY}/plugins/{source}")).output();
     let built = built.expect("the compiler starts");
     assert!(built.status.success(), "{command:?}: {}", String::from_utf8_lossy(&built.stderr));
     library

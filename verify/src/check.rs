@@ -88,7 +88,7 @@ pub struct KernelReport<'a> {
     pub smallest_refused: Option<(Case, String)>,
     /// How often each rung was applied.
     pub rungs: RungCounts,
-    /// Why a guest was not called any more, if so: it took its process down too often.
+    /// Why a plugin was not called any more, if so: it took its process down too often.
     pub given_up: Option<String>,
     /// Whether all that can be tried whole was, and is right.
     pub exhausted: bool,

@@ -40,7 +40,7 @@ pub trait Kernel: Sync {
         false
     }
 
-    /// The shared library that the kernel comes from, if it is a guest: what `--lib` takes.
+    /// The shared library that the kernel comes from, if it is a plugin: what `--lib` takes.
     fn library(&self) -> Option<&Path> {
         None
     }

@@ -58,7 +58,7 @@ pub enum Rung {
     Process,
     /// Repeated calls need no more memory.
     Leak,
-    /// The call does not take the process down, by a signal or an abort. This and what follows is asked of guests.
+    /// The call does not take the process down, by a signal or an abort. This and what follows is asked of plugins.
     Crash,
     /// The call returns within a time limit.
     Hang,
@@ -139,14 +139,14 @@ impl Rung {
         }
     }
 
-    /// Whether it is about the process that a guest runs in, and so asked of guests only.
-    pub const fn is_of_guests(self) -> bool {
+    /// Whether it is about the process that a plugin runs in, and so asked of plugins only.
+    pub const fn is_of_plugins(self) -> bool {
         matches!(self, Self::Crash | Self::Hang | Self::Exit | Self::Descriptors | Self::Output)
     }
 
     /// Whether it is seen only where the process is [watched](crate::Harness::watch_process), which is one that is there for the kernel.
     pub const fn is_of_processes(self) -> bool {
-        matches!(self, Self::FirstCall | Self::Registers | Self::Process | Self::Leak) || self.is_of_guests()
+        matches!(self, Self::FirstCall | Self::Registers | Self::Process | Self::Leak) || self.is_of_plugins()
     }
 
     /// Whether it is about the values of the output: an oracle, or a relation between calls.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use qk256_verify::check::{Budget, Plan};
 
-use crate::guests::Libraries;
+use crate::plugins::Libraries;
 use crate::select::Selection;
 use crate::usage::{self, KERNELS, REPORTS, RUN, Seed, help_end};
 

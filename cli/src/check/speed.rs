@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use qk256_verify::check::Report;
-use qk256_verify::guest::{self, GuestError, Guests};
 use qk256_verify::kernel::{Kernel, missing_features};
+use qk256_verify::plugin::{self, PluginError, Plugins};
 use qk256_verify::timing::{Ratio, Workload, race};
 use qk256_verify::{Harness, Operation, interrupt, registry};
 
@@ -28,7 +28,7 @@ const fn budget(operation: Operation) -> Duration {
     Duration::from_millis(if operation.is_matrix() { 1200 } else { 300 })
 }
 
-/// A kernel of our own that was timed beside guests.
+/// A kernel of our own that was timed beside plugins.
 #[derive(Clone, Debug)]
 pub(crate) struct Beside {
     pub(crate) operation: Operation,
@@ -36,9 +36,9 @@ pub(crate) struct Beside {
     pub(crate) speed: Speed,
 }
 
-/// Times the guests of the report that nothing was found in, each beside our own kernels; and these, once for each operation.
+/// Times the plugins of the report that nothing was found in, each beside our own kernels; and these, once for each operation.
 /// What goes wrong is a fault of the harness in the report.
-pub(crate) fn of_guests(guests: &Guests, report: &mut Report<'_>) -> (Speeds, Vec<Beside>) {
+pub(crate) fn of_plugins(plugins: &Plugins, report: &mut Report<'_>) -> (Speeds, Vec<Beside>) {
     let mut speeds = vec![None; report.kernels.len()];
     let mut beside: Vec<Beside> = Vec::new();
     for (place, row) in report.kernels.iter().enumerate() {
@@ -46,25 +46,25 @@ pub(crate) fn of_guests(guests: &Guests, report: &mut Report<'_>) -> (Speeds, Ve
         if row.failed > 0 || row.cases == 0 || interrupt::is_requested() {
             continue;
         }
-        let timed = match guests.time(row.kernel, budget(operation)) {
+        let timed = match plugins.time(row.kernel, budget(operation)) {
             Ok(Some(timed)) => timed,
-            Ok(None) | Err(GuestError::Interrupted) => continue,
+            Ok(None) | Err(PluginError::Interrupted) => continue,
             Err(error) => {
                 report.harness_faults.push(error.to_string());
                 continue;
             }
         };
-        let [guest, own @ ..] = &timed[..] else { continue };
+        let [plugin, own @ ..] = &timed[..] else { continue };
         let usual = Workload::usual(operation);
-        let speed = |timed: &guest::Speed| Speed {
+        let speed = |timed: &plugin::Speed| Speed {
             shape: (usual.case().rows, usual.case().cols),
             nanoseconds: timed.nanoseconds,
             over_scalar: Some(timed.over_scalar),
             over_fast_scalar: Some(timed.over_fast_scalar),
         };
-        speeds[place] = Some(speed(guest));
+        speeds[place] = Some(speed(plugin));
         if beside.iter().all(|known| known.operation != operation) {
-            let known = |own: &guest::Speed| Beside { operation, name: own.name.clone(), speed: speed(own) };
+            let known = |own: &plugin::Speed| Beside { operation, name: own.name.clone(), speed: speed(own) };
             beside.extend(own.iter().map(known));
         }
     }

@@ -72,7 +72,7 @@ impl Place {
 
     /// A library whose gemv is wrong.
     pub(crate) fn wrong_library(&self) -> String {
-        let source = format!("{VERIFY}/guests/rust/src/lib.rs");
+        let source = format!("{VERIFY}/plugins/rust/src/lib.rs");
         self.library(&source, &["--cfg", "feature=\"bug\""])
     }
 

@@ -129,7 +129,7 @@ fn every_rung_catches_the_kernel_that_violates_it() {
 
 #[test]
 fn every_rung_has_a_mutant() {
-    // The plugins of cli/tests/guests and `selftest`, which has a process for each kernel, trip the others.
+    // The plugins of cli/tests/plugins and `selftest`, which has a process for each kernel, trip the others.
     let lonely: Vec<Rung> = Rung::ALL
         .into_iter()
         .filter(|rung| !rung.is_of_processes())

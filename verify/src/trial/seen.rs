@@ -35,7 +35,7 @@ impl Trial {
 
     /// Adds what was seen of the process after the calls.
     pub(crate) fn take_process(&mut self, failures: Vec<Failure>) {
-        Rung::ALL.into_iter().filter(|rung| rung.is_of_guests()).for_each(|rung| self.rungs.add(rung, 1));
+        Rung::ALL.into_iter().filter(|rung| rung.is_of_plugins()).for_each(|rung| self.rungs.add(rung, 1));
         failures.into_iter().for_each(|failure| self.fail(failure));
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::OPERATIONS;
-use super::host::{Answer, Death, Ending, GuestError, Host, Worker, exists};
+use super::host::{Answer, Death, Ending, Host, PluginError, Worker, exists};
 use super::message::{Beside, Request, Response};
 use crate::case::Case;
 use crate::kernel::{Arguments, Kernel, Outcome};
@@ -68,7 +68,7 @@ pub struct Examined {
 }
 
 impl Plugin {
-    pub(super) fn open(host: Host) -> Result<Self, GuestError> {
+    pub(super) fn open(host: Host) -> Result<Self, PluginError> {
         exists(&host.library)?;
         let (loaded, _) = host.start()?;
         let Response::Loaded { name, refuses_wrong_sizes, varies_with_rows, operations } = loaded else {
@@ -94,7 +94,7 @@ impl Plugin {
         earlier: &[(u64, Case)],
         case: &Case,
         beside: Beside,
-    ) -> Result<Examined, GuestError> {
+    ) -> Result<Examined, PluginError> {
         let once = || self.examine_in(&mut None, place, earlier, case, beside);
         match once()? {
             Ended::Examined(examined) => Ok(examined),
@@ -113,7 +113,7 @@ impl Plugin {
         earlier: &[(u64, Case)],
         case: &Case,
         beside: Beside,
-    ) -> Result<Ended, GuestError> {
+    ) -> Result<Ended, PluginError> {
         let mut alive = match worker.take() {
             Some(alive) => alive,
             None => self.host.start()?.1,
@@ -125,7 +125,7 @@ impl Plugin {
                 *worker = Some(alive);
                 Ok(Ended::Examined(Examined { skipped, rungs, failures }))
             }
-            Answer::Response(Response::Failed(why)) => Err(GuestError::Load(why)),
+            Answer::Response(Response::Failed(why)) => Err(PluginError::Load(why)),
             Answer::Response(other) => Err(alive.unexpected(&other)),
             Answer::Death(Death { step, ending, .. }) => {
                 let is_last = step == earlier.iter().map(|(times, _)| times).sum::<u64>();
@@ -140,14 +140,14 @@ impl Plugin {
         }
     }
 
-    fn fault(&self, why: String) -> GuestError {
-        GuestError::Harness { library: self.host.library.display().to_string(), why }
+    fn fault(&self, why: String) -> PluginError {
+        PluginError::Harness { library: self.host.library.display().to_string(), why }
     }
 
     /// The error that a death is where nothing was examined.
-    pub(super) fn broken_off(&self, death: Death) -> GuestError {
+    pub(super) fn broken_off(&self, death: Death) -> PluginError {
         match death.ending {
-            Ending::Kernel(failure) | Ending::Outside(failure) => GuestError::Load(failure.detail),
+            Ending::Kernel(failure) | Ending::Outside(failure) => PluginError::Load(failure.detail),
             Ending::NoMemory(why) | Ending::Harness(why) => self.fault(why),
         }
     }

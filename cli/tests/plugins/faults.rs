@@ -1,4 +1,4 @@
-//! How the plugins of `verify/guests` are built and checked, and what is expected of each fault.
+//! How the plugins of `verify/plugins` are built and checked, and what is expected of each fault.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) const CASES: &str = "150";
 /// Cases by which every fault of the tables is found, which are many: hence few.
 pub(crate) const FEW_CASES: &str = "110";
 
-/// Warnings of the example guests are errors.
+/// Warnings of the example plugins are errors.
 pub(crate) const STRICT: &[&str] = &["-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fPIC", "-shared"];
 
 /// A fault of `faults.c` and what `check` must say of it.
@@ -154,7 +154,7 @@ pub(crate) fn fault(folder: &TempDir, name: &str) -> PathBuf {
     own
 }
 
-/// An example guest in C.
+/// An example plugin in C.
 pub(crate) fn c(folder: &TempDir, source: &str, options: &[&str]) -> PathBuf {
     build("cc", folder, source, &[&["-std=c11"], options].concat())
 }
@@ -163,16 +163,16 @@ pub(crate) fn build(compiler: &str, folder: &TempDir, source: &str, options: &[&
     let library = folder.path().join(Path::new(source).with_extension("so"));
     let mut command = Command::new(compiler);
     command.args(options).args(STRICT).arg(format!("-I{VERIFY}/include"));
-    succeed(command.arg("-o").arg(&library).arg(format!("{VERIFY}/guests/{source}")));
+    succeed(command.arg("-o").arg(&library).arg(format!("{VERIFY}/plugins/{source}")));
     library
 }
 
-/// The example guest in Rust.
+/// The example plugin in Rust.
 pub(crate) fn rust(folder: &TempDir, options: &[&str]) -> PathBuf {
     let library = folder.path().join("rust.so");
     let mut command = Command::new("rustc");
     command.args(["-O", "--edition", "2024", "--crate-type", "cdylib"]).args(options);
-    succeed(command.arg("-o").arg(&library).arg(format!("{VERIFY}/guests/rust/src/lib.rs")));
+    succeed(command.arg("-o").arg(&library).arg(format!("{VERIFY}/plugins/rust/src/lib.rs")));
     library
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use qk256_verify::guest::{Guests, Host, serve};
+use qk256_verify::plugin::{Host, Plugins, serve};
 use qk256_verify::{Operation, Weights};
 
 use crate::Verdict;
@@ -18,7 +18,7 @@ use crate::usage::{self, KERNELS};
 pub(crate) struct Libraries {
     /// Use the kernels of this shared library, not those of this project. Can be repeated
     ///
-    /// The library exports the functions of verify/include/qk256_kernel.h. `qk256 new-guest` writes one to start from.
+    /// The library exports the functions of verify/include/qk256_kernel.h. `qk256 new-plugin` writes one to start from.
     #[arg(long = "lib", value_name = "FILE", help_heading = KERNELS)]
     libraries: Vec<PathBuf>,
 
@@ -44,7 +44,7 @@ impl Libraries {
     ///
     /// # Errors
     /// If one cannot be loaded, or is no plugin.
-    pub(crate) fn open(&self, weights: Option<&PathBuf>) -> Result<Option<Guests>> {
+    pub(crate) fn open(&self, weights: Option<&PathBuf>) -> Result<Option<Plugins>> {
         if self.libraries.is_empty() {
             return Ok(None);
         }
@@ -57,23 +57,23 @@ impl Libraries {
             timeout: self.timeout.unwrap_or(crate::HANG),
         };
         let opened = weights.map(|path| Weights::open(path)).transpose()?;
-        Ok(Some(Guests::open(self.libraries.iter().map(host).collect(), opened)?))
+        Ok(Some(Plugins::open(self.libraries.iter().map(host).collect(), opened)?))
     }
 }
 
 /// What precedes the reason why no kernel of a library is chosen.
 pub(crate) const OF_LIBRARIES: &str = "no kernel of --lib is chosen";
 
-/// The kernels of `guests` of this operation, by this name if there is one.
+/// The kernels of `plugins` of this operation, by this name if there is one.
 ///
 /// # Errors
 /// If there is none.
 pub(crate) fn chosen<'g>(
-    guests: &'g Guests,
+    plugins: &'g Plugins,
     operation: Operation,
     name: Option<&str>,
 ) -> Result<Vec<&'g dyn qk256_verify::Kernel>> {
-    let all: Vec<_> = guests.kernels().collect();
+    let all: Vec<_> = plugins.kernels().collect();
     Selection::new(operation, name).among(&all).context(OF_LIBRARIES)
 }
 
@@ -82,12 +82,12 @@ pub(crate) fn chosen<'g>(
 /// # Errors
 /// If there is none, or no name is given and there are several.
 pub(crate) fn only<'g>(
-    guests: &'g Guests,
+    plugins: &'g Plugins,
     operation: Operation,
     name: Option<&str>,
 ) -> Result<&'g dyn qk256_verify::Kernel> {
-    let kernels = chosen(guests, operation, name)?;
-    let exported: Vec<_> = kernels.into_iter().filter(|kernel| guests.has(*kernel)).collect();
+    let kernels = chosen(plugins, operation, name)?;
+    let exported: Vec<_> = kernels.into_iter().filter(|kernel| plugins.has(*kernel)).collect();
     match exported[..] {
         [] => anyhow::bail!("no library exports qk256_{operation}"),
         [kernel] => Ok(kernel),

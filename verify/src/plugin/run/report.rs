@@ -6,13 +6,13 @@ use super::{ENOUGH_DEATHS, Run, Sighting, State};
 use crate::case::Case;
 use crate::check::{Budget, Causes, KernelReport, Plan, Report};
 use crate::finding::{Finding, anywhere, program, shell_word};
-use crate::guest::abi::symbol_name;
-use crate::guest::confirm::{Confirm, MOST_EARLIER};
-use crate::guest::host::{Answer, GuestError};
-use crate::guest::message::{Beside, Request, Response};
-use crate::guest::plugin::Plugin;
 use crate::interrupt;
 use crate::kernel::Kernel;
+use crate::plugin::abi::symbol_name;
+use crate::plugin::confirm::{Confirm, MOST_EARLIER};
+use crate::plugin::host::{Answer, PluginError};
+use crate::plugin::loaded::Plugin;
+use crate::plugin::message::{Beside, Request, Response};
 use crate::rung::{Cause, Rung};
 use crate::trace::{Trace, Width};
 use crate::trial::Harness;
@@ -22,7 +22,7 @@ impl<'g> Run<'g> {
     ///
     /// # Errors
     /// If the run ended before anything was seen.
-    pub(in crate::guest) fn finish(self, report: &mut Report<'g>) -> Result<(), GuestError> {
+    pub(in crate::plugin) fn finish(self, report: &mut Report<'g>) -> Result<(), PluginError> {
         let mut state = std::mem::take(&mut *self.lock());
         match state.error.take() {
             Some(error) if state.done == 0 && state.found.is_empty() => return Err(error),
@@ -173,7 +173,7 @@ fn counted(notes: impl Iterator<Item = String>) -> impl Iterator<Item = String> 
 }
 
 /// How wide the registers are that a kernel uses, as far as that is seen.
-fn trace(plugin: &Plugin, place: usize) -> Result<Trace, GuestError> {
+fn trace(plugin: &Plugin, place: usize) -> Result<Trace, PluginError> {
     let (_, mut worker) = plugin.host.start()?;
     Ok(match worker.ask(&Request::Trace { kernel: place }, &mut |_| {})? {
         Answer::Response(Response::Traced(width)) => Trace::of_width(width),

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::loaded::{Ended, Plugin};
 use super::message::Beside;
-use super::plugin::{Ended, Plugin};
 use crate::case::{Case, shrink};
 use crate::finding::Finding;
 use crate::kernel::Kernel;

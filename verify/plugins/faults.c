@@ -1,5 +1,5 @@
 /* The kernel of plain.c with one fault, chosen by -DFAULT_...; with none of them it is right. Each must come
- * out of `qk256 check --lib` as a finding (cli/tests/guests has the table), but for the few that are no
+ * out of `qk256 check --lib` as a finding (cli/tests/plugins has the table), but for the few that are no
  * faults.
  *
  * A fault is in the gemv. Where it takes the process with it, it shows at a few shapes only, as faults do

@@ -1,4 +1,4 @@
-//! `qk256 new-guest`: a plugin to start from: a slow and right kernel in a new folder.
+//! `qk256 new-plugin`: a plugin to start from: a slow and right kernel in a new folder.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -14,21 +14,21 @@ use crate::usage::{RUN, help_end};
 /// The ABI, the same for every language.
 const HEADER: &str = include_str!("../../verify/include/qk256_kernel.h");
 
-/// The kernels to start from: the example guests, which the tests check.
-const PLAIN: &str = include_str!("../../verify/guests/plain.c");
-const RUST: &str = include_str!("../../verify/guests/rust/src/lib.rs");
+/// The kernels to start from: the example plugins, which the tests check.
+const PLAIN: &str = include_str!("../../verify/plugins/plain.c");
+const RUST: &str = include_str!("../../verify/plugins/rust/src/lib.rs");
 
-const CARGO: &str = include_str!("new_guest/Cargo.toml.txt");
-const MAKEFILE: &str = include_str!("new_guest/Makefile.txt");
-const README: &str = include_str!("new_guest/README.md.txt");
+const CARGO: &str = include_str!("new_plugin/Cargo.toml.txt");
+const MAKEFILE: &str = include_str!("new_plugin/Makefile.txt");
+const README: &str = include_str!("new_plugin/README.md.txt");
 
 /// Write a plugin to start from: a slow, right kernel with its build file and a README.
 ///
 /// The plugin is a shared library with the functions of verify/include/qk256_kernel.h. `qk256 check --lib` checks it.
 #[derive(clap::Args)]
 #[command(after_help = help_end!(
-    "qk256 new-guest mine && make -C mine && qk256 check --lib mine/libkernel.so",
-    "qk256 new-guest --lang rust mine";
+    "qk256 new-plugin mine && make -C mine && qk256 check --lib mine/libkernel.so",
+    "qk256 new-plugin --lang rust mine";
     "0" => "the files are written"
 ))]
 pub(crate) struct Args {
@@ -105,7 +105,7 @@ fn files(language: Language, program: &str) -> [(&'static str, String); 4] {
     ]
 }
 
-/// The example guest without the bug that it can be built with.
+/// The example plugin without the bug that it can be built with.
 fn kernel(language: Language) -> String {
     let (example, name, first, last) = match language {
         Language::C | Language::Cpp => (PLAIN, "\"plain\"", "#ifdef QK256_BUG", "#endif"),

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use super::abi::{GuestKernel, is_inside, load};
+use super::abi::{PluginKernel, is_inside, load};
 use super::message::{Counts, Request, Response, Timed, line};
 use super::process::{FdGuard, Shared, high};
 use crate::case::{Case, MaterializeError};
@@ -68,7 +68,7 @@ pub unsafe fn serve(library: &Path, record: RawFd, weights: Option<Weights>) -> 
             let mut harness = Harness::new(weights);
             harness.watch_process(true);
             let bench = Bench { harness, shared, guard };
-            let examined = kernels.iter().map(GuestKernel::seeing_registers).collect();
+            let examined = kernels.iter().map(PluginKernel::seeing_registers).collect();
             Worker { kernels, examined, bench }.answer_all(&mut channel)
         }
         Err(error) => write(&mut channel.answers, &Response::NotLoaded(error.to_string())),
@@ -91,7 +91,7 @@ impl Channel {
     }
 }
 
-fn loaded(kernels: &[GuestKernel]) -> Response {
+fn loaded(kernels: &[PluginKernel]) -> Response {
     Response::Loaded {
         name: kernels[0].name().to_owned(),
         refuses_wrong_sizes: kernels[0].refuses_wrong_sizes(),
@@ -121,9 +121,9 @@ fn write(answers: &mut impl Write, response: &Response) -> std::io::Result<()> {
 }
 
 struct Worker {
-    kernels: Vec<GuestKernel>,
+    kernels: Vec<PluginKernel>,
     /// The same, for calls that are neither timed nor traced.
-    examined: Vec<GuestKernel>,
+    examined: Vec<PluginKernel>,
     bench: Bench,
 }
 
@@ -148,7 +148,7 @@ impl Bench {
     }
 
     /// Examines a kernel, with what it does to its process.
-    fn examine(&mut self, step: u64, (place, kernel): (usize, &GuestKernel), prepared: &Prepared) -> Trial {
+    fn examine(&mut self, step: u64, (place, kernel): (usize, &PluginKernel), prepared: &Prepared) -> Trial {
         let Self { harness, guard, .. } = self;
         let mut trial =
             self.shared.busy_with(step, place, || harness.examine(kernel, prepared), || guard.is_intact());

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::confirm::Confirm;
-use super::host::{Answer, GuestError, Host};
+use super::host::{Answer, Host, PluginError};
+use super::loaded::{Examined, KernelHandle, Plugin};
 use super::message::{Beside, Request, Response};
-use super::plugin::{Examined, KernelHandle, Plugin};
 use super::run::Run;
 use crate::case::Case;
 use crate::check::{Plan, Progress, Report};
@@ -18,7 +18,7 @@ use crate::weights::Weights;
 
 /// Kernels of shared libraries, and how to call them.
 #[derive(Debug)]
-pub struct Guests {
+pub struct Plugins {
     plugins: Vec<Plugin>,
     weights: Option<Weights>,
 }
@@ -36,12 +36,12 @@ pub struct Speed {
     pub over_fast_scalar: Ratio,
 }
 
-impl Guests {
+impl Plugins {
     /// Loads each library in a worker of its own, to see what it has.
     ///
     /// # Errors
     /// If one is no plugin, or the system gives no process.
-    pub fn open(hosts: Vec<Host>, weights: Option<Weights>) -> Result<Self, GuestError> {
+    pub fn open(hosts: Vec<Host>, weights: Option<Weights>) -> Result<Self, PluginError> {
         let plugins = hosts.into_iter().map(Plugin::open).collect::<Result<_, _>>()?;
         Ok(Self { plugins, weights })
     }
@@ -67,7 +67,7 @@ impl Guests {
         wanted: &dyn Fn(&dyn Kernel) -> bool,
         jobs: usize,
         watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
-    ) -> Result<Report<'_>, GuestError> {
+    ) -> Result<Report<'_>, PluginError> {
         let (mut report, began, mut flow) =
             (Report::blank(plan.seed), Instant::now(), ControlFlow::Continue(()));
         for plugin in &self.plugins {
@@ -91,7 +91,7 @@ impl Guests {
         kernel: &dyn Kernel,
         earlier: &[(u64, Case)],
         case: &Case,
-    ) -> Result<Examined, GuestError> {
+    ) -> Result<Examined, PluginError> {
         let (plugin, place) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
         plugin.examine(place, earlier, case, Beside::ALL)
     }
@@ -100,7 +100,7 @@ impl Guests {
     ///
     /// # Errors
     /// If the system gives no process.
-    pub fn minimize(&self, kernel: &dyn Kernel, finding: &Finding) -> Result<Finding, GuestError> {
+    pub fn minimize(&self, kernel: &dyn Kernel, finding: &Finding) -> Result<Finding, PluginError> {
         let (plugin, place) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
         Ok(Confirm { plugin, kernel, place, weights: self.weights.as_ref() }.minimize(finding))
     }
@@ -113,13 +113,13 @@ impl Guests {
         &self,
         kernel: &dyn Kernel,
         subject: Subject,
-    ) -> Result<Result<Revealed, String>, GuestError> {
+    ) -> Result<Result<Revealed, String>, PluginError> {
         let (plugin, place) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
         let Subject { rows, cols, row, scaled } = subject;
         let (_, mut worker) = plugin.host.start()?;
         match worker.ask(&Request::Reveal { kernel: place, rows, cols, row, scaled }, &mut |_| {})? {
             Answer::Response(Response::Revealed(revealed)) => Ok(revealed),
-            Answer::Response(Response::Failed(why)) => Err(GuestError::Load(why)),
+            Answer::Response(Response::Failed(why)) => Err(PluginError::Load(why)),
             Answer::Response(other) => Err(worker.unexpected(&other)),
             Answer::Death(death) => Err(plugin.broken_off(death)),
         }
@@ -129,7 +129,7 @@ impl Guests {
     ///
     /// # Errors
     /// If the system gives no process, or the worker's answer cannot be read.
-    pub fn time(&self, kernel: &dyn Kernel, budget: Duration) -> Result<Option<Vec<Speed>>, GuestError> {
+    pub fn time(&self, kernel: &dyn Kernel, budget: Duration) -> Result<Option<Vec<Speed>>, PluginError> {
         let Some((plugin, place)) = self.place(kernel) else { return Ok(None) };
         let request = Request::Time { kernel: place, milliseconds: budget.as_millis() as u64 };
         let (_, mut worker) = plugin.host.start()?;
@@ -157,6 +157,6 @@ impl Guests {
     }
 }
 
-fn unknown(kernel: &dyn Kernel) -> GuestError {
-    GuestError::Load(format!("{kernel:?} is exported by none of the libraries"))
+fn unknown(kernel: &dyn Kernel) -> PluginError {
+    PluginError::Load(format!("{kernel:?} is exported by none of the libraries"))
 }

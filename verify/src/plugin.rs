@@ -1,24 +1,24 @@
 //! Kernels of anybody, from any language: shared libraries with the C ABI of `verify/include/qk256_kernel.h`.
 //!
 //! A library is loaded by a worker process and nowhere else ([`serve`]), since a kernel may crash, hang, or end the process. The host
-//! ([`Guests`]) hands out cases by number; when a worker dies it reads from shared memory what was being called, makes a finding of it, and
+//! ([`Plugins`]) hands out cases by number; when a worker dies it reads from shared memory what was being called, makes a finding of it, and
 //! starts the next worker behind it.
 
 mod abi;
 mod confirm;
 mod host;
-mod library;
+mod loaded;
 mod message;
-mod plugin;
+mod plugins;
 mod process;
 mod run;
 mod stderr;
 mod worker;
 
 pub use abi::{ABI_VERSION, LoadError, load_here};
-pub use host::{GuestError, Host};
-pub use library::{Guests, Speed};
-pub use plugin::Examined;
+pub use host::{Host, PluginError};
+pub use loaded::Examined;
+pub use plugins::{Plugins, Speed};
 pub use worker::serve;
 
 use crate::operation::Operation;

@@ -42,7 +42,7 @@ pub struct Host {
 
 /// Why there is no worker to talk to.
 #[derive(Debug, thiserror::Error)]
-pub enum GuestError {
+pub enum PluginError {
     /// The library is not a plugin, with the reason; or a case has no data.
     #[error("{0}")]
     Load(String),
@@ -120,31 +120,34 @@ impl Host {
     ///
     /// # Errors
     /// If the system gives no process, the library is not a plugin, or it ends the process that loads it.
-    pub(super) fn start(&self) -> Result<(Response, Worker), GuestError> {
+    pub(super) fn start(&self) -> Result<(Response, Worker), PluginError> {
         for _ in 1..STARTS {
             match self.start_once() {
-                Err(GuestError::Ended { .. }) => {}
+                Err(PluginError::Ended { .. }) => {}
                 started => return started,
             }
         }
         self.start_once()
     }
 
-    fn start_once(&self) -> Result<(Response, Worker), GuestError> {
-        let system = |error| GuestError::System { library: self.shown(), error };
+    fn start_once(&self) -> Result<(Response, Worker), PluginError> {
+        let system = |error| PluginError::System { library: self.shown(), error };
         let mut worker = self.spawn().map_err(system)?;
         match worker.receive(&mut |_| {}) {
             Ok(Answer::Response(loaded @ Response::Loaded { .. })) => Ok((loaded, worker)),
-            Ok(Answer::Response(Response::NotLoaded(why))) => Err(GuestError::Load(why)),
+            Ok(Answer::Response(Response::NotLoaded(why))) => Err(PluginError::Load(why)),
             Ok(Answer::Response(Response::NotReady(why))) => Err(system(std::io::Error::other(why))),
             Ok(Answer::Response(other)) => Err(worker.unexpected(&other)),
             // What is busy before a kernel is called is the loader.
             Ok(Answer::Death(Death { ending: Ending::Kernel(failure), .. })) => {
                 let library = self.shown();
-                Err(GuestError::Load(format!("{library} ends the process that loads it: {}", failure.detail)))
+                Err(PluginError::Load(format!(
+                    "{library} ends the process that loads it: {}",
+                    failure.detail
+                )))
             }
             Ok(Answer::Death(Death { ending: Ending::Outside(failure), .. })) => {
-                Err(GuestError::Ended { library: self.shown(), why: failure.detail })
+                Err(PluginError::Ended { library: self.shown(), why: failure.detail })
             }
             Ok(Answer::Death(Death { ending: Ending::NoMemory(why) | Ending::Harness(why), .. })) => {
                 Err(worker.fault(why))
@@ -214,13 +217,13 @@ impl Worker {
         &mut self,
         request: &Request,
         found: &mut dyn FnMut(Response),
-    ) -> Result<Answer, GuestError> {
+    ) -> Result<Answer, PluginError> {
         // A worker that is gone cannot read; why it is gone is seen next.
         let _ = self.requests.write_all(&line(request));
         self.receive(found)
     }
 
-    fn receive(&mut self, found: &mut dyn FnMut(Response)) -> Result<Answer, GuestError> {
+    fn receive(&mut self, found: &mut dyn FnMut(Response)) -> Result<Answer, PluginError> {
         let (mut beat, mut silent) = (self.heartbeat(), Duration::ZERO);
         let mut looked = Instant::now();
         loop {
@@ -232,7 +235,7 @@ impl Worker {
                 },
                 Err(RecvTimeoutError::Disconnected) => return self.death(),
                 Err(RecvTimeoutError::Timeout) if interrupt::is_requested() => {
-                    return Err(GuestError::Interrupted);
+                    return Err(PluginError::Interrupted);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     // Where the host itself was stopped, so was the worker, as a rule: that is no silence of the kernel.
@@ -274,7 +277,7 @@ impl Worker {
     }
 
     /// Why the worker is gone, which may be a finding if a kernel was being called.
-    fn death(&mut self) -> Result<Answer, GuestError> {
+    fn death(&mut self) -> Result<Answer, PluginError> {
         let status = self.child.wait().map_err(|error| self.fault(error.to_string()))?;
         let last = self.last_error();
         if !self.is_busy() {
@@ -282,8 +285,8 @@ impl Worker {
             let killed = status.signal().map(killed_by);
             let why = killed.map_or(format!("{status}{last}"), |killed| format!("{killed}{last}"));
             return Err(match status.signal() {
-                Some(_) => GuestError::Ended { library, why },
-                None => GuestError::Harness { library, why },
+                Some(_) => PluginError::Ended { library, why },
+                None => PluginError::Harness { library, why },
             });
         }
         Ok(self.at_work(self.ending(status, &last)))
@@ -335,19 +338,19 @@ impl Worker {
         last_message(before).map_or(String::new(), |message| format!(" ({message})"))
     }
 
-    fn unreadable(&self, line: &str, error: &serde_json::Error) -> GuestError {
+    fn unreadable(&self, line: &str, error: &serde_json::Error) -> PluginError {
         let shown: String = line.chars().take(SHOWN).collect();
         self.fault(format!("the worker's answer cannot be read ({error}): {shown:?}"))
     }
 
     /// The error that an answer is which belongs to another request.
-    pub(super) fn unexpected(&self, answer: &Response) -> GuestError {
+    pub(super) fn unexpected(&self, answer: &Response) -> PluginError {
         let shown: String = format!("{answer:?}").chars().take(SHOWN).collect();
         self.fault(format!("the worker's answer belongs to another request: {shown}"))
     }
 
-    fn fault(&self, why: String) -> GuestError {
-        GuestError::Harness { library: self.library.display().to_string(), why }
+    fn fault(&self, why: String) -> PluginError {
+        PluginError::Harness { library: self.library.display().to_string(), why }
     }
 }
 
@@ -380,8 +383,8 @@ fn killed_by(signal: i32) -> String {
 }
 
 /// The file of a library, if there is one.
-pub(super) fn exists(library: &Path) -> Result<(), GuestError> {
+pub(super) fn exists(library: &Path) -> Result<(), PluginError> {
     File::open(library)
         .map(drop)
-        .map_err(|error| GuestError::Load(format!("cannot read {}: {error}", library.display())))
+        .map_err(|error| PluginError::Load(format!("cannot read {}: {error}", library.display())))
 }

@@ -1,4 +1,4 @@
-//! Kernels of other languages in shared libraries: right ones pass, and each fault of `verify/guests/faults.c` is the finding
+//! Kernels of other languages in shared libraries: right ones pass, and each fault of `verify/plugins/faults.c` is the finding
 //! that it must be, whatever it does to the process that calls it.
 //!
 //! Where there is no C compiler, the tests that need one report a skip.
@@ -296,7 +296,7 @@ fn more_workers_find_the_same() {
 }
 
 #[test]
-fn the_order_of_a_guest_is_revealed() {
+fn the_order_of_a_plugin_is_revealed() {
     if !has("cc") {
         return;
     }
@@ -365,7 +365,7 @@ fn a_library_that_is_no_kernel_is_bad_usage() {
 }
 
 #[test]
-fn a_new_guest_can_be_built_and_passes() {
+fn a_new_plugin_can_be_built_and_passes() {
     let folder = scratch();
     for (language, builder, words, library) in [
         ("c", "make", &["-s", "CFLAGS=-O2 -Wall -Wextra -Werror"][..], "libkernel.so"),
@@ -377,20 +377,20 @@ fn a_new_guest_can_be_built_and_passes() {
             "\"${CARGO_TARGET_DIR:-target}/release/libkernel.so\"",
         ),
     ] {
-        let guest = folder.path().join("guests").join(language);
-        let output = qk256(&["new-guest", "--lang", language, text(&guest)]);
+        let plugin = folder.path().join("plugins").join(language);
+        let output = qk256(&["new-plugin", "--lang", language, text(&plugin)]);
         assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
-        let readme = std::fs::read_to_string(guest.join("README.md")).expect("there is a README");
+        let readme = std::fs::read_to_string(plugin.join("README.md")).expect("there is a README");
         assert!(readme.contains(&format!("qk256 check --lib {library}\n")), "{readme}");
         let compiler = if language == "cpp" { "c++" } else { "cc" };
         if language != "rust" && !(has(compiler) && has(builder)) {
             continue;
         }
         let target = folder.path().join("a target");
-        succeed(Command::new(builder).args(words).current_dir(&guest).env("CARGO_TARGET_DIR", &target));
+        succeed(Command::new(builder).args(words).current_dir(&plugin).env("CARGO_TARGET_DIR", &target));
         let mut path = Command::new("sh");
         path.args(["-c", &format!("realpath {library}")])
-            .current_dir(&guest)
+            .current_dir(&plugin)
             .env("CARGO_TARGET_DIR", &target);
         let path = path.output().expect("sh starts");
         assert!(path.status.success(), "the README names what was built: {}", shown(&path));
@@ -402,7 +402,7 @@ fn a_new_guest_can_be_built_and_passes() {
 }
 
 #[test]
-fn a_new_guest_overwrites_nothing() {
+fn a_new_plugin_overwrites_nothing() {
     let folder = scratch();
     let (empty, full, file) =
         (folder.path().join("empty"), folder.path().join("full"), folder.path().join("full/file"));
@@ -410,16 +410,16 @@ fn a_new_guest_overwrites_nothing() {
         std::fs::create_dir(folder).expect("a scratch folder can be made");
     }
     std::fs::write(&file, "mine").expect("a scratch file can be written");
-    assert_eq!(qk256(&["new-guest", text(&empty)]).status.code(), Some(0), "an empty folder will do");
+    assert_eq!(qk256(&["new-plugin", text(&empty)]).status.code(), Some(0), "an empty folder will do");
     assert!(empty.join("kernel.c").exists(), "C is what there is without --lang");
-    let beneath = file.join("guest");
+    let beneath = file.join("plugin");
     for (words, part) in [
-        (&["new-guest", text(&full)][..], "is not empty"),
-        (&["new-guest", text(&empty)], "is not empty"),
-        (&["new-guest", text(&file)], "Not a directory"),
-        (&["new-guest", text(&beneath)], "Not a directory"),
-        (&["new-guest"], "required"),
-        (&["new-guest", "--lang", "cobol", text(&full)], "cobol"),
+        (&["new-plugin", text(&full)][..], "is not empty"),
+        (&["new-plugin", text(&empty)], "is not empty"),
+        (&["new-plugin", text(&file)], "Not a directory"),
+        (&["new-plugin", text(&beneath)], "Not a directory"),
+        (&["new-plugin"], "required"),
+        (&["new-plugin", "--lang", "cobol", text(&full)], "cobol"),
     ] {
         let output = qk256(words);
         let said = shown(&output);

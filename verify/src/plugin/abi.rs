@@ -40,7 +40,7 @@ type Gemv = unsafe extern "C" fn(
     usize,
 ) -> i32;
 
-/// Why a library is no guest.
+/// Why a library is no plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// The system cannot load it.
@@ -75,7 +75,7 @@ pub enum LoadError {
 
 /// A kernel of a library, callable in this process.
 #[derive(Clone)]
-pub(super) struct GuestKernel {
+pub(super) struct PluginKernel {
     name: String,
     library: PathBuf,
     refuses_wrong_sizes: bool,
@@ -93,7 +93,7 @@ enum Function {
 }
 
 /// The kernels of the library at `path`, loaded into this process for good. A process that has anything to lose starts another
-/// ([`Guests`](super::Guests)).
+/// ([`Plugins`](super::Plugins)).
 ///
 /// # Safety
 /// Whatever the library does, when it is loaded and when its kernels are called, it does to this process: it may write to any memory,
@@ -101,7 +101,7 @@ enum Function {
 /// there for nothing else.
 ///
 /// # Errors
-/// If it is no guest.
+/// If it is no plugin.
 pub unsafe fn load_here(path: &Path) -> Result<Vec<Box<dyn Kernel>>, LoadError> {
     // SAFETY: the caller answers for the library.
     let kernels = unsafe { load(path)? };
@@ -112,7 +112,7 @@ pub unsafe fn load_here(path: &Path) -> Result<Vec<Box<dyn Kernel>>, LoadError> 
 ///
 /// # Safety
 /// As of [`load_here`].
-pub(super) unsafe fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
+pub(super) unsafe fn load(path: &Path) -> Result<Vec<PluginKernel>, LoadError> {
     let shown = || path.display().to_string();
     let not_loaded = |why: String| LoadError::NotLoaded { path: shown(), why };
     // A name without a slash would be searched for elsewhere.
@@ -131,9 +131,9 @@ pub(super) unsafe fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
     let flags = symbol::<unsafe extern "C" fn() -> u32>(library, "qk256_flags");
     // SAFETY: as above.
     let flags = flags.map_or(0, |flags| unsafe { flags() });
-    let file = || path.file_stem().map_or("guest".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let file = || path.file_stem().map_or("plugin".to_owned(), |stem| stem.to_string_lossy().into_owned());
     let name = name(library).unwrap_or_else(file);
-    let kernel = |function| GuestKernel {
+    let kernel = |function| PluginKernel {
         name: name.clone(),
         library: path.to_owned(),
         refuses_wrong_sizes: flags & REFUSES_WRONG_SIZES != 0,
@@ -142,7 +142,7 @@ pub(super) unsafe fn load(path: &Path) -> Result<Vec<GuestKernel>, LoadError> {
         function,
     };
     let functions = OPERATIONS.into_iter().filter_map(|operation| function(library, operation));
-    let kernels: Vec<GuestKernel> = functions.map(kernel).collect();
+    let kernels: Vec<PluginKernel> = functions.map(kernel).collect();
     if kernels.is_empty() { Err(LoadError::NoOperation(shown())) } else { Ok(kernels) }
 }
 
@@ -194,7 +194,7 @@ fn symbol<T: Copy>(library: &'static Library, name: &str) -> Option<T> {
     unsafe { library.get::<T>(name.as_bytes()) }.ok().map(|symbol| *symbol)
 }
 
-impl GuestKernel {
+impl PluginKernel {
     /// The same kernel, whose calls see which registers are preserved.
     pub(super) fn seeing_registers(&self) -> Self {
         Self { sees_registers: true, ..self.clone() }
@@ -241,7 +241,7 @@ fn address_mut<T>(slice: &mut [T]) -> usize {
     slice.as_mut_ptr().expose_provenance()
 }
 
-impl Kernel for GuestKernel {
+impl Kernel for PluginKernel {
     fn name(&self) -> &str {
         &self.name
     }

@@ -8,9 +8,9 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use super::OPERATIONS;
-use super::host::{Answer, Death, Ending, GuestError, Worker};
+use super::host::{Answer, Death, Ending, PluginError, Worker};
+use super::loaded::{KernelHandle, Plugin};
 use super::message::{Counts, Request, Response};
-use super::plugin::{KernelHandle, Plugin};
 use crate::case::Case;
 use crate::check::{Plan, Progress, Steps};
 use crate::finding::Finding;
@@ -110,7 +110,7 @@ struct State {
     notes: Vec<String>,
     faults: Vec<String>,
     /// What ended the run early.
-    error: Option<GuestError>,
+    error: Option<PluginError>,
     stopped: bool,
     /// Whether the watcher has ended the run.
     is_over: bool,
@@ -215,7 +215,7 @@ impl<'g> Run<'g> {
         session: &mut Option<Session>,
         piece: Piece,
         watch: &Watch<'_>,
-    ) -> Result<(), GuestError> {
+    ) -> Result<(), PluginError> {
         let Piece { start, from_kernel, end, in_new_process, .. } = piece;
         let mut alive = match session.take().filter(|_| !in_new_process) {
             Some(alive) => alive,
@@ -243,7 +243,7 @@ impl<'g> Run<'g> {
                 }
                 Ok(())
             }
-            Answer::Response(Response::Failed(why)) => Err(GuestError::Load(why)),
+            Answer::Response(Response::Failed(why)) => Err(PluginError::Load(why)),
             Answer::Response(other) => Err(worker.unexpected(&other)),
             Answer::Death(death) => {
                 self.died(death, (done, piece));
@@ -337,18 +337,18 @@ impl<'g> Run<'g> {
     }
 
     /// A worker is gone while it examined nothing, or cannot be understood.
-    fn broken(&self, error: GuestError, piece: Piece) {
+    fn broken(&self, error: PluginError, piece: Piece) {
         let attempts = piece.attempts + 1;
         match error {
-            GuestError::Ended { why, .. } if attempts < MOST_ATTEMPTS => {
+            PluginError::Ended { why, .. } if attempts < MOST_ATTEMPTS => {
                 self.note(format!(
                     "a worker that was calling no kernel was {why}; its cases were done again"
                 ));
                 self.lock().left.push(Piece { attempts, ..piece });
             }
             // Its findings are known; its counts are lost.
-            GuestError::Interrupted => {}
-            GuestError::Ended { .. } | GuestError::Harness { .. } => self.fault(error.to_string()),
+            PluginError::Interrupted => {}
+            PluginError::Ended { .. } | PluginError::Harness { .. } => self.fault(error.to_string()),
             error => {
                 let mut state = self.lock();
                 state.stopped = true;
