@@ -1,4 +1,4 @@
-//! `qk256 check`: every kernel, every rung, then its speed beside the scalar ones.
+//! `qk256 check`: every kernel, every property, then its speed beside the scalar ones.
 
 mod args;
 mod json;

@@ -86,7 +86,7 @@ fn file_text(finding: &Finding) -> String {
         "# {} {} violates `{}`\n# {}\n{}\n",
         finding.kernel,
         finding.operation(),
-        finding.rung,
+        finding.property,
         finding.detail,
         finding.case
     )

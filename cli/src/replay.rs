@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use qk256_verify::kernel::missing_features;
 use qk256_verify::plugin::Plugins;
 use qk256_verify::words::folded;
-use qk256_verify::{Case, Finding, Harness, Rung, Weights, interrupt};
+use qk256_verify::{Case, Finding, Harness, Property, Weights, interrupt};
 
 use crate::Verdict;
 use crate::cases::CaseArgs;
@@ -88,7 +88,7 @@ fn replay_plugins(
     let mut verdict = Verdict::Pass;
     for kernel in chosen(plugins, case.operation, name)? {
         let seen = plugins.examine(kernel, earlier, case)?;
-        let properties = seen.rungs.iter().copied();
+        let properties = seen.properties.iter().copied();
         show(&format!("{kernel:?}"), seen.skipped.as_deref(), seen.failures.is_empty(), properties)?;
         for failure in seen.failures {
             verdict = Verdict::Finding;
@@ -103,13 +103,14 @@ fn show(
     kernel: &str,
     skipped: Option<&str>,
     passed: bool,
-    properties: impl Iterator<Item = Rung>,
+    properties: impl Iterator<Item = Property>,
 ) -> Result<()> {
     let (label, words) = match (skipped, passed) {
         (Some(why), _) => ("skip     ", format!("{kernel}: {why}")),
-        (None, true) => {
-            ("pass     ", format!("{kernel}: {}", properties.map(Rung::name).collect::<Vec<_>>().join(", ")))
-        }
+        (None, true) => (
+            "pass     ",
+            format!("{kernel}: {}", properties.map(Property::name).collect::<Vec<_>>().join(", ")),
+        ),
         (None, false) => ("finding  ", kernel.to_owned()),
     };
     let mut text = String::new();
@@ -129,10 +130,10 @@ fn replay(harness: &mut Harness, name: Option<&str>, case: &Case) -> Result<Verd
     for kernel in &kernels.runnable {
         let first = harness.examine_first_calls(kernel.as_ref(), &prepared);
         let mut trial = harness.examine(kernel.as_ref(), &prepared);
-        trial.rungs.merge(&first.rungs);
+        trial.properties.merge(&first.properties);
         trial.failures.extend(first.failures);
         let label = format!("{} {}", kernel.name(), case.operation);
-        show(&label, trial.skipped, trial.passed(), trial.rungs.applied())?;
+        show(&label, trial.skipped, trial.passed(), trial.properties.applied())?;
         for failure in trial.failures {
             verdict = Verdict::Finding;
             writeln!(stderr(), "{}\n", Finding::new(kernel.as_ref(), case, harness.weights(), failure))?;

@@ -57,9 +57,9 @@ fn a_check_of_every_kernel_passes_and_reports_what_it_did() {
         // What several threads do is not timed by the clock of one.
         let timed = kernel["timing"]["nanoseconds"].as_f64() > Some(0.0);
         assert_eq!(timed, kernel["kernel"] != "avx2_threads", "{kernel}");
-        assert!(kernel["rungs"]["memory"].as_u64() > Some(60), "{kernel}");
+        assert!(kernel["properties"]["memory"].as_u64() > Some(60), "{kernel}");
         let oracle = if kernel["operation"] == "gemv" { "exact-regime" } else { "bit-exact" };
-        assert!(kernel["rungs"][oracle].as_u64() > Some(0), "{kernel}");
+        assert!(kernel["properties"][oracle].as_u64() > Some(0), "{kernel}");
         assert!(table.contains(kernel["kernel"].as_str().expect("a name")), "{table}");
     }
     let junit = std::fs::read_to_string(&junit).expect("the JUnit report was written");
@@ -150,7 +150,7 @@ fn the_same_seed_gives_the_same_data() {
 }
 
 #[test]
-fn a_replay_names_the_rungs_that_a_case_ran_on() {
+fn a_replay_names_the_propertys_that_a_case_ran_on() {
     let (out, _) =
         run(&["replay", "--kernel", "scalar", "gemv", "rows=2", "cols=300", "regime=integer", "seed=9"], 0);
     assert!(out.starts_with("pass     scalar gemv: exact-regime, order, memory"), "{out}");

@@ -1,7 +1,7 @@
 //! Seeded properties: proptest draws the cases, the harness judges every kernel, and its shrinker shrinks what fails.
 //!
 //! `QK256_SEED` seeds a run; the name of each property is mixed in, so that no two see the same cases. A property counts how
-//! often its rungs were applied to each kernel and fails if that was too seldom: none holds for want of cases.
+//! often its properties were applied to each kernel and fails if that was too seldom: none holds for want of cases.
 
 mod draw;
 mod seed;
@@ -14,35 +14,35 @@ use proptest::prelude::any;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use qk256_skip::skip_part;
 use qk256_verify::kernel::missing_features;
-use qk256_verify::rung::RungCounts;
-use qk256_verify::{Case, Finding, Harness, Kernel, Rung, registry};
+use qk256_verify::property::PropertyCounts;
+use qk256_verify::{Case, Finding, Harness, Kernel, Property, registry};
 
 pub use draw::{drawn, finite, in_regime, wrong_sizes};
 
 /// What must be true of every kernel of the registry.
 #[derive(Clone, Copy, Debug)]
-pub struct Property {
+pub struct PropertyTest {
     /// The name of the test.
     pub name: &'static str,
     /// Seeds drawn.
     pub rounds: u32,
-    /// What is held: findings of other rungs belong to other properties, but for panics and refusals, which leave nothing to
+    /// What is held: findings of other properties belong to other properties, but for panics and refusals, which leave nothing to
     /// judge.
-    pub rungs: &'static [Rung],
-    /// How often each of `rungs` must have been applied to each kernel that was called at all.
+    pub properties: &'static [Property],
+    /// How often each of `properties` must have been applied to each kernel that was called at all.
     pub at_least: u64,
 }
 
-/// Declares a test of a [`Property`]: name, rounds, rungs, how often each must be applied, and cases by seed.
+/// Declares a test of a [`Property`]: name, rounds, properties, how often each must be applied, and cases by seed.
 #[macro_export]
 macro_rules! property {
-    ($name:ident, $rounds:expr, $rungs:expr, $at_least:expr, $draw:expr) => {
+    ($name:ident, $rounds:expr, $properties:expr, $at_least:expr, $draw:expr) => {
         #[test]
         fn $name() {
-            let property = $crate::Property {
+            let property = $crate::PropertyTest {
                 name: stringify!($name),
                 rounds: $rounds,
-                rungs: &$rungs,
+                properties: &$properties,
                 at_least: $at_least,
             };
             property.hold(qk256_verify::Harness::new(None), $draw);
@@ -50,11 +50,11 @@ macro_rules! property {
     };
 }
 
-impl Property {
+impl PropertyTest {
     /// Examines every kernel that this CPU has by the cases that `draw` makes of each seed.
     ///
     /// # Panics
-    /// With every violation, shrunk, and every rung that was applied too seldom.
+    /// With every violation, shrunk, and every property that was applied too seldom.
     pub fn hold(&self, harness: Harness, draw: impl Fn(u64) -> Vec<Case>) {
         let seed = seed::of_run();
         let config = Config {
@@ -79,14 +79,14 @@ impl Property {
         );
     }
 
-    fn is_about(&self, rung: Rung) -> bool {
-        self.rungs.contains(&rung) || matches!(rung, Rung::Panic | Rung::Sizes)
+    fn is_about(&self, property: Property) -> bool {
+        self.properties.contains(&property) || matches!(property, Property::Panic | Property::Sizes)
     }
 }
 
 /// A property under way.
 struct Run<'a> {
-    property: &'a Property,
+    property: &'a PropertyTest,
     harness: Harness,
     tallies: Vec<Tally>,
 }
@@ -95,14 +95,15 @@ struct Run<'a> {
 struct Tally {
     kernel: Box<dyn Kernel>,
     cases: u64,
-    rungs: RungCounts,
-    /// The first violation of each rung by each kind of failure.
+    properties: PropertyCounts,
+    /// The first violation of each property by each kind of failure.
     findings: Vec<Finding>,
 }
 
 impl<'a> Run<'a> {
-    fn new(property: &'a Property, harness: Harness) -> Self {
-        let blank = |kernel| Tally { kernel, cases: 0, rungs: RungCounts::default(), findings: Vec::new() };
+    fn new(property: &'a PropertyTest, harness: Harness) -> Self {
+        let blank =
+            |kernel| Tally { kernel, cases: 0, properties: PropertyCounts::default(), findings: Vec::new() };
         Self { property, harness, tallies: kernels().into_iter().map(blank).collect() }
     }
 
@@ -114,10 +115,11 @@ impl<'a> Run<'a> {
         for tally in self.tallies.iter_mut().filter(|tally| tally.kernel.operation() == case.operation) {
             let trial = self.harness.examine(tally.kernel.as_ref(), &prepared);
             tally.cases += 1;
-            tally.rungs.merge(&trial.rungs);
+            tally.properties.merge(&trial.properties);
             for failure in trial.failures {
-                let known = tally.findings.iter().any(|finding| finding.shows(failure.rung, failure.cause));
-                if !known && failure.all().any(|each| self.property.is_about(each.rung)) {
+                let known =
+                    tally.findings.iter().any(|finding| finding.shows(failure.property, failure.cause));
+                if !known && failure.all().any(|each| self.property.is_about(each.property)) {
                     let weights = self.harness.weights();
                     tally.findings.push(Finding::new(tally.kernel.as_ref(), case, weights, failure));
                 }
@@ -127,15 +129,15 @@ impl<'a> Run<'a> {
 
     fn complaints(mut self) -> Vec<String> {
         let mut complaints = Vec::new();
-        for Tally { kernel, cases, rungs, findings } in &self.tallies {
+        for Tally { kernel, cases, properties, findings } in &self.tallies {
             for finding in findings {
                 complaints.push(self.harness.minimize(kernel.as_ref(), finding).to_string());
             }
-            for &rung in self.property.rungs.iter().filter(|_| *cases > 0) {
-                let (times, needed) = (rungs.of(rung), self.property.at_least);
+            for &property in self.property.properties.iter().filter(|_| *cases > 0) {
+                let (times, needed) = (properties.of(property), self.property.at_least);
                 if times < needed {
                     complaints.push(format!(
-                        "vacuous: `{rung}` was applied to {kernel:?} {times} times in {cases} cases, {needed} are needed"
+                        "vacuous: `{property}` was applied to {kernel:?} {times} times in {cases} cases, {needed} are needed"
                     ));
                 }
             }

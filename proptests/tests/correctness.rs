@@ -6,13 +6,13 @@
 use qk256_proptests::{drawn, property, wrong_sizes};
 use qk256_verify::case::{Codes, Regime};
 use qk256_verify::operation::{DIGITS, MAX_FIXED_COLUMNS, Threads};
-use qk256_verify::{Case, Operation, Rung};
+use qk256_verify::{Case, Operation, Property};
 
 /// What a gemv of at most 2048 columns is held to.
-const FLAT_AND_EXACT: [Rung; 2] = [Rung::Flat, Rung::ExactRegime];
+const FLAT_AND_EXACT: [Property; 2] = [Property::Flat, Property::ExactRegime];
 
 /// What a gemv of any columns and any codes is held to.
-const BOUND_AND_EXACT: [Rung; 2] = [Rung::Bound, Rung::ExactRegime];
+const BOUND_AND_EXACT: [Property; 2] = [Property::Bound, Property::ExactRegime];
 
 /// A gemv of this shape in each of two regimes, with scales and without.
 fn gemv(rows: usize, cols: usize, regimes: [Regime; 2], seed: u64) -> Vec<Case> {
@@ -52,13 +52,13 @@ property!(uniform_codes, 4, BOUND_AND_EXACT, 4 * 4 * 2 * 3, |seed| {
     (0..4).flat_map(all).collect()
 });
 
-property!(all_four_codes_of_the_lut, 4, [Rung::BitExact], 4 * 260, |seed| {
+property!(all_four_codes_of_the_lut, 4, [Property::BitExact], 4 * 260, |seed| {
     let ramp = |operation| Case { codes: Codes::Ramp, seed, ..Case::new(operation, 1, 260) };
     [Operation::Unpack, Operation::Lut, Operation::Dequantize].map(ramp).to_vec()
 });
 
 /// What a `gemv_fixed` of few columns is held to.
-const FIXED: [Rung; 3] = [Rung::BitExact, Rung::Bound, Rung::Flat];
+const FIXED: [Property; 3] = [Property::BitExact, Property::Bound, Property::Flat];
 
 property!(fixed_point_at_all_these_columns, 4, FIXED, 4 * 3 * 6, |seed| {
     [256, 300, 512, 513, 1000, 1024, 4096].into_iter().flat_map(|cols| fixed(3, cols, seed)).collect()
@@ -68,13 +68,19 @@ property!(fixed_point_in_tiles_of_1_to_64_rows, 2, FIXED, 64, |seed| {
     (1..=64).flat_map(|rows| fixed(rows, 300, seed)).collect()
 });
 
-property!(fixed_point_takes_as_many_columns_as_it_says, 1, [Rung::BitExact, Rung::Bound], 4, |seed| {
-    let widest =
-        |case| Case { regime: Regime::Extreme, codes: Codes::Uniform(3), threads: Threads::ONE, ..case };
-    fixed(1, MAX_FIXED_COLUMNS, seed).into_iter().map(widest).collect()
-});
+property!(
+    fixed_point_takes_as_many_columns_as_it_says,
+    1,
+    [Property::BitExact, Property::Bound],
+    4,
+    |seed| {
+        let widest =
+            |case| Case { regime: Regime::Extreme, codes: Codes::Uniform(3), threads: Threads::ONE, ..case };
+        fixed(1, MAX_FIXED_COLUMNS, seed).into_iter().map(widest).collect()
+    }
+);
 
-property!(fixed_point_refuses_more_columns, 1, [Rung::Sizes], 8, |seed| {
+property!(fixed_point_refuses_more_columns, 1, [Property::Sizes], 8, |seed| {
     fixed(1, MAX_FIXED_COLUMNS + 1, seed)
 });
 
@@ -82,7 +88,7 @@ property!(tiles_of_8_to_64_rows, 2, FLAT_AND_EXACT, 2 * 2 * (8 + 64) * 57 / 2, |
     (8..=64).flat_map(|rows| gemv(rows, 300, FLAT, seed)).collect()
 });
 
-property!(ten_thousand_seeded_rounds, 10_000, Rung::ALL, 0, |seed| {
+property!(ten_thousand_seeded_rounds, 10_000, Property::ALL, 0, |seed| {
     let operation = Operation::ALL[(seed >> 1) as usize % Operation::ALL.len()];
     let wrong = (seed >> 3).is_multiple_of(8);
     vec![if wrong { wrong_sizes(operation, seed) } else { drawn(operation, seed) }]

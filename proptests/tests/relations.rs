@@ -3,7 +3,7 @@
 use qk256_proptests::{drawn, finite, in_regime, property};
 use qk256_verify::case::Regime;
 use qk256_verify::operation::{BLOCK_ELEMENTS, Buffer, Threads};
-use qk256_verify::{Case, Operation, Rung};
+use qk256_verify::{Case, Operation, Property};
 
 /// A drawn case of every operation.
 fn of_each_operation(seed: u64) -> Vec<Case> {
@@ -13,14 +13,14 @@ fn of_each_operation(seed: u64) -> Vec<Case> {
 property!(
     no_address_and_no_old_contents_of_the_output_matter,
     256,
-    [Rung::Placement],
+    [Property::Placement],
     256,
     of_each_operation
 );
 
-property!(a_second_call_gives_the_same_bits, 256, [Rung::Repeat], 256, of_each_operation);
+property!(a_second_call_gives_the_same_bits, 256, [Property::Repeat], 256, of_each_operation);
 
-property!(concurrent_calls_give_the_same_bits, 64, [Rung::Threads], 512, |seed| {
+property!(concurrent_calls_give_the_same_bits, 64, [Property::Threads], 512, |seed| {
     let two_to_four =
         |case: Case| Case { threads: Threads::new(2 + (seed % 3) as u8).expect("at most 4"), ..case };
     of_each_operation(seed).into_iter().map(two_to_four).collect()
@@ -29,7 +29,7 @@ property!(concurrent_calls_give_the_same_bits, 64, [Rung::Threads], 512, |seed| 
 property!(
     codes_past_the_last_column_gaps_and_spare_elements_do_not_matter,
     256,
-    [Rung::Padding],
+    [Property::Padding],
     256,
     |seed| {
         let padded = |mut case: Case| {
@@ -50,17 +50,17 @@ property!(
 /// The products of a matrix and a vector.
 const PRODUCTS: [Operation; 2] = [Operation::Gemv, Operation::GemvFixed];
 
-property!(gemv_negates_exactly_where_codes_are_complemented, 256, [Rung::Complement], 256, |seed| {
+property!(gemv_negates_exactly_where_codes_are_complemented, 256, [Property::Complement], 256, |seed| {
     PRODUCTS.map(|operation| drawn(operation, seed)).to_vec()
 });
 
-property!(gemv_scales_exactly_with_a_power_of_two, 256, [Rung::PowerOfTwo], 512, |seed| {
+property!(gemv_scales_exactly_with_a_power_of_two, 256, [Property::PowerOfTwo], 512, |seed| {
     let regimes = [Regime::Unit, Regime::Ten, Regime::Wide];
     let all = |operation| regimes.map(|regime| in_regime(operation, seed, regime));
     PRODUCTS.into_iter().flat_map(all).collect()
 });
 
-property!(gemv_gives_a_row_the_same_bits_wherever_it_stands, 256, [Rung::RowOrder], 256, |seed| {
+property!(gemv_gives_a_row_the_same_bits_wherever_it_stands, 256, [Property::RowOrder], 256, |seed| {
     let with_rows = |operation| {
         let mut case = drawn(operation, seed);
         if case.rows < 2 {
@@ -85,19 +85,19 @@ fn quantize_in_each_regime(seed: u64) -> Vec<Case> {
 property!(
     quantize_gives_complemented_codes_where_values_are_negated,
     128,
-    [Rung::Negation],
+    [Property::Negation],
     512,
     quantize_in_each_regime
 );
 
-property!(quantize_scales_exactly_with_a_power_of_two, 256, [Rung::PowerOfTwo], 256, |seed| {
+property!(quantize_scales_exactly_with_a_power_of_two, 256, [Property::PowerOfTwo], 256, |seed| {
     [Regime::Unit, Regime::Ten].map(|regime| in_regime(Operation::Quantize, seed, regime)).to_vec()
 });
 
 property!(
     quantize_gives_a_block_the_same_bits_wherever_it_stands,
     128,
-    [Rung::RowOrder],
+    [Property::RowOrder],
     1024,
     quantize_in_each_regime
 );

@@ -1,13 +1,13 @@
 //! Real weights: every kernel on every tensor of the repository's model.
 
-use qk256_proptests::{Property, weights_file};
+use qk256_proptests::{PropertyTest, weights_file};
 use qk256_verify::case::Regime;
 use qk256_verify::operation::DIGITS;
 use qk256_verify::weights::{Tensor, TensorRows};
-use qk256_verify::{Case, Harness, Operation, Rung, Weights};
+use qk256_verify::{Case, Harness, Operation, Property, Weights};
 
 /// Holds a property of cases that take codes and scales from each tensor.
-fn hold(property: Property, cases: impl Fn(&Tensor, &Case) -> Vec<Case>) {
+fn hold(property: PropertyTest, cases: impl Fn(&Tensor, &Case) -> Vec<Case>) {
     let path = weights_file();
     let weights = Weights::open(&path).unwrap_or_else(|error| panic!("{error}"));
     let tensors = weights.tensors();
@@ -26,7 +26,7 @@ fn hold(property: Property, cases: impl Fn(&Tensor, &Case) -> Vec<Case>) {
 #[test]
 fn vector_operations_give_the_very_bits_on_real_weights() {
     let name = "vector_operations_give_the_very_bits_on_real_weights";
-    let property = Property { name, rounds: 1, rungs: &[Rung::BitExact], at_least: 300_000 };
+    let property = PropertyTest { name, rounds: 1, properties: &[Property::BitExact], at_least: 300_000 };
     hold(property, |tensor, base| {
         let whole = |operation| Case {
             seed: base.seed,
@@ -40,7 +40,8 @@ fn vector_operations_give_the_very_bits_on_real_weights() {
 #[test]
 fn quantize_gives_the_least_squared_error_on_real_weights() {
     let name = "quantize_gives_the_least_squared_error_on_real_weights";
-    let property = Property { name, rounds: 1, rungs: &[Rung::BitExact, Rung::Bound], at_least: 1000 };
+    let property =
+        PropertyTest { name, rounds: 1, properties: &[Property::BitExact, Property::Bound], at_least: 1000 };
     hold(property, |tensor, base| {
         let whole = Case::new(Operation::Quantize, 1, tensor.rows * tensor.cols);
         vec![Case { seed: base.seed, tensor: base.tensor.clone(), ..whole }]
@@ -50,14 +51,15 @@ fn quantize_gives_the_least_squared_error_on_real_weights() {
 #[test]
 fn gemv_stays_within_the_bound_on_real_weights_and_scales() {
     let name = "gemv_stays_within_the_bound_on_real_weights_and_scales";
-    let property = Property { name, rounds: 2, rungs: &[Rung::Bound], at_least: 1000 };
+    let property = PropertyTest { name, rounds: 2, properties: &[Property::Bound], at_least: 1000 };
     hold(property, |_, base| vec![Case { scaled: true, regime: Regime::Ten, ..base.clone() }]);
 }
 
 #[test]
 fn gemv_fixed_gives_the_very_bits_within_its_bound_on_real_weights() {
     let name = "gemv_fixed_gives_the_very_bits_within_its_bound_on_real_weights";
-    let property = Property { name, rounds: 1, rungs: &[Rung::BitExact, Rung::Bound], at_least: 2000 };
+    let property =
+        PropertyTest { name, rounds: 1, properties: &[Property::BitExact, Property::Bound], at_least: 2000 };
     hold(property, |tensor, base| {
         let fixed = |digits| Case {
             seed: base.seed,
@@ -73,6 +75,6 @@ fn gemv_fixed_gives_the_very_bits_within_its_bound_on_real_weights() {
 #[test]
 fn gemv_is_exact_on_real_weights_and_integer_activations() {
     let name = "gemv_is_exact_on_real_weights_and_integer_activations";
-    let property = Property { name, rounds: 2, rungs: &[Rung::ExactRegime], at_least: 1000 };
+    let property = PropertyTest { name, rounds: 2, properties: &[Property::ExactRegime], at_least: 1000 };
     hold(property, |_, base| vec![Case { regime: Regime::Integer, ..base.clone() }]);
 }

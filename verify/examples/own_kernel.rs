@@ -71,7 +71,13 @@ fn main() -> ExitCode {
     for finding in &report.findings {
         eprintln!("{finding}\n");
     }
-    let rungs: Vec<&str> = report.kernels[0].rungs.applied().map(|rung| rung.name()).collect();
-    println!("{} cases, {} findings; checked: {}", report.cases, report.findings.len(), rungs.join(", "));
+    let properties: Vec<&str> =
+        report.kernels[0].properties.applied().map(|property| property.name()).collect();
+    println!(
+        "{} cases, {} findings; checked: {}",
+        report.cases,
+        report.findings.len(),
+        properties.join(", ")
+    );
     if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -217,30 +217,30 @@ impl Scales {
     }
 }
 
-/// Where x and scales come from. Each regime serves one or more rungs of the ladder (docs/verification.md).
+/// Where x and scales come from. Each regime serves one or more properties of the ladder (docs/verification.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Regime {
-    /// x uniform on [-a, a], where a is 1 up to 256 columns, then 1/2, 1/4 from 513 and 1/8 from 1025 on; scales 1. Rung 4.
+    /// x uniform on [-a, a], where a is 1 up to 256 columns, then 1/2, 1/4 from 513 and 1/8 from 1025 on; scales 1. Oracle 4.
     Unit,
-    /// x uniform on [-10, 10]; scales positive with full mantissas, 2^-7 to 2^-3. Rung 5.
+    /// x uniform on [-10, 10]; scales positive with full mantissas, 2^-7 to 2^-3. Oracle 5.
     Ten,
-    /// Integer x, scales powers of two, so that every order of summation is exact. Rung 2.
+    /// Integer x, scales powers of two, so that every order of summation is exact. Oracle 2.
     Integer,
-    /// x is zero but for one column, which has arbitrary bits, special values among them; scales have full mantissas. Rungs 2
+    /// x is zero but for one column, which has arbitrary bits, special values among them; scales have full mantissas. Oracle 2
     /// and 6.
     OneHot,
-    /// Exponents from 2^-60 to 2^60 with full mantissas; scales 2^-20 to 2^20. Rung 5.
+    /// Exponents from 2^-60 to 2^60 with full mantissas; scales 2^-20 to 2^20. Oracle 5.
     Wide,
-    /// Subnormal x; scales 1, 2, subnormal, or around 1 with full mantissas. Rungs 2 and 5.
+    /// Subnormal x; scales 1, 2, subnormal, or around 1 with full mantissas. Oracle 2 and 5.
     Subnormal,
-    /// As `Ten` with a few NaN, infinities, -0.0, subnormals and the largest finite values. Rung 6.
+    /// As `Ten` with a few NaN, infinities, -0.0, subnormals and the largest finite values. Oracle 6.
     Special,
     /// x zero, of either sign, in half of the blocks and in many groups of 32 columns of the others; otherwise as `Ten`.
     Sparse,
-    /// x with full mantissas, so large that sums are just below what may overflow; scales as of `Ten`. Rung 5.
+    /// x with full mantissas, so large that sums are just below what may overflow; scales as of `Ten`. Oracle 5.
     Huge,
     /// One large x, one a little above half of its last place, and many that are smaller still, times one power of two: what is
-    /// lost of them adds up. Scales 1. Rung 5.
+    /// lost of them adds up. Scales 1. Oracle 5.
     Absorbing,
     /// x and scales zero: all that matters is in the patches.
     Raw,
@@ -253,7 +253,7 @@ pub enum Regime {
     /// In each block of 256 one x is far larger than the others, or all are near the largest f32, or the smallest; scales 1.
     Outliers,
     /// Every x the largest integer of this many bits, and of one sign: narrow sums overflow there, where those of mixed signs do not.
-    /// In rows so long that such sums would round in f32, the lowest bits are zero. Scales 1. Rung 2.
+    /// In rows so long that such sums would round in f32, the lowest bits are zero. Scales 1. Oracle 2.
     Full(u8),
 }
 

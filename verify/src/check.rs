@@ -16,7 +16,7 @@ use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
 use crate::operation::{BLOCK_ELEMENTS, Operation};
-use crate::rung::{Cause, Failure, Rung, RungCounts};
+use crate::property::{Cause, Failure, Property, PropertyCounts};
 use crate::timing::Workload;
 use crate::trace::{Trace, trace};
 use crate::trial::{Harness, Trial};
@@ -86,21 +86,21 @@ pub struct KernelReport<'a> {
     pub refused: u64,
     /// The smallest of them, and why it is legal.
     pub smallest_refused: Option<(Case, String)>,
-    /// How often each rung was applied.
-    pub rungs: RungCounts,
+    /// How often each property was applied.
+    pub properties: PropertyCounts,
     /// Why a plugin was not called any more, if so: it took its process down too often.
     pub given_up: Option<String>,
     /// Whether all that can be tried whole was, and is right.
     pub exhausted: bool,
     /// What the kernel was seen to execute on a small call; nothing of kernels that failed or share their work.
     pub trace: Trace,
-    /// Whether rows were met whose order of summation no model explains, so that rung 3 did not apply to them.
+    /// Whether rows were met whose order of summation no model explains, so that oracle 3 did not apply to them.
     pub unexplained: bool,
-    /// The largest part of its bound that an error on rung 5 came to.
+    /// The largest part of its bound that an error on oracle 5 came to.
     pub share: f64,
     /// Of the longest rows without scales whose order of summation is known: columns, and the most additions of a term.
     pub depth: Option<(usize, usize)>,
-    /// The largest error on the data of rung 4, with its case.
+    /// The largest error on the data of oracle 4, with its case.
     pub worst: Option<(WorstError, Case)>,
     /// Cases that violated something.
     pub failed: u64,
@@ -119,7 +119,7 @@ impl<'a> KernelReport<'a> {
             support: BTreeMap::new(),
             refused: 0,
             smallest_refused: None,
-            rungs: RungCounts::default(),
+            properties: PropertyCounts::default(),
             given_up: None,
             exhausted: false,
             trace: Trace::default(),
@@ -150,10 +150,10 @@ impl<'a> KernelReport<'a> {
         }
         self.cases += 1;
         self.wrong_sizes += u64::from(!is_legal);
-        self.rungs.merge(&trial.rungs);
+        self.properties.merge(&trial.properties);
         self.failed += u64::from(!trial.passed());
         self.share = self.share.max(trial.share);
-        if trial.rungs.of(Rung::Flat) > 0 {
+        if trial.properties.of(Property::Flat) > 0 {
             self.take_worst(trial.worst, case);
         }
     }
@@ -363,7 +363,7 @@ impl Run<'_, '_> {
             let prepared = self.harness.prepare(&case)?;
             let trial = self.harness.examine_first_calls(kernel, &prepared);
             let report = &mut self.report.kernels[place];
-            report.rungs.merge(&trial.rungs);
+            report.properties.merge(&trial.properties);
             report.failed += u64::from(!trial.passed());
             for failure in trial.failures {
                 let finding = Finding::new(kernel, &case, None, failure);
@@ -406,7 +406,7 @@ impl Run<'_, '_> {
         if self.report.kernels[place].failed == failed {
             let detail =
                 "the output was wrong when everything was tried, and is right when only this is".to_owned();
-            let failure = Failure::new(Rung::Repeat, Cause::Nondeterministic, detail);
+            let failure = Failure::new(Property::Repeat, Cause::Nondeterministic, detail);
             let finding = Finding::new(kernel, case, None, failure);
             self.report.findings.push(Finding { seconds: self.seconds(), ..finding });
         }

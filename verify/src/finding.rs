@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::case::{Case, Regime};
 use crate::kernel::Kernel;
 use crate::operation::Operation;
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 use crate::weights::Weights;
 use crate::words::{count, folded};
 
@@ -33,7 +33,7 @@ pub struct Finding {
     /// The kernel's name.
     pub kernel: String,
     /// What was violated; of several properties the strictest.
-    pub rung: Rung,
+    pub property: Property,
     /// What kind of failure it is.
     pub cause: Cause,
     /// The case.
@@ -59,7 +59,7 @@ impl Finding {
         let name = shell_word(kernel.name());
         Self {
             kernel: kernel.name().to_owned(),
-            rung: failure.rung,
+            property: failure.property,
             cause: failure.cause,
             case: case.clone(),
             detail: failure.detail,
@@ -95,17 +95,18 @@ impl Finding {
     }
 
     /// The violated properties, each once, the strictest first.
-    pub fn properties(&self) -> Vec<Rung> {
-        let mut properties = vec![self.rung];
-        properties.extend(self.also.iter().map(|failure| failure.rung));
+    pub fn properties(&self) -> Vec<Property> {
+        let mut properties = vec![self.property];
+        properties.extend(self.also.iter().map(|failure| failure.property));
         properties.dedup();
         properties
     }
 
-    /// Whether it is one of `rung` by `cause`, or that is one of several properties that it violates.
-    pub fn shows(&self, rung: Rung, cause: Cause) -> bool {
-        let own = Failure { also: self.also.clone(), ..Failure::new(self.rung, self.cause, String::new()) };
-        own.shows(rung, cause)
+    /// Whether it is one of `property` by `cause`, or that is one of several properties that it violates.
+    pub fn shows(&self, property: Property, cause: Cause) -> bool {
+        let own =
+            Failure { also: self.also.clone(), ..Failure::new(self.property, self.cause, String::new()) };
+        own.shows(property, cause)
     }
 
     /// Its call with integer data, and how that fails, where it is a stricter oracle and the same kind of failure: what is wrong is
@@ -115,12 +116,12 @@ impl Finding {
         examine: impl FnOnce(&Case) -> Vec<Failure>,
     ) -> Option<(Case, Failure)> {
         let case = Case { regime: Regime::Integer, ..self.case.clone() };
-        if self.rung.number().is_none() || case == self.case {
+        if self.property.number().is_none() || case == self.case {
             return None;
         }
         let is_stricter = |failure: &Failure| {
-            failure.rung.number().is_some()
-                && failure.rung.strictness() < self.rung.strictness()
+            failure.property.number().is_some()
+                && failure.property.strictness() < self.property.strictness()
                 && failure.cause.is_like(self.cause)
         };
         let failure = examine(&case).into_iter().find(is_stricter)?;
@@ -148,8 +149,8 @@ impl Finding {
         FindingJson {
             kernel: self.kernel.clone(),
             operation: self.operation().name().to_owned(),
-            property: self.rung.name().to_owned(),
-            properties: self.properties().into_iter().map(|rung| rung.name().to_owned()).collect(),
+            property: self.property.name().to_owned(),
+            properties: self.properties().into_iter().map(|property| property.name().to_owned()).collect(),
             cause: self.cause.to_string(),
             case: self.case.to_string(),
             detail: self.detail.clone(),
@@ -163,7 +164,8 @@ impl Finding {
 /// Everything but the case and the command is folded at [`MAX_WIDTH`](crate::words::MAX_WIDTH); these two stay single lines, to be copied.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let properties: Vec<String> = self.properties().iter().map(|rung| format!("`{rung}`")).collect();
+        let properties: Vec<String> =
+            self.properties().iter().map(|property| format!("`{property}`")).collect();
         let after = self.seconds.map_or(String::new(), |seconds| format!(", after {seconds:.1} s"));
         let properties = properties.join(", ");
         let head = format!("{} {} violates {properties}{after}", self.kernel, self.operation());
@@ -204,7 +206,7 @@ pub struct FindingJson {
 }
 
 fn also_text(failure: &Failure) -> String {
-    format!("`{}`: {}", failure.rung, failure.detail)
+    format!("`{}`: {}", failure.property, failure.detail)
 }
 
 /// A path that names the same file from every folder, as one word of a POSIX shell.
@@ -231,10 +233,10 @@ mod tests {
             .parse()
             .expect("a case");
         let words = "a long reason ".repeat(20);
-        let also = vec![Failure::new(Rung::Memory, Cause::Process, words.clone())];
+        let also = vec![Failure::new(Property::Memory, Cause::Process, words.clone())];
         let finding = Finding {
             kernel: "mine".to_owned(),
-            rung: Rung::Order,
+            property: Property::Order,
             cause: Cause::Process,
             case: case.clone(),
             detail: words,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::inputs::Inputs;
 use crate::operation::{BLOCK_ELEMENTS, Buffer};
 use crate::oracle::{Expected, FLAT_BOUND, RowTruth, Wide};
-use crate::rung::{Cause, Failure, Rung, RungCounts};
+use crate::property::{Cause, Failure, Property, PropertyCounts};
 use crate::words::count;
 
 /// An error and where it stands.
@@ -24,17 +24,17 @@ pub struct WorstError {
 /// What one output was judged by, and how it did.
 #[derive(Clone, Debug, Default)]
 pub struct Judgement {
-    /// Outputs judged on each rung.
-    pub rungs: RungCounts,
-    /// The largest error on the data of rung 4.
+    /// Outputs judged on each property.
+    pub properties: PropertyCounts,
+    /// The largest error on the data of oracle 4.
     pub worst: WorstError,
-    /// The largest part of its bound that an error on rung 5 comes to.
+    /// The largest part of its bound that an error on oracle 5 comes to.
     pub share: f64,
-    /// The strictest violated rung first, each rung once.
+    /// The strictest violated property first, each property once.
     pub failures: Vec<Failure>,
 }
 
-/// Judges `output` (f32 bits, or codes widened) by every rung of the ladder that applies. `depth` is the most additions that a term
+/// Judges `output` (f32 bits, or codes widened) by every oracle that applies. `depth` is the most additions that a term
 /// goes through, where that is known.
 pub fn judge(inputs: &Inputs, expected: &Expected, depth: Option<usize>, output: &[u32]) -> Judgement {
     let mut judgement = Judgement::default();
@@ -62,7 +62,7 @@ pub(crate) fn show(width: usize, bits: u32) -> String {
 }
 
 fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut Judgement) {
-    judgement.rungs.add(Rung::BitExact, expected.len() as u64);
+    judgement.properties.add(Property::BitExact, expected.len() as u64);
     // Comparing slices first is what makes this cheap.
     if expected == output {
         return;
@@ -79,11 +79,11 @@ fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut
             count(expected.len() as u64, "output")
         );
         let cause = Cause::of_bits(width, expected[first], output[first]);
-        judgement.failures.push(Failure::new(Rung::BitExact, cause, detail));
+        judgement.failures.push(Failure::new(Property::BitExact, cause, detail));
     }
 }
 
-/// A row that misses its rung.
+/// A row that misses its property.
 struct Miss {
     row: usize,
     error: f64,
@@ -93,8 +93,9 @@ struct Miss {
 }
 
 fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement: &mut Judgement) {
-    let mut misses = [Rung::BitExact, Rung::ExactRegime, Rung::Flat, Rung::Bound, Rung::Special]
-        .map(|rung| (rung, Vec::<Miss>::new()));
+    let mut misses =
+        [Property::BitExact, Property::ExactRegime, Property::Flat, Property::Bound, Property::Special]
+            .map(|property| (property, Vec::<Miss>::new()));
     let (mut exact_rows, mut fixed_rows) = (0, 0);
     for (row, (truth, &bits)) in rows.iter().zip(output).enumerate() {
         let got = f32::from_bits(bits);
@@ -116,31 +117,37 @@ fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement
             _ => {}
         }
         for demand in demands(truth, depth, got) {
-            judgement.rungs.add(demand.rung, 1);
-            if demand.rung == Rung::Flat && demand.error > judgement.worst.absolute {
+            judgement.properties.add(demand.property, 1);
+            if demand.property == Property::Flat && demand.error > judgement.worst.absolute {
                 judgement.worst = WorstError { absolute: demand.error, ulps: demand.error / demand.ulp() };
             }
-            if demand.rung == Rung::Bound && demand.bound > 0.0 {
+            if demand.property == Property::Bound && demand.bound > 0.0 {
                 judgement.share = judgement.share.max(demand.error / demand.bound).min(f64::MAX);
             }
             if !demand.met {
-                let (_, list) =
-                    misses.iter_mut().find(|(rung, _)| *rung == demand.rung).expect("a rung of rows");
+                let (_, list) = misses
+                    .iter_mut()
+                    .find(|(property, _)| *property == demand.property)
+                    .expect("a property of rows");
                 let (error, must, cause) = (demand.error, demand.must(), demand.cause(got));
                 list.push(Miss { row, error, got, must, cause });
             }
         }
     }
-    let counts = [(Rung::ExactRegime, exact_rows), (Rung::Bound, fixed_rows), (Rung::BitExact, fixed_rows)];
-    counts.into_iter().for_each(|(rung, rows)| judgement.rungs.add(rung, rows));
+    let counts = [
+        (Property::ExactRegime, exact_rows),
+        (Property::Bound, fixed_rows),
+        (Property::BitExact, fixed_rows),
+    ];
+    counts.into_iter().for_each(|(property, rows)| judgement.properties.add(property, rows));
     judgement
         .failures
-        .extend(misses.into_iter().filter_map(|(rung, misses)| describe(rung, rows.len(), &misses)));
+        .extend(misses.into_iter().filter_map(|(property, misses)| describe(property, rows.len(), &misses)));
 }
 
-/// What one rung asks of one row.
+/// What one property asks of one row.
 struct Demand<'a> {
-    rung: Rung,
+    property: Property,
     truth: &'a RowTruth,
     met: bool,
     error: f64,
@@ -174,7 +181,9 @@ impl Demand<'_> {
             RowTruth::Nan => "NaN".to_owned(),
             RowTruth::Infinite(infinity) => format!("{infinity}"),
             RowTruth::NotFinite => "NaN or infinite".to_owned(),
-            RowTruth::Fixed { bits, .. } if self.rung == Rung::BitExact => show(size_of::<f32>(), *bits),
+            RowTruth::Fixed { bits, .. } if self.property == Property::BitExact => {
+                show(size_of::<f32>(), *bits)
+            }
             RowTruth::Near { exact, .. } | RowTruth::Fixed { exact, .. } => {
                 let nearest = show(size_of::<f32>(), exact.to_f32().to_bits());
                 format!(
@@ -190,14 +199,16 @@ impl Demand<'_> {
 }
 
 fn demands(truth: &RowTruth, depth: Option<usize>, got: f32) -> impl Iterator<Item = Demand<'_>> {
-    let plain = |rung, met| Some(Demand { rung, truth, met, error: f64::INFINITY, bound: 0.0 });
+    let plain = |property, met| Some(Demand { property, truth, met, error: f64::INFINITY, bound: 0.0 });
     let only = |demand| [None, None, demand];
     // No list on the heap: there are millions of rows.
     let demands = match *truth {
-        RowTruth::Exact(exact) => only(plain(Rung::ExactRegime, same_sum(exact.to_bits(), got.to_bits()))),
-        RowTruth::Nan => only(plain(Rung::Special, got.is_nan())),
-        RowTruth::Infinite(infinity) => only(plain(Rung::Special, got == infinity)),
-        RowTruth::NotFinite => only(plain(Rung::Special, !got.is_finite())),
+        RowTruth::Exact(exact) => {
+            only(plain(Property::ExactRegime, same_sum(exact.to_bits(), got.to_bits())))
+        }
+        RowTruth::Nan => only(plain(Property::Special, got.is_nan())),
+        RowTruth::Infinite(infinity) => only(plain(Property::Special, got == infinity)),
+        RowTruth::NotFinite => only(plain(Property::Special, !got.is_finite())),
         RowTruth::MayOverflow => only(None),
         RowTruth::Near { exact, spread, flat } => {
             let [bound, flat] = near(truth, got, exact, spread.bound(depth), flat);
@@ -207,17 +218,17 @@ fn demands(truth: &RowTruth, depth: Option<usize>, got: f32) -> impl Iterator<It
             // Where y overflows there is no bound to hold.
             let [bound, flat] =
                 if bound.is_finite() { near(truth, got, exact, bound, flat) } else { [None, None] };
-            [bound, flat, plain(Rung::BitExact, got.to_bits() == bits)]
+            [bound, flat, plain(Property::BitExact, got.to_bits() == bits)]
         }
     };
     demands.into_iter().flatten()
 }
 
-/// Rung 5, and rung 4 where it applies.
+/// Oracle 5, and oracle 4 where it applies.
 fn near(truth: &RowTruth, got: f32, exact: Wide, bound: f64, flat: bool) -> [Option<Demand<'_>>; 2] {
     let error = if got.is_finite() { exact.distance(got) } else { f64::INFINITY };
-    let within = |rung, bound| Demand { rung, truth, met: error <= bound, error, bound };
-    [Some(within(Rung::Bound, bound)), flat.then(|| within(Rung::Flat, FLAT_BOUND))]
+    let within = |property, bound| Demand { property, truth, met: error <= bound, error, bound };
+    [Some(within(Property::Bound, bound)), flat.then(|| within(Property::Flat, FLAT_BOUND))]
 }
 
 /// The distance of f32 neighbours at the magnitude of `exact`.
@@ -226,7 +237,7 @@ fn ulp(exact: Wide) -> f64 {
     f64::from(near.next_up()) - f64::from(near)
 }
 
-fn describe(rung: Rung, rows: usize, misses: &[Miss]) -> Option<Failure> {
+fn describe(property: Property, rows: usize, misses: &[Miss]) -> Option<Failure> {
     let first = misses.first()?;
     let worst = misses.iter().fold(first, |worst, miss| if miss.error > worst.error { miss } else { worst });
     let show = |miss: &Miss| {
@@ -238,5 +249,5 @@ fn describe(rung: Rung, rows: usize, misses: &[Miss]) -> Option<Failure> {
     if worst.row != first.row {
         detail += &format!("; the worst is {}", show(worst));
     }
-    Some(Failure::new(rung, first.cause, detail))
+    Some(Failure::new(property, first.cause, detail))
 }

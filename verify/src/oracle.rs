@@ -26,7 +26,7 @@ const SLACK: f64 = 1.0 + 1e-6;
 /// Sums of absolute terms above this may overflow in some order of operations.
 const OVERFLOW_GUARD: f64 = f32::MAX as f64 / 4.0;
 
-/// The flat bound of rung 4.
+/// The flat bound of oracle 4.
 pub const FLAT_BOUND: f64 = 1e-4;
 
 /// Columns up to which the flat bound holds.
@@ -54,39 +54,39 @@ impl Expected {
     }
 }
 
-/// What is demanded of one row of a product, by the strictest rung that applies.
+/// What is demanded of one row of a product, by the strictest oracle that applies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RowTruth {
-    /// Rung 2: no order of summation rounds, so the result is this, zeros of either sign alike.
+    /// Oracle 2: no order of summation rounds, so the result is this, zeros of either sign alike.
     Exact(f32),
-    /// Rung 6: NaN.
+    /// Oracle 6: NaN.
     Nan,
-    /// Rung 6: this infinity.
+    /// Oracle 6: this infinity.
     Infinite(f32),
-    /// Rung 6, where an infinite scale meets terms of both signs or zero: NaN or an infinity, as the scale is applied to
+    /// Oracle 6, where an infinite scale meets terms of both signs or zero: NaN or an infinity, as the scale is applied to
     /// the terms or to the block.
     NotFinite,
-    /// Rungs 4 and 5: near this value.
+    /// Oracle 4 and 5: near this value.
     Near {
         /// The exact sum.
         exact: Wide,
-        /// Rung 5: what bounds the error of a sum.
+        /// Oracle 5: what bounds the error of a sum.
         spread: Spread,
-        /// Whether rung 4 applies too.
+        /// Whether oracle 4 applies too.
         flat: bool,
     },
     /// Some order of operations may overflow: nothing is demanded of the value.
     MayOverflow,
-    /// Rung 1: the very bits. Whoever has them is within the bounds as well: these are theorems, held beside the bits so
+    /// Oracle 1: the very bits. Whoever has them is within the bounds as well: these are theorems, held beside the bits so
     /// that a wrong definition cannot pass for a right one.
     Fixed {
         /// The bits of the sum in fixed point.
         bits: u32,
         /// The exact sum, of x as it was before it was rounded.
         exact: Wide,
-        /// Rung 5: what rounding x and y may come to; infinite where y overflows.
+        /// Oracle 5: what rounding x and y may come to; infinite where y overflows.
         bound: f64,
-        /// Whether rung 4 applies too.
+        /// Whether oracle 4 applies too.
         flat: bool,
     },
 }
@@ -103,7 +103,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Rung 5: gamma_d times the sum of absolute terms with d the most additions that a term goes through, `depth` where that is
+    /// Oracle 5: gamma_d times the sum of absolute terms with d the most additions that a term goes through, `depth` where that is
     /// known and otherwise the most possible; with scales two roundings more, of a product and of a block, and what products may
     /// lose to underflow (Higham, Accuracy and Stability of Numerical Algorithms, second edition, section 3.1 and equation 2.8).
     pub fn bound(&self, depth: Option<usize>) -> f64 {
@@ -217,7 +217,7 @@ impl<'a> Row<'a> {
         self.scales.map_or(1.0, |scales| scales[column / BLOCK_ELEMENTS])
     }
 
-    /// The demand of rung 6, if any term is not finite.
+    /// The demand of oracle 6, if any term is not finite.
     fn special(&self) -> Option<RowTruth> {
         let scales = self.scales.unwrap_or(&[]);
         if self.x.iter().chain(scales).all(|value| value.is_finite()) {
@@ -312,7 +312,7 @@ impl Terms {
         self.block_absolute = 0.0;
     }
 
-    /// Rung 2: whether every order of summation gives the exact sum, or there is nothing to order.
+    /// Oracle 2: whether every order of summation gives the exact sum, or there is nothing to order.
     fn order_is_free(&self) -> bool {
         let Some(lowest) = self.lowest else { return true };
         let integers = !self.inexact_block && self.absolute <= 2_f64.powi(24) * power_of_two(lowest);

@@ -8,7 +8,7 @@ use crate::inputs::Inputs;
 use crate::judge::{self, Judgement};
 use crate::operation::Operation;
 use crate::oracle::{self, Expected};
-use crate::rung::Failure;
+use crate::property::Failure;
 
 /// The parts of a [`Harness`](crate::Harness). The default methods are the real ones, [`Real`] is all of them; whatever
 /// overrides one is a fault on purpose, for `qk256 selftest`.

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 
 /// Signals of Linux, real-time ones included.
 const SIGNALS: std::ops::RangeInclusive<c_int> = 1..=64;
@@ -130,14 +130,14 @@ impl ProcessState {
         let changes = self.changes(after);
         if !changes.is_empty() {
             let detail = format!("the call changes {changes}");
-            failures.push(Failure::new(Rung::Process, Cause::Process, detail));
+            failures.push(Failure::new(Property::Process, Cause::Process, detail));
         }
         let opened = after.descriptors.iter().filter(|each| !self.descriptors.contains(each));
         let opened: Vec<String> =
             opened.map(|(number, target)| format!("{number} ({})", target.display())).collect();
         if after.descriptors.len() > self.descriptors.len() && !opened.is_empty() {
             let detail = format!("the call leaves file descriptors open: {}", opened.join(", "));
-            failures.push(Failure::new(Rung::Descriptors, Cause::Process, detail));
+            failures.push(Failure::new(Property::Descriptors, Cause::Process, detail));
         }
         failures
     }

@@ -23,7 +23,7 @@ use crate::oracle::Expected;
 use crate::order::{KnownOrders, depends_on_codes};
 use crate::parts::{OldContents, Parts, Real};
 use crate::process::ProcessState;
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 use crate::weights::Weights;
 use call::{Arena, CallResult, Flush};
 use long::Long;
@@ -102,7 +102,7 @@ impl Harness {
         self.parts
     }
 
-    /// Whether rows of a gemv kernel were met whose order nothing explains, so that rung 3 did not apply to them.
+    /// Whether rows of a gemv kernel were met whose order nothing explains, so that oracle 3 did not apply to them.
     pub fn has_unexplained_order(&self, kernel: &dyn Kernel) -> bool {
         self.orders.is_unexplained(kernel)
     }
@@ -140,7 +140,7 @@ impl Harness {
     pub fn examine(&mut self, kernel: &dyn Kernel, prepared: &Prepared) -> Trial {
         assert_eq!(kernel.operation(), prepared.case.operation, "a case is for kernels of its operation");
         let finding = |failure| Finding::new(kernel, &prepared.case, self.weights.as_ref(), failure);
-        let crash = Failure::new(Rung::Crash, Cause::Process, String::new());
+        let crash = Failure::new(Property::Crash, Cause::Process, String::new());
         let record = finding(crash).last_words();
         let inputs = &prepared.inputs;
         let process = self.watches(kernel).then(ProcessState::now);
@@ -185,7 +185,7 @@ impl Harness {
         let mut smallest = finding.clone();
         crate::case::shrink(&finding.case, |candidate| {
             let found = self.findings(kernel, candidate).unwrap_or_default();
-            match found.into_iter().find(|found| found.shows(finding.rung, finding.cause)) {
+            match found.into_iter().find(|found| found.shows(finding.property, finding.cause)) {
                 Some(found) => {
                     smallest = found;
                     true
@@ -206,7 +206,7 @@ impl Harness {
         trial: &mut Trial,
     ) -> bool {
         trial.take_call(first);
-        trial.rungs.add(Rung::Sizes, 1);
+        trial.properties.add(Property::Sizes, 1);
         match first.outcome {
             Some(Outcome::Done) => return true,
             Some(Outcome::Unsupported) => {
@@ -215,7 +215,7 @@ impl Harness {
             }
             Some(Outcome::Refused) => {
                 let detail = format!("a legal call is refused: {}", inputs.sizes());
-                trial.fail(Failure::new(Rung::Sizes, Cause::Refused, detail));
+                trial.fail(Failure::new(Property::Sizes, Cause::Refused, detail));
             }
             None => {}
         }
@@ -260,7 +260,7 @@ impl Harness {
         let judged = self.parts.judge(inputs, expected, depth, outputs);
         trial.take_judged(judged);
         if let Some((rows, failure)) = held_to_order {
-            trial.rungs.add(Rung::Order, rows);
+            trial.properties.add(Property::Order, rows);
             failure.into_iter().for_each(|failure| trial.fail(failure));
         }
         self.examine_again(kernel, (inputs, draw), expected, outputs, &mut trial);
@@ -281,7 +281,7 @@ impl Harness {
             let again = self.arena.call_again(kernel, inputs);
             trial.take_call(&again);
             let when = format!("in call number {call}");
-            trial.same(Rung::Repeat, inputs, first, &again.output[..first.len()], &when);
+            trial.same(Property::Repeat, inputs, first, &again.output[..first.len()], &when);
             if !trial.passed() {
                 return;
             }
@@ -305,7 +305,7 @@ impl Harness {
             let sizes = inputs.sizes();
             let detail =
                 format!("legal sizes are not supported, although {BLOCK_ELEMENTS} columns are: {sizes}");
-            trial.fail(Failure::new(Rung::Sizes, Cause::Unsupported, detail));
+            trial.fail(Failure::new(Property::Sizes, Cause::Unsupported, detail));
         }
     }
 
@@ -323,10 +323,10 @@ impl Harness {
         let moved = self.arena.call(kernel, inputs, Flush::Start, large);
         trial.take_call(&moved);
         let when = "at other addresses and over other old contents";
-        trial.same(Rung::Placement, inputs, first, &moved.output[..outputs], when);
+        trial.same(Property::Placement, inputs, first, &moved.output[..outputs], when);
         let again = self.arena.call_again(kernel, inputs);
         trial.take_call(&again);
-        trial.same(Rung::Repeat, inputs, first, &again.output[..outputs], "called again");
+        trial.same(Property::Repeat, inputs, first, &again.output[..outputs], "called again");
         let is_single = self.orders.is_single(kernel, inputs);
         // Where the oracle knows the bits of every row, it knows them for every number of rows.
         let is_invariant = !kernel.varies_with_rows() && !expected.is_exact();
@@ -338,10 +338,10 @@ impl Harness {
             if changed.outcome != Some(Outcome::Done) {
                 continue;
             }
-            trial.rungs.add(relation.rung, 1);
+            trial.properties.add(relation.property, 1);
             // An order that depends on the codes is right, and is another for complemented ones.
-            if let (Operation::Gemv, Rung::Complement, Expected::Rows(rows)) =
-                (inputs.operation, relation.rung, expected)
+            if let (Operation::Gemv, Property::Complement, Expected::Rows(rows)) =
+                (inputs.operation, relation.property, expected)
                 && let Some(row) = relation.first_wrong(first, &changed.output)
                 && (!is_single || depends_on_codes(kernel, inputs, row))
             {
@@ -366,9 +366,9 @@ impl Harness {
         for flush in [Flush::End, Flush::Start, Flush::Slack] {
             let call = self.arena.call(kernel, inputs, flush, self.poison(inputs));
             trial.take_call(&call);
-            trial.rungs.add(Rung::Sizes, 1);
+            trial.properties.add(Property::Sizes, 1);
             if call.outcome == Some(Outcome::Done) {
-                trial.fail(Failure::new(Rung::Sizes, Cause::Accepted, format!("{fault} are accepted")));
+                trial.fail(Failure::new(Property::Sizes, Cause::Accepted, format!("{fault} are accepted")));
             }
         }
         trial

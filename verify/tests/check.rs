@@ -6,8 +6,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use qk256_verify::check::{Budget, Plan, Progress, Report, Vacuous, check};
-use qk256_verify::rung::Cause;
-use qk256_verify::{Arguments, Case, Harness, Kernel, KernelFn, Operation, Outcome, Rung, case, registry};
+use qk256_verify::property::Cause;
+use qk256_verify::{
+    Arguments, Case, Harness, Kernel, KernelFn, Operation, Outcome, Property, case, registry,
+};
 
 /// Codes of zero, whatever the bytes.
 const ZEROS: KernelFn = KernelFn {
@@ -237,7 +239,7 @@ const DENSE: KernelFn = KernelFn {
 };
 
 /// The properties that a kernel violates on legal cases of a run.
-fn violated(kernel: &dyn Kernel, cases: u64) -> BTreeSet<Rung> {
+fn violated(kernel: &dyn Kernel, cases: u64) -> BTreeSet<Property> {
     let mut harness = Harness::new(None);
     let cases = (0..cases).map(|index| case::nth(kernel.operation(), 1, index));
     let findings = cases.flat_map(|case| harness.findings(kernel, &case).expect("seeded cases have data"));
@@ -291,13 +293,13 @@ const CONFUSED: KernelFn = KernelFn {
 #[test]
 fn one_property_with_two_causes_is_two_findings_and_neither_shrinks_into_the_other() {
     let report = checked_by(&[&CONFUSED], 1, 300);
-    let mut found: Vec<(Rung, Cause, bool)> = Vec::new();
+    let mut found: Vec<(Property, Cause, bool)> = Vec::new();
     for finding in &report.findings {
         let inputs = finding.case.materialize(None).expect("the case has data");
-        found.push((finding.rung, finding.cause, inputs.is_legal()));
+        found.push((finding.property, finding.cause, inputs.is_legal()));
     }
     found.sort_unstable();
-    assert_eq!(found, [(Rung::Sizes, Cause::Accepted, false), (Rung::Sizes, Cause::Refused, true)]);
+    assert_eq!(found, [(Property::Sizes, Cause::Accepted, false), (Property::Sizes, Cause::Refused, true)]);
     let kernel = &report.kernels[0];
     let (smallest, why) = kernel.smallest_refused.as_ref().expect("legal calls were refused");
     assert!(kernel.refused > 1 && smallest.cols == 3 && why.contains("`x` has "), "{smallest}: {why}");
@@ -324,6 +326,6 @@ fn threads_are_held_to_the_same_call_made_alone() {
     let case: Case = "gemv rows=3 cols=40 regime=integer seed=3 threads=4".parse().expect("the case parses");
     let findings = Harness::new(None).findings(&BIASED, &case).expect("the case has data");
     let [finding] = &findings[..] else { panic!("{findings:#?}") };
-    assert!(finding.properties().contains(&Rung::Negation), "{finding}");
-    assert!(!finding.properties().contains(&Rung::Threads), "{finding}");
+    assert!(finding.properties().contains(&Property::Negation), "{finding}");
+    assert!(!finding.properties().contains(&Property::Threads), "{finding}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use qk256_verify::Rung;
+use qk256_verify::Property;
 use qk256_verify::check::{KernelReport, Report, SweepReport};
 use qk256_verify::finding::FindingJson;
 use qk256_verify::judge::WorstError;
@@ -70,15 +70,15 @@ struct KernelJson<'a> {
     /// Declared by the kernel: a row's bits may depend on the number of rows.
     varies_with_rows: bool,
     tried_whole: bool,
-    /// Applications of each rung.
-    rungs: BTreeMap<&'static str, u64>,
+    /// Applications of each property.
+    properties: BTreeMap<&'static str, u64>,
     accuracy: Option<AccuracyJson>,
     /// On data of the flat bound.
     worst_error: Option<WorstJson>,
     timing: Option<TimingJson>,
 }
 
-/// How accurate a gemv is: the depth of its additions, and how much of the bound of rung 5 its errors come to.
+/// How accurate a gemv is: the depth of its additions, and how much of the bound of oracle 5 its errors come to.
 #[derive(Serialize)]
 struct AccuracyJson {
     columns: Option<usize>,
@@ -160,8 +160,12 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, speed: Option<&Speed>) -> Kerne
         unexplained_order: report.unexplained,
         varies_with_rows: report.kernel.varies_with_rows(),
         tried_whole: report.exhausted,
-        rungs: report.rungs.applied().map(|rung| (rung.name(), report.rungs.of(rung))).collect(),
-        accuracy: (report.rungs.of(Rung::Bound) > 0).then_some(AccuracyJson {
+        properties: report
+            .properties
+            .applied()
+            .map(|property| (property.name(), report.properties.of(property)))
+            .collect(),
+        accuracy: (report.properties.of(Property::Bound) > 0).then_some(AccuracyJson {
             columns: report.depth.map(|(columns, _)| columns),
             depth: report.depth.map(|(_, depth)| depth),
             largest_share_of_bound: report.share,

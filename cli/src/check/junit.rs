@@ -1,8 +1,8 @@
-//! The report as JUnit XML: a suite for each operation, a test case for each kernel and rung.
+//! The report as JUnit XML: a suite for each operation, a test case for each kernel and property.
 
 use anyhow::{Context, Result};
 use qk256_verify::Operation;
-use qk256_verify::Rung;
+use qk256_verify::Property;
 use qk256_verify::check::{KernelReport, Report};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
@@ -44,23 +44,25 @@ fn test_cases(report: &Report<'_>, kernel: &KernelReport<'_>) -> Vec<TestCase> {
         skipped.set_message(why);
         return vec![TestCase::new(name, skipped)];
     }
-    let own = |rung: Rung| {
+    let own = |property: Property| {
         report.findings.iter().filter(move |finding| {
-            finding.properties().contains(&rung)
+            finding.properties().contains(&property)
                 && finding.kernel == name
                 && finding.operation() == kernel.kernel.operation()
         })
     };
-    let rungs = Rung::ALL.into_iter().filter(|&rung| kernel.rungs.of(rung) > 0 || own(rung).next().is_some());
-    rungs
-        .map(|rung| {
-            let blocks: Vec<String> = own(rung).map(ToString::to_string).collect();
-            let status = own(rung).next().map_or(TestCaseStatus::success(), |finding| {
+    let properties = Property::ALL
+        .into_iter()
+        .filter(|&property| kernel.properties.of(property) > 0 || own(property).next().is_some());
+    properties
+        .map(|property| {
+            let blocks: Vec<String> = own(property).map(ToString::to_string).collect();
+            let status = own(property).next().map_or(TestCaseStatus::success(), |finding| {
                 let mut failure = TestCaseStatus::non_success(NonSuccessKind::Failure);
                 failure.set_message(finding.detail.clone()).set_description(blocks.join("\n\n"));
                 failure
             });
-            let mut case = TestCase::new(format!("{name} {rung}"), status);
+            let mut case = TestCase::new(format!("{name} {property}"), status);
             case.set_classname(kernel.kernel.operation().name());
             case
         })

@@ -8,7 +8,7 @@ use qk256_verify::check::{KernelReport, Report, SweepReport};
 use qk256_verify::timing::Ratio;
 use qk256_verify::trace::Width;
 use qk256_verify::words::{count, folded};
-use qk256_verify::{Rung, Weights};
+use qk256_verify::{Property, Weights};
 
 use super::Speeds;
 use super::speed::{Beside, Speed};
@@ -94,7 +94,11 @@ fn worst(report: &KernelReport<'_>) -> String {
         _ if report.failed > 0 => "-".to_owned(),
         Some((worst, _)) => format!("{:.1e}", worst.absolute),
         // What has its bits by definition has no error, unless it rounds: then it is within the bound.
-        None if report.rungs.of(Rung::BitExact) > 0 && report.rungs.of(Rung::Bound) == 0 => "0".to_owned(),
+        None if report.properties.of(Property::BitExact) > 0
+            && report.properties.of(Property::Bound) == 0 =>
+        {
+            "0".to_owned()
+        }
         None => "-".to_owned(),
     }
 }
@@ -171,7 +175,7 @@ fn details(text: &mut String, report: &KernelReport<'_>, speed: Option<&Speed>) 
     });
     let features = needs(report.kernel.required_features());
     writeln!(text, "\n{} (features: {features}; {registers})", report.label())?;
-    let properties: Vec<&str> = report.rungs.applied().map(Rung::name).collect();
+    let properties: Vec<&str> = report.properties.applied().map(Property::name).collect();
     folded(text, "  checked:      ", &properties.join(", "))?;
     if let Some(order) = order(report) {
         folded(text, "  order:        ", &order)?;

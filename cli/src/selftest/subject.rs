@@ -32,7 +32,7 @@ const DRAWN_CASES: u64 = 1000;
 /// How long a call may take. The longest of a right kernel takes milliseconds.
 const HANG: Duration = Duration::from_secs(2);
 
-/// What is said in the place of a rung where a check shows nothing.
+/// What is said in the place of a property where a check shows nothing.
 pub(super) const VACUOUS: &str = "vacuous";
 
 /// What is examined.
@@ -56,7 +56,7 @@ pub(super) enum Kind {
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
-    /// The rung that was violated, or what became of the process; `None` if nothing was found.
+    /// The property that was violated, or what became of the process; `None` if nothing was found.
     pub(crate) caught_by: Option<String>,
     /// Cases until then.
     pub(crate) cases: u64,
@@ -187,7 +187,7 @@ impl Subject {
 /// What a report comes to: a finding, or that the check was one in name only.
 fn seen(report: &Report<'_>) -> (Option<String>, String) {
     match (report.findings.first(), report.vacuous()) {
-        (Some(finding), _) => (Some(finding.rung.name().to_owned()), finding.to_string()),
+        (Some(finding), _) => (Some(finding.property.name().to_owned()), finding.to_string()),
         (None, Some(vacuous)) => (Some(VACUOUS.to_owned()), vacuous.to_string()),
         (None, None) => (None, String::new()),
     }

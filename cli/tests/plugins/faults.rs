@@ -25,7 +25,7 @@ pub(crate) struct Fault {
     /// What is behind `FAULT_`.
     pub(crate) name: &'static str,
     /// Must be found.
-    pub(crate) rung: &'static str,
+    pub(crate) property: &'static str,
     /// Must be in the detail of that finding.
     pub(crate) words: &'static str,
     /// May be found as well: `None` for any.
@@ -33,13 +33,13 @@ pub(crate) struct Fault {
 }
 
 /// A fault that shows as one thing only.
-pub(crate) const fn only(name: &'static str, rung: &'static str, words: &'static str) -> Fault {
-    Fault { name, rung, words, besides: Some(&[]) }
+pub(crate) const fn only(name: &'static str, property: &'static str, words: &'static str) -> Fault {
+    Fault { name, property, words, besides: Some(&[]) }
 }
 
 /// A fault that shows in many ways.
-pub(crate) const fn among_others(name: &'static str, rung: &'static str, words: &'static str) -> Fault {
-    Fault { name, rung, words, besides: None }
+pub(crate) const fn among_others(name: &'static str, property: &'static str, words: &'static str) -> Fault {
+    Fault { name, property, words, besides: None }
 }
 
 /// Checks each fault by its gemv, where all of them are, and reports every one that is not seen as it must be.
@@ -62,8 +62,8 @@ pub(crate) fn expect(faults: &[Fault]) {
 impl Fault {
     fn complaint(&self, report: &Value) -> Option<String> {
         let findings = report["findings"].as_array().expect("findings is a list");
-        let Some(finding) = findings.iter().find(|finding| properties(finding).contains(&self.rung)) else {
-            return Some(format!("not found on `{}`", self.rung));
+        let Some(finding) = findings.iter().find(|finding| violated(finding).contains(&self.property)) else {
+            return Some(format!("not found on `{}`", self.property));
         };
         let detail = format!("{} {}", finding["detail"], finding["also"]);
         if !detail.contains(self.words) {
@@ -73,9 +73,12 @@ impl Fault {
             return Some(format!("found in another kernel: {finding}"));
         }
         let is_surplus = |found: &String| {
-            found != self.rung && self.besides.is_some_and(|besides| !besides.contains(&found.as_str()))
+            found != self.property && self.besides.is_some_and(|besides| !besides.contains(&found.as_str()))
         };
-        rungs(report).into_iter().find(is_surplus).map(|rung| format!("found on `{rung}` as well"))
+        properties(report)
+            .into_iter()
+            .find(is_surplus)
+            .map(|property| format!("found on `{property}` as well"))
     }
 }
 
@@ -89,13 +92,13 @@ pub(crate) fn shows_again(finding: &Value) {
 }
 
 /// The properties that the findings of a report are about.
-pub(crate) fn rungs(report: &Value) -> Vec<String> {
+pub(crate) fn properties(report: &Value) -> Vec<String> {
     let findings = report["findings"].as_array().expect("findings is a list");
-    findings.iter().flat_map(properties).map(str::to_owned).collect()
+    findings.iter().flat_map(violated).map(str::to_owned).collect()
 }
 
 /// The properties that one finding is about.
-pub(crate) fn properties(finding: &Value) -> Vec<&str> {
+pub(crate) fn violated(finding: &Value) -> Vec<&str> {
     let properties = finding["properties"].as_array().expect("properties is a list");
     properties.iter().map(|property| property.as_str().expect("a name")).collect()
 }

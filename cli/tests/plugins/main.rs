@@ -12,8 +12,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use faults::{
-    among_others, build, c, check, check_by, expect, fault, has, has_avx2, only, qk256, rungs, rust, scratch,
-    shown, shows_again, succeed, text,
+    among_others, build, c, check, check_by, expect, fault, has, has_avx2, only, properties, qk256, rust,
+    scratch, shown, shows_again, succeed, text,
 };
 
 #[test]
@@ -47,7 +47,7 @@ fn right_kernels_of_other_languages_pass() {
             assert!(met.contains(&(&name.into(), &operation.into())), "{name} {operation}: {said}");
         }
         for kernel in kernels.iter().filter(|kernel| kernel["skipped"] == false) {
-            assert!(kernel["rungs"]["sizes"].as_u64() > Some(0), "{kernel}");
+            assert!(kernel["properties"]["sizes"].as_u64() > Some(0), "{kernel}");
         }
     }
 }
@@ -56,16 +56,16 @@ fn right_kernels_of_other_languages_pass() {
 fn each_example_has_a_bug_that_is_found() {
     let folder = scratch();
     let (report, said) = check(&rust(&folder, &["--cfg", "feature=\"bug\""]), &["--op", "gemv"], 1);
-    assert!(rungs(&report).contains(&"exact-regime".to_owned()), "{said}");
+    assert!(properties(&report).contains(&"exact-regime".to_owned()), "{said}");
     if !has("cc") {
         return;
     }
     let (report, said) = check(&c(&folder, "plain.c", &["-DQK256_BUG"]), &["--op", "gemv"], 1);
-    assert!(rungs(&report).contains(&"exact-regime".to_owned()), "{said}");
+    assert!(properties(&report).contains(&"exact-regime".to_owned()), "{said}");
     if has_avx2() {
         let library = c(&folder, "avx2.c", &["-DQK256_BUG"]);
         let (report, said) = check_by("1500", &library, &["--op", "gemv"], 1);
-        assert_eq!(rungs(&report), ["special-values"], "{said}");
+        assert_eq!(properties(&report), ["special-values"], "{said}");
     }
 }
 
@@ -108,7 +108,7 @@ fn huge_errors_and_rows_that_are_not_written_are_findings() {
         assert_eq!(report["kernels"][0]["cases"], 1500, "{name}: no case is lost: {said}");
         let worst = &report["kernels"][0]["worst_error"]["absolute"];
         assert_eq!(worst, "inf", "{name}: a number that JSON lacks is a word: {worst}");
-        assert!(rungs(&report).contains(&"placement".to_owned()), "{name}: {said}");
+        assert!(properties(&report).contains(&"placement".to_owned()), "{name}: {said}");
     }
 }
 
@@ -120,7 +120,10 @@ fn an_answer_that_cannot_be_read_is_a_fault_of_the_harness_and_loses_no_finding(
     let folder = scratch();
     let library = fault(&folder, "GARBAGE");
     let (report, said) = check(&library, &["--op", "gemv", "--jobs", "1"], 1);
-    assert!(rungs(&report).contains(&"exact-regime".to_owned()), "what was found before is reported: {said}");
+    assert!(
+        properties(&report).contains(&"exact-regime".to_owned()),
+        "what was found before is reported: {said}"
+    );
     let faults = report["harness_faults"].as_array().expect("it is a list");
     let first = faults.first().and_then(Value::as_str).unwrap_or_default();
     assert!(first.starts_with("fault of the harness (worker of "), "{said}");
@@ -170,13 +173,16 @@ fn a_row_that_varies_with_the_number_of_rows_is_a_finding_unless_the_kernel_decl
     }
     let folder = scratch();
     let (report, said) = check(&fault(&folder, "VARIES"), &[], 1);
-    assert!(rungs(&report).iter().any(|rung| rung == "order" || rung == "invariance"), "{said}");
+    assert!(
+        properties(&report).iter().any(|property| property == "order" || property == "invariance"),
+        "{said}"
+    );
     let (report, said) = check(&fault(&folder, "VARIES_DECLARED"), &[], 0);
     assert_eq!(report["verdict"], "pass", "{said}");
     assert!(said.contains("faults gemv: not invariant to the number of rows, as declared"), "{said}");
     for kernel in report["kernels"].as_array().expect("kernels is a list") {
         assert_eq!(kernel["varies_with_rows"], kernel["operation"] == "gemv", "{kernel}");
-        assert_eq!(kernel["rungs"]["invariance"], Value::Null, "{kernel}");
+        assert_eq!(kernel["properties"]["invariance"], Value::Null, "{kernel}");
     }
 }
 
@@ -259,7 +265,7 @@ fn legal_calls_refused_and_wrong_sizes_accepted_are_two_findings() {
         findings.iter().map(|each| each["cause"].as_str().expect("a cause")).collect();
     causes.sort_unstable();
     assert_eq!(causes, ["accepted", "refused"], "{said}");
-    assert_eq!(rungs(&report), ["sizes", "sizes"], "{said}");
+    assert_eq!(properties(&report), ["sizes", "sizes"], "{said}");
 }
 
 #[test]

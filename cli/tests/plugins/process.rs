@@ -6,8 +6,8 @@ use qk256_skip::{skip, skip_part};
 use serde_json::Value;
 
 use super::faults::{
-    CASES, Fault, c, check, check_in, expect, fault, has, has_avx2, limited, only, qk256, rungs, scratch,
-    shown, text,
+    CASES, Fault, c, check, check_in, expect, fault, has, has_avx2, limited, only, properties, qk256,
+    scratch, shown, text,
 };
 
 #[test]
@@ -57,7 +57,7 @@ fn a_kernel_that_closes_descriptors_is_blamed_and_no_other_is() {
     let folder = scratch();
     for name in ["CLOSE_STANDARD", "CLOSE_ALL"] {
         let (report, said) = check(&fault(&folder, name), &[], 1);
-        assert_eq!(rungs(&report), ["descriptors"], "{name}: {said}");
+        assert_eq!(properties(&report), ["descriptors"], "{name}: {said}");
         for kernel in report["kernels"].as_array().expect("kernels is a list") {
             let is_blamed = kernel["failed_cases"].as_u64() > Some(0);
             assert_eq!(is_blamed, kernel["operation"] == "gemv", "{name}: {kernel}");
@@ -152,7 +152,7 @@ fn after_a_call_that_does_not_return_the_check_goes_on() {
     let folder = scratch();
     // Each call that hangs takes as long; the others take microseconds, and longer only where the machine does other things.
     let (report, said) = check(&fault(&folder, "LOOP"), &["--op", "gemv", "--timeout", "2s"], 1);
-    assert_eq!(rungs(&report), ["hang"], "{said}");
+    assert_eq!(properties(&report), ["hang"], "{said}");
     assert!(report["findings"][0]["case"].as_str().is_some_and(|case| case.contains("cols=33")), "{said}");
     assert!(report["cases"].as_u64() >= Some(149), "the check goes on: {said}");
 }

@@ -181,7 +181,7 @@ pub(super) fn print() {
     println!(
         "\nEvery order of operations against the oracle: rows by what it demands, and the largest share of the"
     );
-    println!("bound of rung 5 that an error reached. {} orders a row.", SCALINGS.len() * TREES.len());
+    println!("bound of oracle 5 that an error reached. {} orders a row.", SCALINGS.len() * TREES.len());
     println!("\ndata          exact    near  special  no demand   share of bound");
     let regimes =
         [Regime::Integer, Regime::OneHot, Regime::Ten, Regime::Wide, Regime::Subnormal, Regime::Special];

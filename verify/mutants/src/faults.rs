@@ -8,8 +8,8 @@ use qk256_verify::judge::{self, Judgement};
 use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Threads};
 use qk256_verify::oracle::{Expected, RowTruth, expected};
 use qk256_verify::parts::{OldContents, Parts};
-use qk256_verify::rung::Failure;
-use qk256_verify::{Arguments, Case, Kernel, KernelFn, Operation, Outcome, Rung};
+use qk256_verify::property::Failure;
+use qk256_verify::{Arguments, Case, Kernel, KernelFn, Operation, Outcome, Property};
 
 /// A fault of the harness.
 #[derive(Clone, Copy, Debug)]
@@ -31,21 +31,21 @@ pub fn faults() -> Vec<Fault> {
         fault("scales-of-blocks-not-compared", "scale-in-half-precision", &ScalesNotCompared),
         fault("nan-equals-anything", "nan-becomes-zero", &NanEqualsAnything),
         fault("oracle-calls-the-kernel", "scale-of-the-previous-block", &OracleCallsTheKernel),
-        fault("panics-swallowed", "three-rows-panic", &Silent(Rung::Panic)),
-        fault("guards-ignored", "reads-a-byte-before-packed", &Silent(Rung::Memory)),
-        fault("refusals-not-demanded", "one-column-refused", &Silent(Rung::Sizes)),
-        fault("order-not-demanded", "backwards-where-an-activation-is-zero", &Silent(Rung::Order)),
-        fault("invariance-not-demanded", "columns-split-in-two-for-one-row", &Silent(Rung::Invariance)),
-        fault("registers-not-compared", "rbx-not-preserved", &Silent(Rung::Registers)),
-        fault("process-not-compared", "the-umask-left-changed", &Silent(Rung::Process)),
-        fault("open-descriptors-ignored", "a-descriptor-left-open", &Silent(Rung::Descriptors)),
-        fault("leaks-ignored", "scratch-of-each-call-kept", &Silent(Rung::Leak)),
+        fault("panics-swallowed", "three-rows-panic", &Silent(Property::Panic)),
+        fault("guards-ignored", "reads-a-byte-before-packed", &Silent(Property::Memory)),
+        fault("refusals-not-demanded", "one-column-refused", &Silent(Property::Sizes)),
+        fault("order-not-demanded", "backwards-where-an-activation-is-zero", &Silent(Property::Order)),
+        fault("invariance-not-demanded", "columns-split-in-two-for-one-row", &Silent(Property::Invariance)),
+        fault("registers-not-compared", "rbx-not-preserved", &Silent(Property::Registers)),
+        fault("process-not-compared", "the-umask-left-changed", &Silent(Property::Process)),
+        fault("open-descriptors-ignored", "a-descriptor-left-open", &Silent(Property::Descriptors)),
+        fault("leaks-ignored", "scratch-of-each-call-kept", &Silent(Property::Leak)),
         fault(
             "first-calls-from-one-thread",
             "a-table-that-is-ready-before-it-is-filled",
-            &Silent(Rung::FirstCall),
+            &Silent(Property::FirstCall),
         ),
-        fault("modes-not-compared", "flush-to-zero-left-on", &Silent(Rung::Mxcsr)),
+        fault("modes-not-compared", "flush-to-zero-left-on", &Silent(Property::Mxcsr)),
         fault("outputs-cleared-before-calls", "zeros-not-written", &Cleared),
         fault(
             "one-seed",
@@ -264,11 +264,11 @@ impl Parts for OracleCallsTheKernel {
 
 /// Failures of one property that go nowhere.
 #[derive(Debug)]
-struct Silent(Rung);
+struct Silent(Property);
 
 impl Parts for Silent {
     fn reports(&self, failure: &Failure) -> bool {
-        failure.rung != self.0
+        failure.property != self.0
     }
 }
 

@@ -1,10 +1,10 @@
-//! What the lists of mutants are held to, and the harness by them: every rung has a kernel that trips it, so that an oracle
+//! What the lists of mutants are held to, and the harness by them: every property has a kernel that trips it, so that an oracle
 //! that cannot fail shows here.
 
 use std::collections::HashSet;
 
 use qk256_mutants::{Class, Mutant, right, wrong};
-use qk256_verify::{Finding, Harness, KernelFn, Operation, Rung, case};
+use qk256_verify::{Finding, Harness, KernelFn, Operation, Property, case};
 
 /// Seeded cases in which a mutant must be caught.
 const CASES: u64 = 1500;
@@ -12,86 +12,86 @@ const CASES: u64 = 1500;
 /// Seeded cases in which a right kernel must be left alone.
 const RIGHT_CASES: u64 = 400;
 
-/// The rung that must catch a mutant, whatever other rungs do.
-const TRIPPED: &[(Rung, &str)] = &[
-    (Rung::BitExact, "code-three-read-as-two"),
-    (Rung::BitExact, "scale-of-the-previous-block"),
-    (Rung::BitExact, "codes-clamped-instead-of-masked"),
-    (Rung::BitExact, "a-digit-short"),
-    (Rung::BitExact, "ties-away-from-zero"),
-    (Rung::BitExact, "cut-instead-of-rounded"),
-    (Rung::BitExact, "exponent-one-too-large"),
-    (Rung::BitExact, "16-bit-sums-that-saturate"),
-    (Rung::BitExact, "16-bit-sums-that-wrap"),
-    (Rung::BitExact, "rounded-in-two-parts"),
-    (Rung::BitExact, "negative-zero"),
-    (Rung::BitExact, "last-of-129-dropped"),
-    (Rung::BitExact, "tie-to-the-most-twos"),
-    (Rung::BitExact, "scale-an-ulp-too-large"),
-    (Rung::BitExact, "padding-from-the-block-before"),
-    (Rung::ExactRegime, "last-dropped-when-7-of-8"),
-    (Rung::Order, "backwards-where-there-are-gaps"),
-    (Rung::Flat, "products-cut-to-11-bits"),
-    (Rung::Flat, "three-digits-for-four"),
-    (Rung::Bound, "a-result-of-11-bits"),
-    (Rung::Bound, "three-digits-for-four"),
-    (Rung::Bound, "one-digit-always"),
-    (Rung::Bound, "scale-from-the-largest"),
-    (Rung::Bound, "outliers-clipped"),
-    (Rung::Bound, "largest-scale-not-limited"),
-    (Rung::Bound, "scale-of-zeros-is-nan"),
-    (Rung::Special, "nan-becomes-zero"),
-    (Rung::Memory, "reads-a-byte-before-packed"),
-    (Rung::Memory, "reads-16-bytes-past-the-last-block"),
-    (Rung::Memory, "writes-spare-rows"),
-    (Rung::Memory, "codes-complemented-in-place-and-back"),
-    (Rung::Memory, "scales-halved-in-place-and-doubled"),
-    (Rung::Memory, "x-negated-in-place-and-back"),
-    (Rung::Memory, "a-sentinel-behind-the-codes-and-back"),
-    (Rung::Memory, "scales-stored-as-they-were"),
-    (Rung::Memory, "codes-masked-in-place-and-put-back"),
-    (Rung::Memory, "x-rounded-in-place-and-put-back"),
-    (Rung::Memory, "slack-of-y-stored-with-its-own-bytes"),
-    (Rung::Memory, "all-of-y-stored-with-its-own-bytes-for-no-rows"),
-    (Rung::Memory, "slack-of-fixed-y-stored-with-its-own-bytes"),
-    (Rung::Memory, "codes-of-a-tail-blended-with-what-lies-behind"),
-    (Rung::Memory, "weights-of-a-tail-blended-with-what-lies-behind"),
-    (Rung::Memory, "entries-of-a-tail-blended-with-what-lies-behind"),
-    (Rung::Sizes, "y-stored-with-its-own-bytes-and-refused"),
-    (Rung::Memory, "reads-a-value-past-the-end"),
-    (Rung::Memory, "spare-codes-stored-as-they-were"),
-    (Rung::Inputs, "x-left-negated"),
-    (Rung::Mxcsr, "flush-to-zero-left-on"),
-    (Rung::Panic, "three-rows-panic"),
-    (Rung::Sizes, "wrong-sizes-done-nothing"),
-    (Rung::Sizes, "one-column-refused"),
-    (Rung::Sizes, "nan-taken-for-zero"),
-    (Rung::Sizes, "infinities-clamped"),
-    (Rung::Sizes, "subnormal-x-refused"),
-    (Rung::Sizes, "finite-only-in-whole-vectors"),
-    (Rung::Sizes, "codes-written-and-then-refused"),
-    (Rung::Placement, "last-bytes-not-written"),
-    (Rung::Placement, "accumulates-into-y"),
-    (Rung::Placement, "another-order-for-aligned-x"),
-    (Rung::Repeat, "every-seventh-call-off"),
-    (Rung::Repeat, "every-ninth-call-takes-the-other-tie"),
-    (Rung::Threads, "wrong-on-every-thread-but-the-first"),
-    (Rung::Threads, "magnitudes-in-shared-scratch"),
-    (Rung::Padding, "code-behind-the-last-matters"),
-    (Rung::Padding, "exponent-for-spare-x-as-well"),
-    (Rung::Negation, "scale-without-its-sign"),
-    (Rung::Negation, "first-x-cached-by-address"),
-    (Rung::Negation, "scales-cached-by-address"),
-    (Rung::Negation, "negative-zero-is-minus-one"),
-    (Rung::Negation, "best-gain-kept-between-calls"),
-    (Rung::Complement, "a-bias"),
-    (Rung::Complement, "a-sum-that-is-cut"),
-    (Rung::PowerOfTwo, "a-floor"),
-    (Rung::RowOrder, "backwards-in-odd-rows"),
-    (Rung::Invariance, "columns-split-in-two-for-one-row"),
-    (Rung::RowOrder, "sums-from-those-of-the-row-before"),
-    (Rung::RowOrder, "value-of-the-next-block-in-the-sum"),
-    (Rung::RowOrder, "blocks-from-the-fifth-on-by-the-mean"),
+/// The property that must catch a mutant, whatever other properties do.
+const TRIPPED: &[(Property, &str)] = &[
+    (Property::BitExact, "code-three-read-as-two"),
+    (Property::BitExact, "scale-of-the-previous-block"),
+    (Property::BitExact, "codes-clamped-instead-of-masked"),
+    (Property::BitExact, "a-digit-short"),
+    (Property::BitExact, "ties-away-from-zero"),
+    (Property::BitExact, "cut-instead-of-rounded"),
+    (Property::BitExact, "exponent-one-too-large"),
+    (Property::BitExact, "16-bit-sums-that-saturate"),
+    (Property::BitExact, "16-bit-sums-that-wrap"),
+    (Property::BitExact, "rounded-in-two-parts"),
+    (Property::BitExact, "negative-zero"),
+    (Property::BitExact, "last-of-129-dropped"),
+    (Property::BitExact, "tie-to-the-most-twos"),
+    (Property::BitExact, "scale-an-ulp-too-large"),
+    (Property::BitExact, "padding-from-the-block-before"),
+    (Property::ExactRegime, "last-dropped-when-7-of-8"),
+    (Property::Order, "backwards-where-there-are-gaps"),
+    (Property::Flat, "products-cut-to-11-bits"),
+    (Property::Flat, "three-digits-for-four"),
+    (Property::Bound, "a-result-of-11-bits"),
+    (Property::Bound, "three-digits-for-four"),
+    (Property::Bound, "one-digit-always"),
+    (Property::Bound, "scale-from-the-largest"),
+    (Property::Bound, "outliers-clipped"),
+    (Property::Bound, "largest-scale-not-limited"),
+    (Property::Bound, "scale-of-zeros-is-nan"),
+    (Property::Special, "nan-becomes-zero"),
+    (Property::Memory, "reads-a-byte-before-packed"),
+    (Property::Memory, "reads-16-bytes-past-the-last-block"),
+    (Property::Memory, "writes-spare-rows"),
+    (Property::Memory, "codes-complemented-in-place-and-back"),
+    (Property::Memory, "scales-halved-in-place-and-doubled"),
+    (Property::Memory, "x-negated-in-place-and-back"),
+    (Property::Memory, "a-sentinel-behind-the-codes-and-back"),
+    (Property::Memory, "scales-stored-as-they-were"),
+    (Property::Memory, "codes-masked-in-place-and-put-back"),
+    (Property::Memory, "x-rounded-in-place-and-put-back"),
+    (Property::Memory, "slack-of-y-stored-with-its-own-bytes"),
+    (Property::Memory, "all-of-y-stored-with-its-own-bytes-for-no-rows"),
+    (Property::Memory, "slack-of-fixed-y-stored-with-its-own-bytes"),
+    (Property::Memory, "codes-of-a-tail-blended-with-what-lies-behind"),
+    (Property::Memory, "weights-of-a-tail-blended-with-what-lies-behind"),
+    (Property::Memory, "entries-of-a-tail-blended-with-what-lies-behind"),
+    (Property::Sizes, "y-stored-with-its-own-bytes-and-refused"),
+    (Property::Memory, "reads-a-value-past-the-end"),
+    (Property::Memory, "spare-codes-stored-as-they-were"),
+    (Property::Inputs, "x-left-negated"),
+    (Property::Mxcsr, "flush-to-zero-left-on"),
+    (Property::Panic, "three-rows-panic"),
+    (Property::Sizes, "wrong-sizes-done-nothing"),
+    (Property::Sizes, "one-column-refused"),
+    (Property::Sizes, "nan-taken-for-zero"),
+    (Property::Sizes, "infinities-clamped"),
+    (Property::Sizes, "subnormal-x-refused"),
+    (Property::Sizes, "finite-only-in-whole-vectors"),
+    (Property::Sizes, "codes-written-and-then-refused"),
+    (Property::Placement, "last-bytes-not-written"),
+    (Property::Placement, "accumulates-into-y"),
+    (Property::Placement, "another-order-for-aligned-x"),
+    (Property::Repeat, "every-seventh-call-off"),
+    (Property::Repeat, "every-ninth-call-takes-the-other-tie"),
+    (Property::Threads, "wrong-on-every-thread-but-the-first"),
+    (Property::Threads, "magnitudes-in-shared-scratch"),
+    (Property::Padding, "code-behind-the-last-matters"),
+    (Property::Padding, "exponent-for-spare-x-as-well"),
+    (Property::Negation, "scale-without-its-sign"),
+    (Property::Negation, "first-x-cached-by-address"),
+    (Property::Negation, "scales-cached-by-address"),
+    (Property::Negation, "negative-zero-is-minus-one"),
+    (Property::Negation, "best-gain-kept-between-calls"),
+    (Property::Complement, "a-bias"),
+    (Property::Complement, "a-sum-that-is-cut"),
+    (Property::PowerOfTwo, "a-floor"),
+    (Property::RowOrder, "backwards-in-odd-rows"),
+    (Property::Invariance, "columns-split-in-two-for-one-row"),
+    (Property::RowOrder, "sums-from-those-of-the-row-before"),
+    (Property::RowOrder, "value-of-the-next-block-in-the-sum"),
+    (Property::RowOrder, "blocks-from-the-fifth-on-by-the-mean"),
 ];
 
 fn mutant(name: &str) -> Mutant {
@@ -111,29 +111,29 @@ fn first_finding(
     })
 }
 
-/// The first finding of `rung`.
-fn first_of(harness: &mut Harness, kernel: &KernelFn, rung: Rung) -> Option<Finding> {
-    first_finding(harness, kernel, CASES, |finding| finding.properties().contains(&rung))
+/// The first finding of `property`.
+fn first_of(harness: &mut Harness, kernel: &KernelFn, property: Property) -> Option<Finding> {
+    first_finding(harness, kernel, CASES, |finding| finding.properties().contains(&property))
 }
 
 #[test]
-fn every_rung_catches_the_kernel_that_violates_it() {
+fn every_property_catches_the_kernel_that_violates_it() {
     let mut harness = Harness::new(None);
     let survivors: Vec<String> = TRIPPED
         .iter()
-        .filter(|(rung, name)| first_of(&mut harness, &mutant(name).kernel, *rung).is_none())
-        .map(|(rung, name)| format!("{rung} does not see {name}"))
+        .filter(|(property, name)| first_of(&mut harness, &mutant(name).kernel, *property).is_none())
+        .map(|(property, name)| format!("{property} does not see {name}"))
         .collect();
     assert!(survivors.is_empty(), "{survivors:#?}");
 }
 
 #[test]
-fn every_rung_has_a_mutant() {
+fn every_property_has_a_mutant() {
     // The plugins of cli/tests/plugins and `selftest`, which has a process for each kernel, trip the others.
-    let lonely: Vec<Rung> = Rung::ALL
+    let lonely: Vec<Property> = Property::ALL
         .into_iter()
-        .filter(|rung| !rung.is_of_processes())
-        .filter(|rung| TRIPPED.iter().all(|(tripped, _)| tripped != rung))
+        .filter(|property| !property.is_of_processes())
+        .filter(|property| TRIPPED.iter().all(|(tripped, _)| tripped != property))
         .collect();
     assert!(lonely.is_empty(), "no mutant for {lonely:?}");
 }
@@ -150,13 +150,13 @@ fn right_kernels_that_are_different_are_left_alone() {
 fn a_minimised_finding_is_at_its_smallest_shape_and_replays() {
     let mut harness = Harness::new(None);
     let dropper = mutant("last-dropped-when-7-of-8").kernel;
-    let found = first_of(&mut harness, &dropper, Rung::ExactRegime).expect("the mutant is caught");
+    let found = first_of(&mut harness, &dropper, Property::ExactRegime).expect("the mutant is caught");
     let smallest = harness.minimize(&dropper, &found);
     assert_eq!((smallest.case.rows, smallest.case.cols), (1, 7), "{smallest}");
     let line = smallest.replay.split_once(" gemv ").expect("a replay line has the case").1;
     let again = format!("gemv {line}").parse().expect("a replay line parses");
     let found = harness.findings(&dropper, &again).expect("the case has data");
-    assert!(found.iter().any(|finding| finding.rung == Rung::ExactRegime), "{found:?}");
+    assert!(found.iter().any(|finding| finding.property == Property::ExactRegime), "{found:?}");
 }
 
 #[test]

@@ -146,7 +146,7 @@ impl Case {
         Ok(if wrapped <= MAX_BUFFER_BYTES >> 8 { wrapped } else { STUB_BYTES })
     }
 
-    /// Whether the data are what rung 4 asks for.
+    /// Whether the data are what oracle 4 asks for.
     fn is_flat(&self) -> bool {
         self.regime == Regime::Unit
             && self.codes == Codes::Random

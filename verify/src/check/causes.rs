@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::case::Case;
 use crate::finding::Finding;
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 
 /// Failures of one kind of one kernel of which it is tried whether a known cause explains them. From then on it is taken for granted.
 const TRIES: u32 = 16;
@@ -17,7 +17,7 @@ pub(crate) struct Causes {
     tries: HashMap<Key, u32>,
 }
 
-type Key = (usize, Rung, Cause);
+type Key = (usize, Property, Cause);
 
 /// A finding about values of the output.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ struct Known {
     kernel: usize,
     case: Case,
     strictness: u8,
-    properties: Vec<Rung>,
+    properties: Vec<Property>,
 }
 
 impl Causes {
@@ -42,8 +42,8 @@ impl Causes {
         examine: &mut dyn FnMut(&Case) -> Vec<Failure>,
     ) -> Option<Failure> {
         let failure = self.unseen(kernel, failure)?;
-        let key = (kernel, failure.rung, failure.cause);
-        if failure.rung.is_of_values() && self.is_explained(key, case, &failure, examine) {
+        let key = (kernel, failure.property, failure.cause);
+        if failure.property.is_of_values() && self.is_explained(key, case, &failure, examine) {
             return None;
         }
         self.add(kernel, &failure);
@@ -54,14 +54,14 @@ impl Causes {
     pub(crate) fn made(&mut self, kernel: usize, finding: &Finding) {
         let failure = Failure {
             also: finding.also.clone(),
-            ..Failure::new(finding.rung, finding.cause, String::new())
+            ..Failure::new(finding.property, finding.cause, String::new())
         };
         self.add(kernel, &failure);
-        if finding.rung.is_of_values() {
+        if finding.property.is_of_values() {
             self.known.push(Known {
                 kernel,
                 case: finding.case.clone(),
-                strictness: finding.rung.strictness(),
+                strictness: finding.property.strictness(),
                 properties: finding.properties(),
             });
         }
@@ -69,23 +69,25 @@ impl Causes {
 
     /// The failure without the accesses to memory that are known; `None` if its first is.
     fn unseen(&self, kernel: usize, failure: Failure) -> Option<Failure> {
-        let is_seen = |failure: &Failure| self.seen.contains(&(kernel, failure.rung, failure.cause));
-        if failure.rung != Rung::Memory {
+        let is_seen = |failure: &Failure| self.seen.contains(&(kernel, failure.property, failure.cause));
+        if failure.property != Property::Memory {
             return (!is_seen(&failure)).then_some(failure);
         }
         let also = failure.also.clone();
         let all = [Failure { also: Vec::new(), ..failure }].into_iter().chain(also);
         let news: Vec<Failure> =
-            all.filter(|failure| failure.rung != Rung::Memory || !is_seen(failure)).collect();
-        Failure::of_one_cause(news).filter(|failure| failure.rung == Rung::Memory)
+            all.filter(|failure| failure.property != Property::Memory || !is_seen(failure)).collect();
+        Failure::of_one_cause(news).filter(|failure| failure.property == Property::Memory)
     }
 
     /// Remembers what a finding is named by: its strictest property, and every access outside of a buffer.
     fn add(&mut self, kernel: usize, failure: &Failure) {
-        let named =
-            failure.also.iter().filter(|also| failure.rung == Rung::Memory && also.rung == Rung::Memory);
+        let named = failure
+            .also
+            .iter()
+            .filter(|also| failure.property == Property::Memory && also.property == Property::Memory);
         let named = std::iter::once(failure).chain(named);
-        self.seen.extend(named.map(|failure| (kernel, failure.rung, failure.cause)));
+        self.seen.extend(named.map(|failure| (kernel, failure.property, failure.cause)));
     }
 
     fn is_explained(
@@ -112,17 +114,22 @@ impl Known {
         failure: &Failure,
         examine: &mut dyn FnMut(&Case) -> Vec<Failure>,
     ) -> bool {
-        if failure.rung == Rung::Threads {
+        if failure.property == Property::Threads {
             // What changes from call to call may well change with the thread.
-            return self.properties.iter().any(|rung| matches!(rung, Rung::Repeat | Rung::Placement));
+            return self
+                .properties
+                .iter()
+                .any(|property| matches!(property, Property::Repeat | Property::Placement));
         }
-        let mut violates = |case: &Case, properties: &[Rung]| {
+        let mut violates = |case: &Case, properties: &[Property]| {
             let found = examine(case);
-            found.iter().flat_map(Failure::all).any(|found| properties.contains(&found.rung))
+            found.iter().flat_map(Failure::all).any(|found| properties.contains(&found.property))
         };
-        let values: Vec<Rung> = self.properties.iter().copied().filter(|rung| rung.is_of_values()).collect();
-        let new: Vec<Rung> = failure.all().map(|failure| failure.rung).collect();
+        let values: Vec<Property> =
+            self.properties.iter().copied().filter(|property| property.is_of_values()).collect();
+        let new: Vec<Property> = failure.all().map(|failure| failure.property).collect();
         violates(&case.with_data_of(&self.case), &values)
-            && (self.strictness <= failure.rung.strictness() || violates(&self.case.with_data_of(case), &new))
+            && (self.strictness <= failure.property.strictness()
+                || violates(&self.case.with_data_of(case), &new))
     }
 }

@@ -162,7 +162,7 @@ impl KernelReport<'_> {
         {
             return Some(Vacuous::SomeSizes { kernel: self.label(), kind, support });
         }
-        let compared = self.rungs.applied().any(|rung| rung.number().is_some());
+        let compared = self.properties.applied().any(|property| property.number().is_some());
         (!compared).then(|| Vacuous::NotCompared(self.label()))
     }
 }

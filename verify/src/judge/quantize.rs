@@ -3,7 +3,7 @@
 use super::{Judgement, show};
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS};
 use crate::oracle::{BlockTruth, code};
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 
 /// What a kernel made of one block.
 struct Block<'a> {
@@ -25,17 +25,17 @@ pub(super) fn judge_blocks(truths: &[BlockTruth], output: &[u32], judgement: &mu
     });
     let (mut other_bits, mut worse) = (Vec::new(), Vec::new());
     for block in blocks {
-        judgement.rungs.add(Rung::BitExact, 1);
-        judgement.rungs.add(Rung::Bound, 1);
+        judgement.properties.add(Property::BitExact, 1);
+        judgement.properties.add(Property::Bound, 1);
         let (excess, slack) = (block.excess(), block.truth.slack());
         // Not so where the scale is no number.
         if excess <= slack {
             judgement.share = judgement.share.max(if slack > 0.0 { excess / slack } else { 0.0 });
         } else {
-            worse.push(block.failure(Rung::Bound));
+            worse.push(block.failure(Property::Bound));
         }
         if !block.truth.is_right(&block.codes, block.scale) {
-            other_bits.push(block.failure(Rung::BitExact));
+            other_bits.push(block.failure(Property::BitExact));
         }
     }
     for failures in [other_bits, worse] {
@@ -53,11 +53,11 @@ impl Block<'_> {
         self.truth.error(&self.codes, self.scale) - self.truth.least()
     }
 
-    fn failure(&self, rung: Rung) -> Failure {
+    fn failure(&self, property: Property) -> Failure {
         let error = self.truth.error(&self.codes, self.scale);
         let errors = format!("squared error {error:e}, the least is {:e}", self.truth.least());
         let detail = format!("block {}: {}; {errors}", self.number, self.difference());
-        Failure::new(rung, self.cause(), detail)
+        Failure::new(property, self.cause(), detail)
     }
 
     /// The first element whose code is not that of the first right choice, and both codes.

@@ -3,7 +3,7 @@
 use super::exact::{ExactSum, Wide, power_of_two, split};
 use super::{RowTruth, SLACK, code, weight};
 
-/// Columns up to which four digits keep the flat bound of rung 4, with [`FLAT_FIXED_X`] and [`FLAT_FIXED_Y`].
+/// Columns up to which four digits keep the flat bound of oracle 4, with [`FLAT_FIXED_X`] and [`FLAT_FIXED_Y`].
 pub const FLAT_FIXED_COLUMNS: usize = 4096;
 
 /// The largest activation, in magnitude, for which they do.
@@ -68,7 +68,7 @@ impl<'a> FixedPoint<'a> {
         RowTruth::Fixed { bits: y.to_bits(), exact, bound: self.bound(y), flat }
     }
 
-    /// Rung 5: a weight of 2 doubles what rounding takes from an activation, half of `2^exponent` at most; and then y is
+    /// Oracle 5: a weight of 2 doubles what rounding takes from an activation, half of `2^exponent` at most; and then y is
     /// rounded.
     fn bound(&self, y: f32) -> f64 {
         if y.is_infinite() {

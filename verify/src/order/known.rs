@@ -1,4 +1,4 @@
-//! Rung 3: rows held to the order in which their kernel adds.
+//! Oracle 3: rows held to the order in which their kernel adds.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +12,8 @@ use crate::kernel::Kernel;
 use crate::memory::Placement;
 use crate::operation::Operation;
 use crate::oracle::{self, Expected, RowTruth};
+use crate::property::{Cause, Failure, Property};
 use crate::quiet::quiet;
-use crate::rung::{Cause, Failure, Rung};
 
 /// Columns up to which all rows are held to an order: revealing one takes about a millisecond here, and ever more beyond.
 pub const ORDER_COLUMNS: usize = 256;
@@ -73,7 +73,7 @@ impl KnownOrders {
                 let detail = format!(
                     "asked twice for the order in which it adds {cols} columns, the kernel gives two answers; the first is: {first}"
                 );
-                *fickle = Some(Failure::new(Rung::Repeat, Cause::Nondeterministic, detail));
+                *fickle = Some(Failure::new(Property::Repeat, Cause::Nondeterministic, detail));
             }
             model.ok()
         };
@@ -192,5 +192,5 @@ fn failure(wrong: &[(usize, u32)], rows: usize, outputs: &[u32]) -> Option<Failu
         show(must)
     );
     let cause = Cause::of_bits(size_of::<f32>(), must, outputs[first]);
-    Some(Failure::new(Rung::Order, cause, detail))
+    Some(Failure::new(Property::Order, cause, detail))
 }

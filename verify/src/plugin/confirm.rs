@@ -8,7 +8,7 @@ use super::message::Beside;
 use crate::case::{Case, shrink};
 use crate::finding::Finding;
 use crate::kernel::Kernel;
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 use crate::weights::Weights;
 
 /// New processes in which a case must violate nothing before its violation counts as one that needs earlier calls.
@@ -37,14 +37,14 @@ pub(super) struct Confirm<'a> {
 
 impl Confirm<'_> {
     /// The finding of a case that violates a property in a new process.
-    pub(super) fn alone(&self, case: &Case, what: (Rung, Cause)) -> Option<Finding> {
+    pub(super) fn alone(&self, case: &Case, what: (Property, Cause)) -> Option<Finding> {
         let failure = (0..TRIES).find_map(|_| self.fresh(&[], case, what))?;
         Some(self.finding(case, failure))
     }
 
     /// The finding of a case that violates a property in a new process after some of the cases that were called before, which are as few as
     /// the search finds.
-    pub(super) fn after(&self, before: &[Case], case: &Case, what: (Rung, Cause)) -> Option<Finding> {
+    pub(super) fn after(&self, before: &[Case], case: &Case, what: (Property, Cause)) -> Option<Finding> {
         let start = Instant::now();
         let in_time = || start.elapsed() < SEARCH_TIME;
         let fails =
@@ -69,7 +69,7 @@ impl Confirm<'_> {
         (groups.len() <= MOST_GROUPS).then(|| self.finding(case, failure).only_after(&groups))
     }
 
-    /// The finding for the smallest case on which the kernel still violates the rung of `finding`; each case that is taken was seen to
+    /// The finding for the smallest case on which the kernel still violates the property of `finding`; each case that is taken was seen to
     /// fail in a new process. What goes wrong with a process leaves the case as it is.
     pub(super) fn minimize(&self, finding: &Finding) -> Finding {
         let (mut smallest, mut worker) = (finding.clone(), None);
@@ -82,9 +82,11 @@ impl Confirm<'_> {
             let is_new = worker.is_none();
             let ended = self.plugin.examine_in(&mut worker, self.place, &[], candidate, Beside::default());
             let Ok(Ended::Examined(examined)) = ended else { return false };
-            let Some(mut failure) = examined.violation((finding.rung, finding.cause)) else { return false };
+            let Some(mut failure) = examined.violation((finding.property, finding.cause)) else {
+                return false;
+            };
             if !is_new {
-                match self.fresh(&[], candidate, (finding.rung, finding.cause)) {
+                match self.fresh(&[], candidate, (finding.property, finding.cause)) {
                     Some(seen) => failure = seen,
                     None => {
                         // Whatever it keeps from earlier calls, it is no use any more.
@@ -106,7 +108,7 @@ impl Confirm<'_> {
     }
 
     /// The violation of a property in a new process, if it is seen there.
-    fn fresh(&self, earlier: &[(u64, Case)], case: &Case, what: (Rung, Cause)) -> Option<Failure> {
+    fn fresh(&self, earlier: &[(u64, Case)], case: &Case, what: (Property, Cause)) -> Option<Failure> {
         self.plugin.examine(self.place, earlier, case, Beside::of(what.0)).ok()?.violation(what)
     }
 

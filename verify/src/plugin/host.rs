@@ -16,7 +16,7 @@ use super::process::{EndCause, SHARED_BYTES, Shared, anonymous_file};
 use super::stderr::last_message;
 use crate::interrupt;
 use crate::memory::fault::signal_name;
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 
 /// Between two looks at a worker that is silent.
 const LOOK: Duration = Duration::from_millis(20);
@@ -265,7 +265,7 @@ impl Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let detail = format!("the kernel has not returned for {} ms", self.timeout.as_millis());
-        self.at_work(Ending::Kernel(Failure::new(Rung::Hang, Cause::Process, detail)))
+        self.at_work(Ending::Kernel(Failure::new(Property::Hang, Cause::Process, detail)))
     }
 
     fn at_work(&self, ending: Ending) -> Answer {
@@ -293,7 +293,8 @@ impl Worker {
     }
 
     fn ending(&self, status: ExitStatus, last: &str) -> Ending {
-        let kernel = |rung, detail: String| Ending::Kernel(Failure::new(rung, Cause::Process, detail));
+        let kernel =
+            |property, detail: String| Ending::Kernel(Failure::new(property, Cause::Process, detail));
         match self.shared.cause() {
             // An allocation that fails aborts; the harness's own does so outside of the library.
             EndCause::Crash { inside: false }
@@ -302,12 +303,12 @@ impl Worker {
                 Ending::NoMemory(format!("the worker has too little address space{last}"))
             }
             EndCause::Crash { .. } => {
-                kernel(Rung::Crash, format!("the kernel crashes with {}{last}", self.shared.crash()))
+                kernel(Property::Crash, format!("the kernel crashes with {}{last}", self.shared.crash()))
             }
-            EndCause::Exit => kernel(Rung::Exit, "the kernel ends the process".to_owned()),
+            EndCause::Exit => kernel(Property::Exit, "the kernel ends the process".to_owned()),
             EndCause::Closed => {
                 let detail = "the kernel closes file descriptors, those of the harness among them";
-                kernel(Rung::Descriptors, detail.to_owned())
+                kernel(Property::Descriptors, detail.to_owned())
             }
             EndCause::Panic if has_little_address_space() => {
                 Ending::NoMemory(format!("the worker has too little address space{last}"))
@@ -315,13 +316,13 @@ impl Worker {
             EndCause::Panic => Ending::Harness(format!("the worker panicked{last}")),
             EndCause::Unknown => match status.signal() {
                 Some(signal) => Ending::Outside(Failure::new(
-                    Rung::Crash,
+                    Property::Crash,
                     Cause::Process,
                     format!("the process of the kernel is {}{last}", killed_by(signal)),
                 )),
                 None => {
                     let code = status.code().unwrap_or_default();
-                    kernel(Rung::Exit, format!("the kernel ends the process, with exit code {code}"))
+                    kernel(Property::Exit, format!("the kernel ends the process, with exit code {code}"))
                 }
             },
         }

@@ -8,7 +8,7 @@ use super::message::{Beside, Request, Response};
 use crate::case::Case;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 
 /// A library.
 #[derive(Debug)]
@@ -61,8 +61,8 @@ impl Kernel for KernelHandle {
 pub struct Examined {
     /// Why the kernel was not called, or that it does not do this.
     pub skipped: Option<String>,
-    /// The rungs that were applied.
-    pub rungs: Vec<Rung>,
+    /// The properties that were applied.
+    pub properties: Vec<Property>,
     /// What was violated.
     pub failures: Vec<Failure>,
 }
@@ -121,9 +121,9 @@ impl Plugin {
         let words = earlier.iter().map(|(times, case)| (*times, case.to_string())).collect();
         let request = Request::Examine { kernel: place, earlier: words, case: case.to_string(), beside };
         match alive.ask(&request, &mut |_| {})? {
-            Answer::Response(Response::Examined { skipped, rungs, failures }) => {
+            Answer::Response(Response::Examined { skipped, properties, failures }) => {
                 *worker = Some(alive);
-                Ok(Ended::Examined(Examined { skipped, rungs, failures }))
+                Ok(Ended::Examined(Examined { skipped, properties, failures }))
             }
             Answer::Response(Response::Failed(why)) => Err(PluginError::Load(why)),
             Answer::Response(other) => Err(alive.unexpected(&other)),
@@ -163,15 +163,15 @@ pub(super) enum Ended {
 
 impl Examined {
     fn failed(failure: Failure) -> Self {
-        Self { skipped: None, rungs: vec![failure.rung], failures: vec![failure] }
+        Self { skipped: None, properties: vec![failure.property], failures: vec![failure] }
     }
 
     fn nothing() -> Self {
-        Self { skipped: None, rungs: Vec::new(), failures: Vec::new() }
+        Self { skipped: None, properties: Vec::new(), failures: Vec::new() }
     }
 
-    /// The violation of a rung by a cause, if there is one.
-    pub(super) fn violation(self, (rung, cause): (Rung, Cause)) -> Option<Failure> {
-        self.failures.into_iter().find(|failure| failure.shows(rung, cause))
+    /// The violation of a property by a cause, if there is one.
+    pub(super) fn violation(self, (property, cause): (Property, Cause)) -> Option<Failure> {
+        self.failures.into_iter().find(|failure| failure.shows(property, cause))
     }
 }

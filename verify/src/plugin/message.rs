@@ -7,7 +7,7 @@ use crate::check::{KernelReport, Kind, Plan, Support};
 use crate::judge::WorstError;
 use crate::operation::Operation;
 use crate::order::Revealed;
-use crate::rung::{Failure, Rung};
+use crate::property::{Failure, Property};
 use crate::timing::Ratio;
 use crate::trace::Width;
 
@@ -54,9 +54,9 @@ pub(super) struct Beside {
 impl Beside {
     pub(super) const ALL: Self = Self { leaks: true, first_calls: true };
 
-    /// What shows a violation of `rung`.
-    pub(super) fn of(rung: Rung) -> Self {
-        Self { leaks: rung == Rung::Leak, first_calls: rung == Rung::FirstCall }
+    /// What shows a violation of `property`.
+    pub(super) fn of(property: Property) -> Self {
+        Self { leaks: property == Property::Leak, first_calls: property == Property::FirstCall }
     }
 }
 
@@ -74,7 +74,7 @@ pub(super) enum Response {
     /// The cases are done.
     Done { counts: Vec<Counts>, without_memory: u64 },
     /// The result of one case.
-    Examined { skipped: Option<String>, rungs: Vec<Rung>, failures: Vec<Failure> },
+    Examined { skipped: Option<String>, properties: Vec<Property>, failures: Vec<Failure> },
     /// The order, or why there is no tree.
     Revealed(Result<Revealed, String>),
     /// The widest registers seen in use.
@@ -102,7 +102,7 @@ pub(super) struct Counts {
     support: Vec<(Kind, Support)>,
     refused: u64,
     smallest_refused: Option<(String, String)>,
-    rungs: Vec<(Rung, u64)>,
+    properties: Vec<(Property, u64)>,
     worst: Option<(WorstError, String)>,
     unexplained: bool,
     #[serde(with = "crate::number")]
@@ -123,7 +123,11 @@ impl Counts {
                 .smallest_refused
                 .as_ref()
                 .map(|(case, why)| (case.to_string(), why.clone())),
-            rungs: report.rungs.applied().map(|rung| (rung, report.rungs.of(rung))).collect(),
+            properties: report
+                .properties
+                .applied()
+                .map(|property| (property, report.properties.of(property)))
+                .collect(),
             worst: report.worst.as_ref().map(|(worst, case)| (*worst, case.to_string())),
             unexplained,
             share: report.share,
@@ -150,7 +154,7 @@ impl Counts {
         report.unexplained |= self.unexplained;
         report.share = report.share.max(self.share);
         report.depth = report.depth.max(self.depth);
-        self.rungs.iter().for_each(|&(rung, times)| report.rungs.add(rung, times));
+        self.properties.iter().for_each(|&(property, times)| report.properties.add(property, times));
         if let Some((worst, case)) = &self.worst
             && let Ok(case) = case.parse::<Case>()
         {
@@ -178,7 +182,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::operation::Buffer;
-    use crate::rung::Cause;
+    use crate::property::Cause;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::test_runner::TestRunner;
@@ -206,8 +210,8 @@ mod tests {
         prop_oneof![proptest::sample::select(EDGES.to_vec()), any::<u64>().prop_map(f64::from_bits)]
     }
 
-    fn rung() -> impl Strategy<Value = Rung> {
-        proptest::sample::select(Rung::ALL.to_vec())
+    fn property() -> impl Strategy<Value = Property> {
+        proptest::sample::select(Property::ALL.to_vec())
     }
 
     fn operation() -> impl Strategy<Value = Operation> {
@@ -262,8 +266,8 @@ mod tests {
 
     fn failure() -> impl Strategy<Value = Failure> {
         let one = || {
-            (rung(), cause(), any::<String>())
-                .prop_map(|(rung, cause, detail)| Failure::new(rung, cause, detail))
+            (property(), cause(), any::<String>())
+                .prop_map(|(property, cause, detail)| Failure::new(property, cause, detail))
         };
         (one(), vec(one(), 0..3)).prop_map(|(failure, also)| Failure { also, ..failure })
     }
@@ -287,9 +291,9 @@ mod tests {
             .prop_map(|(absolute, ulps, case)| (WorstError { absolute, ulps }, case));
         let whole = any::<(u64, u64, u64, u64, bool, Option<(usize, usize)>)>();
         let refusals = (vec(support(), 0..3), any::<(u64, Option<(String, String)>)>());
-        let rungs = vec((rung(), any::<u64>()), 0..4);
-        (whole, refusals, rungs, proptest::option::of(worst), number()).prop_map(
-            |(whole, (support, (refused, smallest_refused)), rungs, worst, share)| {
+        let properties = vec((property(), any::<u64>()), 0..4);
+        (whole, refusals, properties, proptest::option::of(worst), number()).prop_map(
+            |(whole, (support, (refused, smallest_refused)), properties, worst, share)| {
                 let (cases, wrong_sizes, unsupported, failed, unexplained, depth) = whole;
                 Counts {
                     cases,
@@ -299,7 +303,7 @@ mod tests {
                     support,
                     refused,
                     smallest_refused,
-                    rungs,
+                    properties,
                     worst,
                     unexplained,
                     share,
@@ -335,8 +339,8 @@ mod tests {
             .prop_map(|((step, kernel), failure)| Response::Found { step, kernel, failure });
         let done = (vec(counts(), 0..3), any::<u64>())
             .prop_map(|(counts, without_memory)| Response::Done { counts, without_memory });
-        let examined = (any::<Option<String>>(), vec(rung(), 0..4), vec(failure(), 0..3))
-            .prop_map(|(skipped, rungs, failures)| Response::Examined { skipped, rungs, failures });
+        let examined = (any::<Option<String>>(), vec(property(), 0..4), vec(failure(), 0..3))
+            .prop_map(|(skipped, properties, failures)| Response::Examined { skipped, properties, failures });
         let revealed = any::<Result<(String, String, String, Vec<String>), String>>().prop_map(|revealed| {
             let revealed =
                 revealed.map(|(words, dot, svg, differing)| Revealed { words, dot, svg, differing });

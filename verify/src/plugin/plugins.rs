@@ -96,7 +96,7 @@ impl Plugins {
         plugin.examine(place, earlier, case, Beside::ALL)
     }
 
-    /// The finding for the smallest case on which `kernel` still violates the rung of `finding`, each seen in a process of its own.
+    /// The finding for the smallest case on which `kernel` still violates the property of `finding`, each seen in a process of its own.
     ///
     /// # Errors
     /// If the system gives no process.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::memory::beside;
 use crate::memory::fault::{Crash, OVERFLOW, signal_name};
 use crate::operation::Buffer;
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 use crate::words::count;
 
 /// Bytes of the shared file.
@@ -201,12 +201,12 @@ impl FdGuard {
                 count(closed.len() as u64, "file descriptor"),
                 numbers.join(", ")
             );
-            failures.push(Failure::new(Rung::Descriptors, Cause::Process, detail));
+            failures.push(Failure::new(Property::Descriptors, Cause::Process, detail));
             closed.into_iter().for_each(|fd| redirect(&self.standard, fd));
         }
         if let Some(text) = self.written() {
             let detail = format!("the kernel writes to standard output: {text:?}");
-            failures.push(Failure::new(Rung::Output, Cause::Process, detail));
+            failures.push(Failure::new(Property::Output, Cause::Process, detail));
         }
         failures
     }

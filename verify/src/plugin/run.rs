@@ -17,7 +17,7 @@ use crate::finding::Finding;
 use crate::interrupt;
 use crate::operation::Operation;
 use crate::parts::Real;
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 use crate::weights::Weights;
 
 /// Cases that a worker is asked for at a time.
@@ -35,7 +35,7 @@ const MOST_ATTEMPTS: usize = 3;
 /// Faults of the harness after which a run ends.
 const ENOUGH_FAULTS: usize = 8;
 
-/// Of each kernel and rung the violations that are kept, in case the first is not seen again.
+/// Of each kernel and property the violations that are kept, in case the first is not seen again.
 const SIGHTINGS: usize = 4;
 
 /// The check of one library under way.
@@ -96,11 +96,11 @@ struct State {
     left: Vec<Piece>,
     counts: BTreeMap<usize, Vec<Counts>>,
     without_memory: u64,
-    /// Of each kernel, rung and cause the violations by the earliest cases.
-    found: BTreeMap<(usize, Rung, Cause), Vec<Sighting>>,
+    /// Of each kernel, property and cause the violations by the earliest cases.
+    found: BTreeMap<(usize, Property, Cause), Vec<Sighting>>,
     /// The first violation of each, in the order in which they were seen.
     first: Vec<Finding>,
-    deaths: BTreeMap<(usize, Rung), usize>,
+    deaths: BTreeMap<(usize, Property), usize>,
     dropped: BTreeSet<usize>,
     /// Cases, by step and kernel, that were taken up again after the worker had ended over them.
     again: BTreeSet<(u64, usize)>,
@@ -260,7 +260,7 @@ impl<'g> Run<'g> {
             return;
         }
         let seconds = self.began.elapsed().as_secs_f64();
-        let key = (kernel, failure.rung, failure.cause);
+        let key = (kernel, failure.property, failure.cause);
         if !state.found.contains_key(&key) {
             state.first.extend(self.first(step, kernel, &failure, seconds));
         }
@@ -310,7 +310,7 @@ impl<'g> Run<'g> {
 
     /// A kernel has ended its process.
     fn fell(&self, step: u64, kernel: usize, failure: Failure, history: (&[Piece], Piece)) {
-        let key = (kernel, failure.rung);
+        let key = (kernel, failure.property);
         self.found(step, kernel, failure, history);
         let mut state = self.lock();
         let deaths = state.deaths.entry(key).or_default();

@@ -303,11 +303,11 @@ impl Worker {
             first = shared.busy_with(step, kernel, calls, || guard.is_intact());
         }
         let mut trial = bench.examine(step, (kernel, &kernels[kernel]), &prepared);
-        trial.rungs.merge(&first.rungs);
+        trial.properties.merge(&first.properties);
         trial.failures.extend(first.failures);
         Ok(Response::Examined {
             skipped: trial.skipped.map(str::to_owned),
-            rungs: trial.rungs.applied().collect(),
+            properties: trial.properties.applied().collect(),
             failures: trial.failures,
         })
     }

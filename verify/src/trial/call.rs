@@ -8,9 +8,9 @@ use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
 use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, floats_mut, with_stack};
 use crate::mxcsr::Mode;
 use crate::operation::{Buffer, Operation};
+use crate::property::{Cause, Failure, Property};
 use crate::quiet::quiet;
 use crate::registers;
-use crate::rung::{Cause, Failure, Rung};
 
 /// Guarded memory for every argument of a call. Reused from call to call.
 #[derive(Debug)]
@@ -221,7 +221,7 @@ impl Arena {
                 buffer.name(),
                 after[at]
             );
-            Some(Failure::new(Rung::Inputs, Cause::Changed(buffer), detail))
+            Some(Failure::new(Property::Inputs, Cause::Changed(buffer), detail))
         });
         if changed.is_some() {
             inputs
@@ -282,12 +282,12 @@ pub(super) fn guarded(stack: usize, kernel: impl FnOnce() -> Outcome + Send) -> 
     let outcome = called.map_err(|payload| failures.push(ended_by(payload.as_ref()))).ok();
     let sees_registers = registers.is_some();
     if let Some(changed) = registers.flatten() {
-        failures.push(Failure::new(Rung::Registers, Cause::Process, format!("the kernel {changed}")));
+        failures.push(Failure::new(Property::Registers, Cause::Process, format!("the kernel {changed}")));
     }
     if mode_left != mode {
         let detail =
             format!("the floating-point mode was {mode} before the call and is {mode_left} after it");
-        failures.push(Failure::new(Rung::Mxcsr, Cause::Mode, detail));
+        failures.push(Failure::new(Property::Mxcsr, Cause::Mode, detail));
     }
     CallResult { outcome, output: Vec::new(), failures, sees_registers }
 }
@@ -350,11 +350,11 @@ fn pieces_of(inputs: &Inputs, buffer: Buffer) -> impl Iterator<Item = (usize, &[
 fn ended_by(payload: &(dyn Any + Send)) -> Failure {
     if let Some(UnknownOutcome(answer)) = payload.downcast_ref() {
         let detail = format!("the kernel answers {answer}; 0 is done, 1 not supported, 2 refused");
-        return Failure::new(Rung::Sizes, Cause::UnknownAnswer, detail);
+        return Failure::new(Property::Sizes, Cause::UnknownAnswer, detail);
     }
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    Failure::new(Rung::Panic, Cause::Panic, format!("the kernel panicked: {text}"))
+    Failure::new(Property::Panic, Cause::Panic, format!("the kernel panicked: {text}"))
 }
 
 fn float_bytes(floats: &[f32]) -> &[u8] {
@@ -373,25 +373,25 @@ fn written_outside(inputs: &Inputs, outcome: Option<Outcome>, output: &[u32], ol
             && (output[at] != byte || inputs.operation.width(inputs.output_place(at).0) != size_of::<u8>())
     };
     let (buffer, index) = inputs.output_place((untouched..output.len()).find(is_changed)?);
-    let (rung, cause, what) = match outcome {
-        Some(Outcome::Refused) => (Rung::Sizes, Cause::Written, "although the call was refused"),
+    let (property, cause, what) = match outcome {
+        Some(Outcome::Refused) => (Property::Sizes, Cause::Written, "although the call was refused"),
         Some(Outcome::Unsupported) => {
-            (Rung::Sizes, Cause::Written, "although the operation is not supported")
+            (Property::Sizes, Cause::Written, "although the operation is not supported")
         }
         Some(Outcome::Done) if inputs.operation == Operation::Quantize => {
-            (Rung::Memory, Cause::Slack, "past the last block")
+            (Property::Memory, Cause::Slack, "past the last block")
         }
-        Some(Outcome::Done) => (Rung::Memory, Cause::Slack, "past the last row"),
+        Some(Outcome::Done) => (Property::Memory, Cause::Slack, "past the last row"),
         None => return None,
     };
-    Some(Failure::new(rung, cause, format!("the kernel writes {}[{index}], {what}", buffer.name())))
+    Some(Failure::new(property, cause, format!("the kernel writes {}[{index}], {what}", buffer.name())))
 }
 
 /// What a violation is a failure of. `None` where wrong sizes are accepted: that is found as such, and an output is then written.
 fn as_failure(violation: Violation, outcome: Option<Outcome>, inputs: &Inputs) -> Option<Failure> {
-    let (rung, cause) = match violation {
+    let (property, cause) = match violation {
         Violation::OutOfBounds { buffer, write, distance } => {
-            (Rung::Memory, Cause::OutOfBounds { buffer, past_end: distance > 0, write })
+            (Property::Memory, Cause::OutOfBounds { buffer, past_end: distance > 0, write })
         }
         Violation::ReadOnly { buffer, byte } if buffer.is_output() => match outcome {
             Some(Outcome::Refused | Outcome::Unsupported) => {
@@ -399,12 +399,12 @@ fn as_failure(violation: Violation, outcome: Option<Outcome>, inputs: &Inputs) -
                     "the kernel writes byte {byte} of `{}`, although it does not do the call",
                     buffer.name()
                 );
-                return Some(Failure::new(Rung::Sizes, Cause::Written, detail));
+                return Some(Failure::new(Property::Sizes, Cause::Written, detail));
             }
             _ if byte < inputs.written(buffer) * inputs.operation.width(buffer) => return None,
-            _ => (Rung::Memory, Cause::Slack),
+            _ => (Property::Memory, Cause::Slack),
         },
-        Violation::ReadOnly { buffer, .. } => (Rung::Memory, Cause::Changed(buffer)),
+        Violation::ReadOnly { buffer, .. } => (Property::Memory, Cause::Changed(buffer)),
     };
-    Some(Failure::new(rung, cause, format!("the kernel {violation}")))
+    Some(Failure::new(property, cause, format!("the kernel {violation}")))
 }

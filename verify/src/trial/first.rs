@@ -12,7 +12,7 @@ use crate::case::Case;
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
 use crate::process;
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 use crate::timing::Workload;
 use crate::trace;
 
@@ -120,7 +120,7 @@ pub(super) fn examine(
             (_, NOT_REACHED) => {}
             (start, said) => {
                 let detail = format!("{start}: {said}");
-                return Some(Some(Failure::new(Rung::FirstCall, Cause::Process, detail)));
+                return Some(Some(Failure::new(Property::FirstCall, Cause::Process, detail)));
             }
         }
     }

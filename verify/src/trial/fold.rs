@@ -1,6 +1,6 @@
 //! What is violated on one case, put together by cause.
 
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 
 /// Kinds of violations that on one case come of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ enum Kind {
     /// What they are when others call at the same time.
     Threads,
     /// Anything else, each for itself.
-    Other(Rung),
+    Other(Property),
 }
 
 /// One failure for each cause, the strictest first.
@@ -32,7 +32,7 @@ pub(super) fn fold(failures: Vec<Failure>) -> Vec<Failure> {
     }
     let mut folded: Vec<Failure> =
         causes.into_iter().filter_map(|(_, group)| Failure::of_one_cause(group)).collect();
-    folded.sort_by_key(|failure| failure.rung.strictness());
+    folded.sort_by_key(|failure| failure.property.strictness());
     folded
 }
 
@@ -50,14 +50,14 @@ struct Merges {
 
 impl Merges {
     fn of(failures: &[Failure]) -> Self {
-        let has = |rung| failures.iter().any(|failure| failure.rung == rung);
+        let has = |property| failures.iter().any(|failure| failure.property == property);
         let is_value = |failure: &&Failure| kind(failure) == Kind::Values;
         Self {
             accepted: failures.iter().any(|failure| failure.cause == Cause::Accepted),
-            values_by_memory: has(Rung::Memory) && has(Rung::Placement),
-            values_by_inputs: has(Rung::Inputs)
-                && failures.iter().filter(is_value).all(|failure| failure.rung == Rung::Repeat),
-            threads_by_values: has(Rung::Repeat) || has(Rung::Placement),
+            values_by_memory: has(Property::Memory) && has(Property::Placement),
+            values_by_inputs: has(Property::Inputs)
+                && failures.iter().filter(is_value).all(|failure| failure.property == Property::Repeat),
+            threads_by_values: has(Property::Repeat) || has(Property::Placement),
         }
     }
 
@@ -77,13 +77,13 @@ impl Merges {
 }
 
 fn kind(failure: &Failure) -> Kind {
-    match failure.rung {
-        Rung::Sizes => Kind::Answer,
-        Rung::Memory => Kind::Memory,
-        Rung::Inputs => Kind::Inputs,
-        Rung::Threads => Kind::Threads,
-        rung if rung.is_of_values() => Kind::Values,
-        rung => Kind::Other(rung),
+    match failure.property {
+        Property::Sizes => Kind::Answer,
+        Property::Memory => Kind::Memory,
+        Property::Inputs => Kind::Inputs,
+        Property::Threads => Kind::Threads,
+        property if property.is_of_values() => Kind::Values,
+        property => Kind::Other(property),
     }
 }
 
@@ -93,15 +93,15 @@ mod tests {
     use crate::operation::Buffer;
 
     /// The properties of each failure that is left.
-    fn folded(violations: &[(Rung, Cause)]) -> Vec<Vec<Rung>> {
-        let failure = |&(rung, cause)| Failure::new(rung, cause, String::new());
+    fn folded(violations: &[(Property, Cause)]) -> Vec<Vec<Property>> {
+        let failure = |&(property, cause)| Failure::new(property, cause, String::new());
         let folded = fold(violations.iter().map(failure).collect());
-        folded.iter().map(|failure| failure.all().map(|each| each.rung).collect()).collect()
+        folded.iter().map(|failure| failure.all().map(|each| each.property).collect()).collect()
     }
 
     #[test]
     fn violations_of_one_cause_are_one_failure_and_those_of_two_are_two() {
-        use Rung::*;
+        use Property::*;
         let past_x = Cause::OutOfBounds { buffer: Buffer::X, past_end: true, write: false };
         let past_packed = Cause::OutOfBounds { buffer: Buffer::Packed, past_end: true, write: false };
         let high = Cause::TooHigh;

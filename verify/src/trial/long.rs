@@ -12,7 +12,7 @@ use crate::kernel::{Arguments, Kernel};
 use crate::memory::{Repeated, fault, floats, floats_mut};
 use crate::operation::{Buffer, Operation};
 use crate::oracle::Expected;
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 
 /// Elements around a power of two whose outputs have memory of their own, on each side.
 const AROUND: usize = 1 << 16;
@@ -119,7 +119,7 @@ impl Harness {
         let wrong = parts
             .filter_map(|(start, bytes)| first_wrong(inputs, expected, start, bytes))
             .min_by_key(|&(at, _)| at);
-        trial.rungs.add(Rung::BitExact, expected.len() as u64);
+        trial.properties.add(Property::BitExact, expected.len() as u64);
         if let Some((at, got)) = wrong {
             let must = expected[at % inputs.period];
             let [shown, right] = [got, must].map(|bits| show(inputs.operation.width(Buffer::Out), bits));
@@ -127,7 +127,7 @@ impl Harness {
                 "out[{at}], or another output that lies in the same memory, is {shown}; it must be {right}"
             );
             trial.fail(Failure::new(
-                Rung::BitExact,
+                Property::BitExact,
                 Cause::of_bits(inputs.operation.width(Buffer::Out), must, got),
                 detail,
             ));

@@ -6,14 +6,14 @@ use crate::inputs::{Inputs, PackedBytes};
 use crate::judge::{same_bits, same_sum, show};
 use crate::operation::{Buffer, CODES_PER_BYTE, Operation, Shape};
 use crate::oracle::RowTruth;
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 
 /// Numbers of rows for which kernels have paths of their own: one row, and what does not fill a tile of four.
 const FEW_ROWS: [usize; 4] = [1, 2, 3, 5];
 
 /// Changed inputs, and what the output must then be.
 pub(super) struct Relation {
-    pub(super) rung: Rung,
+    pub(super) property: Property,
     pub(super) inputs: Inputs,
     expect: Expect,
 }
@@ -75,7 +75,7 @@ impl Relation {
             out_len: count,
             ..inputs.clone()
         };
-        Some(Self { rung: Rung::Invariance, inputs: few, expect: Expect::Permuted(rows) })
+        Some(Self { property: Property::Invariance, inputs: few, expect: Expect::Permuted(rows) })
     }
 
     /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same.
@@ -123,7 +123,7 @@ impl Relation {
         let (name, width) = (buffer.name(), self.inputs.operation.width(buffer));
         let (must, got) = (show(width, expected), show(width, changed[at]));
         let detail = match &self.expect {
-            Expect::Permuted(rows) if self.rung == Rung::Invariance => {
+            Expect::Permuted(rows) if self.property == Property::Invariance => {
                 let (row, count) = (rows[at], rows.len());
                 let noun = if count == 1 { "row" } else { "rows" };
                 format!("row {row} is {must} in this matrix and {got} in one of {count} {noun}")
@@ -131,15 +131,15 @@ impl Relation {
             _ => format!("{}: {name}[{index}] must be {must}, got {got}", self.deed()),
         };
         let cause = Cause::of_bits(width, expected, changed[at]);
-        Some(Failure::new(self.rung, cause, detail))
+        Some(Failure::new(self.property, cause, detail))
     }
 
     fn deed(&self) -> &'static str {
-        match self.rung {
-            Rung::Padding => "with padding codes, gaps and slack changed",
-            Rung::Complement => "with every code complemented",
-            Rung::Negation => "with x, or the scales, negated in the same buffers",
-            Rung::PowerOfTwo => "with x times a power of two",
+        match self.property {
+            Property::Padding => "with padding codes, gaps and slack changed",
+            Property::Complement => "with every code complemented",
+            Property::Negation => "with x, or the scales, negated in the same buffers",
+            Property::PowerOfTwo => "with x times a power of two",
             _ if self.inputs.operation == Operation::Quantize && self.inputs.shape.blocks() == 1 => {
                 "called with one block alone, in buffers without slack"
             }
@@ -177,7 +177,7 @@ fn padding(inputs: &Inputs) -> Option<Relation> {
     spare_scales.chain(changed.x.iter_mut().skip(cols)).for_each(|spare| *spare = 1e38);
     let spare = |buffer| inputs.len(buffer) as u128 > shape.needed(inputs.operation, buffer);
     let differs = changed.packed != inputs.packed || inputs.buffers().iter().copied().any(spare);
-    differs.then_some(Relation { rung: Rung::Padding, inputs: changed, expect: Expect::Same })
+    differs.then_some(Relation { property: Property::Padding, inputs: changed, expect: Expect::Same })
 }
 
 /// Code c becomes 3 - c, so weight w becomes -w.
@@ -186,7 +186,7 @@ fn complement(inputs: &Inputs) -> Relation {
     changed.packed.kept_mut().iter_mut().for_each(|byte| *byte = !*byte);
     changed.codes.iter_mut().for_each(|code| *code ^= 3);
     let expect = if inputs.operation == Operation::Unpack { Expect::Complement } else { Expect::Negated };
-    Relation { rung: Rung::Complement, inputs: changed, expect }
+    Relation { property: Property::Complement, inputs: changed, expect }
 }
 
 /// Makes the outputs for complemented codes what they must be where they are within the bound for any order. A kernel whose order
@@ -217,7 +217,7 @@ fn negated(inputs: &Inputs, buffer: Buffer) -> Option<Relation> {
         _ => changed.x.iter_mut().collect(),
     };
     values.into_iter().for_each(|value| *value = -*value);
-    Some(Relation { rung: Rung::Negation, inputs: changed, expect: Expect::Negated })
+    Some(Relation { property: Property::Negation, inputs: changed, expect: Expect::Negated })
 }
 
 /// x times 2^k. Exact in every order of operations as long as nothing leaves the range of normal numbers. In fixed point the
@@ -239,7 +239,7 @@ fn power_of_two(inputs: &Inputs) -> Option<Relation> {
     (finite && in_range).then(|| {
         let mut changed = inputs.clone();
         changed.x.iter_mut().for_each(|value| *value *= factor);
-        Relation { rung: Rung::PowerOfTwo, inputs: changed, expect: Expect::Scaled(factor) }
+        Relation { property: Property::PowerOfTwo, inputs: changed, expect: Expect::Scaled(factor) }
     })
 }
 
@@ -258,5 +258,5 @@ fn row_order(inputs: &Inputs) -> Option<Relation> {
             to[row * blocks..][..blocks].copy_from_slice(&all[from * blocks..][..blocks]);
         }
     }
-    Some(Relation { rung: Rung::RowOrder, inputs: changed, expect: Expect::Permuted(order) })
+    Some(Relation { property: Property::RowOrder, inputs: changed, expect: Expect::Permuted(order) })
 }

@@ -3,16 +3,16 @@
 use super::call::CallResult;
 use crate::inputs::Inputs;
 use crate::judge::{Judgement, WorstError, same_bits, show};
-use crate::rung::{Cause, Failure, Rung, RungCounts};
+use crate::property::{Cause, Failure, Property, PropertyCounts};
 
 /// What a kernel did with a case.
 #[derive(Clone, Debug, Default)]
 pub struct Trial {
-    /// How often each rung was applied.
-    pub rungs: RungCounts,
-    /// The largest error on the data of rung 4.
+    /// How often each property was applied.
+    pub properties: PropertyCounts,
+    /// The largest error on the data of oracle 4.
     pub worst: WorstError,
-    /// The largest part of its bound that an error on rung 5 comes to.
+    /// The largest part of its bound that an error on oracle 5 comes to.
     pub share: f64,
     /// What was violated: one failure for each cause, the strictest first.
     pub failures: Vec<Failure>,
@@ -35,14 +35,18 @@ impl Trial {
 
     /// Adds what was seen of the process after the calls.
     pub(crate) fn take_process(&mut self, failures: Vec<Failure>) {
-        Rung::ALL.into_iter().filter(|rung| rung.is_of_plugins()).for_each(|rung| self.rungs.add(rung, 1));
+        Property::ALL
+            .into_iter()
+            .filter(|property| property.is_of_plugins())
+            .for_each(|property| self.properties.add(property, 1));
         failures.into_iter().for_each(|failure| self.fail(failure));
     }
 
-    /// Notes the first failure of each rung, and there of each cause that is not a matter of values.
+    /// Notes the first failure of each property, and there of each cause that is not a matter of values.
     pub(super) fn fail(&mut self, failure: Failure) {
         let is_known = |earlier: &Failure| {
-            earlier.rung == failure.rung && (earlier.cause == failure.cause || failure.rung.is_of_values())
+            earlier.property == failure.property
+                && (earlier.cause == failure.cause || failure.property.is_of_values())
         };
         if !self.failures.iter().any(is_known) {
             self.failures.push(failure);
@@ -51,23 +55,30 @@ impl Trial {
 
     /// Counts the checks that every call undergoes and takes over what they found.
     pub(super) fn take_call(&mut self, call: &CallResult) {
-        for rung in [Rung::Memory, Rung::Inputs, Rung::Mxcsr, Rung::Panic] {
-            self.rungs.add(rung, 1);
+        for property in [Property::Memory, Property::Inputs, Property::Mxcsr, Property::Panic] {
+            self.properties.add(property, 1);
         }
-        self.rungs.add(Rung::Registers, call.sees_registers.into());
+        self.properties.add(Property::Registers, call.sees_registers.into());
         call.failures.iter().for_each(|failure| self.fail(failure.clone()));
     }
 
     /// Takes over what the oracle found.
     pub(super) fn take_judged(&mut self, judged: Judgement) {
-        self.rungs.merge(&judged.rungs);
+        self.properties.merge(&judged.properties);
         (self.worst, self.share) = (judged.worst, judged.share);
         judged.failures.into_iter().for_each(|failure| self.fail(failure));
     }
 
     /// Demands the same bits as in the first call.
-    pub(super) fn same(&mut self, rung: Rung, inputs: &Inputs, first: &[u32], now: &[u32], when: &str) {
-        self.rungs.add(rung, 1);
+    pub(super) fn same(
+        &mut self,
+        property: Property,
+        inputs: &Inputs,
+        first: &[u32],
+        now: &[u32],
+        when: &str,
+    ) {
+        self.properties.add(property, 1);
         // Comparing slices first is what makes this cheap.
         if first == now {
             return;
@@ -77,7 +88,11 @@ impl Trial {
             let (name, width) = (buffer.name(), inputs.operation.width(buffer));
             let cause = Cause::of_bits(width, first[at], now[at]);
             let (now, first) = (show(width, now[at]), show(width, first[at]));
-            self.fail(Failure::new(rung, cause, format!("{when}, {name}[{index}] is {now}; it was {first}")));
+            self.fail(Failure::new(
+                property,
+                cause,
+                format!("{when}, {name}[{index}] is {now}; it was {first}"),
+            ));
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{Harness, Trial};
 use crate::inputs::Inputs;
 use crate::kernel::Kernel;
 use crate::memory::fault;
-use crate::rung::Rung;
+use crate::property::Property;
 
 /// Calls that each of several threads makes.
 const CALLS_PER_THREAD: usize = 12;
@@ -62,7 +62,7 @@ impl Harness {
         for (variant, result) in &results {
             trial.take_call(result);
             let (alone, now) = (&alone[*variant].output[..outputs], &result.output[..outputs]);
-            trial.same(Rung::Threads, inputs, alone, now, AT_ONCE);
+            trial.same(Property::Threads, inputs, alone, now, AT_ONCE);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::kernel::Kernel;
 use crate::memory::fault;
 use crate::operation::{BLOCK_ELEMENTS, Operation};
 use crate::process::{self, ProcessState};
-use crate::rung::{Cause, Failure, Rung};
+use crate::property::{Cause, Failure, Property};
 use crate::trace;
 
 /// Elements up to which a case is called as the first of a process.
@@ -35,7 +35,7 @@ const WATCHED_EVERY: u64 = 64;
 /// Compares the process with what it was before the calls, and puts back what would disturb the harness.
 pub(super) fn compare_process(before: &ProcessState, trial: &mut Trial) {
     let after = ProcessState::now();
-    trial.rungs.add(Rung::Process, 1);
+    trial.properties.add(Property::Process, 1);
     before.violations(&after).into_iter().for_each(|failure| trial.fail(failure));
     before.restore(&after);
 }
@@ -86,7 +86,7 @@ impl Harness {
             Some(failure.detail)
         };
         let Some(failure) = first::examine(kernel, case, judge) else { return trial };
-        trial.rungs.add(Rung::FirstCall, 1);
+        trial.properties.add(Property::FirstCall, 1);
         failure.into_iter().for_each(|failure| trial.fail(failure));
         trial.failures.retain(|failure| self.parts.reports(failure));
         trial
@@ -130,7 +130,7 @@ impl Harness {
             // The system does not say.
             return;
         }
-        trial.rungs.add(Rung::Leak, 1);
+        trial.properties.add(Property::Leak, 1);
         let mut grown = [u64::MAX; 3];
         for _ in 0..LEAK_WINDOWS {
             for _ in 0..calls {
@@ -149,6 +149,6 @@ impl Harness {
             bytes >> 10,
             bytes / calls as u64
         );
-        trial.fail(Failure::new(Rung::Leak, Cause::Process, detail));
+        trial.fail(Failure::new(Property::Leak, Cause::Process, detail));
     }
 }

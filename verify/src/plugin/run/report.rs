@@ -13,7 +13,7 @@ use crate::plugin::confirm::{Confirm, MOST_EARLIER};
 use crate::plugin::host::{Answer, PluginError};
 use crate::plugin::loaded::Plugin;
 use crate::plugin::message::{Beside, Request, Response};
-use crate::rung::{Cause, Rung};
+use crate::property::{Cause, Property};
 use crate::trace::{Trace, Width};
 use crate::trial::Harness;
 
@@ -44,7 +44,7 @@ impl<'g> Run<'g> {
             let mut causes = Causes::default();
             for sightings in state.found_of(place) {
                 let first = &sightings[0];
-                kernel.rungs.add(first.failure.rung, 1);
+                kernel.properties.add(first.failure.property, 1);
                 let mut examine = |case: &Case| {
                     self.plugin
                         .examine(place, &[], case, Beside::default())
@@ -54,7 +54,7 @@ impl<'g> Run<'g> {
                 let Some(news) = causes.news(place, &case, first.failure.clone(), &mut examine) else {
                     continue;
                 };
-                let finding = self.confirmed(confirm, (news.rung, news.cause), sightings);
+                let finding = self.confirmed(confirm, (news.property, news.cause), sightings);
                 causes.made(place, &finding);
                 let seconds = sightings.iter().map(|seen| seen.seconds).reduce(f64::min);
                 report.findings.push(Finding { seconds, ..finding });
@@ -80,15 +80,16 @@ impl<'g> Run<'g> {
         let case = Harness::first_case(kernel.kernel.operation());
         let beside = Beside { first_calls: true, ..Beside::default() };
         let examined = self.plugin.examine(confirm.place, &[], &case, beside).ok()?;
-        kernel.rungs.add(Rung::FirstCall, examined.rungs.contains(&Rung::FirstCall).into());
-        let failure = examined.failures.into_iter().find(|failure| failure.rung == Rung::FirstCall)?;
+        kernel.properties.add(Property::FirstCall, examined.properties.contains(&Property::FirstCall).into());
+        let failure =
+            examined.failures.into_iter().find(|failure| failure.property == Property::FirstCall)?;
         kernel.failed += 1;
         let seconds = Some(self.began.elapsed().as_secs_f64());
         Some(Finding { seconds, ..confirm.finding(&case, failure) })
     }
 
-    /// The finding that violations of a rung are, which shows by its command alone if any does.
-    fn confirmed(&self, confirm: Confirm<'_>, what: (Rung, Cause), sightings: &[Sighting]) -> Finding {
+    /// The finding that violations of a property are, which shows by its command alone if any does.
+    fn confirmed(&self, confirm: Confirm<'_>, what: (Property, Cause), sightings: &[Sighting]) -> Finding {
         let first = &sightings[0];
         let as_seen = || confirm.finding(&self.case(first.step), first.failure.clone());
         if interrupt::is_requested() {
@@ -142,7 +143,7 @@ impl State {
         let mut found: Vec<_> = found.collect();
         found.sort_by_key(|sightings| {
             let Sighting { step, failure, .. } = &sightings[0];
-            (*step, failure.rung.strictness(), failure.cause)
+            (*step, failure.property.strictness(), failure.cause)
         });
         found
     }
@@ -152,7 +153,7 @@ impl State {
         self.counts.get(&place).into_iter().flatten().for_each(|counts| counts.add_to(kernel));
         let deaths = || self.deaths.iter().filter(|((at, _), _)| *at == place);
         let enough = deaths().find(|(_, deaths)| **deaths >= ENOUGH_DEATHS);
-        kernel.given_up = enough.map(|((_, rung), deaths)| format!("{deaths} times `{rung}`"));
+        kernel.given_up = enough.map(|((_, property), deaths)| format!("{deaths} times `{property}`"));
         let dead = deaths().map(|(_, &deaths)| deaths as u64).sum::<u64>();
         kernel.cases += dead;
         kernel.failed += dead;

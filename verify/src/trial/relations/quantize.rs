@@ -3,7 +3,7 @@
 use super::{Expect, Relation, negated, power_of_two};
 use crate::inputs::Inputs;
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, CODES_PER_BYTE};
-use crate::rung::Rung;
+use crate::property::Property;
 
 /// The relations that apply to these inputs.
 pub(super) fn relations(inputs: &Inputs) -> Vec<Relation> {
@@ -54,7 +54,7 @@ fn blocks_rotated(inputs: &Inputs) -> Option<Relation> {
     changed.x[..whole * BLOCK_ELEMENTS].rotate_left(BLOCK_ELEMENTS);
     let rotated = (0..whole).map(|block| (block + 1) % whole);
     let order: Vec<usize> = rotated.chain(whole..inputs.shape.blocks()).collect();
-    Some(Relation { rung: Rung::RowOrder, inputs: changed, expect: in_order(inputs, &order) })
+    Some(Relation { property: Property::RowOrder, inputs: changed, expect: in_order(inputs, &order) })
 }
 
 /// One block of several as a vector of its own, in buffers without slack.
@@ -68,5 +68,5 @@ fn block_alone(inputs: &Inputs) -> Option<Relation> {
     alone.x = inputs.x.chunks(BLOCK_ELEMENTS).nth(block)?.to_vec();
     alone.shape.cols = alone.x.len();
     (alone.out_len, alone.out_scales_len) = (BLOCK_BYTES, 1);
-    Some(Relation { rung: Rung::RowOrder, inputs: alone, expect: in_order(inputs, &[block]) })
+    Some(Relation { property: Property::RowOrder, inputs: alone, expect: in_order(inputs, &[block]) })
 }

@@ -1,14 +1,14 @@
-//! The oracle ladder (docs/verification.md): each rung holds for every kernel on the data that it is about.
+//! The oracle ladder (docs/verification.md): each property holds for every kernel on the data that it is about.
 
 use qk256_proptests::{drawn, in_regime, property};
 use qk256_verify::case::{Codes, Patch, Regime};
 use qk256_verify::operation::Buffer;
 use qk256_verify::oracle::{FLAT_COLUMNS, FLAT_FIXED_COLUMNS};
 use qk256_verify::order::ORDER_COLUMNS;
-use qk256_verify::{Case, Operation, Rung};
+use qk256_verify::{Case, Operation, Property};
 
-/// Rung 1.
-const BIT_EXACT: [Rung; 1] = [Rung::BitExact];
+/// Oracle 1.
+const BIT_EXACT: [Property; 1] = [Property::BitExact];
 
 property!(unpack_gives_the_very_codes, 512, BIT_EXACT, 50_000, |seed| vec![drawn(Operation::Unpack, seed)]);
 
@@ -32,48 +32,48 @@ property!(dequantize_keeps_nan_infinities_zeros_and_subnormals, 512, BIT_EXACT, 
     [Regime::Special, Regime::Subnormal].map(|regime| in_regime(Operation::Dequantize, seed, regime)).to_vec()
 });
 
-property!(gemv_is_exact_where_no_order_of_summation_rounds, 512, [Rung::ExactRegime], 512, |seed| {
+property!(gemv_is_exact_where_no_order_of_summation_rounds, 512, [Property::ExactRegime], 512, |seed| {
     vec![in_regime(Operation::Gemv, seed, Regime::Integer)]
 });
 
-property!(gemv_is_exact_for_a_single_activation, 512, [Rung::ExactRegime], 512, |seed| {
+property!(gemv_is_exact_for_a_single_activation, 512, [Property::ExactRegime], 512, |seed| {
     vec![in_regime(Operation::Gemv, seed, Regime::OneHot)]
 });
 
-property!(gemv_gives_the_very_bits_of_its_own_order_of_summation, 256, [Rung::Order], 512, |seed| {
+property!(gemv_gives_the_very_bits_of_its_own_order_of_summation, 256, [Property::Order], 512, |seed| {
     [Regime::Unit, Regime::Ten, Regime::Wide]
         .map(|regime| Case { scaled: false, ..in_regime(Operation::Gemv, seed, regime) })
         .map(|case| Case { cols: case.cols.min(ORDER_COLUMNS), stride: case.stride.max(0), ..case })
         .to_vec()
 });
 
-property!(gemv_stays_within_1e_4_of_the_exact_sum_on_unit_data, 512, [Rung::Flat], 512, |seed| {
+property!(gemv_stays_within_1e_4_of_the_exact_sum_on_unit_data, 512, [Property::Flat], 512, |seed| {
     let mut case = in_regime(Operation::Gemv, seed, Regime::Unit);
     case.cols = case.cols.min(FLAT_COLUMNS);
     case.codes = Codes::Random;
     vec![case]
 });
 
-property!(gemv_stays_within_the_bound_of_any_order_of_summation, 256, [Rung::Bound], 512, |seed| {
+property!(gemv_stays_within_the_bound_of_any_order_of_summation, 256, [Property::Bound], 512, |seed| {
     [Regime::Ten, Regime::Wide, Regime::Subnormal]
         .map(|regime| in_regime(Operation::Gemv, seed, regime))
         .to_vec()
 });
 
-property!(gemv_gives_the_nan_or_infinity_of_an_activation, 512, [Rung::Special], 512, |seed| {
+property!(gemv_gives_the_nan_or_infinity_of_an_activation, 512, [Property::Special], 512, |seed| {
     let case = in_regime(Operation::Gemv, seed, Regime::Ten);
     let len = case.cols;
     vec![with_special(case, Buffer::X, len, seed)]
 });
 
-property!(gemv_gives_the_nan_or_infinity_of_a_scale, 512, [Rung::Special], 512, |seed| {
+property!(gemv_gives_the_nan_or_infinity_of_a_scale, 512, [Property::Special], 512, |seed| {
     let mut case = in_regime(Operation::Gemv, seed, Regime::Ten);
     case.scaled = true;
     let len = case.rows * case.shape().blocks();
     vec![with_special(case, Buffer::Scales, len, seed)]
 });
 
-property!(gemv_survives_sprinkled_special_values, 512, [Rung::Special], 100, |seed| {
+property!(gemv_survives_sprinkled_special_values, 512, [Property::Special], 100, |seed| {
     vec![in_regime(Operation::Gemv, seed, Regime::Special)]
 });
 
@@ -88,9 +88,9 @@ fn fixed_in_each_regime(seed: u64) -> Vec<Case> {
 
 property!(gemv_fixed_gives_the_very_bits, 256, BIT_EXACT, 5_000, fixed_in_each_regime);
 
-property!(gemv_fixed_stays_within_its_bound, 256, [Rung::Bound], 5_000, fixed_in_each_regime);
+property!(gemv_fixed_stays_within_its_bound, 256, [Property::Bound], 5_000, fixed_in_each_regime);
 
-property!(gemv_fixed_stays_within_1e_4, 256, [Rung::Flat], 2_000, |seed| {
+property!(gemv_fixed_stays_within_1e_4, 256, [Property::Flat], 2_000, |seed| {
     let flat = |regime| {
         let mut case = in_regime(Operation::GemvFixed, seed, regime);
         case.digits = 4;
@@ -110,7 +110,7 @@ property!(gemv_fixed_is_right_where_narrow_sums_would_overflow, 128, BIT_EXACT, 
     vec![case]
 });
 
-property!(gemv_fixed_refuses_what_is_not_finite, 512, [Rung::Sizes], 1024, |seed| {
+property!(gemv_fixed_refuses_what_is_not_finite, 512, [Property::Sizes], 1024, |seed| {
     let case = in_regime(Operation::GemvFixed, seed, Regime::Ten);
     let len = case.cols;
     vec![with_special(case, Buffer::X, len, seed)]
@@ -119,7 +119,7 @@ property!(gemv_fixed_refuses_what_is_not_finite, 512, [Rung::Sizes], 1024, |seed
 property!(
     quantize_gives_the_bits_of_the_least_squared_error,
     256,
-    [Rung::BitExact, Rung::Bound],
+    [Property::BitExact, Property::Bound],
     2_000,
     |seed| {
         [Regime::Unit, Regime::Integer, Regime::Wide, Regime::Subnormal, Regime::Levels, Regime::Outliers]
@@ -135,7 +135,7 @@ property!(quantize_decides_ties_as_documented, 512, BIT_EXACT, 512, |seed| {
     vec![case]
 });
 
-property!(quantize_refuses_what_is_not_finite, 512, [Rung::Sizes], 1024, |seed| {
+property!(quantize_refuses_what_is_not_finite, 512, [Property::Sizes], 1024, |seed| {
     let case = in_regime(Operation::Quantize, seed, Regime::Ten);
     let len = case.cols;
     vec![with_special(case, Buffer::X, len, seed)]

@@ -9,18 +9,18 @@ use crate::operation::Buffer;
 /// One thing that a kernel is held to. The numbered ones are the oracle ladder of docs/verification.md; the others are
 /// the contract and the metamorphic relations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Rung {
-    /// Rung 1: the very bits.
+pub enum Property {
+    /// Oracle 1: the very bits.
     BitExact,
-    /// Rung 2: the very bits, where no order of summation rounds.
+    /// Oracle 2: the very bits, where no order of summation rounds.
     ExactRegime,
-    /// Rung 3: the very bits of the kernel's own order of summation, revealed from outside.
+    /// Oracle 3: the very bits of the kernel's own order of summation, revealed from outside.
     Order,
-    /// Rung 4: 1e-4, flat.
+    /// Oracle 4: 1e-4, flat.
     Flat,
-    /// Rung 5: gamma_d times the sum of absolute terms; in fixed point, what rounding x and y may come to.
+    /// Oracle 5: gamma_d times the sum of absolute terms; in fixed point, what rounding x and y may come to.
     Bound,
-    /// Rung 6: NaN, infinities.
+    /// Oracle 6: NaN, infinities.
     Special,
     /// Nothing outside of the buffers is read or written, nor spare elements of the output.
     Memory,
@@ -70,8 +70,8 @@ pub enum Rung {
     Output,
 }
 
-impl Rung {
-    /// Every rung, in the order of reports.
+impl Property {
+    /// Every property, in the order of reports.
     pub const ALL: [Self; 29] = [
         Self::BitExact,
         Self::ExactRegime,
@@ -199,7 +199,7 @@ impl Rung {
         }
     }
 
-    /// The number on the oracle ladder, if it is one of its rungs.
+    /// The number on the oracle ladder, if it is one of its properties.
     pub const fn number(self) -> Option<u8> {
         match self {
             Self::BitExact => Some(1),
@@ -213,25 +213,25 @@ impl Rung {
     }
 }
 
-impl fmt::Display for Rung {
+impl fmt::Display for Property {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-/// How often each rung was applied.
+/// How often each property was applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RungCounts([u64; Rung::ALL.len()]);
+pub struct PropertyCounts([u64; Property::ALL.len()]);
 
-impl RungCounts {
+impl PropertyCounts {
     /// Counts `times` more applications.
-    pub fn add(&mut self, rung: Rung, times: u64) {
-        self.0[rung as usize] += times;
+    pub fn add(&mut self, property: Property, times: u64) {
+        self.0[property as usize] += times;
     }
 
-    /// Applications of `rung`.
-    pub fn of(&self, rung: Rung) -> u64 {
-        self.0[rung as usize]
+    /// Applications of `property`.
+    pub fn of(&self, property: Property) -> u64 {
+        self.0[property as usize]
     }
 
     /// Adds the counts of another tally.
@@ -239,9 +239,9 @@ impl RungCounts {
         self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
     }
 
-    /// The rungs that were applied at all.
-    pub fn applied(&self) -> impl Iterator<Item = Rung> {
-        Rung::ALL.into_iter().filter(|&rung| self.of(rung) > 0)
+    /// The properties that were applied at all.
+    pub fn applied(&self) -> impl Iterator<Item = Property> {
+        Property::ALL.into_iter().filter(|&property| self.of(property) > 0)
     }
 }
 
@@ -249,7 +249,7 @@ impl RungCounts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// What was violated.
-    pub rung: Rung,
+    pub property: Property,
     /// What kind of failure it is.
     pub cause: Cause,
     /// First and worst place, values with their bits, the bound.
@@ -260,8 +260,8 @@ pub struct Failure {
 
 impl Failure {
     /// A violation of one property.
-    pub const fn new(rung: Rung, cause: Cause, detail: String) -> Self {
-        Self { rung, cause, detail, also: Vec::new() }
+    pub const fn new(property: Property, cause: Cause, detail: String) -> Self {
+        Self { property, cause, detail, also: Vec::new() }
     }
 
     /// Itself and what the same cause violates beside, the strictest first.
@@ -271,15 +271,15 @@ impl Failure {
 
     /// One failure of all that one cause violates; `None` of nothing.
     pub(crate) fn of_one_cause(mut all: Vec<Self>) -> Option<Self> {
-        all.sort_by_key(|failure| failure.rung.strictness());
+        all.sort_by_key(|failure| failure.property.strictness());
         let mut all = all.into_iter();
         let strictest = all.next()?;
         Some(Self { also: all.collect(), ..strictest })
     }
 
-    /// Whether it is a violation of `rung` by `cause`, or has one beside.
-    pub fn shows(&self, rung: Rung, cause: Cause) -> bool {
-        self.all().any(|failure| failure.rung == rung && failure.cause.is_like(cause))
+    /// Whether it is a violation of `property` by `cause`, or has one beside.
+    pub fn shows(&self, property: Property, cause: Cause) -> bool {
+        self.all().any(|failure| failure.property == property && failure.cause.is_like(cause))
     }
 }
 
