@@ -269,9 +269,9 @@ mod tests {
         assert_eq!((&finding["kernel"], &finding["operation"]), (&"zeros".into(), &"unpack".into()));
         assert_eq!(
             (&finding["property"], &finding["case"]),
-            (&"bit-exact".into(), &"unpack len=1 regime=unit seed=2".into())
+            (&"bit-exact".into(), &"unpack len=1 dist=unit seed=2".into())
         );
-        assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 regime=unit seed=2");
+        assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 dist=unit seed=2");
         let junit = junit::render(&report, &END).expect("it renders");
         assert!(!junit.contains(r#"failures="0""#) && junit.contains("1 of 1 output is wrong"), "{junit}");
         assert!(table::render(&report, &speed, PLAIN).contains("WRONG in "));

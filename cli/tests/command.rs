@@ -152,20 +152,19 @@ fn the_same_seed_gives_the_same_data() {
 #[test]
 fn a_replay_names_the_propertys_that_a_case_ran_on() {
     let (out, _) =
-        run(&["replay", "--kernel", "scalar", "gemv", "rows=2", "cols=300", "regime=integer", "seed=9"], 0);
+        run(&["replay", "--kernel", "scalar", "gemv", "rows=2", "cols=300", "dist=integer", "seed=9"], 0);
     assert!(out.starts_with("pass     scalar gemv: exact-regime, order, memory"), "{out}");
     assert!(out.contains("row-order"), "{out}");
-    let (out, _) = run(&["replay", "--kernel", "scalar", "gemv", "rows=2", "cols=300", "spare.x=-1"], 0);
+    let (out, _) = run(&["replay", "--kernel", "scalar", "gemv", "rows=2", "cols=300", "slack.x=-1"], 0);
     assert!(out.contains("sizes"), "{out}");
     let (out, _) =
-        run(&["replay", "--kernel", "scalar", "gemv_fixed", "rows=2", "cols=300", "regime=ten", "seed=9"], 0);
+        run(&["replay", "--kernel", "scalar", "gemv_fixed", "rows=2", "cols=300", "dist=ten", "seed=9"], 0);
     assert!(out.starts_with("pass     scalar gemv_fixed: bit-exact, flat-1e-4, bound, memory"), "{out}");
 }
 
 #[test]
 fn a_case_on_a_tensor_replays_with_its_weights_only() {
-    let case =
-        "gemv rows=3 cols=300 scaled tensor=encoder.layer.0.output.dense.weight row=7 regime=ten seed=1";
+    let case = "gemv rows=3 cols=300 scaled tensor=encoder.layer.0.output.dense.weight row=7 dist=ten seed=1";
     run(&["replay", "--weights", WEIGHTS, case], 0);
     let (_, said) = run(&["replay", case], 2);
     assert!(said.contains("--weights"), "{said}");
@@ -175,8 +174,7 @@ fn a_case_on_a_tensor_replays_with_its_weights_only() {
 fn replay_takes_case_files_and_minimize_says_when_there_is_nothing_to_do() {
     let folder = scratch();
     let file = folder.path().join("a.case");
-    std::fs::write(&file, "# why\n\nunpack len=9 regime=unit seed=1\n")
-        .expect("a scratch file can be written");
+    std::fs::write(&file, "# why\n\nunpack len=9 dist=unit seed=1\n").expect("a scratch file can be written");
     let (out, _) = run(&["replay", text(&file)], 0);
     assert!(out.contains("pass     scalar unpack"), "{out}");
     let (_, said) = run(&["minimize", text(&file)], 0);

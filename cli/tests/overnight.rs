@@ -85,7 +85,7 @@ fn cases_of_the_planted_bug(dir: &Path, said: &str) -> Vec<PathBuf> {
 fn shows_the_planted_bug(dir: &Path) -> bool {
     cases(dir).iter().any(|path| {
         let text = fs::read_to_string(path).expect("a case can be read");
-        text.contains("\ngemv rows=2 cols=63 regime=")
+        text.contains("\ngemv rows=2 cols=63 dist=")
     })
 }
 

@@ -1,12 +1,12 @@
 //! Cases of a seed that meet what a property is about.
 
 use arbitrary::Unstructured;
-use qk256_verify::case::Regime;
+use qk256_verify::case::Distribution;
 use qk256_verify::{Case, Operation};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-/// Bytes that a seed is stretched to. The raw regime fills buffers with those that the shape leaves.
+/// Bytes that a seed is stretched to. The raw distribution fills buffers with those that the shape leaves.
 const BYTES: usize = 4096;
 
 /// The legal case that `seed` draws. A gemv has scales for every odd seed.
@@ -21,15 +21,15 @@ pub fn finite(case: Case) -> Case {
     if !case.operation.needs_finite_x() || is_legal(&case) {
         return case;
     }
-    Case { regime: Regime::Ten, patches: Vec::new(), ..case }
+    Case { distribution: Distribution::Ten, patches: Vec::new(), ..case }
 }
 
-/// The case that `seed` draws, with data of `regime` and nothing else, and with at least one output that sums at least two
+/// The case that `seed` draws, with data of `distribution` and nothing else, and with at least one output that sums at least two
 /// terms.
-pub fn in_regime(operation: Operation, seed: u64, regime: Regime) -> Case {
+pub fn drawn_from(operation: Operation, seed: u64, distribution: Distribution) -> Case {
     let mut case = drawn(operation, seed);
     case.patches.clear();
-    case.regime = regime;
+    case.distribution = distribution;
     case.rows = case.rows.max(1);
     case.cols = case.cols.max(2);
     case

@@ -17,7 +17,7 @@ use qk256_verify::kernel::missing_features;
 use qk256_verify::property::PropertyCounts;
 use qk256_verify::{Case, Finding, Harness, Kernel, Property, registry};
 
-pub use draw::{drawn, finite, in_regime, wrong_sizes};
+pub use draw::{drawn, drawn_from, finite, wrong_sizes};
 
 /// What must be true of every kernel of the registry.
 #[derive(Clone, Copy, Debug)]

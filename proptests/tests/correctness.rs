@@ -4,7 +4,7 @@
 //! bits on integer data, with scales and without.
 
 use qk256_proptests::{drawn, property, wrong_sizes};
-use qk256_verify::case::{Codes, Regime};
+use qk256_verify::case::{Codes, Distribution};
 use qk256_verify::operation::{DIGITS, MAX_FIXED_COLUMNS, Threads};
 use qk256_verify::{Case, Operation, Property};
 
@@ -14,26 +14,36 @@ const FLAT_AND_EXACT: [Property; 2] = [Property::Flat, Property::ExactRegime];
 /// What a gemv of any columns and any codes is held to.
 const BOUND_AND_EXACT: [Property; 2] = [Property::Bound, Property::ExactRegime];
 
-/// A gemv of this shape in each of two regimes, with scales and without.
-fn gemv(rows: usize, cols: usize, regimes: [Regime; 2], seed: u64) -> Vec<Case> {
-    let choices = regimes.into_iter().flat_map(|regime| [(regime, false), (regime, true)]);
+/// A gemv of this shape in each of two distributions, with scales and without.
+fn gemv(rows: usize, cols: usize, distributions: [Distribution; 2], seed: u64) -> Vec<Case> {
+    let choices =
+        distributions.into_iter().flat_map(|distribution| [(distribution, false), (distribution, true)]);
     choices
-        .map(|(regime, scaled)| Case { regime, scaled, seed, ..Case::new(Operation::Gemv, rows, cols) })
+        .map(|(distribution, scaled)| Case {
+            distribution,
+            scaled,
+            seed,
+            ..Case::new(Operation::Gemv, rows, cols)
+        })
         .collect()
 }
 
 /// A `gemv_fixed` of this shape with each number of digits, and data of up to 10.
 fn fixed(rows: usize, cols: usize, seed: u64) -> Vec<Case> {
-    let of =
-        |digits| Case { digits, regime: Regime::Ten, seed, ..Case::new(Operation::GemvFixed, rows, cols) };
+    let of = |digits| Case {
+        digits,
+        distribution: Distribution::Ten,
+        seed,
+        ..Case::new(Operation::GemvFixed, rows, cols)
+    };
     DIGITS.map(of).collect()
 }
 
 /// Unit data for the flat bound, integers for the exact bits.
-const FLAT: [Regime; 2] = [Regime::Unit, Regime::Integer];
+const FLAT: [Distribution; 2] = [Distribution::Unit, Distribution::Integer];
 
 /// Data that no flat bound can be asked of.
-const WIDER: [Regime; 2] = [Regime::Ten, Regime::Integer];
+const WIDER: [Distribution; 2] = [Distribution::Ten, Distribution::Integer];
 
 property!(columns_256, 8, FLAT_AND_EXACT, 8 * 2 * 3, |seed| gemv(3, 256, FLAT, seed));
 property!(columns_512, 8, FLAT_AND_EXACT, 8 * 2 * 3, |seed| gemv(3, 512, FLAT, seed));
@@ -74,8 +84,12 @@ property!(
     [Property::BitExact, Property::Bound],
     4,
     |seed| {
-        let widest =
-            |case| Case { regime: Regime::Extreme, codes: Codes::Uniform(3), threads: Threads::ONE, ..case };
+        let widest = |case| Case {
+            distribution: Distribution::Extreme,
+            codes: Codes::Uniform(3),
+            threads: Threads::ONE,
+            ..case
+        };
         fixed(1, MAX_FIXED_COLUMNS, seed).into_iter().map(widest).collect()
     }
 );

@@ -1,7 +1,7 @@
 //! The oracle ladder (docs/verification.md): each property holds for every kernel on the data that it is about.
 
-use qk256_proptests::{drawn, in_regime, property};
-use qk256_verify::case::{Codes, Patch, Regime};
+use qk256_proptests::{drawn, drawn_from, property};
+use qk256_verify::case::{Codes, Distribution, Patch};
 use qk256_verify::operation::Buffer;
 use qk256_verify::oracle::{FLAT_COLUMNS, FLAT_FIXED_COLUMNS};
 use qk256_verify::order::ORDER_COLUMNS;
@@ -29,80 +29,88 @@ property!(dequantize_gives_the_very_bits, 512, BIT_EXACT, 50_000, |seed| vec![dr
 )]);
 
 property!(dequantize_keeps_nan_infinities_zeros_and_subnormals, 512, BIT_EXACT, 50_000, |seed| {
-    [Regime::Special, Regime::Subnormal].map(|regime| in_regime(Operation::Dequantize, seed, regime)).to_vec()
+    [Distribution::Special, Distribution::Subnormal]
+        .map(|distribution| drawn_from(Operation::Dequantize, seed, distribution))
+        .to_vec()
 });
 
 property!(gemv_is_exact_where_no_order_of_summation_rounds, 512, [Property::ExactRegime], 512, |seed| {
-    vec![in_regime(Operation::Gemv, seed, Regime::Integer)]
+    vec![drawn_from(Operation::Gemv, seed, Distribution::Integer)]
 });
 
 property!(gemv_is_exact_for_a_single_activation, 512, [Property::ExactRegime], 512, |seed| {
-    vec![in_regime(Operation::Gemv, seed, Regime::OneHot)]
+    vec![drawn_from(Operation::Gemv, seed, Distribution::OneHot)]
 });
 
 property!(gemv_gives_the_very_bits_of_its_own_order_of_summation, 256, [Property::Order], 512, |seed| {
-    [Regime::Unit, Regime::Ten, Regime::Wide]
-        .map(|regime| Case { scaled: false, ..in_regime(Operation::Gemv, seed, regime) })
+    [Distribution::Unit, Distribution::Ten, Distribution::Wide]
+        .map(|distribution| Case { scaled: false, ..drawn_from(Operation::Gemv, seed, distribution) })
         .map(|case| Case { cols: case.cols.min(ORDER_COLUMNS), stride: case.stride.max(0), ..case })
         .to_vec()
 });
 
 property!(gemv_stays_within_1e_4_of_the_exact_sum_on_unit_data, 512, [Property::Flat], 512, |seed| {
-    let mut case = in_regime(Operation::Gemv, seed, Regime::Unit);
+    let mut case = drawn_from(Operation::Gemv, seed, Distribution::Unit);
     case.cols = case.cols.min(FLAT_COLUMNS);
     case.codes = Codes::Random;
     vec![case]
 });
 
 property!(gemv_stays_within_the_bound_of_any_order_of_summation, 256, [Property::Bound], 512, |seed| {
-    [Regime::Ten, Regime::Wide, Regime::Subnormal]
-        .map(|regime| in_regime(Operation::Gemv, seed, regime))
+    [Distribution::Ten, Distribution::Wide, Distribution::Subnormal]
+        .map(|distribution| drawn_from(Operation::Gemv, seed, distribution))
         .to_vec()
 });
 
 property!(gemv_gives_the_nan_or_infinity_of_an_activation, 512, [Property::Special], 512, |seed| {
-    let case = in_regime(Operation::Gemv, seed, Regime::Ten);
+    let case = drawn_from(Operation::Gemv, seed, Distribution::Ten);
     let len = case.cols;
     vec![with_special(case, Buffer::X, len, seed)]
 });
 
 property!(gemv_gives_the_nan_or_infinity_of_a_scale, 512, [Property::Special], 512, |seed| {
-    let mut case = in_regime(Operation::Gemv, seed, Regime::Ten);
+    let mut case = drawn_from(Operation::Gemv, seed, Distribution::Ten);
     case.scaled = true;
     let len = case.rows * case.shape().blocks();
     vec![with_special(case, Buffer::Scales, len, seed)]
 });
 
 property!(gemv_survives_sprinkled_special_values, 512, [Property::Special], 100, |seed| {
-    vec![in_regime(Operation::Gemv, seed, Regime::Special)]
+    vec![drawn_from(Operation::Gemv, seed, Distribution::Special)]
 });
 
-/// Every regime without NaN and infinities.
-const FINITE: [Regime; 6] =
-    [Regime::Unit, Regime::Ten, Regime::Integer, Regime::Wide, Regime::Subnormal, Regime::Extreme];
+/// Every distribution without NaN and infinities.
+const FINITE: [Distribution; 6] = [
+    Distribution::Unit,
+    Distribution::Ten,
+    Distribution::Integer,
+    Distribution::Wide,
+    Distribution::Subnormal,
+    Distribution::Extreme,
+];
 
-/// A `gemv_fixed` in each finite regime.
-fn fixed_in_each_regime(seed: u64) -> Vec<Case> {
-    FINITE.map(|regime| in_regime(Operation::GemvFixed, seed, regime)).to_vec()
+/// A `gemv_fixed` in each finite distribution.
+fn fixed_on_each_distribution(seed: u64) -> Vec<Case> {
+    FINITE.map(|distribution| drawn_from(Operation::GemvFixed, seed, distribution)).to_vec()
 }
 
-property!(gemv_fixed_gives_the_very_bits, 256, BIT_EXACT, 5_000, fixed_in_each_regime);
+property!(gemv_fixed_gives_the_very_bits, 256, BIT_EXACT, 5_000, fixed_on_each_distribution);
 
-property!(gemv_fixed_stays_within_its_bound, 256, [Property::Bound], 5_000, fixed_in_each_regime);
+property!(gemv_fixed_stays_within_its_bound, 256, [Property::Bound], 5_000, fixed_on_each_distribution);
 
 property!(gemv_fixed_stays_within_1e_4, 256, [Property::Flat], 2_000, |seed| {
-    let flat = |regime| {
-        let mut case = in_regime(Operation::GemvFixed, seed, regime);
+    let flat = |distribution| {
+        let mut case = drawn_from(Operation::GemvFixed, seed, distribution);
         case.digits = 4;
         case.cols = case.cols.min(FLAT_FIXED_COLUMNS);
         case
     };
-    [Regime::Unit, Regime::Ten, Regime::Subnormal].map(flat).to_vec()
+    [Distribution::Unit, Distribution::Ten, Distribution::Subnormal].map(flat).to_vec()
 });
 
 property!(gemv_fixed_is_right_where_narrow_sums_would_overflow, 128, BIT_EXACT, 128, |seed| {
     // One sign, and the weight that kernels make the largest unsigned one.
-    let mut case = in_regime(Operation::GemvFixed, seed, Regime::Extreme);
+    let mut case = drawn_from(Operation::GemvFixed, seed, Distribution::Extreme);
     case.codes = Codes::Uniform(3);
     case.cols = 1024 + (seed >> 32) as usize % 4096;
     case.rows = 1 + (seed >> 16) as usize % 3;
@@ -111,7 +119,7 @@ property!(gemv_fixed_is_right_where_narrow_sums_would_overflow, 128, BIT_EXACT, 
 });
 
 property!(gemv_fixed_refuses_what_is_not_finite, 512, [Property::Sizes], 1024, |seed| {
-    let case = in_regime(Operation::GemvFixed, seed, Regime::Ten);
+    let case = drawn_from(Operation::GemvFixed, seed, Distribution::Ten);
     let len = case.cols;
     vec![with_special(case, Buffer::X, len, seed)]
 });
@@ -122,21 +130,28 @@ property!(
     [Property::BitExact, Property::Bound],
     2_000,
     |seed| {
-        [Regime::Unit, Regime::Integer, Regime::Wide, Regime::Subnormal, Regime::Levels, Regime::Outliers]
-            .map(|regime| in_regime(Operation::Quantize, seed, regime))
-            .to_vec()
+        [
+            Distribution::Unit,
+            Distribution::Integer,
+            Distribution::Wide,
+            Distribution::Subnormal,
+            Distribution::Levels,
+            Distribution::Outliers,
+        ]
+        .map(|distribution| drawn_from(Operation::Quantize, seed, distribution))
+        .to_vec()
     }
 );
 
 property!(quantize_decides_ties_as_documented, 512, BIT_EXACT, 512, |seed| {
-    let mut case = in_regime(Operation::Quantize, seed, Regime::Levels);
+    let mut case = drawn_from(Operation::Quantize, seed, Distribution::Levels);
     // Blocks in which two numbers of twos have the same error are of 16 values, or a multiple.
     case.cols = 16 * (1 + (seed >> 8) as usize % 32);
     vec![case]
 });
 
 property!(quantize_refuses_what_is_not_finite, 512, [Property::Sizes], 1024, |seed| {
-    let case = in_regime(Operation::Quantize, seed, Regime::Ten);
+    let case = drawn_from(Operation::Quantize, seed, Distribution::Ten);
     let len = case.cols;
     vec![with_special(case, Buffer::X, len, seed)]
 });

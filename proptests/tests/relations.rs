@@ -1,7 +1,7 @@
 //! The metamorphic relations: changes of the call whose effect on the output is known without an oracle.
 
-use qk256_proptests::{drawn, finite, in_regime, property};
-use qk256_verify::case::Regime;
+use qk256_proptests::{drawn, drawn_from, finite, property};
+use qk256_verify::case::Distribution;
 use qk256_verify::operation::{BLOCK_ELEMENTS, Buffer, Threads};
 use qk256_verify::{Case, Operation, Property};
 
@@ -27,14 +27,14 @@ property!(concurrent_calls_give_the_same_bits, 64, [Property::Threads], 512, |se
 });
 
 property!(
-    codes_past_the_last_column_gaps_and_spare_elements_do_not_matter,
+    codes_past_the_last_column_gaps_and_slack_elements_do_not_matter,
     256,
     [Property::Padding],
     256,
     |seed| {
         let padded = |mut case: Case| {
             if case.operation == Operation::Lut {
-                case.spare[Buffer::Codes] = 1 + (seed % 40) as i64;
+                case.slack[Buffer::Codes] = 1 + (seed % 40) as i64;
             } else if case.cols.is_multiple_of(256) {
                 case.cols += 1 + (seed % 255) as usize;
             }
@@ -55,8 +55,8 @@ property!(gemv_negates_exactly_where_codes_are_complemented, 256, [Property::Com
 });
 
 property!(gemv_scales_exactly_with_a_power_of_two, 256, [Property::PowerOfTwo], 512, |seed| {
-    let regimes = [Regime::Unit, Regime::Ten, Regime::Wide];
-    let all = |operation| regimes.map(|regime| in_regime(operation, seed, regime));
+    let distributions = [Distribution::Unit, Distribution::Ten, Distribution::Wide];
+    let all = |operation| distributions.map(|distribution| drawn_from(operation, seed, distribution));
     PRODUCTS.into_iter().flat_map(all).collect()
 });
 
@@ -73,13 +73,15 @@ property!(gemv_gives_a_row_the_same_bits_wherever_it_stands, 256, [Property::Row
     PRODUCTS.map(with_rows).to_vec()
 });
 
-/// A `quantize` in each regime whose values are finite, of at least two blocks.
-fn quantize_in_each_regime(seed: u64) -> Vec<Case> {
-    let of_blocks = |regime| {
-        let case = in_regime(Operation::Quantize, seed, regime);
+/// A `quantize` in each distribution whose values are finite, of at least two blocks.
+fn quantize_on_each_distribution(seed: u64) -> Vec<Case> {
+    let of_blocks = |distribution| {
+        let case = drawn_from(Operation::Quantize, seed, distribution);
         Case { cols: case.cols.clamp(2 * BLOCK_ELEMENTS, 8 * BLOCK_ELEMENTS), ..case }
     };
-    [Regime::Unit, Regime::Wide, Regime::Levels, Regime::Outliers].map(of_blocks).to_vec()
+    [Distribution::Unit, Distribution::Wide, Distribution::Levels, Distribution::Outliers]
+        .map(of_blocks)
+        .to_vec()
 }
 
 property!(
@@ -87,11 +89,13 @@ property!(
     128,
     [Property::Negation],
     512,
-    quantize_in_each_regime
+    quantize_on_each_distribution
 );
 
 property!(quantize_scales_exactly_with_a_power_of_two, 256, [Property::PowerOfTwo], 256, |seed| {
-    [Regime::Unit, Regime::Ten].map(|regime| in_regime(Operation::Quantize, seed, regime)).to_vec()
+    [Distribution::Unit, Distribution::Ten]
+        .map(|distribution| drawn_from(Operation::Quantize, seed, distribution))
+        .to_vec()
 });
 
 property!(
@@ -99,5 +103,5 @@ property!(
     128,
     [Property::RowOrder],
     1024,
-    quantize_in_each_regime
+    quantize_on_each_distribution
 );

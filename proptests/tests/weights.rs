@@ -1,7 +1,7 @@
 //! Real weights: every kernel on every tensor of the repository's model.
 
 use qk256_proptests::{PropertyTest, weights_file};
-use qk256_verify::case::Regime;
+use qk256_verify::case::Distribution;
 use qk256_verify::operation::DIGITS;
 use qk256_verify::weights::{Tensor, TensorRows};
 use qk256_verify::{Case, Harness, Operation, Property, Weights};
@@ -52,7 +52,7 @@ fn quantize_gives_the_least_squared_error_on_real_weights() {
 fn gemv_stays_within_the_bound_on_real_weights_and_scales() {
     let name = "gemv_stays_within_the_bound_on_real_weights_and_scales";
     let property = PropertyTest { name, rounds: 2, properties: &[Property::Bound], at_least: 1000 };
-    hold(property, |_, base| vec![Case { scaled: true, regime: Regime::Ten, ..base.clone() }]);
+    hold(property, |_, base| vec![Case { scaled: true, distribution: Distribution::Ten, ..base.clone() }]);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn gemv_fixed_gives_the_very_bits_within_its_bound_on_real_weights() {
             seed: base.seed,
             tensor: base.tensor.clone(),
             digits,
-            regime: Regime::Ten,
+            distribution: Distribution::Ten,
             ..Case::new(Operation::GemvFixed, tensor.rows, tensor.cols)
         };
         DIGITS.map(fixed).collect()
@@ -76,5 +76,5 @@ fn gemv_fixed_gives_the_very_bits_within_its_bound_on_real_weights() {
 fn gemv_is_exact_on_real_weights_and_integer_activations() {
     let name = "gemv_is_exact_on_real_weights_and_integer_activations";
     let property = PropertyTest { name, rounds: 2, properties: &[Property::ExactRegime], at_least: 1000 };
-    hold(property, |_, base| vec![Case { regime: Regime::Integer, ..base.clone() }]);
+    hold(property, |_, base| vec![Case { distribution: Distribution::Integer, ..base.clone() }]);
 }

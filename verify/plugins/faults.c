@@ -466,7 +466,7 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
         WRITE(y - 1);
 #elif defined(FAULT_WRITE_PAST_Y)
         WRITE(y + y_len);
-#elif defined(FAULT_WRITE_SPARE_Y)
+#elif defined(FAULT_WRITE_SLACK_Y)
         if (y_len > rows) {
             y[rows] = 0.0f;
         }

@@ -38,11 +38,11 @@ pub struct Case {
     /// Elements by which each buffer starts past a 32-byte boundary in the aligned placement.
     pub offset: PerBuffer<u8>,
     /// Elements by which each buffer is longer than needed; negative is a buffer too short.
-    pub spare: PerBuffer<i64>,
+    pub slack: PerBuffer<i64>,
     /// Where codes come from.
     pub codes: Codes,
     /// Where x and scales come from.
-    pub regime: Regime,
+    pub distribution: Distribution,
     /// How scales relate to each other.
     pub scales: Scales,
     /// Seed of all bulk data.
@@ -53,7 +53,7 @@ pub struct Case {
     pub stack: u16,
     /// Whether the kernel is called once only, and its result held against the oracle: no relations, no other addresses.
     pub once: bool,
-    /// Part of a weights file that gives codes and scales in the place of `codes` and `regime`.
+    /// Part of a weights file that gives codes and scales in the place of `codes` and `distribution`.
     pub tensor: Option<TensorRows>,
     /// Bits that every element has that an input needs, in the place of its data; the low byte only where elements are bytes.
     pub fill: PerBuffer<Option<u32>>,
@@ -72,9 +72,9 @@ impl Case {
             scaled: operation == Operation::Dequantize,
             digits: *DIGITS.end(),
             offset: PerBuffer::default(),
-            spare: PerBuffer::default(),
+            slack: PerBuffer::default(),
             codes: Codes::Random,
-            regime: Regime::Unit,
+            distribution: Distribution::Unit,
             scales: Scales::Independent,
             seed: 0,
             threads: Threads::ONE,
@@ -106,12 +106,12 @@ impl Case {
         let (read, written) = (self.operation.inputs(self.scaled), self.operation.outputs());
         for buffer in Buffer::ALL.into_iter().filter(|buffer| !read.contains(buffer)) {
             if !written.contains(&buffer) {
-                (self.offset[buffer], self.spare[buffer]) = (0, 0);
+                (self.offset[buffer], self.slack[buffer]) = (0, 0);
             }
             self.fill[buffer] = None;
         }
         if let Some(buffer) = self.operation.stating_length() {
-            self.spare[buffer] = 0;
+            self.slack[buffer] = 0;
         }
         if !self.operation.reads_codes() {
             self.codes = Codes::Random;
@@ -123,8 +123,8 @@ impl Case {
 
     /// This call with the data of another case, as far as they fit.
     pub(crate) fn with_data_of(&self, other: &Self) -> Self {
-        let Self { codes, regime, scales, seed, tensor, fill, patches, .. } = other.clone();
-        let mut case = Self { codes, regime, scales, seed, tensor, fill, patches, ..self.clone() };
+        let Self { codes, distribution, scales, seed, tensor, fill, patches, .. } = other.clone();
+        let mut case = Self { codes, distribution, scales, seed, tensor, fill, patches, ..self.clone() };
         case.fit_patches();
         case
     }
@@ -217,9 +217,9 @@ impl Scales {
     }
 }
 
-/// Where x and scales come from. Each regime serves one or more properties of the ladder (docs/verification.md).
+/// Where x and scales come from. Each distribution serves one or more properties of the ladder (docs/verification.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Regime {
+pub enum Distribution {
     /// x uniform on [-a, a], where a is 1 up to 256 columns, then 1/2, 1/4 from 513 and 1/8 from 1025 on; scales 1. Oracle 4.
     Unit,
     /// x uniform on [-10, 10]; scales positive with full mantissas, 2^-7 to 2^-3. Oracle 5.
@@ -257,7 +257,7 @@ pub enum Regime {
     Full(u8),
 }
 
-impl Regime {
+impl Distribution {
     const ALL: &[Self] = &[
         Self::Unit,
         Self::Ten,
@@ -285,7 +285,7 @@ impl Regime {
         &Self::ALL[Self::ALL.len() - 5..]
     }
 
-    /// The regimes of `quantize`: all but [`Extreme`](Self::Extreme).
+    /// The distributions of `quantize`: all but [`Extreme`](Self::Extreme).
     const OF_VALUES: &[Self] = &[
         Self::Unit,
         Self::Ten,
@@ -302,7 +302,7 @@ impl Regime {
         Self::Outliers,
     ];
 
-    /// The regimes that the generator draws from. Of the last one is about digits, two are about values to quantise, and the others are full.
+    /// The distributions that the generator draws from. Of the last one is about digits, two are about values to quantise, and the others are full.
     fn drawn(operation: Operation) -> &'static [Self] {
         match operation {
             Operation::Quantize => Self::OF_VALUES,

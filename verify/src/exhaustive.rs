@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::case::{Case, Codes, Patch, Regime, every_byte};
+use crate::case::{Case, Codes, Distribution, Patch, every_byte};
 use crate::interrupt;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
@@ -61,7 +61,7 @@ pub fn wrong_scale(kernel: &dyn Kernel, scales: Range<u64>) -> Option<Case> {
     let patch = Patch { buffer: Buffer::Scales, index: 0, bits: vec![bits] };
     Some(Case {
         codes: Codes::Bytes,
-        regime: Regime::Raw,
+        distribution: Distribution::Raw,
         patches: vec![patch],
         ..Case::new(Operation::Dequantize, 1, SCALED_ELEMENTS)
     })
@@ -94,7 +94,7 @@ const HOT: f32 = 1.5;
 pub fn wrong_wiring(kernel: &dyn Kernel, cols: Range<usize>, rows: usize) -> Option<Case> {
     assert_eq!(kernel.operation(), Operation::Gemv, "the wiring is that of gemv");
     cols.take_while(|_| !interrupt::is_requested()).find_map(|cols| {
-        let case = Case { regime: Regime::Raw, ..Case::new(Operation::Gemv, rows, cols) };
+        let case = Case { distribution: Distribution::Raw, ..Case::new(Operation::Gemv, rows, cols) };
         let inputs = case.materialize(None).expect("a small case has data");
         let stride = inputs.shape.row_stride;
         let packed = inputs.packed.kept();

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{Case, Regime};
+use crate::case::{Case, Distribution};
 use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::property::{Cause, Failure, Property};
@@ -115,7 +115,7 @@ impl Finding {
         &self,
         examine: impl FnOnce(&Case) -> Vec<Failure>,
     ) -> Option<(Case, Failure)> {
-        let case = Case { regime: Regime::Integer, ..self.case.clone() };
+        let case = Case { distribution: Distribution::Integer, ..self.case.clone() };
         if self.property.number().is_none() || case == self.case {
             return None;
         }

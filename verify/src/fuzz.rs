@@ -220,8 +220,8 @@ fn check_text(data: &[u8]) {
         let line = case.to_string();
         assert_eq!(line.parse().as_ref(), Ok(&case), "`{line}` parses back to another case");
         let needed = |buffer: Buffer| case.shape().needed(case.operation, buffer);
-        let spare = |buffer: Buffer| u128::from(case.spare[buffer].unsigned_abs());
-        if case.buffers().all(|buffer| needed(buffer) + spare(buffer) <= MAX_TEXT_ELEMENTS) {
+        let slack = |buffer: Buffer| u128::from(case.slack[buffer].unsigned_abs());
+        if case.buffers().all(|buffer| needed(buffer) + slack(buffer) <= MAX_TEXT_ELEMENTS) {
             let _ = case.materialize(None).map_err(|error| format!("{error}"));
         }
     }

@@ -13,7 +13,7 @@ pub struct Inputs {
     pub operation: Operation,
     /// Dimensions passed to it.
     pub shape: Shape,
-    /// Packed bytes, padding, gaps between rows and spare bytes included.
+    /// Packed bytes, padding, gaps between rows and slack bytes included.
     pub packed: PackedBytes,
     /// One code a byte, for `lut`.
     pub codes: Vec<u8>,

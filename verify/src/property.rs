@@ -22,7 +22,7 @@ pub enum Property {
     Bound,
     /// Oracle 6: NaN, infinities.
     Special,
-    /// Nothing outside of the buffers is read or written, nor spare elements of the output.
+    /// Nothing outside of the buffers is read or written, nor slack elements of the output.
     Memory,
     /// Inputs are left as they were.
     Inputs,
@@ -40,7 +40,7 @@ pub enum Property {
     Threads,
     /// The same bits where several threads make the first call of a process at once.
     FirstCall,
-    /// Padding codes, gaps between rows and spare elements do not matter.
+    /// Padding codes, gaps between rows and slack elements do not matter.
     Padding,
     /// Complemented codes negate weights and sums, and give 3 less each code.
     Complement,

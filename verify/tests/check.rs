@@ -44,7 +44,7 @@ fn a_watcher_ends_the_run_at_the_first_finding_and_has_it_as_it_was_met() {
     assert!(report.cases < 100, "{} cases were made", report.cases);
     let whole = checked(&[&ZEROS], Plan::new(1, Budget::Cases(20)), &mut |_| ControlFlow::Continue(()));
     assert!(whole.cases >= 20);
-    assert_eq!(whole.findings[0].case.to_string(), "unpack len=1 regime=unit seed=2");
+    assert_eq!(whole.findings[0].case.to_string(), "unpack len=1 dist=unit seed=2");
 }
 
 /// One code a byte, as the format says.
@@ -323,7 +323,7 @@ fn threads_are_held_to_the_same_call_made_alone() {
         },
         ..GEMV
     };
-    let case: Case = "gemv rows=3 cols=40 regime=integer seed=3 threads=4".parse().expect("the case parses");
+    let case: Case = "gemv rows=3 cols=40 dist=integer seed=3 threads=4".parse().expect("the case parses");
     let findings = Harness::new(None).findings(&BIASED, &case).expect("the case has data");
     let [finding] = &findings[..] else { panic!("{findings:#?}") };
     assert!(finding.properties().contains(&Property::Negation), "{finding}");

@@ -73,29 +73,29 @@ fn crash_within(limit: Duration, name: &str, case: &str, cause: &str) {
 fn a_crash_far_from_any_buffer_leaves_the_case_and_the_exit_code() {
     crash(
         "a_crash_far_from_any_buffer_leaves_the_case_and_the_exit_code",
-        "unpack len=300 regime=unit seed=0",
+        "unpack len=300 dist=unit seed=0",
         "SIGSEGV",
     );
 }
 
 #[test]
 fn so_does_a_crash_on_another_thread() {
-    crash("so_does_a_crash_on_another_thread", "unpack len=301 regime=unit seed=0 threads=2", "SIGSEGV");
+    crash("so_does_a_crash_on_another_thread", "unpack len=301 dist=unit seed=0 threads=2", "SIGSEGV");
 }
 
 #[test]
 fn so_does_a_call_that_does_not_return() {
     let name = "so_does_a_call_that_does_not_return";
-    crash_within(SHORT, name, "unpack len=302 regime=unit seed=0", "finding: hang");
+    crash_within(SHORT, name, "unpack len=302 dist=unit seed=0", "finding: hang");
 }
 
 #[test]
 fn so_does_a_call_that_ends_the_process_as_if_all_were_well() {
     let name = "so_does_a_call_that_ends_the_process_as_if_all_were_well";
-    crash(name, "unpack len=303 regime=unit seed=0", "finding: exit");
+    crash(name, "unpack len=303 dist=unit seed=0", "finding: exit");
 }
 
 #[test]
 fn so_does_a_call_that_aborts() {
-    crash("so_does_a_call_that_aborts", "unpack len=304 regime=unit seed=0", "SIGABRT");
+    crash("so_does_a_call_that_aborts", "unpack len=304 dist=unit seed=0", "SIGABRT");
 }

@@ -5,7 +5,7 @@ use qk256_verify::{exhaustive, interrupt, registry};
 
 #[test]
 fn a_request_to_end_stops_shrinking_and_exhaustive_checks() {
-    let case: Case = "gemv rows=9 cols=2047 regime=wide seed=7".parse().expect("the case parses");
+    let case: Case = "gemv rows=9 cols=2047 dist=wide seed=7".parse().expect("the case parses");
     interrupt::request();
     assert!(interrupt::is_requested());
     let mut tries = 0;

@@ -198,7 +198,7 @@ fn kind(case: &Case) -> u64 {
     let mut hasher = DefaultHasher::new();
     let size = |value: usize| (value.min(64), value % 64, usize::BITS - value.leading_zeros());
     (case.operation, size(case.cols), case.rows.min(9), case.rows % 4, case.scaled).hash(&mut hasher);
-    (case.regime.name(), case.digits, case.stride.signum(), case.patches.len()).hash(&mut hasher);
+    (case.distribution.name(), case.digits, case.stride.signum(), case.patches.len()).hash(&mut hasher);
     hasher.finish()
 }
 

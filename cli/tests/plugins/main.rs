@@ -80,7 +80,7 @@ fn an_access_outside_of_a_buffer_is_named_to_the_byte() {
         only("READ_PAST_SCALES", "memory", "reads 1 byte past the end of `scales`"),
         only("WRITE_BEFORE_Y", "memory", "writes 4 bytes before the start of `out`"),
         only("WRITE_PAST_Y", "memory", "writes 1 byte past the end of `out`"),
-        only("WRITE_SPARE_Y", "memory", "past the last row"),
+        only("WRITE_SLACK_Y", "memory", "past the last row"),
     ]);
 }
 

@@ -36,7 +36,7 @@ fn a_kernel_that_needs_more_stack_than_thread_pools_give_is_told_apart_from_one_
         return;
     }
     let folder = scratch();
-    let case = "gemv rows=1 cols=1024 regime=integer seed=0 stack=256 once";
+    let case = "gemv rows=1 cols=1024 dist=integer seed=0 stack=256 once";
     for (name, code, words) in
         [("STACK", 1, "the kernel crashes with a stack overflow"), ("LITTLE_STACK", 0, "pass")]
     {
@@ -208,7 +208,7 @@ fn memory_that_calls_keep_on_large_matrices_alone_is_a_finding() {
     let folder = scratch();
     let library = fault(&folder, "LEAK_WHERE_LARGE");
     for (rows, code) in [("rows=2", 0), ("rows=8", 1)] {
-        let case = ["gemv", rows, "cols=1024", "regime=integer", "seed=1"];
+        let case = ["gemv", rows, "cols=1024", "dist=integer", "seed=1"];
         let seen = qk256(&[&["replay", "--lib", text(&library)], &case[..]].concat());
         assert_eq!(seen.status.code(), Some(code), "{rows}: {}", shown(&seen));
         assert_eq!(shown(&seen).contains("violates `leak`"), code == 1, "{rows}: {}", shown(&seen));

@@ -3,7 +3,7 @@
 //! A sum is a tree of fused operations over pairs: the pair (a, b) joins with one rounding, and (t, 1) is a plain
 //! addition of t.
 
-use qk256_verify::case::{Case, Regime};
+use qk256_verify::case::{Case, Distribution};
 use qk256_verify::inputs::{Inputs, PackedBytes};
 use qk256_verify::operation::{BLOCK_ELEMENTS, DIGITS, Operation, PerBuffer, Shape, Threads};
 use qk256_verify::oracle::{self, Expected, RowTruth};
@@ -183,12 +183,18 @@ pub(super) fn print() {
     );
     println!("bound of oracle 5 that an error reached. {} orders a row.", SCALINGS.len() * TREES.len());
     println!("\ndata          exact    near  special  no demand   share of bound");
-    let regimes =
-        [Regime::Integer, Regime::OneHot, Regime::Ten, Regime::Wide, Regime::Subnormal, Regime::Special];
-    for regime in regimes {
+    let distributions = [
+        Distribution::Integer,
+        Distribution::OneHot,
+        Distribution::Ten,
+        Distribution::Wide,
+        Distribution::Subnormal,
+        Distribution::Special,
+    ];
+    for distribution in distributions {
         let mut tally = Tally::default();
-        (0..CASES).for_each(|seed| tally.add(&seeded(regime, seed)));
-        tally.print(regime.name());
+        (0..CASES).for_each(|seed| tally.add(&seeded(distribution, seed)));
+        tally.print(distribution.name());
     }
     for (name, inputs) in [("underflow", underflow as fn(u64) -> Inputs), ("edges", edges)] {
         let mut tally = Tally::default();
@@ -213,16 +219,16 @@ impl Tally {
     }
 }
 
-/// A regime of cases, with scales, at a few lengths in turn.
-fn seeded(regime: Regime, seed: u64) -> Inputs {
+/// A distribution of cases, with scales, at a few lengths in turn.
+fn seeded(distribution: Distribution, seed: u64) -> Inputs {
     let cols = [1, 2, 3, 9, 64, 255, 300, 700][seed as usize % 8];
-    let case = Case { scaled: true, regime, seed, ..Case::new(Operation::Gemv, 4, cols) };
+    let case = Case { scaled: true, distribution, seed, ..Case::new(Operation::Gemv, 4, cols) };
     case.materialize(None).expect("a small case without a tensor")
 }
 
 /// Products of x and scale that lie among the subnormals, or just above.
 fn underflow(seed: u64) -> Inputs {
-    let mut inputs = seeded(Regime::Raw, seed);
+    let mut inputs = seeded(Distribution::Raw, seed);
     let mut rng = stream(1000 + seed);
     inputs.x.iter_mut().for_each(|x| *x = wide(&mut rng, -84, -66, true));
     inputs.scales.iter_mut().flatten().for_each(|scale| *scale = wide(&mut rng, -66, -60, false));
@@ -231,7 +237,7 @@ fn underflow(seed: u64) -> Inputs {
 
 /// A few columns of values at which arithmetic changes its ways.
 fn edges(seed: u64) -> Inputs {
-    let mut inputs = seeded(Regime::Raw, seed);
+    let mut inputs = seeded(Distribution::Raw, seed);
     let mut rng = stream(2000 + seed);
     let bits = [
         0,

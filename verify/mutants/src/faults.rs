@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use qk256_verify::case::{self, Regime, Sweep};
+use qk256_verify::case::{self, Distribution, Sweep};
 use qk256_verify::inputs::Inputs;
 use qk256_verify::judge::{self, Judgement};
 use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Threads};
@@ -83,7 +83,7 @@ pub fn faults() -> Vec<Fault> {
             "longer-x-refused",
             &Cases(|operation, seed, index| {
                 let mut case = case::nth(operation, seed, index);
-                Buffer::ALL.into_iter().for_each(|buffer| case.spare[buffer] = case.spare[buffer].min(0));
+                Buffer::ALL.into_iter().for_each(|buffer| case.slack[buffer] = case.slack[buffer].min(0));
                 Case { patches: Vec::new(), ..case }
             }),
         ),
@@ -117,12 +117,15 @@ pub fn faults() -> Vec<Fault> {
             "nan-lost-from-64-columns-on",
             &Cases(|operation, seed, index| {
                 let case = legal(operation, seed, index);
-                let regime = if matches!(case.regime, Regime::Special | Regime::OneHot | Regime::Raw) {
-                    Regime::Ten
+                let distribution = if matches!(
+                    case.distribution,
+                    Distribution::Special | Distribution::OneHot | Distribution::Raw
+                ) {
+                    Distribution::Ten
                 } else {
-                    case.regime
+                    case.distribution
                 };
-                Case { regime, patches: Vec::new(), ..case }
+                Case { distribution, patches: Vec::new(), ..case }
             }),
         ),
     ]
@@ -305,7 +308,7 @@ fn whole_blocks(case: Case) -> Case {
     let cols = case.cols.clamp(1, 1 << 20).next_multiple_of(BLOCK_ELEMENTS);
     let mut case = Case { cols, patches: Vec::new(), ..case };
     for buffer in Buffer::ALL {
-        case.spare[buffer] = case.spare[buffer].max(0);
+        case.slack[buffer] = case.slack[buffer].max(0);
     }
     case
 }

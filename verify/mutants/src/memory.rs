@@ -149,7 +149,7 @@ pub(crate) const WRONG: &[Mutant] = &[
             Outcome::Done
         },
     ),
-    Mutant::new(CLASS, Gemv, "writes-spare-rows", "the loop runs over the length of y", |arguments| {
+    Mutant::new(CLASS, Gemv, "writes-slack-rows", "the loop runs over the length of y", |arguments| {
         SIMD.product_after(arguments, |product| product.y[product.rows..].fill(0.0))
     }),
     Mutant::new(CLASS, Gemv, "writes-a-row-past-y", "pairs of rows are stored together", |arguments| {

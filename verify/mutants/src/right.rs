@@ -199,7 +199,7 @@ pub(crate) const RIGHT: &[Mutant] = &[
         Class::Memory,
         Unpack,
         "reads-every-byte-of-packed",
-        "the whole buffer may be read, spare bytes and padding with it",
+        "the whole buffer may be read, slack bytes and padding with it",
         |arguments| {
             if let Arguments::Unpack { packed, .. } = &arguments {
                 std::hint::black_box(packed.iter().fold(0, |all, byte| all | byte));
@@ -210,7 +210,7 @@ pub(crate) const RIGHT: &[Mutant] = &[
     Mutant::new(
         Class::Memory,
         Gemv,
-        "reads-padding-gaps-and-spare",
+        "reads-padding-gaps-and-slack",
         "whatever lies in the buffers may be read, and y as well",
         |arguments| {
             SIMD.product_after(arguments, |product| {

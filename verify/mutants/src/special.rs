@@ -158,7 +158,7 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         CLASS,
         Gemv,
-        "nan-in-spare-x-matters",
+        "nan-in-slack-x-matters",
         "a test for NaN runs over the whole buffer (OpenBLAS issue 171: NaN behind a vector spreads into the result)",
         |arguments| {
             let finish = |product: &Product<'_>, _, sum| {
@@ -204,7 +204,7 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         CLASS,
         GemvFixed,
-        "exponent-for-spare-x-as-well",
+        "exponent-for-slack-x-as-well",
         "the largest magnitude is looked for in the whole buffer",
         |arguments| Way { scaled_by: |fixed| fixed.product.x, ..RIGHT_WAY }.product(arguments),
     ),

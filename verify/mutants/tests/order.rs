@@ -35,11 +35,11 @@ fn an_order_that_depends_on_the_codes_is_no_finding() {
     let mut harness = Harness::new(None);
     for name in BY_CODES.into_iter().chain(["order-by-the-first-codes"]) {
         for case in [
-            "gemv rows=1 cols=3 regime=unit seed=1",
-            "gemv rows=5 cols=7 codes=ramp regime=ten seed=2",
-            "gemv rows=5 cols=600 codes=ramp regime=ten seed=3",
-            "gemv rows=2 cols=7 scaled regime=ten seed=3249291112 patch.x.0=80000000 patch.scales.0=7fc00000",
-            "gemv rows=1 cols=64 scaled regime=wide seed=147926635 threads=8",
+            "gemv rows=1 cols=3 dist=unit seed=1",
+            "gemv rows=5 cols=7 codes=ramp dist=ten seed=2",
+            "gemv rows=5 cols=600 codes=ramp dist=ten seed=3",
+            "gemv rows=2 cols=7 scaled dist=ten seed=3249291112 patch.x.0=80000000 patch.scales.0=7fc00000",
+            "gemv rows=1 cols=64 scaled dist=wide seed=147926635 threads=8",
         ] {
             let found = findings(&mut harness, name, case);
             assert!(found.is_empty(), "{name}, {case}: {found:#?}");
@@ -49,7 +49,7 @@ fn an_order_that_depends_on_the_codes_is_no_finding() {
 
 #[test]
 fn a_scale_on_the_activation_is_no_finding_where_products_are_subnormal() {
-    let case = "gemv rows=1 cols=3 scaled codes=all0 regime=ten seed=1 patch.scales.0=00000001";
+    let case = "gemv rows=1 cols=3 scaled codes=all0 dist=ten seed=1 patch.scales.0=00000001";
     for name in ["scale-on-the-activation", "scale-on-the-activation-in-the-tail"] {
         let found = findings(&mut Harness::new(None), name, case);
         assert!(found.is_empty(), "{name}: {found:#?}");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # Dropped the last column where cols % 8 == 7.
-//! gemv rows=1 cols=7 regime=unit seed=0
+//! gemv rows=1 cols=7 dist=unit seed=0
 //! ```
 
 use super::{Case, ParseError};
@@ -48,7 +48,7 @@ pub fn parse_file(text: &str) -> Result<Case, FileError> {
 mod tests {
     use super::*;
 
-    const CASE: &str = "gemv rows=1 cols=7 regime=unit seed=0";
+    const CASE: &str = "gemv rows=1 cols=7 dist=unit seed=0";
 
     #[test]
     fn a_file_is_one_case_among_comments_and_blank_lines() {

@@ -4,7 +4,7 @@ use arbitrary::{Result, Unstructured};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{Case, Codes, Patch, Regime, Scales, Sweep, models};
+use super::{Case, Codes, Distribution, Patch, Scales, Sweep, models};
 use crate::operation::{Buffer, DIGITS, OFFSET_BYTES, Operation, Threads};
 
 /// Rows times columns of a drawn case stay below this, so that a case takes well under a millisecond.
@@ -60,9 +60,9 @@ fn shape_from_seed(operation: Operation, seed: u64, index: u64) -> Case {
     if operation.has_digits() {
         case.digits -= below(DIGITS.count()) as u8;
     }
-    case.regime = if operation.is_matrix() { Regime::Integer } else { Regime::Ten };
+    case.distribution = if operation.is_matrix() { Distribution::Integer } else { Distribution::Ten };
     if operation.is_matrix() && below(4) == 0 {
-        case.regime = Regime::full()[below(Regime::full().len())];
+        case.distribution = Distribution::full()[below(Distribution::full().len())];
         case.codes = Codes::Uniform([0, 3][below(2)]);
     }
     case
@@ -104,11 +104,11 @@ impl Case {
         if operation.reads_codes() && once_in(4, u)? {
             case.codes = *u.choose(&Codes::ALL)?;
         }
-        case.regime = *u.choose(Regime::drawn(operation))?;
+        case.distribution = *u.choose(Distribution::drawn(operation))?;
         if case.scaled && once_in(4, u)? {
             case.scales = *u.choose(&[Scales::Equal, Scales::Alternating])?;
         }
-        if case.regime == Regime::Extreme && once_in(2, u)? {
+        if case.distribution == Distribution::Extreme && once_in(2, u)? {
             // The code that kernels raise the most: with it narrow sums overflow soonest.
             case.codes = Codes::Uniform(3);
         }
@@ -124,10 +124,10 @@ impl Case {
         }
         for buffer in case.resizable_buffers() {
             if once_in(4, u)? {
-                case.spare[buffer] = u.int_in_range(1..=40)?;
+                case.slack[buffer] = u.int_in_range(1..=40)?;
             }
         }
-        if case.regime == Regime::Raw {
+        if case.distribution == Distribution::Raw {
             case.fill_raw(u)?;
         } else {
             case.draw_patches(u)?;
@@ -217,7 +217,7 @@ impl Case {
         let buffer = *u.choose(&buffers)?;
         let needed = self.shape().needed(self.operation, buffer) as i64;
         let all = u.ratio(1, 4)?;
-        self.spare[buffer] = if all { -needed } else { -u.int_in_range(1..=needed.clamp(1, 300))? };
+        self.slack[buffer] = if all { -needed } else { -u.int_in_range(1..=needed.clamp(1, 300))? };
         Ok(())
     }
 

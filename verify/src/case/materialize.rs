@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::values::{absorbing, extreme, full, levels, one_hot, outliers, sparse, sprinkle};
-use super::{Case, Codes, Regime, Scales, every_byte};
+use super::{Case, Codes, Distribution, Scales, every_byte};
 use crate::inputs::{Inputs, PackedBytes};
 use crate::memory;
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation, PerBuffer};
@@ -125,11 +125,11 @@ impl Case {
         Ok(inputs)
     }
 
-    /// Elements of `buffer`: what is needed and the spare. A size that memory cannot hold is wrapped, as the
+    /// Elements of `buffer`: what is needed and the slack. A size that memory cannot hold is wrapped, as the
     /// arithmetic of a careless caller would.
     fn buffer_len(&self, buffer: Buffer) -> Result<usize, MaterializeError> {
         let needed = self.shape().needed(self.operation, buffer);
-        let wanted = needed.saturating_add_signed(i128::from(self.spare[buffer]));
+        let wanted = needed.saturating_add_signed(i128::from(self.slack[buffer]));
         let bytes = wanted.saturating_mul(self.operation.width(buffer) as u128);
         let most = if buffer == Buffer::Packed && self.may_be_sparse() {
             MAX_SPARSE_BYTES
@@ -148,7 +148,7 @@ impl Case {
 
     /// Whether the data are what oracle 4 asks for.
     fn is_flat(&self) -> bool {
-        self.regime == Regime::Unit
+        self.distribution == Distribution::Unit
             && self.codes == Codes::Random
             && self.fill == PerBuffer::default()
             && self.patches.is_empty()
@@ -166,7 +166,7 @@ impl Case {
 
     /// Whether this is a vector so long that its data repeat. Of such a vector no buffer is longer or shorter than needed.
     pub(crate) fn is_long(&self) -> bool {
-        !self.operation.is_matrix() && LONG.contains(&self.cols) && self.spare == PerBuffer::default()
+        !self.operation.is_matrix() && LONG.contains(&self.cols) && self.slack == PerBuffer::default()
     }
 
     /// Whether the rows themselves fit into memory, so that gaps between them may be larger than that.
@@ -241,14 +241,14 @@ impl Case {
     fn scales(&self, len: usize) -> Vec<f32> {
         let mut rng = self.stream(Buffer::Scales);
         let needed = self.shape().needed(self.operation, Buffer::Scales).min(len as u128) as usize;
-        let mut scales: Vec<f32> = (0..needed).map(|_| self.regime.scale(rng.next_u64())).collect();
+        let mut scales: Vec<f32> = (0..needed).map(|_| self.distribution.scale(rng.next_u64())).collect();
         let period = match self.scales {
             Scales::Independent => usize::MAX,
             Scales::Equal => 1,
             Scales::Alternating => 2,
         };
         (period..scales.len()).for_each(|at| scales[at] = scales[at - period]);
-        if self.regime == Regime::Special {
+        if self.distribution == Distribution::Special {
             sprinkle(&mut scales, &mut rng);
         }
         scales.resize(len, f32::NAN);
@@ -258,17 +258,17 @@ impl Case {
     fn x(&self, len: usize) -> Vec<f32> {
         let mut rng = self.stream(Buffer::X);
         let needed = self.cols.min(len);
-        let mut x: Vec<f32> = match self.regime {
-            Regime::OneHot => one_hot(needed, &mut rng),
-            Regime::Extreme => extreme(needed, self.digits, &mut rng),
-            Regime::Sparse => sparse(needed, &mut rng),
-            Regime::Absorbing => absorbing(needed, &mut rng),
-            Regime::Full(bits) => full(needed, bits, &mut rng),
-            Regime::Levels => levels(needed, &mut rng),
-            Regime::Outliers => outliers(needed, &mut rng),
-            regime => (0..needed).map(|_| regime.activation(self.cols, rng.next_u64())).collect(),
+        let mut x: Vec<f32> = match self.distribution {
+            Distribution::OneHot => one_hot(needed, &mut rng),
+            Distribution::Extreme => extreme(needed, self.digits, &mut rng),
+            Distribution::Sparse => sparse(needed, &mut rng),
+            Distribution::Absorbing => absorbing(needed, &mut rng),
+            Distribution::Full(bits) => full(needed, bits, &mut rng),
+            Distribution::Levels => levels(needed, &mut rng),
+            Distribution::Outliers => outliers(needed, &mut rng),
+            distribution => (0..needed).map(|_| distribution.activation(self.cols, rng.next_u64())).collect(),
         };
-        if self.regime == Regime::Special {
+        if self.distribution == Distribution::Special {
             sprinkle(&mut x, &mut rng);
         }
         x.resize(len, f32::NAN);
@@ -366,39 +366,45 @@ impl Case {
 mod tests {
     use super::*;
 
-    /// How many of 400 seeds make data of `regime` for which `holds`.
-    fn share(regime: Regime, holds: impl Fn(&Inputs) -> bool) -> usize {
-        let case = |seed| Case { seed, regime, scaled: true, ..Case::new(Operation::Gemv, 1, 300) };
+    /// How many of 400 seeds make data of `distribution` for which `holds`.
+    fn share(distribution: Distribution, holds: impl Fn(&Inputs) -> bool) -> usize {
+        let case = |seed| Case { seed, distribution, scaled: true, ..Case::new(Operation::Gemv, 1, 300) };
         (0..400).filter(|&seed| holds(&case(seed).materialize(None).expect("the case has data"))).count()
     }
 
     #[test]
-    fn each_regime_makes_the_values_that_it_is_there_for() {
+    fn each_distribution_makes_the_values_that_it_is_there_for() {
         let scales = |inputs: &Inputs| inputs.scales.clone().expect("the case is scaled");
-        assert_eq!(share(Regime::Unit, |i| i.flat && i.x.iter().all(|x| x.abs() <= 0.5)), 400);
-        assert_eq!(share(Regime::Integer, |i| i.x.iter().chain(&scales(i)).all(|v| v.fract() == 0.0)), 400);
-        assert_eq!(share(Regime::OneHot, |i| i.x.iter().filter(|x| x.to_bits() != 0).count() <= 1), 400);
+        assert_eq!(share(Distribution::Unit, |i| i.flat && i.x.iter().all(|x| x.abs() <= 0.5)), 400);
+        assert_eq!(
+            share(Distribution::Integer, |i| i.x.iter().chain(&scales(i)).all(|v| v.fract() == 0.0)),
+            400
+        );
+        assert_eq!(
+            share(Distribution::OneHot, |i| i.x.iter().filter(|x| x.to_bits() != 0).count() <= 1),
+            400
+        );
         let extremes = |i: &Inputs| i.x.iter().all(|x| x.is_finite() && *x != 0.0);
-        assert_eq!(share(Regime::Extreme, extremes), 400);
+        assert_eq!(share(Distribution::Extreme, extremes), 400);
         // 2 * 300 * 27962 is above 2^24, 2 * 300 * 16383 below: of 15 bits the lowest is zero.
         let all = |value: f32| move |i: &Inputs| i.x.iter().all(|&x| x == value);
         for (bits, value) in [(7, 127.0), (8, 255.0), (15, 32766.0), (16, 65532.0), (23, 8_388_096.0)] {
-            let regime = Regime::Full(bits);
-            let (positive, negative) = (share(regime, all(value)), share(regime, all(-value)));
+            let distribution = Distribution::Full(bits);
+            let (positive, negative) = (share(distribution, all(value)), share(distribution, all(-value)));
             assert!(positive + negative == 400 && positive.min(negative) > 100, "{positive} of {bits} bits");
         }
         let huge = |i: &Inputs| i.x.iter().map(|x| 2.0 * f64::from(x.abs())).sum::<f64>();
         let near_the_largest = f64::from(f32::MAX) / 256.0..f64::from(f32::MAX) / 4.0;
-        assert_eq!(share(Regime::Huge, |i| near_the_largest.contains(&huge(i))), 400);
+        assert_eq!(share(Distribution::Huge, |i| near_the_largest.contains(&huge(i))), 400);
         let zeros = |i: &Inputs| i.x.iter().filter(|&&x| x == 0.0).count();
-        assert!(share(Regime::Sparse, |i| (32..300).contains(&zeros(i))) > 200);
-        assert_eq!(share(Regime::Subnormal, |i| i.x.iter().all(|x| x.abs() < f32::MIN_POSITIVE)), 400);
-        for (regime, least) in [(Regime::Special, 100), (Regime::OneHot, 20)] {
-            let odd = share(regime, |i| i.x.iter().any(|x| !x.is_finite()));
+        assert!(share(Distribution::Sparse, |i| (32..300).contains(&zeros(i))) > 200);
+        assert_eq!(share(Distribution::Subnormal, |i| i.x.iter().all(|x| x.abs() < f32::MIN_POSITIVE)), 400);
+        for (distribution, least) in [(Distribution::Special, 100), (Distribution::OneHot, 20)] {
+            let odd = share(distribution, |i| i.x.iter().any(|x| !x.is_finite()));
             assert!(
                 (least..400).contains(&odd),
                 "{odd} of 400 cases of `{}` hold NaN or an infinity",
-                regime.name()
+                distribution.name()
             );
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::{Case, Codes, Patch, Regime, Scales};
+use super::{Case, Codes, Distribution, Patch, Scales};
 use crate::interrupt;
 use crate::operation::{Buffer, DIGITS, PerBuffer, Threads};
 
@@ -108,19 +108,19 @@ enum Size {
     Rows,
     Cols,
     Stride,
-    Spare(Buffer),
+    Slack(Buffer),
 }
 
 const SIZES: [Size; 9] = [
     Size::Cols,
     Size::Rows,
     Size::Stride,
-    Size::Spare(Buffer::Packed),
-    Size::Spare(Buffer::Codes),
-    Size::Spare(Buffer::Scales),
-    Size::Spare(Buffer::X),
-    Size::Spare(Buffer::Out),
-    Size::Spare(Buffer::OutScales),
+    Size::Slack(Buffer::Packed),
+    Size::Slack(Buffer::Codes),
+    Size::Slack(Buffer::Scales),
+    Size::Slack(Buffer::X),
+    Size::Slack(Buffer::Out),
+    Size::Slack(Buffer::OutScales),
 ];
 
 impl Size {
@@ -130,7 +130,7 @@ impl Size {
             Self::Rows => case.rows as u64,
             Self::Cols => case.cols as u64,
             Self::Stride => case.stride.unsigned_abs(),
-            Self::Spare(buffer) => case.spare[*buffer].unsigned_abs(),
+            Self::Slack(buffer) => case.slack[*buffer].unsigned_abs(),
         }
     }
 
@@ -146,7 +146,7 @@ impl Size {
                 return vec![changed, cut];
             }
             Self::Stride => changed.stride = case.stride.signum() * value as i64,
-            Self::Spare(buffer) => changed.spare[*buffer] = case.spare[*buffer].signum() * value as i64,
+            Self::Slack(buffer) => changed.slack[*buffer] = case.slack[*buffer].signum() * value as i64,
         }
         vec![changed]
     }
@@ -251,7 +251,7 @@ fn candidates(case: &Case) -> Vec<Case> {
     // In full, once a call is cheap.
     with(&|c| c.once = c.once && c.rows * c.cols > FULL_ELEMENTS);
     with(&|c| c.offset = PerBuffer::default());
-    with(&|c| c.spare = PerBuffer::default());
+    with(&|c| c.slack = PerBuffer::default());
     for stride in smaller(case.stride.unsigned_abs()) {
         with(&|c| c.stride = c.stride.signum() * stride as i64);
     }
@@ -259,8 +259,8 @@ fn candidates(case: &Case) -> Vec<Case> {
         for offset in smaller(case.offset[buffer].into()) {
             with(&|c| c.offset[buffer] = offset as u8);
         }
-        for spare in smaller(case.spare[buffer].unsigned_abs()) {
-            with(&|c| c.spare[buffer] = c.spare[buffer].signum() * spare as i64);
+        for slack in smaller(case.slack[buffer].unsigned_abs()) {
+            with(&|c| c.slack[buffer] = c.slack[buffer].signum() * slack as i64);
         }
     }
     for at in 0..case.patches.len() {
@@ -282,34 +282,35 @@ fn candidates(case: &Case) -> Vec<Case> {
         with(&|c| c.tensor.iter_mut().for_each(|tensor| tensor.first_row = row as usize));
     }
     simpler_than(case.codes, &Codes::ALL).for_each(|codes| with(&|c| c.codes = codes));
-    simpler_than(case.regime, &SIMPLEST_FIRST).for_each(|regime| with(&|c| c.regime = regime));
+    simpler_than(case.distribution, &SIMPLEST_FIRST)
+        .for_each(|distribution| with(&|c| c.distribution = distribution));
     for seed in 0..case.seed.min(4) {
         with(&|c| c.seed = seed);
     }
     all
 }
 
-/// Regimes in the order in which a reader takes them in.
-const SIMPLEST_FIRST: [Regime; 19] = [
-    Regime::Unit,
-    Regime::Integer,
-    Regime::Raw,
-    Regime::OneHot,
-    Regime::Ten,
-    Regime::Wide,
-    Regime::Subnormal,
-    Regime::Huge,
-    Regime::Absorbing,
-    Regime::Sparse,
-    Regime::Special,
-    Regime::Extreme,
-    Regime::Full(7),
-    Regime::Full(8),
-    Regime::Full(15),
-    Regime::Full(16),
-    Regime::Full(23),
-    Regime::Levels,
-    Regime::Outliers,
+/// Distributions in the order in which a reader takes them in.
+const SIMPLEST_FIRST: [Distribution; 19] = [
+    Distribution::Unit,
+    Distribution::Integer,
+    Distribution::Raw,
+    Distribution::OneHot,
+    Distribution::Ten,
+    Distribution::Wide,
+    Distribution::Subnormal,
+    Distribution::Huge,
+    Distribution::Absorbing,
+    Distribution::Sparse,
+    Distribution::Special,
+    Distribution::Extreme,
+    Distribution::Full(7),
+    Distribution::Full(8),
+    Distribution::Full(15),
+    Distribution::Full(16),
+    Distribution::Full(23),
+    Distribution::Levels,
+    Distribution::Outliers,
 ];
 
 fn simpler_than<T: Copy + PartialEq>(now: T, order: &[T]) -> impl Iterator<Item = T> {
@@ -372,12 +373,12 @@ impl Case {
         }
     }
 
-    /// Says the special values of the regime `special` in patches, which keep their place when the shape changes. The data
+    /// Says the special values of the distribution `special` in patches, which keep their place when the shape changes. The data
     /// stay as they are.
     fn sprinkle_by_patches(&mut self) {
-        let plain = Self { regime: Regime::Ten, ..self.clone() };
-        let (Regime::Special, Ok(special), Ok(ordinary)) =
-            (self.regime, self.materialize(None), plain.materialize(None))
+        let plain = Self { distribution: Distribution::Ten, ..self.clone() };
+        let (Distribution::Special, Ok(special), Ok(ordinary)) =
+            (self.distribution, self.materialize(None), plain.materialize(None))
         else {
             return;
         };
@@ -398,10 +399,10 @@ impl Case {
     pub(super) fn fit_patches(&mut self) {
         let (shape, operation) = (self.shape(), self.operation);
         let used = operation.inputs(self.scaled);
-        let spare = self.spare;
+        let slack = self.slack;
         self.patches.retain_mut(|patch| {
             let needed = shape.needed(operation, patch.buffer);
-            let len = needed.saturating_add_signed(i128::from(spare[patch.buffer])).min(usize::MAX as u128);
+            let len = needed.saturating_add_signed(i128::from(slack[patch.buffer])).min(usize::MAX as u128);
             patch.bits.truncate((len as usize).saturating_sub(patch.index));
             used.contains(&patch.buffer) && !patch.bits.is_empty()
         });
@@ -424,34 +425,34 @@ mod tests {
     #[test]
     fn conditions_on_rows_columns_and_layout_end_at_their_smallest_case() {
         let start =
-            "gemv rows=33 cols=2047 scaled stride=64 offset.x=5 spare.out=9 regime=wide seed=99 threads=2";
-        assert_eq!(smallest(start, |case| case.cols % 8 == 7), "gemv rows=0 cols=7 regime=unit seed=0");
+            "gemv rows=33 cols=2047 scaled stride=64 offset.x=5 slack.out=9 dist=wide seed=99 threads=2";
+        assert_eq!(smallest(start, |case| case.cols % 8 == 7), "gemv rows=0 cols=7 dist=unit seed=0");
         assert_eq!(
             smallest(start, |case| case.cols % 64 == 63 && case.rows % 3 == 0 && case.rows > 0),
-            "gemv rows=3 cols=63 regime=unit seed=0"
+            "gemv rows=3 cols=63 dist=unit seed=0"
         );
         assert_eq!(
             smallest(start, |case| case.cols > 256 && case.scaled && case.offset[Buffer::X] > 2),
-            "gemv rows=0 cols=257 scaled offset.x=3 regime=unit seed=0"
+            "gemv rows=0 cols=257 scaled offset.x=3 dist=unit seed=0"
         );
     }
 
     #[test]
     fn thresholds_on_rows_columns_and_lengths_end_at_the_threshold() {
         for least in [257, 2049, 4097] {
-            let columns = smallest("gemv rows=3 cols=9000 regime=ten seed=77", |case| case.cols >= least);
-            assert_eq!(columns, format!("gemv rows=0 cols={least} regime=unit seed=0"));
-            let rows = smallest("gemv rows=9000 cols=13 regime=ten seed=77", |case| case.rows >= least);
-            assert_eq!(rows, format!("gemv rows={least} cols=0 regime=unit seed=0"));
+            let columns = smallest("gemv rows=3 cols=9000 dist=ten seed=77", |case| case.cols >= least);
+            assert_eq!(columns, format!("gemv rows=0 cols={least} dist=unit seed=0"));
+            let rows = smallest("gemv rows=9000 cols=13 dist=ten seed=77", |case| case.rows >= least);
+            assert_eq!(rows, format!("gemv rows={least} cols=0 dist=unit seed=0"));
             let len = smallest("unpack len=9000 offset.out=3 seed=77", |case| case.cols >= least);
-            assert_eq!(len, format!("unpack len={least} regime=unit seed=0"));
+            assert_eq!(len, format!("unpack len={least} dist=unit seed=0"));
             let stride =
                 smallest("gemv rows=3 cols=13 stride=9000 seed=7", |case| case.stride >= least as i64);
-            assert_eq!(stride, format!("gemv rows=0 cols=0 stride={least} regime=unit seed=0"));
+            assert_eq!(stride, format!("gemv rows=0 cols=0 stride={least} dist=unit seed=0"));
             let both =
-                |case: &Case| case.rows >= least && case.cols >= 2 * least && case.spare[Buffer::X] >= 3;
-            let both = smallest("gemv rows=9000 cols=9001 spare.x=40 seed=7", both);
-            assert_eq!(both, format!("gemv rows={least} cols={} spare.x=3 regime=unit seed=0", 2 * least));
+                |case: &Case| case.rows >= least && case.cols >= 2 * least && case.slack[Buffer::X] >= 3;
+            let both = smallest("gemv rows=9000 cols=9001 slack.x=40 seed=7", both);
+            assert_eq!(both, format!("gemv rows={least} cols={} slack.x=3 dist=unit seed=0", 2 * least));
         }
     }
 
@@ -465,10 +466,10 @@ mod tests {
         for least in [257, 2049, 4097] {
             let size = |text: String| -> Case { text.parse().expect("a case parses") };
             let seed = (0..100).find(|&seed| by_chance(9000, seed)).expect("most seeds fail");
-            let start = format!("gemv rows=2 cols=9000 regime=ten seed={seed}");
+            let start = format!("gemv rows=2 cols=9000 dist=ten seed={seed}");
             let columns = smallest(&start, |case| case.cols >= least && by_chance(case.cols, case.seed));
             assert_eq!(size(columns).cols, least);
-            let start = format!("gemv rows=9000 cols=2 regime=ten seed={seed}");
+            let start = format!("gemv rows=9000 cols=2 dist=ten seed={seed}");
             let rows = smallest(&start, |case| case.rows >= least && by_chance(case.rows, case.seed));
             assert_eq!(size(rows).rows, least);
         }
@@ -480,36 +481,36 @@ mod tests {
             let bits = (0..len).map(|at| if Some(at) == odd { 0x4000_0000 } else { 0x42fe_0000 });
             Patch { buffer: Buffer::X, index: 0, bits: bits.collect() }
         };
-        let base: Case = "gemv rows=1 cols=2100 regime=raw seed=3".parse().expect("the case parses");
+        let base: Case = "gemv rows=1 cols=2100 dist=raw seed=3".parse().expect("the case parses");
         let sum = |case: &Case| {
             let inputs = case.materialize(None).expect("the case has data");
             inputs.x[..case.cols].iter().map(|&x| f64::from(x)).sum::<f64>()
         };
         let start = Case { patches: vec![patch(2100, None)], ..base.clone() };
         let shrunk = shrink(&start, |case| sum(case) >= 127.0 * 2049.0);
-        assert_eq!(shrunk.to_string(), "gemv rows=0 cols=2049 regime=unit seed=0 fill.x=42fe0000");
+        assert_eq!(shrunk.to_string(), "gemv rows=0 cols=2049 dist=unit seed=0 fill.x=42fe0000");
         // One element that is another stays a patch.
         let start = Case { patches: vec![patch(2100, Some(7))], ..base };
         let shrunk =
             shrink(&start, |case| sum(case) == 127.0 * (case.cols as f64 - 1.0) + 2.0 && case.cols > 20);
         assert_eq!(
             shrunk.to_string(),
-            "gemv rows=0 cols=21 regime=unit seed=0 fill.x=42fe0000 patch.x.0=40000000"
+            "gemv rows=0 cols=21 dist=unit seed=0 fill.x=42fe0000 patch.x.0=40000000"
         );
     }
 
     #[test]
     fn digits_go_one_by_one_as_far_as_the_failure_stays() {
-        let start = "gemv_fixed rows=9 cols=700 digits=4 regime=ten seed=5";
+        let start = "gemv_fixed rows=9 cols=700 digits=4 dist=ten seed=5";
         for (least, end) in [(1, "digits=1"), (3, "digits=3")] {
             let smallest = smallest(start, |case| case.digits >= least && case.cols > 2);
-            assert_eq!(smallest, format!("gemv_fixed rows=0 cols=3 {end} regime=unit seed=0"));
+            assert_eq!(smallest, format!("gemv_fixed rows=0 cols=3 {end} dist=unit seed=0"));
         }
     }
 
     #[test]
     fn a_special_value_keeps_its_bits_while_the_shape_shrinks() {
-        let start: Case = "gemv rows=9 cols=2049 regime=special seed=3".parse().expect("the case parses");
+        let start: Case = "gemv rows=9 cols=2049 dist=special seed=3".parse().expect("the case parses");
         let has_nan = |case: &Case| {
             let inputs = case.materialize(None).expect("the case has data");
             inputs.x[..case.cols].iter().any(|x| x.is_nan())

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use super::covering::{Level, covering, pairs};
 use super::generate::EDGE_BITS;
-use super::{Case, Codes, Regime};
+use super::{Case, Codes, Distribution};
 use crate::operation::{Buffer, Operation};
 use factors::*;
 use shapes::{first_of_their_size, shapes};
@@ -153,77 +153,78 @@ fn layout(operation: Operation, byte_offsets: &'static [u8]) -> Vec<Factor> {
         _ => Factor::Offset(buffer, FLOAT_OFFSETS),
     };
     let stride = operation.is_matrix().then_some(Factor::Stride(STRIDES));
-    let spare = whole.resizable_buffers().map(Factor::Spare);
-    stride.into_iter().chain(whole.buffers().map(offset)).chain(spare).collect()
+    let slack = whole.resizable_buffers().map(Factor::Slack);
+    stride.into_iter().chain(whole.buffers().map(offset)).chain(slack).collect()
 }
 
 fn parts(operation: Operation) -> Vec<Part> {
-    let base = |regime| Case { regime, ..Case::new(operation, 1, 0) };
+    let base = |distribution| Case { distribution, ..Case::new(operation, 1, 0) };
     let part = |base, shape: Vec<Factor>, more: Vec<Factor>| Part { base, factors: [shape, more].concat() };
     let shape = |rows, cols| shape(operation, rows, cols);
     let with_how = |more: &[Factor]| [how(operation), more.to_vec()].concat();
-    let regimes = Factor::Regime(Regime::drawn(operation));
+    let distributions = Factor::Distribution(Distribution::drawn(operation));
     let stride = operation.is_matrix().then_some(Factor::Stride(SOME_STRIDES));
     let codes = operation.reads_codes().then_some(Factor::Codes);
-    let data: Vec<Factor> = [regimes].into_iter().chain(codes).chain(stride).collect();
+    let data: Vec<Factor> = [distributions].into_iter().chain(codes).chain(stride).collect();
     let mut parts = vec![
-        part(base(Regime::Integer), shape(ROWS, COLS), with_how(&layout(operation, SOME_BYTE_OFFSETS))),
-        part(base(Regime::Integer), shape(&[1, 2], LONG_COLS), with_how(&[])),
-        part(base(Regime::Ten), shape(SOME_ROWS, SOME_COLS), with_how(&data)),
+        part(base(Distribution::Integer), shape(ROWS, COLS), with_how(&layout(operation, SOME_BYTE_OFFSETS))),
+        part(base(Distribution::Integer), shape(&[1, 2], LONG_COLS), with_how(&[])),
+        part(base(Distribution::Ten), shape(SOME_ROWS, SOME_COLS), with_how(&data)),
         part(
-            base(Regime::Wide),
+            base(Distribution::Wide),
             shape(&[1, 3, 17, 64], &[5, 64, 300, 1024, 2050]),
-            with_how(&[Factor::Threads, Factor::Regime(&[Regime::Integer, Regime::Wide])]),
+            with_how(&[Factor::Threads, Factor::Distribution(&[Distribution::Integer, Distribution::Wide])]),
         ),
-        part(base(Regime::Integer), shape(&[2, 4, 16], &[1, 64, 300]), layout(operation, BYTE_OFFSETS)),
+        part(base(Distribution::Integer), shape(&[2, 4, 16], &[1, 64, 300]), layout(operation, BYTE_OFFSETS)),
     ];
     if operation.is_matrix() {
         // Data of the flat bound.
         parts.push(part(
-            base(Regime::Unit),
+            base(Distribution::Unit),
             shape(&[1, 2, 5, 17], &[3, 64, 255, 300, 1024, 2048]),
             how(operation),
         ));
         // Of one sign, so that what is lost adds up.
-        let base = Case { codes: Codes::Uniform(2), ..base(Regime::Absorbing) };
+        let base = Case { codes: Codes::Uniform(2), ..base(Distribution::Absorbing) };
         parts.push(part(base, shape(&[1, 3], &[33, 64, 256, 300, 1024, 2048]), how(operation)));
     }
     if !operation.is_matrix() && operation.reads_codes() {
         // Every byte at every place.
-        let base = Case { codes: Codes::Bytes, ..base(Regime::Ten) };
-        parts.push(part(base, shape(&[1], &[1 << 16]), with_how(&[regimes])));
+        let base = Case { codes: Codes::Bytes, ..base(Distribution::Ten) };
+        parts.push(part(base, shape(&[1], &[1 << 16]), with_how(&[distributions])));
     }
     if operation.is_matrix() {
-        parts.push(part(base(Regime::Integer), shape(MANY_ROWS, &[3]), Vec::new()));
+        parts.push(part(base(Distribution::Integer), shape(MANY_ROWS, &[3]), Vec::new()));
         let far = shape(&[1, 2, 3, 5, 9, 65], &[1, 63, 256, 300, 1025]);
-        parts.push(part(base(Regime::Integer), far, with_how(&[Factor::Stride(FAR_STRIDES)])));
+        parts.push(part(base(Distribution::Integer), far, with_how(&[Factor::Stride(FAR_STRIDES)])));
     }
     if operation.is_matrix() {
         // The weights that are the largest, all of one sign, and x as large: narrow sums overflow soonest, and exactly.
-        let base = |codes| Case { codes: Codes::Uniform(codes), ..base(Regime::Integer) };
-        let full = Factor::Regime(Regime::full());
+        let base = |codes| Case { codes: Codes::Uniform(codes), ..base(Distribution::Integer) };
+        let full = Factor::Distribution(Distribution::full());
         parts.push(part(base(3), shape(&[1, 3], COLS), with_how(&[full])));
         parts.push(part(base(0), shape(&[2], SOME_COLS), with_how(&[full])));
         parts.push(part(Case { once: true, ..base(3) }, shape(&[1], LONG_COLS), with_how(&[full])));
     }
     if operation.has_digits() {
         // The code that kernels raise the most: with it narrow sums overflow soonest.
-        let base = Case { codes: Codes::Uniform(3), ..base(Regime::Extreme) };
+        let base = Case { codes: Codes::Uniform(3), ..base(Distribution::Extreme) };
         parts.push(part(base.clone(), shape(&[1, 3], COLS), how(operation)));
         parts.push(part(base, shape(&[1], LONG_COLS), Vec::new()));
     }
     if operation.may_be_scaled() {
         let both = [Factor::Special(Buffer::X, &EDGE_BITS), Factor::Special(Buffer::Scales, EXTREME_SCALES)];
-        let base = Case { scaled: true, ..base(Regime::Ten) };
+        let base = Case { scaled: true, ..base(Distribution::Ten) };
         parts.push(part(base, shape(&[1, 2], &[7, 64, 300]), both.to_vec()));
     }
     for buffer in [Buffer::X, Buffer::Scales] {
         let scaled = operation.may_be_scaled() || operation == Operation::Dequantize;
         if operation.inputs(scaled).contains(&buffer) {
-            let regimes = Factor::Regime(&[Regime::Ten, Regime::Sparse]);
-            let special = [Factor::Special(buffer, &EDGE_BITS)].into_iter().chain(codes).chain([regimes]);
+            let distributions = Factor::Distribution(&[Distribution::Ten, Distribution::Sparse]);
+            let special =
+                [Factor::Special(buffer, &EDGE_BITS)].into_iter().chain(codes).chain([distributions]);
             let more = with_how(&Vec::from_iter(special));
-            parts.push(part(base(Regime::Ten), shape(&[1, 2, 5], FEW_COLS), more));
+            parts.push(part(base(Distribution::Ten), shape(&[1, 2, 5], FEW_COLS), more));
         }
     }
     parts

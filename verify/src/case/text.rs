@@ -1,7 +1,7 @@
 //! The one-line text form of a case: an operation, then `key=value` words that a shell passes on unquoted.
 //!
 //! ```text
-//! gemv rows=3 cols=300 scaled stride=7 offset.x=1 spare.packed=2 codes=ramp regime=ten seed=9 patch.x.3=7fc00000
+//! gemv rows=3 cols=300 scaled stride=7 offset.x=1 slack.packed=2 codes=ramp dist=ten seed=9 patch.x.3=7fc00000
 //! ```
 //! Whatever has its plain value is left out. docs/cases.md lists the words.
 
@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::{Case, Codes, Patch, Regime, Scales};
+use super::{Case, Codes, Distribution, Patch, Scales};
 use crate::operation::{Buffer, OFFSET_BYTES, Operation, Threads, UnknownOperation};
 use crate::weights::TensorRows;
 
@@ -36,8 +36,8 @@ impl fmt::Display for Case {
             if self.offset[buffer] != 0 {
                 write!(f, " offset.{}={}", buffer.name(), self.offset[buffer])?;
             }
-            if self.spare[buffer] != 0 {
-                write!(f, " spare.{}={}", buffer.name(), self.spare[buffer])?;
+            if self.slack[buffer] != 0 {
+                write!(f, " slack.{}={}", buffer.name(), self.slack[buffer])?;
             }
         }
         if let Some(tensor) = &self.tensor {
@@ -49,7 +49,7 @@ impl fmt::Display for Case {
         if self.scales != plain.scales {
             write!(f, " scales={}", self.scales.name())?;
         }
-        write!(f, " regime={} seed={}", self.regime.name(), self.seed)?;
+        write!(f, " dist={} seed={}", self.distribution.name(), self.seed)?;
         if self.threads != plain.threads {
             write!(f, " threads={}", self.threads.count())?;
         }
@@ -95,9 +95,9 @@ pub enum ParseError {
         /// What the key takes.
         expected: &'static str,
     },
-    /// An offset, spare, fill or patch of a buffer that cannot have one.
+    /// An offset, slack, fill or patch of a buffer that cannot have one.
     #[error(
-        "`{1}` of a case of {0} takes no such `offset`, `spare`, `fill` or `patch`: the operation does not use the buffer, or its length is that of the case"
+        "`{1}` of a case of {0} takes no such `offset`, `slack`, `fill` or `patch`: the operation does not use the buffer, or its length is that of the case"
     )]
     Buffer(Operation, &'static str),
     /// A word that others need is absent.
@@ -166,7 +166,10 @@ impl Parser {
             "scales" if operation.may_be_scaled() || self.case.scaled => {
                 self.case.scales = named(word, value, &Scales::ALL, Scales::name, SCALES)?
             }
-            "regime" => self.case.regime = named(word, value, Regime::ALL, Regime::name, REGIMES)?,
+            "dist" => {
+                self.case.distribution =
+                    named(word, value, Distribution::ALL, Distribution::name, DISTRIBUTIONS)?
+            }
             "seed" => self.case.seed = number(word, value, "seed is a 64-bit number")?,
             "threads" => {
                 let count = Threads::new(number(word, value, THREADS)?);
@@ -185,7 +188,7 @@ impl Parser {
         Ok(())
     }
 
-    /// `offset.B=N`, `spare.B=N`, `fill.B=BITS` and `patch.B.I=BITS`; `None` if the key is none of these.
+    /// `offset.B=N`, `slack.B=N`, `fill.B=BITS` and `patch.B.I=BITS`; `None` if the key is none of these.
     fn dotted(&mut self, key: &str, value: &str, word: &str) -> Option<Result<(), ParseError>> {
         let (kind, place) = key.split_once('.')?;
         let (name, index) = place.split_once('.').map_or((place, None), |(name, index)| (name, Some(index)));
@@ -199,9 +202,9 @@ impl Parser {
                 });
                 Some(offset.map(|offset| self.case.offset[buffer] = offset))
             }
-            ("spare", None) => {
-                let spare = number(word, value, "spare is a signed number of elements");
-                Some(spare.map(|spare: i64| self.case.spare[buffer] = spare))
+            ("slack", None) => {
+                let slack = number(word, value, "slack is a signed number of elements");
+                Some(slack.map(|slack: i64| self.case.slack[buffer] = slack))
             }
             ("fill", None) => Some(self.fill(buffer, value, word)),
             ("patch", Some(index)) => Some(self.patch(buffer, index, value, word)),
@@ -246,7 +249,7 @@ impl Parser {
             let resizable = case.resizable_buffers().any(|own| own == buffer);
             let patched = case.patches.iter().any(|patch| patch.buffer == buffer);
             (!used && (case.offset[buffer] != 0 || case.fill[buffer].is_some() || patched))
-                || (!resizable && case.spare[buffer] != 0)
+                || (!resizable && case.slack[buffer] != 0)
         });
         match foreign {
             Some(buffer) => Err(ParseError::Buffer(operation, buffer.name())),
@@ -273,7 +276,7 @@ const THREADS: &str = "threads is a number from 1 to 8";
 const STACK: &str = "stack is a number of KiB, 64 or more; 0 is the stack of the caller";
 const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp, stripes, bytes";
 const SCALES: &str = "scales is one of independent, equal, alternating";
-const REGIMES: &str = "regime is one of unit, ten, integer, onehot, wide, subnormal, special, sparse, huge, absorbing, raw, extreme, levels, outliers, full7, full8, full15, full16, full23";
+const DISTRIBUTIONS: &str = "dist is one of unit, ten, integer, onehot, wide, subnormal, special, sparse, huge, absorbing, raw, extreme, levels, outliers, full7, full8, full15, full16, full23";
 
 fn value_error(word: &str, expected: &'static str) -> ParseError {
     ParseError::Value { word: word.to_owned(), expected }
@@ -320,16 +323,16 @@ mod tests {
     #[test]
     fn what_is_printed_parses_back_to_the_same_case() {
         for line in [
-            "unpack len=300 regime=unit seed=0",
-            "lut len=1 offset.codes=31 spare.codes=-1 codes=all3 regime=raw seed=1 patch.codes.0=ff",
-            "dequantize len=257 offset.out=7 regime=special seed=18446744073709551615 patch.scales.1=7fc00001ff800000",
-            "gemv rows=3 cols=300 scaled stride=-64 spare.out=2 tensor=a%20b%25%F0%9F%98%80 row=7 regime=ten seed=2 threads=8",
-            "gemv rows=3 cols=600 scaled codes=stripes scales=alternating regime=sparse seed=2",
-            "gemv_fixed rows=3 cols=300 digits=2 stride=7 offset.x=1 regime=extreme seed=9 patch.x.0=00000001",
-            "gemv rows=3 cols=600 scaled regime=unit seed=0 threads=2 fill.packed=e4 fill.scales=3f800000 fill.x=42fe0000",
-            "lut len=600 regime=unit seed=0 fill.codes=02 patch.codes.7=03",
-            "gemv rows=3 cols=600 codes=all3 regime=full15 seed=0 stack=256 once fill.x=42fe0000",
-            "quantize len=600 offset.x=7 offset.out=31 spare.out=-1 offset.out_scales=3 spare.out_scales=2 regime=levels seed=5 patch.x.599=ff800000",
+            "unpack len=300 dist=unit seed=0",
+            "lut len=1 offset.codes=31 slack.codes=-1 codes=all3 dist=raw seed=1 patch.codes.0=ff",
+            "dequantize len=257 offset.out=7 dist=special seed=18446744073709551615 patch.scales.1=7fc00001ff800000",
+            "gemv rows=3 cols=300 scaled stride=-64 slack.out=2 tensor=a%20b%25%F0%9F%98%80 row=7 dist=ten seed=2 threads=8",
+            "gemv rows=3 cols=600 scaled codes=stripes scales=alternating dist=sparse seed=2",
+            "gemv_fixed rows=3 cols=300 digits=2 stride=7 offset.x=1 dist=extreme seed=9 patch.x.0=00000001",
+            "gemv rows=3 cols=600 scaled dist=unit seed=0 threads=2 fill.packed=e4 fill.scales=3f800000 fill.x=42fe0000",
+            "lut len=600 dist=unit seed=0 fill.codes=02 patch.codes.7=03",
+            "gemv rows=3 cols=600 codes=all3 dist=full15 seed=0 stack=256 once fill.x=42fe0000",
+            "quantize len=600 offset.x=7 offset.out=31 slack.out=-1 offset.out_scales=3 slack.out_scales=2 dist=levels seed=5 patch.x.599=ff800000",
         ] {
             let case: Case = line.parse().unwrap_or_else(|error| panic!("{line}: {error}"));
             assert_eq!(case.to_string(), line);
@@ -339,7 +342,7 @@ mod tests {
     #[test]
     fn digits_left_out_are_four_and_are_written_all_the_same() {
         let case: Case = "gemv_fixed rows=1 cols=2".parse().expect("the case parses");
-        assert_eq!(case.to_string(), "gemv_fixed rows=1 cols=2 digits=4 regime=unit seed=0");
+        assert_eq!(case.to_string(), "gemv_fixed rows=1 cols=2 digits=4 dist=unit seed=0");
     }
 
     #[test]
@@ -355,7 +358,7 @@ mod tests {
             ("gemv rows=1 cols=1 scales=equal", "needs `scaled` with"),
             ("gemv rows=1 cols=1 scales=odd", "independent, equal"),
             ("unpack len=+1", "`len=+1`"),
-            ("unpack len=1 spare.out=1", "`out` of a case of unpack"),
+            ("unpack len=1 slack.out=1", "`out` of a case of unpack"),
             ("unpack len=1 offset.x=1", "`x` of a case of unpack"),
             ("unpack len=1 patch.packed.0=+f", "`patch.packed.0=+f`"),
             ("unpack len=1 patch.packed.0=abc", "two digits for a byte"),
@@ -366,7 +369,7 @@ mod tests {
             ("gemv rows=1 cols=1 stack=8", "64 or more"),
             ("gemv rows=1 cols=1 once=1", "`once=1`"),
             ("gemv rows=1 cols=1 offset.x=8", "0 to 7 for f32"),
-            ("gemv rows=1 cols=1 regime=odd", "unit, ten"),
+            ("gemv rows=1 cols=1 dist=odd", "unit, ten"),
             ("gemv rows=1 cols=1 digits=4", "`digits=4` is not a word of a case of gemv"),
             ("gemv_fixed rows=1 cols=1 scaled", "`scaled` is not a word of a case of gemv_fixed"),
             ("gemv_fixed rows=1 cols=1 digits=256", "1 to 4 are legal"),
@@ -375,7 +378,7 @@ mod tests {
             ("gemv rows=1 cols=1 fill.out=42fe0000", "one element"),
             ("gemv rows=1 cols=1 fill.codes=00", "`codes` of a case of gemv"),
             ("gemv_fixed rows=1 cols=1 patch.scales.0=00000000", "`scales` of a case of gemv_fixed"),
-            ("quantize len=1 spare.x=1", "`x` of a case of quantize"),
+            ("quantize len=1 slack.x=1", "`x` of a case of quantize"),
             ("quantize len=1 offset.packed=1", "`packed` of a case of quantize"),
             ("quantize len=1 codes=ramp", "`codes=ramp`"),
             ("quantize len=1 patch.out_scales.0=00000000", "whole elements"),

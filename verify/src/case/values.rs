@@ -1,12 +1,12 @@
-//! Numbers of each regime: x and scales, from draws of 64 bits.
+//! Numbers of each distribution: x and scales, from draws of 64 bits.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
-use super::Regime;
+use super::Distribution;
 use crate::operation::{BLOCK_ELEMENTS, DIGITS};
 
-impl Regime {
+impl Distribution {
     pub(super) fn activation(self, cols: usize, draw: u64) -> f32 {
         match self {
             Self::Unit => signed_unit(draw) * flat_amplitude(cols),
@@ -57,7 +57,7 @@ fn signed_unit(draw: u64) -> f32 {
     ((draw as u32 >> 8) as f32 - 8_388_608.0) / 8_388_608.0
 }
 
-/// The amplitude of the unit regime. At 1 the in-order f32 sum misses 1e-4 in 1.7 % of rows of 2048 columns; its error
+/// The amplitude of the unit distribution. At 1 the in-order f32 sum misses 1e-4 in 1.7 % of rows of 2048 columns; its error
 /// grows with amplitude times columns, so their product is held at 256 (docs/numerics.md has the measurement).
 fn flat_amplitude(cols: usize) -> f32 {
     match cols {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Budget, Plan, SweepReport};
-use crate::case::{Case, Regime, Sweep};
+use crate::case::{Case, Distribution, Sweep};
 use crate::operation::{DIGITS, Operation};
 use crate::parts::Parts;
 use crate::weights::{Tensor, TensorRows, Weights};
@@ -159,7 +159,12 @@ fn huge_cases(operation: Operation, plan: &Plan) -> Vec<Case> {
     let lengths: &[u64] = if plan.huge && !operation.is_matrix() { &[1 << 31, 1 << 32] } else { &[] };
     let long = |&len| {
         let len = usize::try_from(len).ok()? + BEYOND;
-        Some(Case { seed: plan.seed, once: true, regime: Regime::Ten, ..Case::new(operation, 1, len) })
+        Some(Case {
+            seed: plan.seed,
+            once: true,
+            distribution: Distribution::Ten,
+            ..Case::new(operation, 1, len)
+        })
     };
     lengths.iter().filter_map(long).collect()
 }
@@ -195,15 +200,15 @@ fn band_cases(operation: Operation, rows: usize, cols: usize, part: TensorRows, 
         return vec![base];
     }
     if operation.has_digits() {
-        let fixed = |digits| Case { rows, cols, digits, regime: Regime::Ten, ..base.clone() };
+        let fixed = |digits| Case { rows, cols, digits, distribution: Distribution::Ten, ..base.clone() };
         return vec![fixed(*DIGITS.start()), fixed(*DIGITS.end())];
     }
-    let gemv = |scaled, regime| Case { rows, cols, scaled, regime, ..base.clone() };
+    let gemv = |scaled, distribution| Case { rows, cols, scaled, distribution, ..base.clone() };
     vec![
-        gemv(true, Regime::Ten),
-        gemv(true, Regime::Integer),
-        gemv(false, Regime::Ten),
-        gemv(false, Regime::Integer),
+        gemv(true, Distribution::Ten),
+        gemv(true, Distribution::Integer),
+        gemv(false, Distribution::Ten),
+        gemv(false, Distribution::Integer),
     ]
 }
 

@@ -60,13 +60,18 @@ impl<'a> Integers<'a> {
 mod tests {
     use super::super::{Row, RowTruth};
     use super::*;
-    use crate::case::{Case, Regime};
+    use crate::case::{Case, Distribution};
     use crate::operation::Operation;
 
-    /// How many cases of a regime are summed in integers; each must be what the sum without any rounding says.
-    fn summed(regime: Regime, cols: usize) -> usize {
+    /// How many cases of a distribution are summed in integers; each must be what the sum without any rounding says.
+    fn summed(distribution: Distribution, cols: usize) -> usize {
         let cases = (0..40).flat_map(|seed| {
-            [false, true].map(|scaled| Case { seed, regime, scaled, ..Case::new(Operation::Gemv, 3, cols) })
+            [false, true].map(|scaled| Case {
+                seed,
+                distribution,
+                scaled,
+                ..Case::new(Operation::Gemv, 3, cols)
+            })
         });
         let holds = |case: &Case| {
             let inputs = case.materialize(None).expect("the case has data");
@@ -86,14 +91,19 @@ mod tests {
     #[test]
     fn sums_of_integers_are_those_of_the_exact_sum_and_nothing_else_is_taken_for_integers() {
         for cols in [1, 2, 7, 256, 257, 700, 5000] {
-            assert_eq!(summed(Regime::Integer, cols), 80, "{cols} columns");
-            Regime::full()
-                .iter()
-                .for_each(|&regime| assert_eq!(summed(regime, cols), 80, "{regime:?} {cols}"));
-            [Regime::Ten, Regime::Wide, Regime::Subnormal, Regime::Special].into_iter().for_each(|regime| {
-                assert!(summed(regime, cols) <= usize::from(cols < 3) * 40, "{regime:?} {cols}");
+            assert_eq!(summed(Distribution::Integer, cols), 80, "{cols} columns");
+            Distribution::full().iter().for_each(|&distribution| {
+                assert_eq!(summed(distribution, cols), 80, "{distribution:?} {cols}")
             });
+            [Distribution::Ten, Distribution::Wide, Distribution::Subnormal, Distribution::Special]
+                .into_iter()
+                .for_each(|distribution| {
+                    assert!(
+                        summed(distribution, cols) <= usize::from(cols < 3) * 40,
+                        "{distribution:?} {cols}"
+                    );
+                });
         }
-        assert_eq!(summed(Regime::Integer, 0), 80, "no columns");
+        assert_eq!(summed(Distribution::Integer, 0), 80, "no columns");
     }
 }

@@ -16,7 +16,7 @@ const ERROR_SLACK: f64 = 1.0 / (1_u64 << 40) as f64;
 /// By how much the best scale before it is rounded to f32 may be off: of the same sum, and one division.
 const SCALE_SLACK: f64 = 1.0 / (1_u64 << 42) as f64;
 
-/// The sum up to which integers of f64 are exact, with a bit to spare.
+/// The sum up to which integers of f64 are exact, with a bit to slack.
 const EXACT: f64 = (1_u64 << 52) as f64;
 
 /// What is demanded of one block of a `quantize`.
@@ -188,7 +188,7 @@ fn lowest_bit(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{Case, Regime};
+    use crate::case::{Case, Distribution};
     use crate::operation::Operation;
 
     /// The least squared error of all codes of a few values, each with the scale that is best for it, its neighbours and the extremes.
@@ -214,9 +214,16 @@ mod tests {
 
     #[test]
     fn no_codes_and_no_scale_are_better_than_the_truth() {
-        for regime in [Regime::Unit, Regime::Integer, Regime::Wide, Regime::Levels, Regime::Outliers] {
+        for distribution in [
+            Distribution::Unit,
+            Distribution::Integer,
+            Distribution::Wide,
+            Distribution::Levels,
+            Distribution::Outliers,
+        ] {
             for seed in 0..60 {
-                let case = Case { seed, regime, ..Case::new(Operation::Quantize, 1, seed as usize % 6 + 1) };
+                let case =
+                    Case { seed, distribution, ..Case::new(Operation::Quantize, 1, seed as usize % 6 + 1) };
                 let values = case.materialize(None).expect("the case has data").x;
                 let (truth, least) = (BlockTruth::of(&values), least_by_trying(&values));
                 let Choice { codes, scales } = &truth.right()[0];

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn equal_cases_are_one_group_and_their_order_is_kept() {
-        let [a, b] = ["unpack len=1 regime=unit seed=0", "unpack len=2 regime=unit seed=0"]
+        let [a, b] = ["unpack len=1 dist=unit seed=0", "unpack len=2 dist=unit seed=0"]
             .map(|text| text.parse::<Case>().expect("it is a case"));
         let cases = [&a, &a, &b, &a].map(Clone::clone);
         assert_eq!(grouped(&cases), [(2, a.clone()), (1, b.clone()), (1, a.clone())]);

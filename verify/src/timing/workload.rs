@@ -334,7 +334,7 @@ mod tests {
             assert!(fixed != float && (fixed - float).abs() < 2.0, "{fixed} and {float}");
         }
         let case = workload.case_for(gemv.as_ref());
-        assert_eq!(case.to_string(), "gemv rows=2 cols=300 regime=unit seed=7");
+        assert_eq!(case.to_string(), "gemv rows=2 cols=300 dist=unit seed=7");
         let [own, other] = [workload.case(), &case].map(|case| case.materialize(None).expect("it has data"));
         assert_eq!((own.packed, own.x), (other.packed, other.x));
     }

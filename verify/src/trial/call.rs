@@ -82,7 +82,7 @@ impl Arena {
     }
 
     /// Lays the inputs out over an output of `old` bits, calls the kernel and looks at what it did to memory, inputs, modes and
-    /// spare outputs.
+    /// slack outputs.
     pub(super) fn call(
         &mut self,
         kernel: &dyn Kernel,
@@ -364,7 +364,7 @@ fn float_bytes(floats: &[f32]) -> &[u8] {
     bytes
 }
 
-/// Spare outputs, and every output of a call that was refused, must hold what they held before.
+/// Slack outputs, and every output of a call that was refused, must hold what they held before.
 fn written_outside(inputs: &Inputs, outcome: Option<Outcome>, output: &[u32], old: u32) -> Option<Failure> {
     let untouched = if outcome == Some(Outcome::Done) { inputs.outputs().min(output.len()) } else { 0 };
     let byte = u32::from(old as u8);

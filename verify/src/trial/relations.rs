@@ -173,10 +173,10 @@ fn padding(inputs: &Inputs) -> Option<Relation> {
     changed.packed.kept_mut().iter_mut().zip(own.kept()).for_each(|(byte, own)| *byte ^= !own);
     changed.codes.iter_mut().skip(cols).for_each(|code| *code ^= 3);
     let scales = shape.rows * shape.blocks();
-    let spare_scales = changed.scales.iter_mut().flat_map(|all| all.iter_mut().skip(scales));
-    spare_scales.chain(changed.x.iter_mut().skip(cols)).for_each(|spare| *spare = 1e38);
-    let spare = |buffer| inputs.len(buffer) as u128 > shape.needed(inputs.operation, buffer);
-    let differs = changed.packed != inputs.packed || inputs.buffers().iter().copied().any(spare);
+    let slack_scales = changed.scales.iter_mut().flat_map(|all| all.iter_mut().skip(scales));
+    slack_scales.chain(changed.x.iter_mut().skip(cols)).for_each(|slack| *slack = 1e38);
+    let slack = |buffer| inputs.len(buffer) as u128 > shape.needed(inputs.operation, buffer);
+    let differs = changed.packed != inputs.packed || inputs.buffers().iter().copied().any(slack);
     differs.then_some(Relation { property: Property::Padding, inputs: changed, expect: Expect::Same })
 }
 

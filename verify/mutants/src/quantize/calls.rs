@@ -138,7 +138,7 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         Class::Memory,
         Quantize,
-        "writes-spare-scales",
+        "writes-slack-scales",
         "all scales that there is room for are set, those behind the last to zero",
         |arguments| {
             let Some(mut values) = Values::of(arguments) else { return Outcome::Refused };
@@ -152,14 +152,14 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         Class::Memory,
         Quantize,
-        "spare-codes-stored-as-they-were",
+        "slack-codes-stored-as-they-were",
         "the last store is one of a whole vector of 32 bytes behind the last block, blended with what was there",
         |arguments| {
             let Some(mut values) = Values::of(arguments) else { return Outcome::Refused };
             let blocks = values.blocks();
             RIGHT_WAY.write(&mut values, 0..blocks);
-            if let Some(spare) = values.packed.get_mut(BLOCK_BYTES * values.blocks()) {
-                stray::rewrite(spare);
+            if let Some(slack) = values.packed.get_mut(BLOCK_BYTES * values.blocks()) {
+                stray::rewrite(slack);
             }
             Outcome::Done
         },

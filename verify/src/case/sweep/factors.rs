@@ -1,6 +1,6 @@
 //! The edges: what a dimension of cases may be, value by value.
 
-use super::super::{Case, Codes, Patch, Regime, Scales};
+use super::super::{Case, Codes, Distribution, Patch, Scales};
 use crate::operation::{Buffer, DIGITS, Operation, Threads};
 
 /// Rows around tile heights and around what a byte counts.
@@ -65,7 +65,7 @@ pub(super) const BYTE_OFFSETS: &[u8] = &[
 pub(super) const FLOAT_OFFSETS: &[u8] = &[0, 1, 2, 3, 4, 5, 6, 7];
 
 /// Elements by which buffers are longer than needed.
-const SPARES: &[i64] = &[0, 1, 8, 40];
+const SLACKS: &[i64] = &[0, 1, 8, 40];
 
 /// Callers at one time.
 const THREADS: [Threads; 2] = [Threads::new(2).expect("two are not too many"), Threads::MOST];
@@ -96,9 +96,9 @@ pub(super) enum Factor {
     Scaling,
     Digits,
     Offset(Buffer, &'static [u8]),
-    Spare(Buffer),
+    Slack(Buffer),
     Codes,
-    Regime(&'static [Regime]),
+    Distribution(&'static [Distribution]),
     /// A special value, and where it stands.
     Special(Buffer, &'static [u32]),
     Threads,
@@ -119,9 +119,9 @@ impl Factor {
             Self::Scaling => scalings(operation).len(),
             Self::Digits => DIGITS.count(),
             Self::Offset(_, offsets) => offsets.len(),
-            Self::Spare(_) => SPARES.len(),
+            Self::Slack(_) => SLACKS.len(),
             Self::Codes => Codes::ALL.len(),
-            Self::Regime(regimes) => regimes.len(),
+            Self::Distribution(distributions) => distributions.len(),
             Self::Special(_, values) => 1 + PLACES * values.len(),
             Self::Threads => THREADS.len(),
         }
@@ -139,9 +139,9 @@ impl Factor {
             }
             Self::Digits => case.digits = DIGITS.start() + level as u8,
             Self::Offset(buffer, offsets) => case.offset[buffer] = offsets[level],
-            Self::Spare(buffer) => case.spare[buffer] = SPARES[level],
+            Self::Slack(buffer) => case.slack[buffer] = SLACKS[level],
             Self::Codes => case.codes = Codes::ALL[level],
-            Self::Regime(regimes) => case.regime = regimes[level],
+            Self::Distribution(distributions) => case.distribution = distributions[level],
             Self::Special(buffer, values) => case.patches.extend(special(buffer, values, level, case)),
             Self::Threads => case.threads = THREADS[level],
         }

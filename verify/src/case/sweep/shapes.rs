@@ -2,7 +2,7 @@
 //! on integer data, of which the oracle demands every bit; no relations, so that there can be thousands.
 
 use super::super::models;
-use super::super::{Case, Codes, Regime};
+use super::super::{Case, Codes, Distribution};
 use super::factors::scalings;
 use crate::operation::{Buffer, DIGITS, Operation};
 
@@ -69,7 +69,7 @@ fn of_matrices(operation: Operation) -> Vec<Vec<Case>> {
 /// One call of a shape. Matrices with scales and without, and numbers of digits, take turns.
 fn plain(operation: Operation, rows: usize, cols: usize) -> Case {
     let mut case = Case { once: true, ..Case::new(operation, rows, cols) };
-    case.regime = if operation.is_matrix() { Regime::Integer } else { Regime::Ten };
+    case.distribution = if operation.is_matrix() { Distribution::Integer } else { Distribution::Ten };
     case.scaled |= operation.may_be_scaled() && (rows + cols).is_multiple_of(3);
     if operation.has_digits() {
         case.digits = *DIGITS.start() + ((rows + cols) % DIGITS.count()) as u8;
@@ -86,9 +86,9 @@ fn on_a_small_stack(operation: Operation, rows: &[usize]) -> Vec<Case> {
 
 /// A row in which every term is as large as it can be, and of one sign.
 fn of_one_sign(operation: Operation, cols: usize) -> Case {
-    let full = Regime::full();
+    let full = Distribution::full();
     let codes = Codes::Uniform(if cols / full.len() % 4 == 3 { 0 } else { 3 });
-    Case { regime: full[cols % full.len()], codes, ..plain(operation, 1, cols) }
+    Case { distribution: full[cols % full.len()], codes, ..plain(operation, 1, cols) }
 }
 
 /// The matrices of models that are small enough, then the width of each larger one in a few rows, and its height in a few columns.
@@ -178,7 +178,7 @@ pub(super) fn first_of_their_size(operation: Operation) -> Vec<Case> {
     let each = |(rows, cols)| {
         scalings(operation).iter().take(2).map(move |scales| Case {
             scaled: scales.is_some(),
-            regime: Regime::Ten,
+            distribution: Distribution::Ten,
             ..Case::new(operation, rows, cols)
         })
     };

@@ -45,7 +45,7 @@ fn too_short(case: &Case, cases: &mut Vec<Case>) {
         short.dedup();
         cases.extend(short.into_iter().map(|short| {
             let mut case = case.clone();
-            case.spare[buffer] = -short;
+            case.slack[buffer] = -short;
             case
         }));
     }
