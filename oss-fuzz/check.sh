@@ -61,7 +61,7 @@ check_sanitizer() {
 }
 
 check_options() {
-    grep -qx 'allow_user_segv_handler=1' "$target.options" 2>/dev/null || complain "may not handle faults, for want of its options"
+    grep -qx 'allow_user_segv_handler=1' "$target.options" 2>/dev/null || complain "may not handle faults, its options are missing"
 }
 
 check_start() {

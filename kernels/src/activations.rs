@@ -81,7 +81,7 @@ impl Digits {
     }
 }
 
-/// A vector of activations in fixed point, laid out for the kernels.
+/// A vector of activations in fixed point, permuted for the kernels.
 ///
 /// [`Kernels::activations`](crate::Kernels::activations) makes one, with the instructions of its level. The activations
 /// are the same at every level, and every level takes those of any other.

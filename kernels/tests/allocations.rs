@@ -59,19 +59,19 @@ const fn copy_of(cols: usize) -> usize {
 }
 
 #[test]
-fn gemv_laid_out_copies_x_in_whole_blocks_and_gemv_natural_does_not() {
+fn gemv_permuted_copies_x_in_whole_blocks_and_gemv_natural_does_not() {
     let Some(avx2) = avx2() else { return };
     let shapes = [(3, 17, false), (1, 256, false), (4, 257, false), (3, 512, true), (2, 2048, false)];
     let copies: Vec<usize> = shapes.iter().map(|&(_, cols, _)| copy_of(cols)).collect();
-    assert_eq!(allocated(avx2, Avx2::gemv_laid_out, &shapes), copies, "{shapes:?}");
+    assert_eq!(allocated(avx2, Avx2::gemv_permuted, &shapes), copies, "{shapes:?}");
     assert_eq!(allocated(avx2, Avx2::gemv_natural, &shapes), [0; 5], "{shapes:?}");
 }
 
 #[test]
-fn gemv_laid_out_makes_no_copy_that_it_cannot_use() {
+fn gemv_permuted_makes_no_copy_that_it_cannot_use() {
     let Some(avx2) = avx2() else { return };
     let shapes = [(3, 0, false), (3, 16, false), (3, 16, true), (3, 257, true)];
-    assert_eq!(allocated(avx2, Avx2::gemv_laid_out, &shapes), [0; 4], "{shapes:?}");
+    assert_eq!(allocated(avx2, Avx2::gemv_permuted, &shapes), [0; 4], "{shapes:?}");
 }
 
 #[test]

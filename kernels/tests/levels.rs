@@ -154,7 +154,7 @@ fn the_layout_of_x_and_the_number_of_rows_do_not_change_a_bit() {
                 let mut y = [[f32::NAN; 40]; 3];
                 avx2.gemv(&matrix(rows), &x, &mut y[0]).unwrap();
                 avx2.gemv_natural(&matrix(rows), &x, &mut y[1]).unwrap();
-                avx2.gemv_laid_out(&matrix(rows), &x, &mut y[2]).unwrap();
+                avx2.gemv_permuted(&matrix(rows), &x, &mut y[2]).unwrap();
                 for y in y {
                     assert_eq!(
                         bits(&y[..rows]),

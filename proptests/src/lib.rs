@@ -1,7 +1,7 @@
 //! Seeded properties: proptest draws the cases, the harness judges every kernel, and its shrinker shrinks what fails.
 //!
 //! `QK256_SEED` seeds a run; the name of each property is mixed in, so that no two see the same cases. A property counts how
-//! often its properties were applied to each kernel and fails if that was too seldom: none holds for want of cases.
+//! often its properties were applied to each kernel and fails if that was too seldom: none holds because cases are missing.
 
 mod draw;
 mod seed;

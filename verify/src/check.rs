@@ -88,7 +88,7 @@ pub struct KernelReport<'a> {
     pub smallest_refused: Option<(Case, String)>,
     /// How often each property was applied.
     pub properties: PropertyCounts,
-    /// Why a plugin was not called any more, if so: it took its process down too often.
+    /// Why a plugin was not called any more, if so: it crashed its process too often.
     pub given_up: Option<String>,
     /// Whether all that can be tried whole was, and is right.
     pub exhausted: bool,
@@ -329,7 +329,7 @@ struct Run<'h, 'a> {
 
 impl Run<'_, '_> {
     fn whole(&mut self, operations: &[Operation], plan: &Plan) -> Result<(), Ended> {
-        let steps = Steps::new(plan, operations, self.harness.weights(), self.harness.parts());
+        let steps = Steps::new(plan, operations, self.harness.weights(), self.harness.faults());
         self.first_calls()?;
         let mut done = 0;
         let mut ended = Ok(());
@@ -388,7 +388,7 @@ impl Run<'_, '_> {
                 _ => continue,
             };
             match wrong {
-                Some(case) => self.condemn(place, kernel, &case)?,
+                Some(case) => self.record_failure(place, kernel, &case)?,
                 None => {
                     // Not where the watcher ends the run before all was tried.
                     self.tell(1.0)?;
@@ -400,7 +400,7 @@ impl Run<'_, '_> {
     }
 
     /// Makes a finding of a case that came out wrong when all were tried, also if it comes out right when it is tried again.
-    fn condemn(&mut self, place: usize, kernel: &dyn Kernel, case: &Case) -> Result<(), Ended> {
+    fn record_failure(&mut self, place: usize, kernel: &dyn Kernel, case: &Case) -> Result<(), Ended> {
         let failed = self.report.kernels[place].failed;
         self.case(case, 1.0)?;
         if self.report.kernels[place].failed == failed {

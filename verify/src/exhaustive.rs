@@ -8,11 +8,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::case::{Case, Codes, Distribution, Patch, every_byte};
+use crate::fault_injection::OldContents;
 use crate::interrupt;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
 use crate::oracle::{code, weight};
-use crate::parts::OldContents;
 
 /// Elements of the block that each scale goes through: a whole register or two, and remainders of four, two and one.
 const SCALED_ELEMENTS: usize = 23;

@@ -133,7 +133,7 @@ impl Finding {
         self.case.operation
     }
 
-    /// The block that is written when the kernel takes the process down.
+    /// The block that is written when the kernel crashes the process.
     pub(crate) fn last_words(&self) -> String {
         format!(
             "\n  kernel:  {} {}\n  case:    {}\n  again:   {}\n",

@@ -35,7 +35,7 @@ pub const FLAT_COLUMNS: usize = 2048;
 /// What the outputs of a legal call must be.
 #[derive(Clone, Debug)]
 pub enum Expected {
-    /// The very bits, any NaN for a NaN: codes (widened) or f32 bits.
+    /// Bit-identical, any NaN for a NaN: codes (widened) or f32 bits.
     Bits(Vec<u32>),
     /// One demand for each row of a product.
     Rows(Vec<RowTruth>),
@@ -77,7 +77,7 @@ pub enum RowTruth {
     },
     /// Some order of operations may overflow: nothing is demanded of the value.
     MayOverflow,
-    /// Oracle 1: the very bits. Whoever has them is within the bounds as well: these are theorems, held beside the bits so
+    /// Oracle 1: bit-identical. Whoever is, is within the bounds as well: these are theorems, held beside the bits so
     /// that a wrong definition cannot pass for a right one.
     Fixed {
         /// The bits of the sum in fixed point.

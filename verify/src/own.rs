@@ -7,10 +7,10 @@ use qk256_skip::skip_part;
 
 use crate::case::{self, Case, Sweep};
 use crate::check::{Budget, Plan, check};
+use crate::fault_injection::FaultInjection;
 use crate::finding::Finding;
 use crate::kernel::{Kernel, missing_features};
 use crate::operation::Operation;
-use crate::parts::Parts;
 use crate::trial::Harness;
 use crate::words::count;
 
@@ -79,7 +79,7 @@ fn of_all(kernel: &dyn Kernel) -> Vec<Finding> {
     let cases = Sweep::of(kernel.operation()).len() + DRAWN_CASES;
     let plan = Plan::new(1, Budget::Cases(cases));
     let report =
-        check(&mut Harness::with_parts(None, &Small), &[kernel], &plan, &mut |_| ControlFlow::Continue(()))
+        check(&mut Harness::with_faults(None, &Small), &[kernel], &plan, &mut |_| ControlFlow::Continue(()))
             .expect("cases without tensors have data");
     if let (true, Some(vacuous)) = (report.findings.is_empty(), report.vacuous()) {
         panic!("{vacuous}");
@@ -91,7 +91,7 @@ fn of_all(kernel: &dyn Kernel) -> Vec<Finding> {
 #[derive(Debug)]
 struct Small;
 
-impl Parts for Small {
+impl FaultInjection for Small {
     fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
         let case = case::nth(operation, seed, index);
         let is_large = case.once && case.rows * case.cols > MOST_ELEMENTS;

@@ -10,11 +10,11 @@ use crate::operation::Buffer;
 /// the contract and the metamorphic relations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Property {
-    /// Oracle 1: the very bits.
+    /// Oracle 1: bit-identical.
     BitExact,
-    /// Oracle 2: the very bits, where no order of summation rounds.
+    /// Oracle 2: bit-identical, where no order of summation rounds.
     ExactRegime,
-    /// Oracle 3: the very bits of the kernel's own order of summation, revealed from outside.
+    /// Oracle 3: bit-identical to the kernel's own order of summation, revealed from outside.
     Order,
     /// Oracle 4: 1e-4, flat.
     Flat,
@@ -58,7 +58,7 @@ pub enum Property {
     Process,
     /// Repeated calls need no more memory.
     Leak,
-    /// The call does not take the process down, by a signal or an abort. This and what follows is asked of plugins.
+    /// The call does not crash the process, by a signal or an abort. This and what follows is asked of plugins.
     Crash,
     /// The call returns within a time limit.
     Hang,

@@ -23,8 +23,8 @@ enum Path {
     Plain,
     /// `gemv` of AVX2 with x as it is, whatever the number of rows.
     Natural,
-    /// `gemv` of AVX2 with x laid out, whatever the number of rows.
-    LaidOut,
+    /// `gemv` of AVX2 with x permuted, whatever the number of rows.
+    PermutedX,
     /// On all threads of the pool, in bands of [`BAND_ROWS`] rows.
     Threads,
 }
@@ -35,7 +35,7 @@ const BAND_ROWS: usize = 7;
 /// Paths of a level that a plain call takes by itself where they pay, each a kernel of its own, so that all shapes take all of them.
 const PATHS: [(&str, Level, Operation, Path); 4] = [
     ("avx2_natural", Level::Avx2, Operation::Gemv, Path::Natural),
-    ("avx2_laid_out", Level::Avx2, Operation::Gemv, Path::LaidOut),
+    ("avx2_permuted", Level::Avx2, Operation::Gemv, Path::PermutedX),
     ("avx2_threads", Level::Avx2, Operation::Gemv, Path::Threads),
     ("avx2_threads", Level::Avx2, Operation::GemvFixed, Path::Threads),
 ];
@@ -154,7 +154,7 @@ fn gemv_by(
     y: &mut [f32],
 ) -> Result<(), SizeError> {
     let avx2 = kernels.avx2().expect("the paths are those of AVX2");
-    if path == Path::Natural { avx2.gemv_natural(matrix, x, y) } else { avx2.gemv_laid_out(matrix, x, y) }
+    if path == Path::Natural { avx2.gemv_natural(matrix, x, y) } else { avx2.gemv_permuted(matrix, x, y) }
 }
 
 /// Elsewhere there is no AVX2, so no kernel with such a path is ever called.

@@ -16,7 +16,7 @@ use crate::kernel::Kernel;
 pub use clock::cpu_time;
 pub use workload::Workload;
 
-/// What a slice should last: long beside the clock's own cost, short beside the moods of a machine.
+/// What a slice should last: long beside the clock's own cost, short beside the noise of a machine.
 const SLICE: Duration = Duration::from_micros(60);
 
 /// Rounds that are run however long they take: the fewest of which a median withstands two that went wrong.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::case::{Case, MaterializeError};
+use crate::fault_injection::{FaultInjection, OldContents, Real};
 use crate::finding::Finding;
 use crate::inputs::Inputs;
 use crate::kernel::{Kernel, Outcome};
@@ -21,7 +22,6 @@ use crate::memory::fault;
 use crate::operation::{BLOCK_ELEMENTS, Buffer, Operation, Threads};
 use crate::oracle::Expected;
 use crate::order::{KnownOrders, depends_on_codes};
-use crate::parts::{OldContents, Parts, Real};
 use crate::process::ProcessState;
 use crate::property::{Cause, Failure, Property};
 use crate::weights::Weights;
@@ -32,10 +32,10 @@ pub use seen::Trial;
 use watch::compare_process;
 
 /// Calls of the first small case of a kernel.
-const BURST_CALLS: usize = 1100;
+const WARM_UP_CALLS: usize = 1100;
 
 /// Elements of a small case.
-const BURST_ELEMENTS: usize = 1024;
+const WARM_UP_ELEMENTS: usize = 1024;
 
 /// Examines kernels. Holds the guarded memory, so that a case costs microseconds.
 #[derive(Debug)]
@@ -45,15 +45,15 @@ pub struct Harness {
     peers: Vec<Arena>,
     weights: Option<Weights>,
     orders: KnownOrders,
-    /// Kernels that have had their burst of calls.
-    seasoned: HashSet<(String, Operation)>,
+    /// Kernels that have had their warm-up calls.
+    warmed_up: HashSet<(String, Operation)>,
     /// Kernels whose memory was measured on a case that is not small, with the number of its calls.
     measured: HashSet<(String, Operation, usize)>,
     /// Cases of each kernel around which the state of the process may have been compared; `None` where it is not.
     watched: Option<HashMap<(String, Operation), u64>>,
     /// Whether leaks are looked for.
     finds_leaks: bool,
-    parts: &'static dyn Parts,
+    faults: &'static dyn FaultInjection,
 }
 
 /// A case with its data and what they must give: made once, used for every kernel.
@@ -79,27 +79,27 @@ impl Prepared {
 impl Harness {
     /// A harness for cases without tensors, or with those of `weights`.
     pub fn new(weights: Option<Weights>) -> Self {
-        Self::with_parts(weights, &Real)
+        Self::with_faults(weights, &Real)
     }
 
     /// The same, made of other parts than the real ones: a harness that is wrong on purpose.
-    pub fn with_parts(weights: Option<Weights>, parts: &'static dyn Parts) -> Self {
+    pub fn with_faults(weights: Option<Weights>, faults: &'static dyn FaultInjection) -> Self {
         Self {
             arena: Arena::new(),
             peers: Vec::new(),
             weights,
             orders: KnownOrders::default(),
-            seasoned: HashSet::new(),
+            warmed_up: HashSet::new(),
             measured: HashSet::new(),
             watched: None,
             finds_leaks: false,
-            parts,
+            faults,
         }
     }
 
     /// What the harness is made of.
-    pub fn parts(&self) -> &'static dyn Parts {
-        self.parts
+    pub fn faults(&self) -> &'static dyn FaultInjection {
+        self.faults
     }
 
     /// Whether rows of a gemv kernel were met whose order nothing explains, so that oracle 3 did not apply to them.
@@ -124,7 +124,7 @@ impl Harness {
     /// If the case has no data: see [`MaterializeError`].
     pub fn prepare(&self, case: &Case) -> Result<Prepared, MaterializeError> {
         let inputs = case.materialize(self.weights.as_ref())?;
-        let expected = inputs.is_legal().then(|| self.parts.expected(&inputs));
+        let expected = inputs.is_legal().then(|| self.faults.expected(&inputs));
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let long = (inputs.period > 0).then(|| Long::new(&inputs)).transpose();
@@ -154,7 +154,7 @@ impl Harness {
             self.examine_threads(kernel, inputs, &record, &mut trial);
         }
         process.into_iter().for_each(|before| compare_process(&before, &mut trial));
-        trial.failures.retain(|failure| self.parts.reports(failure));
+        trial.failures.retain(|failure| self.faults.reports(failure));
         trial.failures = fold::fold(trial.failures);
         trial
     }
@@ -231,7 +231,7 @@ impl Harness {
         if !self.is_done(kernel, inputs, &first, &mut trial) {
             return trial;
         }
-        let judged = self.parts.judge(inputs, expected, None, &first.output[..inputs.outputs()]);
+        let judged = self.faults.judge(inputs, expected, None, &first.output[..inputs.outputs()]);
         trial.take_judged(judged);
         trial.is_done = true;
         trial
@@ -250,14 +250,14 @@ impl Harness {
         if !self.is_done(kernel, inputs, &first, &mut trial) {
             return trial;
         }
-        self.season(kernel, inputs, &first.output[..inputs.outputs()], &mut trial);
+        self.warm_up(kernel, inputs, &first.output[..inputs.outputs()], &mut trial);
         let outputs = &first.output[..inputs.outputs()];
         // A row may show that no single order explains the kernel; then its depth is not known either.
         let held_to_order = self.orders.judge(kernel, inputs, expected, outputs);
         self.orders.is_single(kernel, inputs);
         let depth = self.orders.model(kernel, inputs).map(|model| model.order().depth());
-        self.orders.take_fickle().into_iter().for_each(|failure| trial.fail(failure));
-        let judged = self.parts.judge(inputs, expected, depth, outputs);
+        self.orders.take_nondeterministic().into_iter().for_each(|failure| trial.fail(failure));
+        let judged = self.faults.judge(inputs, expected, depth, outputs);
         trial.take_judged(judged);
         if let Some((rows, failure)) = held_to_order {
             trial.properties.add(Property::Order, rows);
@@ -270,14 +270,14 @@ impl Harness {
 
     /// Calls a kernel that is met for the first time very often, before anything else is asked of it: what only shows after so many
     /// calls, or in one of them, must not show in a call whose result nobody looks at.
-    fn season(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
+    fn warm_up(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
         let elements = inputs.shape.cols * if inputs.operation.is_matrix() { inputs.shape.rows } else { 1 };
         let key = || (kernel.name().to_owned(), inputs.operation);
         self.examine_large_memory(kernel, inputs, elements, trial);
-        if !(1..=BURST_ELEMENTS).contains(&elements) || !self.seasoned.insert(key()) {
+        if !(1..=WARM_UP_ELEMENTS).contains(&elements) || !self.warmed_up.insert(key()) {
             return;
         }
-        for call in 2..=BURST_CALLS {
+        for call in 2..=WARM_UP_CALLS {
             let again = self.arena.call_again(kernel, inputs);
             trial.take_call(&again);
             let when = format!("in call number {call}");
@@ -319,7 +319,7 @@ impl Harness {
         trial: &mut Trial,
     ) {
         let outputs = inputs.outputs();
-        let large = self.parts.old_contents(inputs.operation, OldContents::Large);
+        let large = self.faults.old_contents(inputs.operation, OldContents::Large);
         let moved = self.arena.call(kernel, inputs, Flush::Start, large);
         trial.take_call(&moved);
         let when = "at other addresses and over other old contents";
@@ -353,7 +353,7 @@ impl Harness {
 
     /// What outputs hold before a call that must write them.
     fn poison(&self, inputs: &Inputs) -> u32 {
-        self.parts.old_contents(inputs.operation, OldContents::Poison)
+        self.faults.old_contents(inputs.operation, OldContents::Poison)
     }
 
     fn examine_illegal(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> Trial {

@@ -1,4 +1,4 @@
-//! A kernel that takes the process down leaves its case on standard error, and the exit code that was asked for.
+//! A kernel that crashes the process leaves its case on standard error, and the exit code that was asked for.
 
 use std::process::Command;
 use std::sync::OnceLock;

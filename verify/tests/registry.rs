@@ -18,9 +18,9 @@ const NATURAL: KernelFn = KernelFn {
     call: |arguments| call(Avx2::gemv_natural, arguments),
 };
 
-/// `gemv` with x laid out, past the registry.
+/// `gemv` with x permuted, past the registry.
 const LAID_OUT: KernelFn =
-    KernelFn { name: "avx2_laid_out", call: |arguments| call(Avx2::gemv_laid_out, arguments), ..NATURAL };
+    KernelFn { name: "avx2_permuted", call: |arguments| call(Avx2::gemv_permuted, arguments), ..NATURAL };
 
 type Gemv = fn(Avx2, &Matrix<'_>, &[f32], &mut [f32]) -> Result<(), SizeError>;
 

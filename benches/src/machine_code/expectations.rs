@@ -60,7 +60,7 @@ const AVX_VNNI_DIGITS: Expectation =
 
 /// The even bytes of the blocks of two rows, by the first of two passes: 256 elements a block, eight sums.
 const EVEN: Expectation = Expectation {
-    function: "qk256_kernels::avx2::laid_out::pairs",
+    function: "qk256_kernels::avx2::permuted::pairs",
     kind: "unscaled, even bytes",
     is: |own| own.has("prefetch"),
     loops: 1,

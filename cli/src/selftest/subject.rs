@@ -91,7 +91,7 @@ impl Subject {
         let mut harness = match self.kind {
             Kind::Fault(fault) => {
                 ask_for_the_truth(self.mutant.kernel);
-                Harness::with_parts(None, fault.parts)
+                Harness::with_faults(None, fault.harness)
             }
             Kind::Wrong | Kind::Right => Harness::new(None),
         };

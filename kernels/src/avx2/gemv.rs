@@ -1,6 +1,6 @@
 //! FMA into 64 partial sums, in one of two ways that give the same bits.
 //!
-//! `natural` reads `x` as it is and works on one row at a time. `laid_out` copies `x` once, in the order in which codes come
+//! `natural` reads `x` as it is and works on one row at a time. `permuted` copies `x` once, in the order in which codes come
 //! out of a register, which saves one shift in four, and works on two rows, which share the loads of `x`. The copy pays where
 //! rows and columns are many.
 //!
@@ -13,8 +13,8 @@
 //! within a register, `x` goes on with zeros. That is enough as long as no weight is infinite; with scales, the weights of
 //! what is padding are zeros too.
 
-use super::laid_out::{self, LaidOut};
 use super::natural;
+use super::permuted::{self, PermutedX};
 use crate::format::{BLOCK_LEN, CODES_PER_BYTE, weight};
 use crate::matrix::Matrix;
 use crate::size::SizeError;
@@ -28,7 +28,7 @@ pub(super) const GROUP_BYTES: usize = GROUP / CODES_PER_BYTE;
 /// Below so many columns [`few`] is faster than filling registers. Four bytes have the codes of all of them.
 const FEW: usize = 17;
 
-/// Rows and columns from which laying out `x` pays: measured (docs/kernels.md).
+/// Rows and columns from which permuting `x` pays: measured (docs/kernels.md).
 const LAY_OUT: (usize, usize) = (48, 2048);
 
 /// Whether a copy of `x` is worth its while.
@@ -37,7 +37,7 @@ pub(super) fn laying_out_pays(matrix: &Matrix<'_>) -> bool {
     matrix.rows() >= LAY_OUT.0 && matrix.cols() >= LAY_OUT.1
 }
 
-/// Writes the product of row `r` and `x` to `y[r]`, with `x` laid out or not, and prefetches `AHEAD` bytes ahead if it is,
+/// Writes the product of row `r` and `x` to `y[r]`, with `x` permuted or not, and prefetches `AHEAD` bytes ahead if it is,
 /// or none if that is 0.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn gemv<const AHEAD: usize>(
@@ -52,7 +52,7 @@ pub(super) fn gemv<const AHEAD: usize>(
     } else if !lay_out {
         natural(matrix, x, y);
     } else {
-        laid_out::<AHEAD>(matrix, x, y);
+        permuted::<AHEAD>(matrix, x, y);
     }
     Ok(())
 }
@@ -70,7 +70,7 @@ fn natural(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
 
 /// `gemv` with a copy of `x`, as far as it can be used.
 #[target_feature(enable = "avx2,fma")]
-fn laid_out<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
+fn permuted<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
     if matrix.is_scaled() && !x.len().is_multiple_of(BLOCK_LEN) {
         // The zeros behind the copy would meet weights of padding, which a scale may have made infinite.
         return natural(matrix, x, y);
@@ -78,12 +78,12 @@ fn laid_out<const AHEAD: usize>(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
     // The last row, or the last two, as they are: there must be bytes behind the others.
     let (y, last) = y.split_at_mut(y.len().saturating_sub(1) / 2 * 2);
     let (first, (pairs, _)) = (y.len(), y.as_chunks_mut());
-    let copy = LaidOut::new(x);
+    let copy = PermutedX::new(x);
     if matrix.is_scaled() {
-        laid_out::pairs::<true, AHEAD>(matrix, &copy, pairs);
+        permuted::pairs::<true, AHEAD>(matrix, &copy, pairs);
         natural::rows::<true>(matrix, first, x, last);
     } else {
-        laid_out::pairs::<false, AHEAD>(matrix, &copy, pairs);
+        permuted::pairs::<false, AHEAD>(matrix, &copy, pairs);
         natural::rows::<false>(matrix, first, x, last);
     }
 }

@@ -7,7 +7,7 @@
 //! | `dequantize` | the same table with the scale multiplied in, and two stores for each dword of codes |
 //! | `gemv` | FMA into 64 partial sums, and the choice between the next two |
 //! | `natural` | one row at a time, `x` as it is |
-//! | `laid_out` | two rows at a time, `x` copied in the order of shifted codes |
+//! | `permuted` | two rows at a time, `x` copied in the order of shifted codes |
 //! | `digits` | the layout of fixed-point activations |
 //! | `fixed` | integer sums of byte products |
 //! | `prefetch` | asking for the codes of later rows in time |
@@ -21,10 +21,10 @@ mod dequantize;
 mod digits;
 pub(crate) mod fixed;
 mod gemv;
-mod laid_out;
 pub(crate) mod lanes;
 mod lut;
 mod natural;
+mod permuted;
 pub(crate) mod prefetch;
 mod unpack;
 
@@ -129,7 +129,7 @@ impl Avx2 {
     ///
     /// # Errors
     /// The same.
-    pub fn gemv_laid_out(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
+    pub fn gemv_permuted(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
         unsafe { gemv::gemv::<AHEAD>(matrix, x, y, true) }
     }

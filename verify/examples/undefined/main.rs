@@ -21,7 +21,7 @@ use canaries::CANARIES;
 const SHORT: std::ops::RangeInclusive<usize> = 1..=300;
 const LONG: [usize; 6] = [511, 512, 513, 1000, 2048, 2100];
 
-/// Rows: one, pairs and what is left of them, and enough for x to be laid out.
+/// Rows: one, pairs and what is left of them, and enough for x to be permuted.
 const ROWS: [usize; 6] = [1, 2, 3, 5, 33, 50];
 
 fn main() -> ExitCode {

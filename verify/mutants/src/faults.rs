@@ -3,11 +3,11 @@
 use std::sync::OnceLock;
 
 use qk256_verify::case::{self, Distribution, Sweep};
+use qk256_verify::fault_injection::{FaultInjection, OldContents};
 use qk256_verify::inputs::Inputs;
 use qk256_verify::judge::{self, Judgement};
 use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Threads};
 use qk256_verify::oracle::{Expected, RowTruth, expected};
-use qk256_verify::parts::{OldContents, Parts};
 use qk256_verify::property::Failure;
 use qk256_verify::{Arguments, Case, Kernel, KernelFn, Operation, Outcome, Property};
 
@@ -17,14 +17,14 @@ pub struct Fault {
     /// What is wrong, in a few words joined by hyphens.
     pub name: &'static str,
     /// The harness with the fault.
-    pub parts: &'static dyn Parts,
+    pub harness: &'static dyn FaultInjection,
     /// The wrong kernel that it lets go, by which it is noticed.
     pub witness: &'static str,
 }
 
 /// The faults, each with the kernel that a harness must have caught to be without it.
 pub fn faults() -> Vec<Fault> {
-    let fault = |name, witness, parts| Fault { name, parts, witness };
+    let fault = |name, witness, harness| Fault { name, harness, witness };
     vec![
         fault("tolerance-times-1000", "a-result-in-bf16", &Tolerant),
         fault("last-output-skipped", "last-of-15-is-the-one-before", &LastOutputSkipped),
@@ -135,7 +135,7 @@ pub fn faults() -> Vec<Fault> {
 #[derive(Debug)]
 struct Tolerant;
 
-impl Parts for Tolerant {
+impl FaultInjection for Tolerant {
     fn judge(&self, inputs: &Inputs, expected: &Expected, depth: Option<usize>, output: &[u32]) -> Judgement {
         const TOLERANCE: f64 = 0.1;
         let mut output = output.to_vec();
@@ -163,7 +163,7 @@ impl Parts for Tolerant {
 #[derive(Debug)]
 struct LastOutputSkipped;
 
-impl Parts for LastOutputSkipped {
+impl FaultInjection for LastOutputSkipped {
     fn judge(&self, inputs: &Inputs, expected: &Expected, depth: Option<usize>, output: &[u32]) -> Judgement {
         let kept = output.len().saturating_sub(1);
         let expected = match expected {
@@ -179,7 +179,7 @@ impl Parts for LastOutputSkipped {
 #[derive(Debug)]
 struct ScalesNotCompared;
 
-impl Parts for ScalesNotCompared {
+impl FaultInjection for ScalesNotCompared {
     fn judge(&self, inputs: &Inputs, expected: &Expected, depth: Option<usize>, output: &[u32]) -> Judgement {
         let mut output = output.to_vec();
         if let Expected::Blocks(blocks) = expected {
@@ -198,7 +198,7 @@ impl Parts for ScalesNotCompared {
 #[derive(Debug)]
 struct NanEqualsAnything;
 
-impl Parts for NanEqualsAnything {
+impl FaultInjection for NanEqualsAnything {
     fn judge(&self, inputs: &Inputs, expected: &Expected, depth: Option<usize>, output: &[u32]) -> Judgement {
         let is_nan = |bits: u32| inputs.operation != Operation::Unpack && f32::from_bits(bits).is_nan();
         let (mut expected, mut output) = (expected.clone(), output.to_vec());
@@ -236,7 +236,7 @@ pub fn ask_for_the_truth(kernel: KernelFn) {
 #[derive(Debug)]
 struct OracleCallsTheKernel;
 
-impl Parts for OracleCallsTheKernel {
+impl FaultInjection for OracleCallsTheKernel {
     /// The outputs of the longest vectors are computed piece by piece, without this oracle.
     fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
         let case = case::nth(operation, seed, index);
@@ -269,7 +269,7 @@ impl Parts for OracleCallsTheKernel {
 #[derive(Debug)]
 struct Silent(Property);
 
-impl Parts for Silent {
+impl FaultInjection for Silent {
     fn reports(&self, failure: &Failure) -> bool {
         failure.property != self.0
     }
@@ -279,7 +279,7 @@ impl Parts for Silent {
 #[derive(Debug)]
 struct Cleared;
 
-impl Parts for Cleared {
+impl FaultInjection for Cleared {
     fn old_contents(&self, _: Operation, _: OldContents) -> u32 {
         0
     }
@@ -289,7 +289,7 @@ impl Parts for Cleared {
 #[derive(Debug)]
 struct Cases(fn(Operation, u64, u64) -> Case);
 
-impl Parts for Cases {
+impl FaultInjection for Cases {
     fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
         (self.0)(operation, seed, index)
     }

@@ -135,7 +135,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "infinite-activations-clamped",
-        "activations are brought into range before they are laid out",
+        "activations are brought into range before they are permuted",
         |arguments| {
             let x = |product: &Product<'_>, _, column: usize| {
                 let x = product.x[column];

@@ -106,15 +106,15 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "first-x-cached-by-address",
-        "activations are laid out once for all matrices of a layer, and known by their address",
+        "activations are permuted once for all matrices of a layer, and known by their address",
         |arguments| {
             thread_local! { static CACHE: RefCell<(Address, Vec<f32>)> = const { RefCell::new(((0, 0), Vec::new())) }; }
-            CACHE.with_borrow_mut(|(key, laid_out)| {
+            CACHE.with_borrow_mut(|(key, permuted)| {
                 gemv(arguments, |product, row| {
                     if *key != address(product.x) {
-                        (*key, *laid_out) = (address(product.x), product.x.to_vec());
+                        (*key, *permuted) = (address(product.x), product.x.to_vec());
                     }
-                    let term = |c: usize| product.weight(row, c) * product.scale(row, c) * laid_out[c];
+                    let term = |c: usize| product.weight(row, c) * product.scale(row, c) * permuted[c];
                     (0..product.cols).fold(0.0, |sum, c| sum + term(c))
                 })
             })

@@ -82,8 +82,8 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         CLASS,
         Gemv,
-        "x-laid-out-in-shared-memory",
-        "laid-out activations are static, and another thread's x comes over them (oneDNN pull 572 tells of its scratchpad)",
+        "permuted-x-in-shared-memory",
+        "permuted activations are static, and another thread's x comes over them (oneDNN pull 572 tells of its scratchpad)",
         |arguments| {
             static SCRATCH: Shared<ROOM> = Shared::new();
             let x = |product: &Product<'_>, _, column: usize| match product.cols <= ROOM {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Budget, Plan, SweepReport};
 use crate::case::{Case, Distribution, Sweep};
+use crate::fault_injection::FaultInjection;
 use crate::operation::{DIGITS, Operation};
-use crate::parts::Parts;
 use crate::weights::{Tensor, TensorRows, Weights};
 
 /// Elements of a tensor that one case takes: larger tensors are checked in bands of rows.
@@ -19,7 +19,7 @@ pub(crate) struct Steps {
     stages: Vec<Stage>,
     /// Those that come before the others, whatever the budget.
     first: Vec<Case>,
-    parts: &'static dyn Parts,
+    faults: &'static dyn FaultInjection,
 }
 
 impl Steps {
@@ -27,7 +27,7 @@ impl Steps {
         plan: &Plan,
         operations: &[Operation],
         weights: Option<&Weights>,
-        parts: &'static dyn Parts,
+        faults: &'static dyn FaultInjection,
     ) -> Self {
         let mut first = weights.map_or(Vec::new(), |weights| tensor_cases(weights, operations, plan.seed));
         first.extend(operations.iter().flat_map(|&operation| huge_cases(operation, plan)));
@@ -36,7 +36,7 @@ impl Steps {
             operations: operations.to_vec(),
             stages: stages(plan, operations),
             first,
-            parts,
+            faults,
         }
     }
 
@@ -63,7 +63,7 @@ impl Steps {
         let (nth, index) = self.seed_and_index(index);
         // The sweep is for the first seed alone.
         let behind = if nth > 0 { Sweep::of(operation).len() } else { 0 };
-        Some(self.parts.case(operation, self.plan.seed.wrapping_add(nth), behind + index))
+        Some(self.faults.case(operation, self.plan.seed.wrapping_add(nth), behind + index))
     }
 
     /// How much of the plan is behind when `step` is next, after so much time. At least one case of each operation is made.
@@ -215,7 +215,7 @@ fn band_cases(operation: Operation, rows: usize, cols: usize, part: TensorRows, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parts::Real;
+    use crate::fault_injection::Real;
 
     #[test]
     fn each_operation_has_its_cases_in_order_and_no_sweep_waits_for_drawn_cases() {

@@ -30,7 +30,7 @@ pub fn is_ordered(cols: usize) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct KnownOrders {
     /// What a kernel gave two answers to, until it is told.
-    fickle: Option<Failure>,
+    nondeterministic: Option<Failure>,
     /// By the kernel's name, its columns, and whether there are scales. `None`: there is no model.
     models: HashMap<(String, usize, bool), Option<Model>>,
 }
@@ -63,7 +63,7 @@ impl KnownOrders {
 
     fn model_of(&mut self, kernel: &dyn Kernel, cols: usize, scaled: bool) -> Option<&Model> {
         let key = (kernel.name().to_owned(), cols, scaled);
-        let fickle = &mut self.fickle;
+        let nondeterministic = &mut self.nondeterministic;
         let first = || {
             let model = revealed(kernel, cols, scaled);
             // One that nothing explains is asked again: a kernel that went wrong once will not do it again.
@@ -73,7 +73,7 @@ impl KnownOrders {
                 let detail = format!(
                     "asked twice for the order in which it adds {cols} columns, the kernel gives two answers; the first is: {first}"
                 );
-                *fickle = Some(Failure::new(Property::Repeat, Cause::Nondeterministic, detail));
+                *nondeterministic = Some(Failure::new(Property::Repeat, Cause::Nondeterministic, detail));
             }
             model.ok()
         };
@@ -81,8 +81,8 @@ impl KnownOrders {
     }
 
     /// That the kernel which was last asked for its order gave two answers, if it did; told once.
-    pub(crate) fn take_fickle(&mut self) -> Option<Failure> {
-        self.fickle.take()
+    pub(crate) fn take_nondeterministic(&mut self) -> Option<Failure> {
+        self.nondeterministic.take()
     }
 
     /// The most columns without scales for which there is a model, and its depth.
@@ -117,7 +117,7 @@ impl KnownOrders {
         if wrong.is_empty() {
             return Some((rows.len() as u64, None));
         }
-        // The model may be that of another kernel of this name: only a fresh one condemns.
+        // The model may be that of another kernel of this name: only a fresh one is proof.
         let key = (kernel.name().to_owned(), inputs.shape.cols, inputs.scales.is_some());
         self.models.remove(&key);
         let model = self.model(kernel, inputs)?;

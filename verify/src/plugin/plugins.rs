@@ -108,7 +108,7 @@ impl Plugins {
     /// How a gemv adds up a row, or in words why no tree explains it.
     ///
     /// # Errors
-    /// If the system gives no process, the row is none, or the kernel takes its process down.
+    /// If the system gives no process, the row is none, or the kernel crashes its process.
     pub fn reveal(
         &self,
         kernel: &dyn Kernel,

@@ -13,10 +13,10 @@ use super::loaded::{KernelHandle, Plugin};
 use super::message::{Counts, Request, Response};
 use crate::case::Case;
 use crate::check::{Plan, Progress, Steps};
+use crate::fault_injection::Real;
 use crate::finding::Finding;
 use crate::interrupt;
 use crate::operation::Operation;
-use crate::parts::Real;
 use crate::property::{Cause, Failure, Property};
 use crate::weights::Weights;
 

@@ -82,13 +82,13 @@ impl Harness {
         }
         let judge = |output: &[u32]| {
             let output = &output[..inputs.outputs()];
-            let failure = self.parts.judge(inputs, expected, None, output).failures.into_iter().next()?;
+            let failure = self.faults.judge(inputs, expected, None, output).failures.into_iter().next()?;
             Some(failure.detail)
         };
         let Some(failure) = first::examine(kernel, case, judge) else { return trial };
         trial.properties.add(Property::FirstCall, 1);
         failure.into_iter().for_each(|failure| trial.fail(failure));
-        trial.failures.retain(|failure| self.parts.reports(failure));
+        trial.failures.retain(|failure| self.faults.reports(failure));
         trial
     }
 

@@ -24,7 +24,7 @@ const VECTORS: usize = GROUP / LANES;
 type Partials = [__m256; 4];
 
 /// A copy of `x` in whole blocks, at cache lines: vector `m` of each group has `x[16 * j + m]` in lane `j`.
-pub(super) struct LaidOut {
+pub(super) struct PermutedX {
     blocks: Vec<[Group; BLOCK_LEN / GROUP]>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct LaidOut {
 #[repr(align(64))]
 struct Group([[f32; LANES]; VECTORS]);
 
-impl LaidOut {
+impl PermutedX {
     /// Copies `x` and fills the last block up with zeros.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
@@ -99,7 +99,7 @@ fn transpose(rows: [__m256; LANES]) -> [__m256; LANES] {
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn pairs<const SCALED: bool, const AHEAD: usize>(
     matrix: &Matrix<'_>,
-    x: &LaidOut,
+    x: &PermutedX,
     y: &mut [[f32; 2]],
 ) {
     for (pair, y) in y.iter_mut().enumerate() {
@@ -121,7 +121,7 @@ fn start<'a>(matrix: &Matrix<'a>, r: usize) -> Cursor<'a> {
 #[target_feature(enable = "avx2,fma")]
 fn pass<const P: usize, const SCALED: bool, const AHEAD: usize>(
     mut cursors: [Cursor<'_>; 2],
-    x: &LaidOut,
+    x: &PermutedX,
 ) -> [Partials; 2] {
     let mut partials = [[_mm256_setzero_ps(); 4]; 2];
     for (block, [low, high]) in x.blocks.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A kernel of one's own, declared and checked. With the word `broken` it has a bug, and the harness finds it.
+//! A custom kernel, declared and checked. With the word `broken` it has a bug, and the harness finds it.
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;

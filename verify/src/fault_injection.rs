@@ -12,7 +12,7 @@ use crate::property::Failure;
 
 /// The parts of a [`Harness`](crate::Harness). The default methods are the real ones, [`Real`] is all of them; whatever
 /// overrides one is a fault on purpose, for `qk256 selftest`.
-pub trait Parts: fmt::Debug + Sync {
+pub trait FaultInjection: fmt::Debug + Sync {
     /// Case number `index` of `operation` in the run that `seed` names.
     fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
         case::nth(operation, seed, index)
@@ -43,7 +43,7 @@ pub trait Parts: fmt::Debug + Sync {
 #[derive(Clone, Copy, Debug)]
 pub struct Real;
 
-impl Parts for Real {}
+impl FaultInjection for Real {}
 
 /// What the output holds before a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

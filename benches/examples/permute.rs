@@ -1,6 +1,6 @@
-//! From how many rows on laying out x pays: `avx2_laid_out` over `avx2_natural`, by rows and columns.
+//! From how many rows on permuting x pays: `avx2_permuted` over `avx2_natural`, by rows and columns.
 //!
-//! `cargo run --release -p qk256-benches --example layout`
+//! `cargo run --release -p qk256-benches --example permute`
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const BUDGET: Duration = Duration::from_millis(150);
 
 fn main() {
     let mut kernels = kernels_here(Operation::Gemv);
-    kernels.retain(|kernel| ["avx2_natural", "avx2_laid_out"].contains(&kernel.name()));
+    kernels.retain(|kernel| ["avx2_natural", "avx2_permuted"].contains(&kernel.name()));
     if kernels.len() != 2 {
         return println!("skipped: this CPU lacks AVX2 or FMA");
     }
@@ -25,10 +25,10 @@ fn main() {
             let kernels: Vec<&dyn Kernel> = kernels.iter().map(AsRef::as_ref).collect();
             let place =
                 |name| kernels.iter().position(|kernel| kernel.name() == name).expect("both are there");
-            let (laid_out, natural) = (place("avx2_laid_out"), place("avx2_natural"));
+            let (permuted, natural) = (place("avx2_permuted"), place("avx2_natural"));
             let mut verified = Verified::new(&mut Harness::new(None), kernels, workload)
                 .unwrap_or_else(|findings| panic!("a kernel is wrong: {findings:?}"));
-            verified.race(&[laid_out, natural], BUDGET).speedup(0, 1).median
+            verified.race(&[permuted, natural], BUDGET).speedup(0, 1).median
         });
         println!("{rows:>4}  {}", speedups.map(|speedup| format!("{speedup:>16.2}")).join(""));
     }
