@@ -141,7 +141,7 @@ impl Kernel for Impostor {
     }
 }
 
-/// The kernels of a worker with these changes: `OPERATION=PART` makes so many calls twice, `scalar` puts scalar code under the name.
+/// The kernels of a worker with these changes: `OPERATION=PART` makes N calls twice, `scalar` puts scalar code under the name.
 fn changed(changes: &[&str]) -> Vec<Box<dyn Kernel>> {
     let falls_back = changes.contains(&registry::SCALAR);
     let part = |operation: Operation| {
@@ -288,7 +288,7 @@ fn measure(words: &[&str]) -> Result<bool, Failure> {
     }
     println!("{table}");
     println!(
-        "erred: runs that failed a kernel that is no slower, or that did not fail each one that is; undecided: runs that said so"
+        "erred: runs that failed a kernel that is no slower, or that did not fail each one that is; undecided: runs that reported so"
     );
     Ok(is_well)
 }

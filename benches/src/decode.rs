@@ -44,7 +44,7 @@ pub fn run(scope: Scope) -> Result<(), DecodeError> {
     race::run(scope)
 }
 
-/// For each of these ways, a name and a number of threads, and each of so many rounds: the part of the rate of reading, with as
+/// For each of these ways, a name and a number of threads, and each of N rounds: the part of the rate of reading, with as
 /// many threads, that it reaches.
 ///
 /// # Errors

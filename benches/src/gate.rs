@@ -64,7 +64,7 @@ impl Effort {
     }
 }
 
-/// What is told while a gate is at work: the part of the work that is certainly done, and what is being done.
+/// What is reported while a gate is at work: the part of the work that is certainly done, and what is being done.
 pub type Watch<'a> = dyn FnMut(f64, &str) + 'a;
 
 /// Why there is no verdict.

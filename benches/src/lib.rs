@@ -1,5 +1,5 @@
 //! What the criterion suites and the speed gate share: kernels of the registry, checked on the very data that they are
-//! then timed on. Beside them, what can be said of speed without a clock: the machine code itself.
+//! then timed on. Beside them, what is known of speed without a clock: the machine code itself.
 
 pub mod decode;
 pub mod gate;

@@ -99,7 +99,7 @@ fn fill<T: Copy>(out: &mut [T], value: T) {
     out.fill(value);
 }
 
-/// The sum of so many products of `x`, in enough sums to hide the latency of one.
+/// The sum of N products of `x`, in enough sums to hide the latency of one.
 #[cfg(target_arch = "x86_64")]
 fn fused(terms: usize, x: f32) -> f32 {
     use std::arch::x86_64::*;

@@ -2,7 +2,7 @@
 //!
 //! No intrinsic may be a call instead of an instruction, no innermost loop with vectors may call anything, and the hot loops
 //! of each kernel must be there and move no more vectors to and from the stack than the table of expectations allows.
-//! Exit 0: so it is, or this is no x86-64 Linux, which is said. Exit 1: it is not, or the program cannot be read.
+//! Exit 0: so it is, or this is no x86-64 Linux, which is reported. Exit 1: it is not, or the program cannot be read.
 
 mod decode;
 mod executable;

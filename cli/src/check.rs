@@ -168,7 +168,7 @@ fn outcome(report: &Report<'_>, required: &[String], end: &End) -> Outcome {
     report.vacuous().map_or(Outcome::Pass, |vacuous| Outcome::Invalid(vacuous.to_string()))
 }
 
-/// Whether the kernel was skipped for want of `feature`, or of another that all chosen kernels need which need it: to require
+/// Whether the kernel was skipped because `feature` is missing, or another that all chosen kernels need which need it: to require
 /// `avx2` is to require `fma` too, but not AVX-VNNI, which one kernel of several needs beside.
 fn is_forbidden_skip(report: &Report<'_>, kernel: &KernelReport<'_>, feature: &str) -> bool {
     let needs = |other: &KernelReport<'_>, feature: &str| other.kernel.required_features().contains(&feature);

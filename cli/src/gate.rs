@@ -290,7 +290,7 @@ fn measure(args: &Args) -> Result<Option<Report>> {
 
 fn compare(args: &Args, other: &Path, demands: &Demands, watch: &mut dyn FnMut(f64, &str)) -> Result<Report> {
     if let Some(lib) = &args.lib {
-        // Here it can be said what is wrong with one of them.
+        // Here it is known what is wrong with one of them.
         Libraries::of(&[lib.clone(), other.to_owned()]).open(None)?;
         return Ok(libraries::run(lib, other, &library, &demands.against, args.effort(), watch)?);
     }

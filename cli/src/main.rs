@@ -104,7 +104,7 @@ const FINDING: u8 = 1;
 /// The exit code of bad usage or bad input.
 const BAD_USAGE: u8 = 2;
 
-/// The exit code when nothing can be said.
+/// The exit code when nothing can be concluded.
 const UNKNOWN: u8 = 3;
 
 /// What is added to the number of a signal that ended a command before anything was found.

@@ -250,7 +250,7 @@ impl Target {
     }
 }
 
-/// Whether this is what standard output writes to, which only a plain file, a pipe or a terminal can be told by.
+/// Whether this is what standard output writes to, which only a plain file, a pipe or a terminal can be recognised by.
 fn is_stdout(status: &Metadata) -> bool {
     let own = io::stdout().as_fd().try_clone_to_owned().map(File::from).and_then(|file| file.metadata());
     own.is_ok_and(|own| (own.dev(), own.ino()) == (status.dev(), status.ino()) && own.rdev() != NULL_DEVICE)

@@ -237,17 +237,17 @@ impl Night<'_> {
 
     /// Does it. Where the disk is full, says so and does it again when there is room, while there is time.
     fn patiently(&mut self, mut work: impl FnMut(&mut Self) -> Result<()>) -> Result<()> {
-        let mut said = false;
+        let mut printed = false;
         loop {
             match work(self) {
                 Err(error) if is_full(&error) && !self.is_over() => {
-                    if !said {
+                    if !printed {
                         self.progress.warn(&format!("{}, and it goes on", full(self.directory.path())))?;
-                        said = true;
+                        printed = true;
                     }
                     std::thread::sleep(Duration::from_millis(500));
                 }
-                Ok(()) if said => return self.progress.warn("there is room again: it goes on"),
+                Ok(()) if printed => return self.progress.warn("there is room again: it goes on"),
                 result => return result,
             }
         }

@@ -114,13 +114,13 @@ fn no_speed_is_a_check_without_times() {
 fn reveal_says_in_a_line_how_a_kernel_adds_and_draws_it() {
     let folder = scratch();
     let (dot, svg) = (folder.path().join("order.dot"), folder.path().join("order.svg"));
-    let (said, _) = run(&["reveal", "fast_scalar", "--dot", text(&dot), "--svg", text(&svg)], 0);
-    assert!(said.contains("8 partial sums of 128 columns; the first: 0 8 16 24 32 .. 1016;"), "{said}");
-    assert!(said.contains("depth 130") && said.contains("predicts every bit"), "{said}");
+    let (printed, _) = run(&["reveal", "fast_scalar", "--dot", text(&dot), "--svg", text(&svg)], 0);
+    assert!(printed.contains("8 partial sums of 128 columns; the first: 0 8 16 24 32 .. 1016;"), "{printed}");
+    assert!(printed.contains("depth 130") && printed.contains("predicts every bit"), "{printed}");
     let drawing = |path: &Path| std::fs::read_to_string(path).expect("the drawing was written");
     assert!(drawing(&dot).starts_with("digraph") && drawing(&svg).starts_with("<svg"));
-    let (said, _) = run(&["reveal", "scalar", "--cols", "300", "--rows", "3", "--row", "2"], 0);
-    assert!(said.contains("one sum, of columns 0 1 2 3 4 .. 299"), "{said}");
+    let (printed, _) = run(&["reveal", "scalar", "--cols", "300", "--rows", "3", "--row", "2"], 0);
+    assert!(printed.contains("one sum, of columns 0 1 2 3 4 .. 299"), "{printed}");
 }
 
 #[test]
@@ -166,8 +166,8 @@ fn a_replay_names_the_propertys_that_a_case_ran_on() {
 fn a_case_on_a_tensor_replays_with_its_weights_only() {
     let case = "gemv rows=3 cols=300 scaled tensor=encoder.layer.0.output.dense.weight row=7 dist=ten seed=1";
     run(&["replay", "--weights", WEIGHTS, case], 0);
-    let (_, said) = run(&["replay", case], 2);
-    assert!(said.contains("--weights"), "{said}");
+    let (_, printed) = run(&["replay", case], 2);
+    assert!(printed.contains("--weights"), "{printed}");
 }
 
 #[test]
@@ -177,8 +177,8 @@ fn replay_takes_case_files_and_minimize_says_when_there_is_nothing_to_do() {
     std::fs::write(&file, "# why\n\nunpack len=9 dist=unit seed=1\n").expect("a scratch file can be written");
     let (out, _) = run(&["replay", text(&file)], 0);
     assert!(out.contains("pass     scalar unpack"), "{out}");
-    let (_, said) = run(&["minimize", text(&file)], 0);
-    assert!(said.contains("nothing to minimise"), "{said}");
+    let (_, printed) = run(&["minimize", text(&file)], 0);
+    assert!(printed.contains("nothing to minimise"), "{printed}");
 }
 
 #[test]
@@ -239,11 +239,11 @@ fn bad_usage_and_bad_input_end_in_one_clear_line_and_exit_code_2() {
         (&["reveal", "scalar", "--cols", "131073"], "is too large: at most 131072 columns"),
         (&["reveal", "scalar", "--svg", here], "is a directory"),
     ] {
-        let (_, said) = run(words, 2);
-        assert!(said.contains(part), "{words:?} must say `{part}`: {said}");
-        assert!(!said.contains("panicked"), "{words:?}: {said}");
-        let line_by_us = said.strip_prefix("qk256: ");
-        assert!(line_by_us.is_none_or(|line| line.trim_end().lines().count() == 1), "{words:?}: {said}");
+        let (_, printed) = run(words, 2);
+        assert!(printed.contains(part), "{words:?} must say `{part}`: {printed}");
+        assert!(!printed.contains("panicked"), "{words:?}: {printed}");
+        let line_by_us = printed.strip_prefix("qk256: ");
+        assert!(line_by_us.is_none_or(|line| line.trim_end().lines().count() == 1), "{words:?}: {printed}");
     }
 }
 
@@ -255,12 +255,12 @@ fn a_closed_standard_output_is_no_panic_and_has_the_exit_code_of_sigpipe() {
     let mut list = std::process::Command::new(program);
     let list = list.arg("list").stdout(writer).stderr(std::process::Stdio::piped());
     let output = list.spawn().and_then(|child| child.wait_with_output()).expect("the command starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), &*said), (Some(141), ""));
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*printed), (Some(141), ""));
 }
 
 #[test]
-fn a_selftest_tells_wrong_kernels_right_ones_and_faults_of_the_harness_apart() {
+fn a_selftest_shows_wrong_kernels_right_ones_and_faults_of_the_harness_apart() {
     let folder = scratch();
     let report = folder.path().join("s.json");
     for (part, kind) in [
@@ -269,19 +269,20 @@ fn a_selftest_tells_wrong_kernels_right_ones_and_faults_of_the_harness_apart() {
         ("last-column-first", "right"),
         ("panics-swallowed", "fault"),
     ] {
-        let (said, _) = run(&["selftest", "--only", part, "--seed", "1", "--json", text(&report)], 0);
+        let (printed, _) = run(&["selftest", "--only", part, "--seed", "1", "--json", text(&report)], 0);
         let report = json(&report);
         let result = &report["results"][0];
-        assert_eq!((&report["verdict"], &result["kind"]), (&"pass".into(), &kind.into()), "{said}");
-        assert_eq!(result["caught_by"].is_string(), kind == "wrong", "{said}");
+        assert_eq!((&report["verdict"], &result["kind"]), (&"pass".into(), &kind.into()), "{printed}");
+        assert_eq!(result["caught_by"].is_string(), kind == "wrong", "{printed}");
     }
-    let (_, said) = run(&["selftest", "--only", "no-such-kernel"], 2);
-    assert!(said.contains("--only no-such-kernel: no kernel and no fault"), "{said}");
+    let (_, printed) = run(&["selftest", "--only", "no-such-kernel"], 2);
+    assert!(printed.contains("--only no-such-kernel: no kernel and no fault"), "{printed}");
 }
 
 #[test]
 fn a_check_that_shows_nothing_of_a_kernel_fails_and_says_why() {
     // Two cases of no columns and of none: nothing to compare.
-    let (_, said) = run(&["check", "--op", "unpack", "--kernel", "scalar", "--cases", "1", "--no-speed"], 1);
-    assert!(said.contains("was compared with no oracle"), "{said}");
+    let (_, printed) =
+        run(&["check", "--op", "unpack", "--kernel", "scalar", "--cases", "1", "--no-speed"], 1);
+    assert!(printed.contains("was compared with no oracle"), "{printed}");
 }

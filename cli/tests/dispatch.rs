@@ -102,18 +102,18 @@ fn a_forced_kernel_or_a_required_feature_that_the_cpu_lacks_is_refused_in_a_clea
             run(name, &forced, 0);
             run(name, &required, 0);
         } else {
-            let (_, said) = run(name, &forced, 1);
-            assert!(said.contains("this CPU can run none of the chosen kernels"), "{name}: {said}");
-            let (_, said) = run(name, &required, 1);
+            let (_, printed) = run(name, &forced, 1);
+            assert!(printed.contains("this CPU can run none of the chosen kernels"), "{name}: {printed}");
+            let (_, printed) = run(name, &required, 1);
             let lacked: Vec<_> =
                 ["avx2", "fma"].into_iter().filter(|feature| lacks.contains(feature)).collect();
             let lacks = format!("this CPU lacks {}, and --require avx2 forbids that", lacked.join(", "));
-            assert!(said.contains(&lacks), "{name}: {said}");
-            let (_, said) = run(name, &["replay", "--kernel", "avx2", "gemv", "rows=2", "cols=300"], 2);
-            assert!(said.contains("this CPU can run no kernel of this case"), "{name}: {said}");
+            assert!(printed.contains(&lacks), "{name}: {printed}");
+            let (_, printed) = run(name, &["replay", "--kernel", "avx2", "gemv", "rows=2", "cols=300"], 2);
+            assert!(printed.contains("this CPU can run no kernel of this case"), "{name}: {printed}");
         }
         let vnni = [&check[..], &["--op", "gemv_fixed", "--require", "avxvnni"]].concat();
-        let (_, said) = run(name, &vnni, 1);
-        assert!(said.contains("avx_vnni gemv_fixed was skipped"), "{name}: {said}");
+        let (_, printed) = run(name, &vnni, 1);
+        assert!(printed.contains("avx_vnni gemv_fixed was skipped"), "{name}: {printed}");
     }
 }

@@ -325,9 +325,9 @@ fn what_cannot_be_measured_is_refused_with_a_line_that_names_it() {
         (&["--rows", text(&good), "--json", text(folder.path())], "it is a directory"),
     ] {
         let words: Vec<&str> = ["gate"].iter().chain(words).copied().collect();
-        let said = refused(&words);
-        assert!(said.contains(expected), "{words:?}: {said}");
+        let printed = refused(&words);
+        assert!(printed.contains(expected), "{words:?}: {printed}");
     }
-    let said = refused(&["history", text(&broken)]);
-    assert!(said.contains("line 1 is not a run of the gate") && said.contains("--record"), "{said}");
+    let printed = refused(&["history", text(&broken)]);
+    assert!(printed.contains("line 1 is not a run of the gate") && printed.contains("--record"), "{printed}");
 }

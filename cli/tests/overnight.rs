@@ -40,10 +40,10 @@ fn overnight_with(engine: &str, dir: &Path, words: &[&str]) -> Command {
 
 fn ended(mut command: Command, code: i32) -> String {
     let output: Output = command.output().expect("the command starts");
-    let said =
+    let printed =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert_eq!(output.status.code(), Some(code), "{command:?}\n{said}");
-    said
+    assert_eq!(output.status.code(), Some(code), "{command:?}\n{printed}");
+    printed
 }
 
 fn scratch() -> tempfile::TempDir {
@@ -74,10 +74,10 @@ fn cases(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The cases of a directory, whose report names the planted bug and one of which shows it as small as can be.
-fn cases_of_the_planted_bug(dir: &Path, said: &str) -> Vec<PathBuf> {
+fn cases_of_the_planted_bug(dir: &Path, printed: &str) -> Vec<PathBuf> {
     let report = fs::read_to_string(dir.join("report.md")).expect("there is a report");
-    assert!(report.contains(PLANTED) && report.contains("| gemv |"), "{report}\n{said}");
-    assert!(shows_the_planted_bug(dir), "{:?}\n{said}", cases(dir));
+    assert!(report.contains(PLANTED) && report.contains("| gemv |"), "{report}\n{printed}");
+    assert!(shows_the_planted_bug(dir), "{:?}\n{printed}", cases(dir));
     cases(dir)
 }
 
@@ -109,8 +109,8 @@ fn a_rare_bug_is_found_made_small_and_becomes_a_regression() {
     let dir = folder.path().join("night");
     interrupted_at(|| shows_the_planted_bug(&dir), overnight(&dir, &["--for", "1h", "--slice", "2s"]));
     // What takes longest is measured in a run that comes to its end.
-    let said = ended(overnight(&dir, &["--for", "1s", "--slice", "1s"]), 1);
-    let cases = cases_of_the_planted_bug(&dir, &said);
+    let printed = ended(overnight(&dir, &["--for", "1s", "--slice", "1s"]), 1);
+    let cases = cases_of_the_planted_bug(&dir, &printed);
     let report = fs::read(dir.join("report.json")).expect("there is a report");
     let report: serde_json::Value = serde_json::from_slice(&report).expect("it is JSON");
     let slowest = &report["state"]["targets"]["gemv"]["slowest"][0];
@@ -195,10 +195,10 @@ fn a_directory_has_one_run_at_a_time() {
     let dir = folder.path().join("night");
     let mut first = overnight(&dir, &["--for", "1h", "--slice", "1s"]).spawn().expect("the command starts");
     until("the first has its directory", || dir.join("findings").exists());
-    let said = ended(overnight(&dir, &["--for", "1s"]), 2);
+    let printed = ended(overnight(&dir, &["--for", "1s"]), 2);
     first.kill().expect("it runs for an hour");
     first.wait().expect("it was killed");
-    assert!(said.contains("another run works in"), "{said}");
+    assert!(printed.contains("another run works in"), "{printed}");
     let mut wrong = Command::new(env!("CARGO_BIN_EXE_qk256"));
     wrong.args(["overnight", "--targets", "gemm", "--for", "1s", "--dir"]).arg(&dir);
     assert!(ended(wrong, 2).contains("there is no target `gemm`"));
@@ -219,11 +219,11 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// What a test needs that has a disk of its own, gone with the process.
 const NAMESPACE: [&str; 4] = ["unshare", "--user", "--map-root-user", "--mount"];
 
-/// What tells a test that nobody else sees what it mounts.
+/// What shows a test that nobody else sees what it mounts.
 const ALONE: &str = "QK256_TEST_ALONE";
 
 #[test]
-fn a_full_disk_is_told_and_waited_for() {
+fn a_full_disk_is_reported_and_waited_for() {
     let in_a_namespace = |words: &[&str]| {
         let mut command = Command::new(NAMESPACE[0]);
         command.args(&NAMESPACE[1..]).args(words);
@@ -237,12 +237,12 @@ fn a_full_disk_is_told_and_waited_for() {
     let itself = itself.to_str().expect("its name is text");
     let mut inside = in_a_namespace(&[itself, "--exact", "--ignored", "on_a_disk_that_fills_up"]);
     inside.env(ALONE, "1");
-    let said = ended(inside, 0);
-    assert!(said.contains("1 passed"), "{said}");
+    let printed = ended(inside, 0);
+    assert!(printed.contains("1 passed"), "{printed}");
 }
 
 #[test]
-#[ignore = "mounts a disk: a_full_disk_is_told_and_waited_for runs it where nobody else sees that"]
+#[ignore = "mounts a disk: a_full_disk_is_reported_and_waited_for runs it where nobody else sees that"]
 fn on_a_disk_that_fills_up() {
     if std::env::var_os(ALONE).is_none() {
         return skip(&["a mount namespace"]);
@@ -252,7 +252,7 @@ fn on_a_disk_that_fills_up() {
     let mut mount = Command::new("mount");
     mount.args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(disk);
     ended(mount, 0);
-    let (dir, ballast, words) = (disk.join("night"), disk.join("ballast"), outside.path().join("said"));
+    let (dir, ballast, words) = (disk.join("night"), disk.join("ballast"), outside.path().join("printed"));
     let has_said = |text: &str| fs::read_to_string(&words).expect("it was opened").matches(text).count() > 0;
     let fill = || {
         let mut file = File::create(&ballast).expect("there is room");
@@ -286,10 +286,10 @@ fn on_a_disk_that_fills_up() {
     assert!(now.is_superset(&known), "the full disk cost {:?}", known.difference(&now));
 
     fill();
-    let said = ended(overnight(&dir, &["--for", "1s"]), 2);
+    let printed = ended(overnight(&dir, &["--for", "1s"]), 2);
     let shown = dir.display().to_string();
-    assert!(said.contains(&format!("the disk of {shown} is full")), "{said}");
-    assert!(said.contains("make room there, and start this again"), "{said}");
+    assert!(printed.contains(&format!("the disk of {shown} is full")), "{printed}");
+    assert!(printed.contains("make room there, and start this again"), "{printed}");
     fs::remove_file(&ballast).expect("it is there");
     ended(overnight(&dir, &["--for", "2s", "--slice", "1s"]), 1);
 }

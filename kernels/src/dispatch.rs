@@ -221,7 +221,7 @@ impl Kernels {
         }
     }
 
-    /// Rounds `x` to so many digits, for [`gemv_fixed`](Self::gemv_fixed) of this level or any other: the activations are the
+    /// Rounds `x` to N digits, for [`gemv_fixed`](Self::gemv_fixed) of this level or any other: the activations are the
     /// same at every level.
     ///
     /// # Errors

@@ -65,7 +65,7 @@ impl<'a> Matrix<'a> {
     /// The `rows` rows from `first` on, with their scales.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there are fewer.
     pub fn band(&self, first: usize, rows: usize) -> Matrix<'a> {
         let end = first.checked_add(rows).filter(|&end| end <= self.rows);
         assert!(end.is_some(), "{rows} rows from row {first} on, of {}", self.rows);

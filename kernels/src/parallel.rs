@@ -26,7 +26,7 @@ impl Kernels {
         self.par_gemv_in_bands(band_rows(matrix), matrix, x, y)
     }
 
-    /// As [`par_gemv`](Self::par_gemv), with so many rows a task.
+    /// As [`par_gemv`](Self::par_gemv), with N rows a task.
     ///
     /// # Errors
     /// The same.
@@ -57,7 +57,7 @@ impl Kernels {
         self.par_gemv_fixed_in_bands(band_rows(matrix), matrix, x, y)
     }
 
-    /// As [`par_gemv_fixed`](Self::par_gemv_fixed), with so many rows a task.
+    /// As [`par_gemv_fixed`](Self::par_gemv_fixed), with N rows a task.
     ///
     /// # Errors
     /// The same.
@@ -76,7 +76,7 @@ impl Kernels {
     }
 }
 
-/// Calls `multiply` with each band of so many rows and its part of `y`, on all threads of the pool. The last band has what is
+/// Calls `multiply` with each band of N rows and its part of `y`, on all threads of the pool. The last band has what is
 /// left. `y` is as long as the matrix has rows.
 ///
 /// # Errors

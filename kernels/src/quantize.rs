@@ -32,7 +32,7 @@ const TWO: u8 = 3;
 /// Quantizes a vector: whole blocks of codes to the front of `packed`, a scale for each to the front of
 /// `scales`.
 ///
-/// Codes and scale of a block have the least squared error possible, as far as f64 can tell, and of equal errors the fewest twos;
+/// Codes and scale of a block have the least squared error possible, as far as f64 can resolve, and of equal errors the fewest twos;
 /// only the values that exist count. Zeros
 /// of either sign get the code of +1, and so does the padding of the last block. A scale is finite, never
 /// negative, and `+0.0` for a block of zeros; weight times scale never overflows.

@@ -1,4 +1,4 @@
-//! What the AVX2 gemv allocates: a copy of `x` where it lays `x` out, and nothing elsewhere. Results do not tell, since both
+//! What the AVX2 gemv allocates: a copy of `x` where it lays `x` out, and nothing elsewhere. Results do not show that, since both
 //! ways give the same bits.
 #![cfg(target_arch = "x86_64")]
 

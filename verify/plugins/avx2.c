@@ -20,7 +20,7 @@ uint32_t qk256_flags(void) {
     return QK256_FLAG_CHECKS_SIZES;
 }
 
-/* Blocks that hold so many elements. */
+/* Blocks that hold N elements. */
 static size_t blocks(size_t elements) {
     return elements / QK256_BLOCK_ELEMENTS + (elements % QK256_BLOCK_ELEMENTS != 0);
 }

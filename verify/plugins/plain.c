@@ -8,7 +8,7 @@ static unsigned code(const uint8_t *packed, size_t i) {
     return packed[i / 4] >> (2 * (i % 4)) & 3;
 }
 
-/* Blocks that hold so many elements. Rounded up without an addition that could overflow. */
+/* Blocks that hold N elements. Rounded up without an addition that could overflow. */
 static size_t blocks(size_t elements) {
     return elements / QK256_BLOCK_ELEMENTS + (elements % QK256_BLOCK_ELEMENTS != 0);
 }

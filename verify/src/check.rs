@@ -349,7 +349,7 @@ impl Run<'_, '_> {
         if plan.exhaustive {
             self.exhaustive()?;
         }
-        self.tell(1.0)
+        self.report(1.0)
     }
 
     /// Examines the first calls of processes, before any kernel is called in this one.
@@ -369,7 +369,7 @@ impl Run<'_, '_> {
                 let finding = Finding::new(kernel, &case, None, failure);
                 self.causes.made(place, &finding);
                 self.report.findings.push(Finding { seconds: self.seconds(), ..finding });
-                self.tell(0.0)?;
+                self.report(0.0)?;
             }
         }
         Ok(())
@@ -391,7 +391,7 @@ impl Run<'_, '_> {
                 Some(case) => self.record_failure(place, kernel, &case)?,
                 None => {
                     // Not where the watcher ends the run before all was tried.
-                    self.tell(1.0)?;
+                    self.report(1.0)?;
                     self.report.kernels[place].exhausted = true;
                 }
             }
@@ -410,7 +410,7 @@ impl Run<'_, '_> {
             let finding = Finding::new(kernel, case, None, failure);
             self.report.findings.push(Finding { seconds: self.seconds(), ..finding });
         }
-        self.tell(1.0)
+        self.report(1.0)
     }
 
     fn every_scale(&mut self, kernel: &dyn Kernel) -> Result<Option<Case>, Ended> {
@@ -418,12 +418,12 @@ impl Run<'_, '_> {
             if let Some(case) = exhaustive::wrong_scale(kernel, start..start + SCALES_AT_A_TIME) {
                 return Ok(Some(case));
             }
-            self.tell(start as f64 / ALL_SCALES as f64)?;
+            self.report(start as f64 / ALL_SCALES as f64)?;
         }
         Ok(None)
     }
 
-    fn tell(&mut self, fraction: f64) -> Result<(), Ended> {
+    fn report(&mut self, fraction: f64) -> Result<(), Ended> {
         let found = self.report.findings.as_slice();
         let progress = Progress { fraction, cases: self.report.cases, findings: found.len(), found };
         match (self.watch)(progress) {
@@ -453,7 +453,7 @@ impl Run<'_, '_> {
                 self.violated(place, case, failure, fraction)?;
             }
         }
-        self.tell(fraction)
+        self.report(fraction)
     }
 
     /// Makes a finding of a failure whose cause was not met before, and reports it at once.
@@ -466,7 +466,7 @@ impl Run<'_, '_> {
         let shown = if self.minimize { harness.minimize(kernel, &finding) } else { finding };
         self.causes.made(place, &shown);
         self.report.findings.push(Finding { seconds, ..shown });
-        self.tell(fraction)
+        self.report(fraction)
     }
 
     /// Seconds since the run began.

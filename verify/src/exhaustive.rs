@@ -1,6 +1,6 @@
 //! Inputs of which all can be tried: every scale, and every column of every row.
 //!
-//! What fails is told as a case, so that the harness can judge, shrink and replay it. Each function ends early, with what it found so
+//! What fails is reported as a case, so that the harness can judge, shrink and replay it. Each function ends early, with what it found so
 //! far, where [an interrupt](crate::interrupt) is requested.
 
 use std::ops::Range;

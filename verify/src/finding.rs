@@ -69,7 +69,7 @@ impl Finding {
         }
     }
 
-    /// The same finding, of a kernel that does right in a new process: only after so many calls of each of these cases does it fail.
+    /// The same finding, of a kernel that does right in a new process: only after N calls of each of these cases does it fail.
     #[must_use]
     pub(crate) fn only_after(mut self, earlier: &[(u64, Case)]) -> Self {
         let case = self.case.to_string();

@@ -144,7 +144,7 @@ impl Inputs {
         found.expect("there is such an output")
     }
 
-    /// The elements of the outputs in the order in which they are told: what must be written of each buffer, then the slack of each.
+    /// The elements of the outputs in the order in which they are reported: what must be written of each buffer, then the slack of each.
     pub fn output_pieces(&self) -> impl Iterator<Item = (Buffer, Range<usize>)> {
         let outputs = self.operation.outputs().iter().copied();
         let written = outputs.clone().map(|buffer| (buffer, 0..self.written(buffer)));

@@ -42,7 +42,7 @@ pub fn assert_right(kernel: &dyn Kernel) {
         Ok(line) => of_one_case(kernel, &line),
         Err(_) => of_all(kernel),
     };
-    let blocks: Vec<String> = findings.iter().map(told).collect();
+    let blocks: Vec<String> = findings.iter().map(reported).collect();
     assert!(
         findings.is_empty(),
         "{kernel:?}: {}\n{}",
@@ -100,7 +100,7 @@ impl FaultInjection for Small {
 }
 
 /// A finding with the command that shows it again: the test itself.
-fn told(finding: &Finding) -> String {
+fn reported(finding: &Finding) -> String {
     let again = format!("{CASE}='{}' cargo test", finding.case);
     Finding { replay: again, ..finding.clone() }.to_string()
 }

@@ -245,7 +245,7 @@ impl PropertyCounts {
     }
 }
 
-/// One property that a call did not pass, why as far as that can be told apart, and how a person can see it.
+/// One property that a call did not pass, why as far as that is known, and how a person can see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// What was violated.

@@ -30,7 +30,7 @@ pub fn race(kernels: &[&dyn Kernel], workload: &mut Workload, budget: Duration) 
     race_by(kernels, budget, |kernel, calls| workload.time(kernel, calls))
 }
 
-/// As [`race`], with the stopwatch of the caller's choice: `time` is the time of so many calls.
+/// As [`race`], with the stopwatch of the caller's choice: `time` is the time of that many calls.
 fn race_by(
     kernels: &[&dyn Kernel],
     budget: Duration,
@@ -62,8 +62,8 @@ fn order(round: usize, kernels: usize) -> impl Iterator<Item = usize> {
     (0..kernels).map(forth).chain((0..kernels).rev().map(forth))
 }
 
-/// Calls that fill a slice of this length, one at least, by `time`, the time of so many calls. Doubles them until their time can be
-/// told from the clock's own.
+/// Calls that fill a slice of this length, one at least, by `time`, the time of that many calls. Doubles them until their time can be
+/// distinguished from the clock's own.
 pub fn calls_per_slice(slice: Duration, mut time: impl FnMut(u64) -> Duration) -> u64 {
     let mut calls = 1;
     loop {
@@ -103,7 +103,7 @@ impl Race {
 /// A speed-up and its spread within one race.
 ///
 /// `low` and `high` are the first and the last decile of the rounds' ratios: four rounds of five lie between them. They
-/// tell how quiet the machine was, not how far another run may be off.
+/// show how quiet the machine was, not how far another run may be off.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ratio {
     /// Median of the rounds' ratios.
@@ -143,7 +143,7 @@ mod tests {
     use crate::kernel::{Arguments, Outcome};
     use crate::operation::Operation;
 
-    /// Does the work of a call so many times over.
+    /// Does the work of a call N times over.
     struct Repeat(u32);
 
     impl Kernel for Repeat {

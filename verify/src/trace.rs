@@ -46,7 +46,7 @@ impl Width {
     }
 }
 
-/// Instructions after which a trace ends: seconds, where a call takes so many.
+/// Instructions after which a trace ends: seconds, where a call takes that many.
 pub const MAX_STEPS: usize = 1 << 20;
 
 /// Of two traces of the same function, the least part of instructions that are the same: the rest is how they came to it.
@@ -139,7 +139,7 @@ mod step {
         trace_up_to(MAX_STEPS, call)
     }
 
-    /// The same, of so many instructions at most.
+    /// The same, of N instructions at most.
     pub(super) fn trace_up_to(most: usize, call: impl FnOnce()) -> Trace {
         // One at a time: there is one place for what is seen.
         static ONE: Mutex<()> = Mutex::new(());
@@ -351,7 +351,7 @@ mod tests {
         (0..steps).for_each(|step| _ = black_box(step));
     }
 
-    /// What is seen of AVX2 code after a set-up, in so many instructions at most.
+    /// What is seen of AVX2 code after a set-up, in N instructions at most.
     fn traced_after(steps: usize, most: usize) -> Option<Trace> {
         if !is_x86_feature_detected!("avx2") {
             qk256_skip::skip(&["avx2"]);

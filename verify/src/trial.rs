@@ -268,7 +268,7 @@ impl Harness {
         trial
     }
 
-    /// Calls a kernel that is met for the first time very often, before anything else is asked of it: what only shows after so many
+    /// Calls a kernel that is met for the first time very often, before anything else is asked of it: what only shows after many
     /// calls, or in one of them, must not show in a call whose result nobody looks at.
     fn warm_up(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
         let elements = inputs.shape.cols * if inputs.operation.is_matrix() { inputs.shape.rows } else { 1 };

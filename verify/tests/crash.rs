@@ -62,10 +62,10 @@ fn crash_within(limit: Duration, name: &str, case: &str, cause: &str) {
     let itself = std::env::current_exe().expect("a test knows its own path");
     let child = Command::new(itself).args([name, "--exact", "--nocapture"]).env(CHILD, "1").output();
     let child = child.expect("a test can start itself");
-    let said = String::from_utf8_lossy(&child.stderr);
-    assert_eq!(child.status.code(), Some(1), "{said}");
+    let printed = String::from_utf8_lossy(&child.stderr);
+    assert_eq!(child.status.code(), Some(1), "{printed}");
     for part in [cause, &format!("qk256 replay --kernel wild {case}")] {
-        assert!(said.contains(part), "`{part}` is not in: {said}");
+        assert!(printed.contains(part), "`{part}` is not in: {printed}");
     }
 }
 

@@ -71,7 +71,7 @@ fn wrong_once(arguments: Arguments<'_>) -> Outcome {
 }
 
 #[test]
-fn what_is_wrong_once_is_found_and_told_as_a_case_that_the_harness_refuses() {
+fn what_is_wrong_once_is_found_and_reported_as_a_case_that_the_harness_refuses() {
     let gemv = KernelFn {
         name: "wrong once",
         operation: Operation::Gemv,

@@ -41,9 +41,9 @@ fn a_right_kernel_passes() {
 #[test]
 fn a_wrong_kernel_panics_with_findings_and_the_command_to_see_them_again() {
     let panic = catch_unwind(|| assert_right(&WRONG)).expect_err("the kernel is wrong");
-    let said = panic.downcast_ref::<String>().expect("a panic with a text");
+    let printed = panic.downcast_ref::<String>().expect("a panic with a text");
     for part in ["mine unpack violates `", "QK256_CASE='unpack len=33 ", "cargo test"] {
-        assert!(said.contains(part), "`{part}` is not in: {said}");
+        assert!(printed.contains(part), "`{part}` is not in: {printed}");
     }
 }
 
@@ -61,9 +61,9 @@ fn a_name_that_is_no_cpu_feature_panics_with_the_known_ones_and_is_never_skipped
     for name in ["avx_2", "avx512", "AVX2", "sse4"] {
         let features: &'static [&'static str] = Box::leak(Box::new([name]));
         for assert in [assert_right, assert_right_or_skip] {
-            let said = panic_of(|| assert(&KernelFn { required_features: features, ..RIGHT }));
+            let printed = panic_of(|| assert(&KernelFn { required_features: features, ..RIGHT }));
             for part in [&format!("no CPU feature `{name}`"), " avx2 ", " avx512ifma ", " neon "] {
-                assert!(said.contains(part), "`{part}` is not in: {said}");
+                assert!(printed.contains(part), "`{part}` is not in: {printed}");
             }
         }
     }
@@ -71,9 +71,9 @@ fn a_name_that_is_no_cpu_feature_panics_with_the_known_ones_and_is_never_skipped
 
 #[test]
 fn a_missing_feature_panics_where_a_skip_was_not_chosen() {
-    let said = panic_of(|| assert_right(&KernelFn { required_features: MISSING, ..RIGHT }));
+    let printed = panic_of(|| assert_right(&KernelFn { required_features: MISSING, ..RIGHT }));
     let expected = format!("mine unpack cannot be checked: this CPU lacks {}", MISSING[0]);
-    assert!(said.contains(&expected) && said.contains("assert_right_or_skip"), "{said}");
+    assert!(printed.contains(&expected) && printed.contains("assert_right_or_skip"), "{printed}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What the names of the registry stand for. Kernels that give the same bits could change places, and no check of results
-//! would mind; their instructions tell them apart.
+//! would mind; their instructions differ.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 use qk256_kernels::avx2::Avx2;

@@ -17,7 +17,7 @@ pub(super) enum Product {
     Read,
     /// `gemv`.
     F32,
-    /// `gemv_fixed` with so many digits.
+    /// `gemv_fixed` with N digits.
     Fixed(Digits),
 }
 

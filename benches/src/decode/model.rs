@@ -74,7 +74,7 @@ impl Model {
     }
 }
 
-/// Bytes of a row of so many columns.
+/// Bytes of a row of N columns.
 const fn row_bytes(cols: usize) -> usize {
     blocks(cols) * BLOCK_BYTES
 }
@@ -166,7 +166,7 @@ impl Decoder {
     }
 }
 
-/// The exclusive or of all words, by so many threads: nothing but reading, with the prefetches that the kernels make too.
+/// The exclusive or of all words, by N threads: nothing but reading, with the prefetches that the kernels make too.
 fn read(codes: &[u8], threads: usize) -> u64 {
     /// Words of a cache line.
     const LANES: usize = 8;

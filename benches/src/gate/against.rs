@@ -246,7 +246,7 @@ impl Comparison {
         }
     }
 
-    /// Whether another pair of processes might tell more.
+    /// Whether another pair of processes might show more.
     fn is_open(&self) -> bool {
         self.verdict().is_open()
     }

@@ -119,8 +119,8 @@ mod tests {
         let mut report = measured();
         report.rows[3].control = Some(Estimate::exact(1.04));
         let name = report.rows[3].name();
-        let said = table(&report).expect_err("the control is off").to_string();
-        assert!(said.contains(&name), "{said}");
+        let printed = table(&report).expect_err("the control is off").to_string();
+        assert!(printed.contains(&name), "{printed}");
         let mut report = measured();
         report.canary = Some(Estimate::exact(2.0));
         assert!(table(&report).is_err());

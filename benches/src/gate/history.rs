@@ -29,7 +29,7 @@ pub struct Entry {
 /// A row on record.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Figure {
-    /// What tells it from others.
+    /// What identifies it.
     pub name: String,
     /// The ratio.
     pub estimate: Estimate,

@@ -26,7 +26,7 @@ impl Program {
     /// This program, with these arguments.
     ///
     /// # Errors
-    /// If the system does not tell where it is.
+    /// If the system does not report where it is.
     pub fn itself(arguments: &[&str]) -> Result<Self, GateError> {
         let program = "this program".to_owned();
         let path = std::env::current_exe().map_err(|error| GateError::Start { program, error })?;

@@ -172,7 +172,7 @@ fn per_call(caller: &Program, task: &Task, name: &str) -> Result<Option<u64>, Ga
     Ok(Some((totals[1] - totals[0]) / (CALLS[1] - CALLS[0])))
 }
 
-/// Instructions of a process that makes so many calls.
+/// Instructions of a process that makes N calls.
 fn count(caller: &Program, task: &Task, name: &str, calls: u64) -> Result<Option<u64>, GateError> {
     let refused = |why: String| GateError::Refused { program: "valgrind".to_owned(), why };
     let scratch = tempfile::NamedTempFile::new().map_err(|error| refused(error.to_string()))?;
@@ -188,8 +188,8 @@ fn count(caller: &Program, task: &Task, name: &str, calls: u64) -> Result<Option
         Some(0) => {}
         Some(code) if code == NOT_HERE => return Ok(None),
         _ => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(refused(format!("{name} on {task}: {}\n{said}", output.status)));
+            let printed = String::from_utf8_lossy(&output.stderr);
+            return Err(refused(format!("{name} on {task}: {}\n{printed}", output.status)));
         }
     }
     let counts = std::fs::read_to_string(scratch.path()).map_err(|error| refused(error.to_string()))?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The version of what is said. Another build of `qk256` may be a worker, so that a change of meaning needs a new number.
+/// The version of the messages. Another build of `qk256` may be a worker, so that a change of meaning needs a new number.
 pub(super) const PROTOCOL: u32 = 1;
 
 /// What a worker is asked for.
@@ -54,7 +54,7 @@ pub(super) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Response {
-    /// Said unasked, at the start.
+    /// Sent unasked, at the start.
     Ready {
         /// [`PROTOCOL`].
         protocol: u32,

@@ -48,7 +48,7 @@ pub fn run(
         if at > 0 {
             process = Process::start(program)?;
         }
-        let mut tell = |part: f64, what: &str| {
+        let mut report = |part: f64, what: &str| {
             watch(
                 (at as f64 + part) / effort.processes.max(at + 1) as f64,
                 &format!("process {}: {what}", at + 1),
@@ -60,11 +60,11 @@ pub fn run(
             if interrupt::is_requested() {
                 break;
             }
-            tell(place as f64 / (count + 1) as f64, &contest.task.to_string());
+            report(place as f64 / (count + 1) as f64, &contest.task.to_string());
             contest.measure(&mut process, place, at == 0)?;
         }
         if decodes && !interrupt::is_requested() {
-            tell(count as f64 / (count + 1) as f64, "decoding");
+            report(count as f64 / (count + 1) as f64, "decoding");
             decoding.measure(&mut process)?;
         }
     }
@@ -214,7 +214,7 @@ impl<'d> Contest<'d> {
         }
     }
 
-    /// Whether another process might tell more.
+    /// Whether another process might show more.
     fn is_open(&self) -> bool {
         (0..self.rows.len()).any(|row| self.verdict(row).is_open())
     }
@@ -375,8 +375,8 @@ mod tests {
             ("avx2", "slow", "line 5: gemv 1x8 has no kernel `slow` to measure against"),
         ] {
             let rows = [row("gemv 1x8", kernel, base)];
-            let said = contests(&rows, &offered(KERNELS)).err().expect("it is refused").to_string();
-            assert!(said.contains(expected), "{said}");
+            let printed = contests(&rows, &offered(KERNELS)).err().expect("it is refused").to_string();
+            assert!(printed.contains(expected), "{printed}");
         }
     }
 

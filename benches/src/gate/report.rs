@@ -91,7 +91,7 @@ impl Line {
         }
     }
 
-    /// What tells the row from others: `avx2 dequantize 1024 over scalar`.
+    /// What identifies the row: `avx2 dequantize 1024 over scalar`.
     pub fn name(&self) -> String {
         format!("{} {} over {}", self.kernel, self.on, self.over)
     }

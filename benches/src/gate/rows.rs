@@ -270,8 +270,8 @@ mod tests {
             ),
             ("[[cpus]]\nvendor", again, "line 22: GenuineAvx family 6 model 1 has two tables"),
         ] {
-            let said = reached(line, with, &cpu(2)).expect_err(with);
-            assert!(said.contains(expected), "{with}: {said}");
+            let printed = reached(line, with, &cpu(2)).expect_err(with);
+            assert!(printed.contains(expected), "{with}: {printed}");
         }
     }
 
@@ -308,8 +308,8 @@ mod tests {
             ("3.0", "\"fast\"", "line 5"),
             ("why =", "because =", "unknown field `because`"),
         ] {
-            let said = rows(line, with).expect_err(with);
-            assert!(said.contains(expected), "{with}: {said}");
+            let printed = rows(line, with).expect_err(with);
+            assert!(printed.contains(expected), "{with}: {printed}");
         }
     }
 

@@ -164,7 +164,7 @@ mod apart {
         let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
         // SAFETY: the set is a live one; the macro refuses numbers past its end.
         unsafe { libc::CPU_SET(cpu, &mut set) };
-        // SAFETY: the set is a live one of the size that is told.
+        // SAFETY: the set is a live one of the size that is passed.
         let status = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
         if status == 0 { Ok(()) } else { Err(format!("CPU {cpu}: {}", io::Error::last_os_error())) }
     }

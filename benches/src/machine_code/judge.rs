@@ -48,13 +48,13 @@ pub(super) enum Wrong {
     Intrinsic(String),
     /// This function is called from an innermost loop.
     Call(String),
-    /// A vector goes to or from the stack, and so many are more than are allowed.
+    /// A vector goes to or from the stack, and more often than is allowed.
     Spill(Spill, usize, usize),
-    /// A loop of this kind has so many marks of so many.
+    /// A loop of this kind has other marks than expected.
     Marks(&'static str, usize, usize),
     /// A hot loop is of no kind that the table has.
     Unknown(&'static str),
-    /// There are so many loops of this kind instead of so many.
+    /// There is another number of loops of this kind.
     Loops(&'static str, usize, usize),
     /// There is no such function.
     Missing,
@@ -156,7 +156,7 @@ fn intrinsics(function: &Function) -> impl Iterator<Item = Fault> {
     calls.map(|(step, name)| Fault::new(Wrong::Intrinsic(name.to_owned()), function, step))
 }
 
-/// That a function, or so many loops of one, are not there.
+/// That a function, or a number of loops of one, are not there.
 fn absent(expected: &Expectation, functions: &[Function], loops: &[Judged<'_>]) -> Option<Fault> {
     let is_this = |judged: &&Judged<'_>| judged.expected.is_some_and(|row| std::ptr::eq(row, expected));
     let found = loops.iter().filter(is_this).count();

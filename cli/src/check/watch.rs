@@ -71,7 +71,7 @@ impl Watch {
         }
     }
 
-    /// Whether nothing more is to be done after so many findings.
+    /// Whether nothing more is to be done after N findings.
     pub(super) fn is_over(&self, findings: usize) -> bool {
         interrupt::is_requested() || self.fail_fast && findings > 0
     }

@@ -41,8 +41,8 @@ pub(super) trait Engine {
     /// In reports.
     fn name(&self) -> &'static str;
 
-    /// Fuzzes a target for so long, or until Ctrl-C or a full disk, and tells every second what was seen so far.
-    fn slice(&mut self, target: Target, time: Duration, tell: &mut dyn FnMut(&Seen)) -> Result<Seen>;
+    /// Fuzzes a target for so long, or until Ctrl-C or a full disk, and reports every second what was seen so far.
+    fn slice(&mut self, target: Target, time: Duration, report: &mut dyn FnMut(&Seen)) -> Result<Seen>;
 
     /// Puts the smallest inputs that reach what the corpus of the repository does not into that: how many.
     fn merge(&mut self, target: Target) -> Result<u64>;

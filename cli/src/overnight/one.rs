@@ -79,7 +79,7 @@ pub(crate) fn run_one(args: &One) -> Result<Verdict> {
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     let (mut pool, mut kinds, mut stats) = (Vec::new(), HashSet::new(), Stats::default());
     let (start, limit) = (Instant::now(), Duration::from_millis(args.milliseconds));
-    let (mut bad, mut slow, mut said) = (0, Vec::new(), start);
+    let (mut bad, mut slow, mut printed) = (0, Vec::new(), start);
     while start.elapsed() < limit {
         let input = input(args.target, &pool, &mut rng);
         trying
@@ -102,9 +102,9 @@ pub(crate) fn run_one(args: &One) -> Result<Verdict> {
             if place == pool.len() { pool.push(input) } else { pool[place] = input }
         }
         stats.kinds = kinds.len() as u64;
-        if said.elapsed() > Duration::from_secs(1) {
+        if printed.elapsed() > Duration::from_secs(1) {
             writeln!(stdout(), "{}", serde_json::to_string(&stats)?)?;
-            said = Instant::now();
+            printed = Instant::now();
         }
     }
     trying.set_len(0).context("cannot empty the file of the input")?;

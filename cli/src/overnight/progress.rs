@@ -55,7 +55,7 @@ impl Progress {
         Ok(())
     }
 
-    /// A line that stays, also where nothing else is told.
+    /// A line that stays, also where nothing else is printed.
     pub(super) fn warn(&self, line: &str) -> Result<()> {
         match self {
             Self::Terminal { screen, .. } => drop(screen.println(line)),

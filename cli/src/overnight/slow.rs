@@ -12,7 +12,7 @@ use super::directory::files;
 use crate::Verdict;
 use crate::output::stdout;
 
-/// Inputs of a target that are told.
+/// Inputs of a target that are reported.
 const TOLD: usize = 3;
 
 /// Time after which no further input is timed.
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_slowest_are_told_once_and_in_order() {
+    fn the_slowest_are_reported_once_and_in_order() {
         let slow = |case: &str, milliseconds| Slow { case: case.to_owned(), milliseconds };
         let mut inputs = vec![slow("a", 1.0), slow("b", 4.0), slow("c", 2.0), slow("b", 5.0), slow("d", 3.0)];
         Slow::keep_the_slowest(&mut inputs);

@@ -1,4 +1,4 @@
-//! From a bad input to a finding: replayed in processes of their own, shrunk, told apart, written down.
+//! From a bad input to a finding: replayed in processes of their own, shrunk, classified, written down.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&
         [CASE, INPUT].into_iter().all(|kind| !directory.finding(&format!("{slug}.{kind}")).exists())
     };
     // What a kernel does wrong in one way it does wrong in many inputs.
-    if first.is_bad() && told(artifact, &first)?.iter().all(|(slug, ..)| !is_new(slug)) {
+    if first.is_bad() && reported(artifact, &first)?.iter().all(|(slug, ..)| !is_new(slug)) {
         directory.put_aside(artifact)?;
         return Ok(Vec::new());
     }
@@ -38,8 +38,8 @@ pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&
     // The input of a process that somebody killed is no finding, nor is one that took long on a busy machine.
     let is_suspect = [TRIED, SLOW].iter().any(|kind| name(artifact).starts_with(kind));
     let is_innocent = bad == 0 && is_suspect;
-    let told = if is_innocent { Vec::new() } else { told(artifact, seen)? };
-    for (slug, content, text) in told.into_iter().filter(|(slug, ..)| is_new(slug)) {
+    let reported = if is_innocent { Vec::new() } else { reported(artifact, seen)? };
+    for (slug, content, text) in reported.into_iter().filter(|(slug, ..)| is_new(slug)) {
         let rate = format!("{bad} of {REPLAYS} new processes repeat it");
         let report = format!("# {slug}\n\n{rate}.\n\n```text\n{text}\n```\n\nInput: `{}`\n", shown(artifact));
         OutputFile::create(&directory.finding(&format!("{slug}.md")))?.write(report.as_bytes())?;
@@ -58,7 +58,7 @@ pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&
 /// What one process saw.
 struct Look {
     findings: Vec<FindingJson>,
-    /// What a process said that ended without an answer.
+    /// What a process printed that ended without an answer.
     died: Option<String>,
 }
 
@@ -74,10 +74,10 @@ fn look(artifact: &Artifact, plant: Option<&str>) -> Result<Look> {
     command.args(["triage-one", "--target", artifact.target.name(), "--input"]).arg(&artifact.path);
     command.args(plant.into_iter().flat_map(|name| ["--plant", name]));
     let output = command.output().context("cannot start this program again")?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let printed = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     match serde_json::from_slice(&output.stdout) {
         Ok(findings) => Ok(Look { findings, died: None }),
-        Err(_) => Ok(Look { findings: Vec::new(), died: Some(format!("{}\n{said}", output.status)) }),
+        Err(_) => Ok(Look { findings: Vec::new(), died: Some(format!("{}\n{printed}", output.status)) }),
     }
 }
 
@@ -90,17 +90,17 @@ enum Content {
 }
 
 /// Name, content and words of each finding: by kernel, operation, property and the class of the smallest shape.
-fn told(artifact: &Artifact, look: &Look) -> Result<Vec<(String, Content, String)>> {
+fn reported(artifact: &Artifact, look: &Look) -> Result<Vec<(String, Content, String)>> {
     if look.findings.is_empty() {
         return Ok(vec![without_findings(artifact, look)?]);
     }
-    let told = |finding: &FindingJson| {
+    let reported = |finding: &FindingJson| {
         let FindingJson { kernel, operation, property, case, detail, replay, .. } = finding;
         let slug = format!("{kernel}-{operation}-{property}-{}", shape_class(case));
         let file = format!("# {kernel} {operation} violates `{property}`\n# {detail}\n{case}\n");
         (plain(&slug), Content::Case(file), format!("{detail}\n{case}\nagain: {replay}"))
     };
-    Ok(look.findings.iter().map(told).collect())
+    Ok(look.findings.iter().map(reported).collect())
 }
 
 /// The same of an input that ended its process, or that no process of its own shows.
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn findings_are_told_apart_by_their_smallest_shape() {
+    fn findings_are_reported_apart_by_their_smallest_shape() {
         assert_eq!(shape_class("gemv rows=2 cols=63 dist=unit seed=0"), "2x63");
         assert_eq!(shape_class("unpack len=257 dist=unit seed=0"), "1mod64");
         assert_eq!(plain("a/b gemv"), "a-b-gemv");

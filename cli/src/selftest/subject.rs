@@ -32,7 +32,7 @@ const DRAWN_CASES: u64 = 1000;
 /// How long a call may take. The longest of a right kernel takes milliseconds.
 const HANG: Duration = Duration::from_secs(2);
 
-/// What is said in the place of a property where a check shows nothing.
+/// What is reported in the place of a property where a check shows nothing.
 pub(super) const VACUOUS: &str = "vacuous";
 
 /// What is examined.
@@ -109,7 +109,7 @@ impl Subject {
         let report = check(&mut harness, &[&self.mutant.kernel], &plan, &mut |at| {
             let seen = (at.cases, start.elapsed());
             if let Some(file) = &progress {
-                // Only to tell how far a process came that crashed.
+                // Only to know how far a process came that crashed.
                 let _ = file.write_all_at(&encoded(seen), 0);
             }
             if at.findings == 0 {
@@ -157,10 +157,10 @@ impl Subject {
             }
             std::thread::sleep(Duration::from_millis(2));
         };
-        let (mut said, mut complained) = (String::new(), String::new());
-        child.stdout.take().expect("it is piped").read_to_string(&mut said)?;
+        let (mut printed, mut complained) = (String::new(), String::new());
+        child.stdout.take().expect("it is piped").read_to_string(&mut printed)?;
         child.stderr.take().expect("it is piped").read_to_string(&mut complained)?;
-        if let Ok(verdict) = serde_json::from_str(said.trim()) {
+        if let Ok(verdict) = serde_json::from_str(printed.trim()) {
             return Ok(Some(verdict));
         }
         let how =

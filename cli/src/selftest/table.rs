@@ -96,7 +96,7 @@ fn caught(wrong: &[&Row]) -> String {
     }
 }
 
-/// What is to be said of a subject that is not as it must be.
+/// The report on a subject that is not as it must be.
 pub(super) fn complaint(subject: &Subject, seen: &Verdict, seed: u64) -> String {
     let what = match subject.kind {
         Kind::Wrong => format!(

@@ -51,9 +51,9 @@ pub(crate) fn expect(faults: &[Fault]) {
     let mut wrong = String::new();
     for expected in faults {
         let library = fault(&folder, expected.name);
-        let (report, said) = check_by(FEW_CASES, &library, &["--op", "gemv"], 1);
+        let (report, printed) = check_by(FEW_CASES, &library, &["--op", "gemv"], 1);
         if let Some(complaint) = expected.complaint(&report) {
-            writeln!(wrong, "{}: {complaint}\n{said}", expected.name).expect("a string takes it all");
+            writeln!(wrong, "{}: {complaint}\n{printed}", expected.name).expect("a string takes it all");
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -125,10 +125,10 @@ pub(crate) fn check_in(
     let json = folder.path().join("r.json");
     let words = ["check", "--no-speed", "--seed", "1", "--cases", cases, "--lib", text(library), "--json"];
     let output = limited(environment, limits, &[&words[..], &[text(&json)], more].concat());
-    let said = shown(&output);
-    assert_eq!(output.status.code(), Some(code), "{}: {said}", library.display());
+    let printed = shown(&output);
+    assert_eq!(output.status.code(), Some(code), "{}: {printed}", library.display());
     let report = std::fs::read(&json).expect("the report was written");
-    (serde_json::from_slice(&report).expect("the report is JSON"), said)
+    (serde_json::from_slice(&report).expect("the report is JSON"), printed)
 }
 
 pub(crate) fn qk256(words: &[&str]) -> Output {

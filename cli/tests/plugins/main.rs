@@ -39,12 +39,12 @@ fn right_kernels_of_other_languages_pass() {
         }
     }
     for (name, library) in libraries {
-        let (report, said) = check(&library, &[], 0);
-        assert_eq!(report["verdict"], "pass", "{said}");
+        let (report, printed) = check(&library, &[], 0);
+        assert_eq!(report["verdict"], "pass", "{printed}");
         let kernels = report["kernels"].as_array().expect("kernels is a list");
         let met: Vec<_> = kernels.iter().map(|kernel| (&kernel["kernel"], &kernel["operation"])).collect();
         for operation in ["unpack", "dequantize", "gemv"] {
-            assert!(met.contains(&(&name.into(), &operation.into())), "{name} {operation}: {said}");
+            assert!(met.contains(&(&name.into(), &operation.into())), "{name} {operation}: {printed}");
         }
         for kernel in kernels.iter().filter(|kernel| kernel["skipped"] == false) {
             assert!(kernel["properties"]["sizes"].as_u64() > Some(0), "{kernel}");
@@ -55,17 +55,17 @@ fn right_kernels_of_other_languages_pass() {
 #[test]
 fn each_example_has_a_bug_that_is_found() {
     let folder = scratch();
-    let (report, said) = check(&rust(&folder, &["--cfg", "feature=\"bug\""]), &["--op", "gemv"], 1);
-    assert!(properties(&report).contains(&"exact-regime".to_owned()), "{said}");
+    let (report, printed) = check(&rust(&folder, &["--cfg", "feature=\"bug\""]), &["--op", "gemv"], 1);
+    assert!(properties(&report).contains(&"exact-regime".to_owned()), "{printed}");
     if !has("cc") {
         return;
     }
-    let (report, said) = check(&c(&folder, "plain.c", &["-DQK256_BUG"]), &["--op", "gemv"], 1);
-    assert!(properties(&report).contains(&"exact-regime".to_owned()), "{said}");
+    let (report, printed) = check(&c(&folder, "plain.c", &["-DQK256_BUG"]), &["--op", "gemv"], 1);
+    assert!(properties(&report).contains(&"exact-regime".to_owned()), "{printed}");
     if has_avx2() {
         let library = c(&folder, "avx2.c", &["-DQK256_BUG"]);
-        let (report, said) = check_by("1500", &library, &["--op", "gemv"], 1);
-        assert_eq!(properties(&report), ["special-values"], "{said}");
+        let (report, printed) = check_by("1500", &library, &["--op", "gemv"], 1);
+        assert_eq!(properties(&report), ["special-values"], "{printed}");
     }
 }
 
@@ -102,13 +102,13 @@ fn huge_errors_and_rows_that_are_not_written_are_findings() {
     let folder = scratch();
     for name in ["ACCUMULATE", "LEAVE_ROWS"] {
         // As many cases as it takes until one has data of the flat bound: there the worst error is infinite.
-        let (report, said) = check_by("1500", &fault(&folder, name), &["--op", "gemv"], 1);
-        assert_eq!(report["verdict"], "finding", "{name}: {said}");
-        assert_eq!(report["harness_faults"], Value::Array(Vec::new()), "{name}: {said}");
-        assert_eq!(report["kernels"][0]["cases"], 1500, "{name}: no case is lost: {said}");
+        let (report, printed) = check_by("1500", &fault(&folder, name), &["--op", "gemv"], 1);
+        assert_eq!(report["verdict"], "finding", "{name}: {printed}");
+        assert_eq!(report["harness_faults"], Value::Array(Vec::new()), "{name}: {printed}");
+        assert_eq!(report["kernels"][0]["cases"], 1500, "{name}: no case is lost: {printed}");
         let worst = &report["kernels"][0]["worst_error"]["absolute"];
         assert_eq!(worst, "inf", "{name}: a number that JSON lacks is a word: {worst}");
-        assert!(properties(&report).contains(&"placement".to_owned()), "{name}: {said}");
+        assert!(properties(&report).contains(&"placement".to_owned()), "{name}: {printed}");
     }
 }
 
@@ -119,16 +119,16 @@ fn an_answer_that_cannot_be_read_is_a_fault_of_the_harness_and_loses_no_finding(
     }
     let folder = scratch();
     let library = fault(&folder, "GARBAGE");
-    let (report, said) = check(&library, &["--op", "gemv", "--jobs", "1"], 1);
+    let (report, printed) = check(&library, &["--op", "gemv", "--jobs", "1"], 1);
     assert!(
         properties(&report).contains(&"exact-regime".to_owned()),
-        "what was found before is reported: {said}"
+        "what was found before is reported: {printed}"
     );
     let faults = report["harness_faults"].as_array().expect("it is a list");
     let first = faults.first().and_then(Value::as_str).unwrap_or_default();
-    assert!(first.starts_with("fault of the harness (worker of "), "{said}");
-    assert!(first.contains("cannot be read") && first.contains("nonsense"), "{said}");
-    assert!(said.contains(first), "the text says so as well: {said}");
+    assert!(first.starts_with("fault of the harness (worker of "), "{printed}");
+    assert!(first.contains("cannot be read") && first.contains("nonsense"), "{printed}");
+    assert!(printed.contains(first), "the text says so as well: {printed}");
 }
 
 #[test]
@@ -138,11 +138,11 @@ fn a_kernel_that_fails_only_after_other_calls_is_reported_with_these_calls() {
     }
     let folder = scratch();
     let library = fault(&folder, "AFTER_WIDE");
-    let (report, said) = check(&library, &["--op", "gemv", "--jobs", "1"], 1);
+    let (report, printed) = check(&library, &["--op", "gemv", "--jobs", "1"], 1);
     for finding in report["findings"].as_array().expect("findings is a list") {
         let [detail, replay, case] =
             ["detail", "replay", "case"].map(|field| finding[field].as_str().expect("it is text"));
-        assert!(detail.contains("only after other calls"), "{detail}: {said}");
+        assert!(detail.contains("only after other calls"), "{detail}: {printed}");
         assert!(replay.contains(" --after '"), "{replay}");
         shows_again(finding);
         let alone = [&["replay", "--lib", text(&library)][..], &case.split(' ').collect::<Vec<_>>()].concat();
@@ -172,14 +172,14 @@ fn a_row_that_varies_with_the_number_of_rows_is_a_finding_unless_the_kernel_decl
         return;
     }
     let folder = scratch();
-    let (report, said) = check(&fault(&folder, "VARIES"), &[], 1);
+    let (report, printed) = check(&fault(&folder, "VARIES"), &[], 1);
     assert!(
         properties(&report).iter().any(|property| property == "order" || property == "invariance"),
-        "{said}"
+        "{printed}"
     );
-    let (report, said) = check(&fault(&folder, "VARIES_DECLARED"), &[], 0);
-    assert_eq!(report["verdict"], "pass", "{said}");
-    assert!(said.contains("faults gemv: not invariant to the number of rows, as declared"), "{said}");
+    let (report, printed) = check(&fault(&folder, "VARIES_DECLARED"), &[], 0);
+    assert_eq!(report["verdict"], "pass", "{printed}");
+    assert!(printed.contains("faults gemv: not invariant to the number of rows, as declared"), "{printed}");
     for kernel in report["kernels"].as_array().expect("kernels is a list") {
         assert_eq!(kernel["varies_with_rows"], kernel["operation"] == "gemv", "{kernel}");
         assert_eq!(kernel["properties"]["invariance"], Value::Null, "{kernel}");
@@ -205,16 +205,16 @@ fn what_is_legal_is_no_finding() {
     }
     let folder = scratch();
     for name in ["NONE", "LEGAL_ORDER", "NO_FLAGS", "NO_SCALES", "GEMV_ALONE", "POOL"] {
-        let (report, said) = check(&fault(&folder, name), &[], 0);
-        assert_eq!(report["verdict"], "pass", "{name}: {said}");
+        let (report, printed) = check(&fault(&folder, name), &[], 0);
+        assert_eq!(report["verdict"], "pass", "{name}: {printed}");
     }
-    let (report, said) = check(&fault(&folder, "NO_NAME"), &[], 0);
-    assert_eq!(report["kernels"][0]["kernel"], "NO_NAME", "the name of the file will do: {said}");
-    let (report, said) = check(&fault(&folder, "ONLY_GEMV"), &[], 0);
-    assert_eq!(report["verdict"], "pass", "{said}");
+    let (report, printed) = check(&fault(&folder, "NO_NAME"), &[], 0);
+    assert_eq!(report["kernels"][0]["kernel"], "NO_NAME", "the name of the file will do: {printed}");
+    let (report, printed) = check(&fault(&folder, "ONLY_GEMV"), &[], 0);
+    assert_eq!(report["verdict"], "pass", "{printed}");
     let reason = "the library does not export qk256_dequantize, qk256_unpack";
-    assert!(said.contains(&format!("2 kernels skipped: {reason}")), "{said}");
-    assert!(!said.contains("CPU"), "it is not the CPU's doing: {said}");
+    assert!(printed.contains(&format!("2 kernels skipped: {reason}")), "{printed}");
+    assert!(!printed.contains("CPU"), "it is not the CPU's doing: {printed}");
     let kernels = report["kernels"].as_array().expect("kernels is a list");
     let unpack = kernels.iter().find(|kernel| kernel["operation"] == "unpack").expect("it is reported");
     assert_eq!(unpack["why_skipped"], "the library does not export qk256_unpack");
@@ -232,9 +232,9 @@ fn a_library_that_supports_nothing_fails() {
     }
     let folder = scratch();
     let library = fault(&folder, "NOTHING");
-    let (report, said) = check(&library, &[], 1);
-    assert_eq!(report["verdict"], "invalid", "{said}");
-    assert!(said.contains("supports none of its"), "{said}");
+    let (report, printed) = check(&library, &[], 1);
+    assert_eq!(report["verdict"], "invalid", "{printed}");
+    assert!(printed.contains("supports none of its"), "{printed}");
 }
 
 #[test]
@@ -243,14 +243,17 @@ fn refused_legal_calls_are_counted_and_the_smallest_is_shown_with_why_it_is_lega
         return;
     }
     let folder = scratch();
-    let (report, said) = check(&fault(&folder, "REFUSE"), &["--op", "gemv"], 1);
+    let (report, printed) = check(&fault(&folder, "REFUSE"), &["--op", "gemv"], 1);
     let kernel = &report["kernels"][0];
     let refused = kernel["refused_cases"].as_u64().expect("a number");
     assert!(refused > 1, "{kernel}");
-    assert!(said.contains(&format!("faults gemv: {refused} of ")), "{said}");
+    assert!(printed.contains(&format!("faults gemv: {refused} of ")), "{printed}");
     let smallest = kernel["smallest_refused_case"].as_str().expect("a case");
-    assert!(said.contains(&format!("the smallest:  {smallest}")), "{said}");
-    assert!(said.contains("rows of 3 columns, ") && said.contains("`x` has 3 of 3 elements"), "{said}");
+    assert!(printed.contains(&format!("the smallest:  {smallest}")), "{printed}");
+    assert!(
+        printed.contains("rows of 3 columns, ") && printed.contains("`x` has 3 of 3 elements"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -259,13 +262,13 @@ fn legal_calls_refused_and_wrong_sizes_accepted_are_two_findings() {
         return;
     }
     let folder = scratch();
-    let (report, said) = check(&fault(&folder, "REFUSE_AND_ACCEPT"), &["--op", "gemv"], 1);
+    let (report, printed) = check(&fault(&folder, "REFUSE_AND_ACCEPT"), &["--op", "gemv"], 1);
     let findings = report["findings"].as_array().expect("findings is a list");
     let mut causes: Vec<&str> =
         findings.iter().map(|each| each["cause"].as_str().expect("a cause")).collect();
     causes.sort_unstable();
-    assert_eq!(causes, ["accepted", "refused"], "{said}");
-    assert_eq!(properties(&report), ["sizes", "sizes"], "{said}");
+    assert_eq!(causes, ["accepted", "refused"], "{printed}");
+    assert_eq!(properties(&report), ["sizes", "sizes"], "{printed}");
 }
 
 #[test]
@@ -275,10 +278,10 @@ fn several_libraries_are_checked_in_one_run() {
     }
     let folder = scratch();
     let (right, wrong) = (c(&folder, "plain.c", &[]), fault(&folder, "READ_PAST_X"));
-    let (report, said) = check(&right, &["--lib", text(&wrong), "--op", "gemv"], 1);
+    let (report, printed) = check(&right, &["--lib", text(&wrong), "--op", "gemv"], 1);
     let findings = report["findings"].as_array().expect("findings is a list");
-    assert!(findings.iter().all(|finding| finding["kernel"] == "faults"), "{said}");
-    assert_eq!(report["kernels"].as_array().map(Vec::len), Some(2), "{said}");
+    assert!(findings.iter().all(|finding| finding["kernel"] == "faults"), "{printed}");
+    assert_eq!(report["kernels"].as_array().map(Vec::len), Some(2), "{printed}");
 }
 
 #[test]
@@ -309,11 +312,14 @@ fn the_order_of_a_plugin_is_revealed() {
     let folder = scratch();
     let library = c(&folder, "plain.c", &[]);
     let output = qk256(&["reveal", "--lib", text(&library), "plain", "--cols", "300"]);
-    let said = shown(&output);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.contains("plain gemv, 300 columns: one sum") && said.contains("f32 additions"), "{said}");
+    let printed = shown(&output);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(
+        printed.contains("plain gemv, 300 columns: one sum") && printed.contains("f32 additions"),
+        "{printed}"
+    );
     let nameless = qk256(&["reveal", "--lib", text(&library), "--cols", "300"]);
-    assert_eq!(shown(&nameless), said, "the only kernel needs no name");
+    assert_eq!(shown(&nameless), printed, "the only kernel needs no name");
     let other = fault(&folder, "LEGAL_ORDER");
     let several = qk256(&["reveal", "--lib", text(&library), "--lib", text(&other), "--cols", "300"]);
     assert_eq!(several.status.code(), Some(2), "{}", shown(&several));
@@ -327,11 +333,11 @@ fn the_command_that_a_finding_ends_in_shows_it_again() {
     }
     let folder = scratch();
     let library = fault(&folder, "NULL");
-    let (report, said) = check(&library, &["--op", "gemv"], 1);
+    let (report, printed) = check(&library, &["--op", "gemv"], 1);
     let given_up = report["kernels"][0]["given_up"].as_str();
-    assert!(given_up.is_some_and(|why| why.ends_with("times `crash`")), "{said}");
+    assert!(given_up.is_some_and(|why| why.ends_with("times `crash`")), "{printed}");
     // Workers that were at work already may add to the eighth.
-    assert!(said.contains("no longer called after ") && said.contains(" times `crash`"), "{said}");
+    assert!(printed.contains("no longer called after ") && printed.contains(" times `crash`"), "{printed}");
     let replay = report["findings"][0]["replay"].as_str().expect("a finding has its command");
     assert!(replay.contains(" replay --lib /"), "the path of the library holds everywhere: {replay}");
     let elsewhere = scratch();
@@ -364,9 +370,9 @@ fn a_library_that_is_no_kernel_is_bad_usage() {
     }
     for (library, part) in rows {
         let output = qk256(&["check", "--no-speed", "--cases", "1", "--lib", text(&library)]);
-        let said = shown(&output);
-        assert_eq!(output.status.code(), Some(2), "{}: {said}", library.display());
-        assert!(said.contains(part) && !said.contains("panicked"), "it must say `{part}`: {said}");
+        let printed = shown(&output);
+        assert_eq!(output.status.code(), Some(2), "{}: {printed}", library.display());
+        assert!(printed.contains(part) && !printed.contains("panicked"), "it must say `{part}`: {printed}");
     }
 }
 
@@ -401,9 +407,9 @@ fn a_new_plugin_can_be_built_and_passes() {
         let path = path.output().expect("sh starts");
         assert!(path.status.success(), "the README names what was built: {}", shown(&path));
         let library = PathBuf::from(String::from_utf8_lossy(&path.stdout).trim_end());
-        let (report, said) = check(&library, &[], 0);
-        assert_eq!(report["verdict"], "pass", "{language}: {said}");
-        assert_eq!(report["kernels"][0]["kernel"], "my_kernel", "{language}: {said}");
+        let (report, printed) = check(&library, &[], 0);
+        assert_eq!(report["verdict"], "pass", "{language}: {printed}");
+        assert_eq!(report["kernels"][0]["kernel"], "my_kernel", "{language}: {printed}");
     }
 }
 
@@ -428,9 +434,12 @@ fn a_new_plugin_overwrites_nothing() {
         (&["new-plugin", "--lang", "cobol", text(&full)], "cobol"),
     ] {
         let output = qk256(words);
-        let said = shown(&output);
-        assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
-        assert!(said.contains(part) && !said.contains("panicked"), "{words:?} must say `{part}`: {said}");
+        let printed = shown(&output);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {printed}");
+        assert!(
+            printed.contains(part) && !printed.contains("panicked"),
+            "{words:?} must say `{part}`: {printed}"
+        );
     }
     assert_eq!(std::fs::read_dir(&full).expect("the folder is there").count(), 1);
     assert_eq!(std::fs::read_to_string(&file).expect("the file is there"), "mine");

@@ -31,7 +31,7 @@ fn what_a_kernel_does_to_its_process_is_a_finding() {
 }
 
 #[test]
-fn a_kernel_that_needs_more_stack_than_thread_pools_give_is_told_apart_from_one_that_needs_little() {
+fn a_kernel_that_needs_more_stack_than_thread_pools_give_is_reported_apart_from_one_that_needs_little() {
     if !has("cc") {
         return;
     }
@@ -56,8 +56,8 @@ fn a_kernel_that_closes_descriptors_is_blamed_and_no_other_is() {
     }
     let folder = scratch();
     for name in ["CLOSE_STANDARD", "CLOSE_ALL"] {
-        let (report, said) = check(&fault(&folder, name), &[], 1);
-        assert_eq!(properties(&report), ["descriptors"], "{name}: {said}");
+        let (report, printed) = check(&fault(&folder, name), &[], 1);
+        assert_eq!(properties(&report), ["descriptors"], "{name}: {printed}");
         for kernel in report["kernels"].as_array().expect("kernels is a list") {
             let is_blamed = kernel["failed_cases"].as_u64() > Some(0);
             assert_eq!(is_blamed, kernel["operation"] == "gemv", "{name}: {kernel}");
@@ -75,14 +75,14 @@ fn what_somebody_else_does_to_the_process_is_no_finding() {
     let mark = folder.path().join("mark");
     let library = fault(&folder, "KILLED_ONCE");
     let environment = [("QK256_TEST_MARK", text(&mark))];
-    let (report, said) = check_in(&environment, &[], CASES, &library, &["--jobs", "1"], 0);
-    assert!(mark.exists(), "the process was killed: {said}");
-    assert_eq!(report["verdict"], "pass", "{said}");
-    assert_eq!(report["cases"], 450, "no case is lost: {said}");
+    let (report, printed) = check_in(&environment, &[], CASES, &library, &["--jobs", "1"], 0);
+    assert!(mark.exists(), "the process was killed: {printed}");
+    assert_eq!(report["verdict"], "pass", "{printed}");
+    assert_eq!(report["cases"], 450, "no case is lost: {printed}");
     let notes = report["notes"].as_array().expect("notes is a list");
     let note = notes.first().and_then(Value::as_str).unwrap_or_default();
-    assert!(notes.len() == 1 && note.contains("SIGKILL"), "{said}");
-    assert!(said.contains(&format!("note: {note}")), "{said}");
+    assert!(notes.len() == 1 && note.contains("SIGKILL"), "{printed}");
+    assert!(printed.contains(&format!("note: {note}")), "{printed}");
 }
 
 #[test]
@@ -93,13 +93,13 @@ fn limits_of_the_system_are_no_findings() {
     let folder = scratch();
     let library = c(&folder, "plain.c", &[]);
     for limits in ["ulimit -v 200000", "ulimit -v 300000", "ulimit -t 1", "ulimit -f 32"] {
-        let (report, said) = check_in(&[], &[limits], CASES, &library, &["--jobs", "1"], 0);
-        assert_eq!(report["verdict"], "pass", "{limits}: {said}");
-        assert_eq!(report["harness_faults"], Value::Array(Vec::new()), "{limits}: {said}");
+        let (report, printed) = check_in(&[], &[limits], CASES, &library, &["--jobs", "1"], 0);
+        assert_eq!(report["verdict"], "pass", "{limits}: {printed}");
+        assert_eq!(report["harness_faults"], Value::Array(Vec::new()), "{limits}: {printed}");
     }
-    let (report, said) = check_in(&[], &["ulimit -v 200000"], CASES, &library, &["--jobs", "1"], 0);
+    let (report, printed) = check_in(&[], &["ulimit -v 200000"], CASES, &library, &["--jobs", "1"], 0);
     let note = report["notes"][0].as_str().unwrap_or_default();
-    assert!(note.contains("too little address space") && note.contains("ulimit -v"), "{said}");
+    assert!(note.contains("too little address space") && note.contains("ulimit -v"), "{printed}");
 }
 
 #[test]
@@ -113,10 +113,13 @@ fn what_a_worker_lacks_is_named_and_the_library_is_not_blamed() {
     for (limits, part) in [("ulimit -n 16", "raise the limit (ulimit -n 256)"), ("ulimit -f 0", "ulimit -f")]
     {
         let output = limited(&[], &[limits], &check);
-        let said = shown(&output);
-        assert_eq!(output.status.code(), Some(2), "{limits}: {said}");
-        assert!(said.starts_with("qk256: cannot start a worker for "), "{limits}: {said}");
-        assert!(said.contains(part) && said.lines().count() == 1, "{limits} must say `{part}`: {said}");
+        let printed = shown(&output);
+        assert_eq!(output.status.code(), Some(2), "{limits}: {printed}");
+        assert!(printed.starts_with("qk256: cannot start a worker for "), "{limits}: {printed}");
+        assert!(
+            printed.contains(part) && printed.lines().count() == 1,
+            "{limits} must say `{part}`: {printed}"
+        );
     }
     // No temporary file is needed.
     let output = limited(&[("TMPDIR", "/nonexistent")], &[], &check);
@@ -151,10 +154,10 @@ fn after_a_call_that_does_not_return_the_check_goes_on() {
     }
     let folder = scratch();
     // Each call that hangs takes as long; the others take microseconds, and longer only where the machine does other things.
-    let (report, said) = check(&fault(&folder, "LOOP"), &["--op", "gemv", "--timeout", "2s"], 1);
-    assert_eq!(properties(&report), ["hang"], "{said}");
-    assert!(report["findings"][0]["case"].as_str().is_some_and(|case| case.contains("cols=33")), "{said}");
-    assert!(report["cases"].as_u64() >= Some(149), "the check goes on: {said}");
+    let (report, printed) = check(&fault(&folder, "LOOP"), &["--op", "gemv", "--timeout", "2s"], 1);
+    assert_eq!(properties(&report), ["hang"], "{printed}");
+    assert!(report["findings"][0]["case"].as_str().is_some_and(|case| case.contains("cols=33")), "{printed}");
+    assert!(report["cases"].as_u64() >= Some(149), "the check goes on: {printed}");
 }
 
 #[test]

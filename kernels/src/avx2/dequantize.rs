@@ -7,7 +7,7 @@ use super::lut::{look_up, scaled_table, spread16};
 use crate::format::{BLOCK_BYTES, BLOCK_LEN, Packed, blocks, weight};
 use crate::size::{Buffer, SizeError, at_least};
 
-/// Below so many elements [`few`] is faster than the way through the registers.
+/// Below this number of elements [`few`] is faster than the way through the registers.
 const FEW: usize = 4;
 
 /// Writes weight times scale of each element.

@@ -25,7 +25,7 @@ pub(super) const GROUP: usize = 128;
 /// Bytes of codes of a group: eight dwords, one for each first number of a partial sum.
 pub(super) const GROUP_BYTES: usize = GROUP / CODES_PER_BYTE;
 
-/// Below so many columns [`few`] is faster than filling registers. Four bytes have the codes of all of them.
+/// Below this number of columns [`few`] is faster than filling registers. Four bytes have the codes of all of them.
 const FEW: usize = 17;
 
 /// Rows and columns from which permuting `x` pays: measured (docs/kernels.md).

@@ -105,7 +105,7 @@ pub(super) fn store_16_bytes(target: &mut [u8; 16], value: __m128i) {
     unsafe { _mm_storeu_si128(target.as_mut_ptr().cast(), value) }
 }
 
-/// Cuts the first `N` items off `rest`, if it has so many.
+/// Cuts the first `N` items off `rest`, if it has that many.
 #[inline]
 pub(super) fn take<'a, T, const N: usize>(rest: &mut &'a mut [T]) -> Option<&'a mut [T; N]> {
     rest.split_off_mut(..N)?.try_into().ok()

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use super::lanes::{LANES, store, store4};
 use crate::format::{WEIGHTS, weight};
 
-/// Below so many codes [`few`] is faster than the way through the registers.
+/// Below this number of codes [`few`] is faster than the way through the registers.
 pub(super) const FEW: usize = 6;
 
 /// Writes the weight of `codes[i]` to `weights[i]`. The slices are of one length, [`FEW`] at least.

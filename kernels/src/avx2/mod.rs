@@ -101,7 +101,7 @@ impl Avx2 {
         self.gemv_ahead::<AHEAD>(matrix, x, y)
     }
 
-    /// As [`gemv`](Self::gemv), bit for bit, with prefetches so many bytes ahead, or none if that is 0.
+    /// As [`gemv`](Self::gemv), bit for bit, with prefetches N bytes ahead, or none if that is 0.
     ///
     /// # Errors
     /// The same.
@@ -142,7 +142,7 @@ impl Avx2 {
         self.gemv_fixed_ahead::<AHEAD>(matrix, x, y)
     }
 
-    /// As [`gemv_fixed`](Self::gemv_fixed), bit for bit, with prefetches so many bytes ahead, or none if that is 0.
+    /// As [`gemv_fixed`](Self::gemv_fixed), bit for bit, with prefetches N bytes ahead, or none if that is 0.
     ///
     /// # Errors
     /// The same.

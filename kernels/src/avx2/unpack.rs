@@ -14,7 +14,7 @@ use crate::size::SizeError;
 const STEP_BYTES: usize = 8;
 const STEP: usize = 32;
 
-/// Below so many codes the scalar loop is as fast as the way through the registers.
+/// Below this number of codes the scalar loop is as fast as the way through the registers.
 pub(super) const FEW: usize = 9;
 
 /// Writes the code of element `i` to `codes[i]`, of [`FEW`] codes or more.

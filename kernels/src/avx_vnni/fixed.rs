@@ -26,7 +26,7 @@ pub(super) fn gemv<const AHEAD: usize>(matrix: &Matrix<'_>, x: &Activations, y: 
     }
 }
 
-/// The same for `L` digits, each with so many sums a row.
+/// The same for `L` digits, each with its sums of a row.
 #[inline]
 #[target_feature(enable = "avx2,fma,avxvnni")]
 fn rows<const L: usize, const CHAINS: usize, const AHEAD: usize>(

@@ -39,7 +39,7 @@ impl AvxVnni {
         self.gemv_fixed_ahead::<AHEAD>(matrix, x, y)
     }
 
-    /// As [`gemv_fixed`](Self::gemv_fixed), bit for bit, with prefetches so many bytes ahead, or none if that is 0.
+    /// As [`gemv_fixed`](Self::gemv_fixed), bit for bit, with prefetches N bytes ahead, or none if that is 0.
     ///
     /// # Errors
     /// The same.

@@ -37,7 +37,7 @@ pub(crate) fn is_undefined<T>(datum: &T) -> bool {
         bits.as_mut_ptr().expose_provenance(),
         bits.len(),
     ]);
-    assert_eq!(answer, 1, "memcheck tells what it knows of memory that it knows");
+    assert_eq!(answer, 1, "memcheck reports what it knows of memory that it knows");
     bits.iter().any(|&byte| byte != 0)
 }
 

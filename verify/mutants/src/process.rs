@@ -142,7 +142,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "a-variable-set",
-        "a library is told by its variable how many threads to start",
+        "a library reads from its variable how many threads to start",
         |arguments| {
             static ONCE: Once = Once::new();
             // SAFETY: in the first call, no other thread of this process reads or writes variables.

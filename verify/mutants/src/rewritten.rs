@@ -10,7 +10,7 @@ use crate::{Class, Mutant};
 
 const CLASS: Class = Class::Memory;
 
-/// Stores what lies behind `out`, up to a whole vector of so many lanes, as it is.
+/// Stores what lies behind `out`, up to a whole vector of N lanes, as it is.
 fn rewrite_tail<T>(out: &mut [T], lanes: usize) {
     for at in out.len()..out.len().next_multiple_of(lanes) {
         stray::rewrite(out.as_mut_ptr().wrapping_add(at));

@@ -41,7 +41,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "hundredth-call-off",
-        "a pool is exhausted after so many calls, and once only",
+        "a pool is exhausted after N calls, and once only",
         |arguments| {
             static CALLS: AtomicU32 = AtomicU32::new(0);
             off(arguments, &CALLS, |call| call == 99)
@@ -51,7 +51,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "off-from-the-hundredth-call-on",
-        "an autotuner settles for a kernel after so many calls, and that one lacks the tail",
+        "an autotuner settles for a kernel after N calls, and that one lacks the tail",
         |arguments| {
             static CALLS: AtomicU32 = AtomicU32::new(0);
             let tuned = CALLS.fetch_add(1, Ordering::Relaxed) >= 99;

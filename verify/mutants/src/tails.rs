@@ -11,7 +11,7 @@ use crate::{Class, Mutant};
 
 const CLASS: Class = Class::Tails;
 
-/// A gemv that adds up only so many columns of each row.
+/// A gemv that adds up only N columns of each row.
 fn first_columns(arguments: Arguments<'_>, columns: fn(&Product<'_>, usize) -> usize) -> Outcome {
     Simd { columns, ..SIMD }.product(arguments)
 }

@@ -83,7 +83,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "permuted-x-in-shared-memory",
-        "permuted activations are static, and another thread's x comes over them (oneDNN pull 572 tells of its scratchpad)",
+        "permuted activations are static, and another thread's x comes over them (oneDNN pull 572 reports on its scratchpad)",
         |arguments| {
             static SCRATCH: Shared<ROOM> = Shared::new();
             let x = |product: &Product<'_>, _, column: usize| match product.cols <= ROOM {

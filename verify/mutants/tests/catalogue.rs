@@ -98,7 +98,7 @@ fn mutant(name: &str) -> Mutant {
     wrong().into_iter().find(|mutant| mutant.name == name).unwrap_or_else(|| panic!("no mutant `{name}`"))
 }
 
-/// The first finding for which `wanted`, in so many cases.
+/// The first finding for which `wanted`, in N cases.
 fn first_finding(
     harness: &mut Harness,
     kernel: &KernelFn,

@@ -66,7 +66,7 @@ fn reveal_names_the_codes_as_what_an_order_depends_on() {
     }
 }
 
-/// The first finding of each right kernel of gemv, in drawn cases of so many seeds.
+/// The first finding of each right kernel of gemv, in drawn cases of N seeds.
 fn false_alarms(seeds: u64) -> Vec<Finding> {
     let mut harness = Harness::new(None);
     let mut first = |mutant: &Mutant| {

@@ -29,10 +29,13 @@ fn a_skip_is_a_line_on_standard_error_although_the_test_passes() {
     }
     for value in ["", "0", "cc,avx2"] {
         let output = again(name, value);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{value}: {said}");
-        assert!(said.contains(&format!("skipped: {name} needs qemu-none, avx9\n")), "{value}: {said}");
-        assert!(said.contains(&format!("skipped: {name} (one of two) needs cobol\n")), "{value}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{value}: {printed}");
+        assert!(printed.contains(&format!("skipped: {name} needs qemu-none, avx9\n")), "{value}: {printed}");
+        assert!(
+            printed.contains(&format!("skipped: {name} (one of two) needs cobol\n")),
+            "{value}: {printed}"
+        );
     }
 }
 
@@ -44,12 +47,12 @@ fn a_forbidden_skip_fails_and_names_what_is_missing() {
     }
     for value in ["1", "avx2,qk256-no-such-program"] {
         let output = again(name, value);
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(101), "{value}: {said}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(101), "{value}: {printed}");
         let message = format!(
             "{name} needs qk256-no-such-program, and {FORBID_SKIPS}={value} forbids skips for qk256-no-such-program"
         );
-        assert!(said.contains(&message), "{value}: {said}");
+        assert!(printed.contains(&message), "{value}: {printed}");
     }
     assert!(again(name, "rustc").status.success(), "a program that is there is not skipped for");
 }

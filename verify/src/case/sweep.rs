@@ -103,7 +103,7 @@ impl Sweep {
         self.case(self.edges[at as usize] as u64, seed)
     }
 
-    /// What occurs in the first so many cases.
+    /// What occurs in the first N cases.
     pub fn coverage(&self, cases: u64) -> Coverage {
         let (mut edges, mut both, mut shapes) = (HashSet::new(), HashSet::new(), 0);
         for combined in self.cases.iter().take(usize::try_from(cases).unwrap_or(usize::MAX)) {

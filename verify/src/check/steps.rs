@@ -80,7 +80,7 @@ impl Steps {
         }
     }
 
-    /// What was met of each sweep by the first so many cases.
+    /// What was met of each sweep by the first N cases.
     pub(crate) fn sweeps(&self, steps: u64) -> Vec<SweepReport> {
         let report = |&operation: &Operation| {
             let (sweep, done) = (Sweep::of(operation), self.done(operation, steps));

@@ -1,5 +1,5 @@
 //! The fault handler: it turns a forbidden access to a watched region into a note, and any other crash into a last line with the case.
-//! What ends the process in another way, or does not return, is told in the same way where that was asked for.
+//! What ends the process in another way, or does not return, is reported in the same way where that was asked for.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -325,7 +325,7 @@ fn write_record(cause: &str) -> bool {
 }
 
 /// What AddressSanitizer, with which `cargo fuzz` builds, calls before it reports an error and ends the process: the case is
-/// told as after any other crash.
+/// reported as after any other crash.
 #[cfg(fuzzing)]
 #[unsafe(no_mangle)]
 extern "C" fn __asan_on_error() {

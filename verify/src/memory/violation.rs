@@ -1,4 +1,4 @@
-//! What is said of an access that no kernel may make.
+//! The words for an access that no kernel may make.
 
 use std::fmt;
 
@@ -40,7 +40,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The place so many bytes from the nearer end of `buffer`, as [`Violation::OutOfBounds`] counts them, in words.
+/// The place N bytes from the nearer end of `buffer`, as [`Violation::OutOfBounds`] counts them, in words.
 pub(crate) fn beside(buffer: Buffer, distance: isize) -> String {
     let side = if distance > 0 { "past the end" } else { "before the start" };
     format!("{} {side} of `{}`", count(distance.unsigned_abs() as u64, "byte"), buffer.name())

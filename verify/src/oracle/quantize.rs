@@ -1,6 +1,6 @@
 //! What a quantiser must give: for each block codes and a scale of the least squared error, from the definition in docs/format.md.
 //!
-//! Everything is computed in f64, whose rounding is bounded: a choice is right if its error is the least within what f64 can tell, so
+//! Everything is computed in f64, whose rounding is bounded: a choice is right if its error is the least within what f64 can resolve, so
 //! that every order of summation in f64 is right. Where f64 rounds nothing, ties go to the fewest twos, as docs/format.md says.
 
 use std::ops::RangeInclusive;
@@ -27,7 +27,7 @@ pub struct BlockTruth {
     squares: f64,
     /// The least squared error.
     least: f64,
-    /// Every right choice; more than one where errors are the same as far as f64 can tell.
+    /// Every right choice; more than one where errors are the same as far as f64 can resolve.
     right: Vec<Choice>,
 }
 

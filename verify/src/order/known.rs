@@ -21,7 +21,7 @@ pub const ORDER_COLUMNS: usize = 256;
 /// Longer rows that are held to an order: around blocks, and such that sums of several blocks meet.
 pub const LONG_ORDER_COLUMNS: [usize; 5] = [257, 300, 512, 513, 1024];
 
-/// Whether gemv rows of so many columns are held to an order. Of fewer than three numbers there is but one.
+/// Whether gemv rows of N columns are held to an order. Of fewer than three numbers there is but one.
 pub fn is_ordered(cols: usize) -> bool {
     (3..=ORDER_COLUMNS).contains(&cols) || LONG_ORDER_COLUMNS.contains(&cols)
 }
@@ -29,7 +29,7 @@ pub fn is_ordered(cols: usize) -> bool {
 /// The models of kernels, revealed when they are first asked for.
 #[derive(Debug, Default)]
 pub(crate) struct KnownOrders {
-    /// What a kernel gave two answers to, until it is told.
+    /// What a kernel gave two answers to, until it is reported.
     nondeterministic: Option<Failure>,
     /// By the kernel's name, its columns, and whether there are scales. `None`: there is no model.
     models: HashMap<(String, usize, bool), Option<Model>>,
@@ -80,7 +80,7 @@ impl KnownOrders {
         self.models.entry(key).or_insert_with(first).as_ref()
     }
 
-    /// That the kernel which was last asked for its order gave two answers, if it did; told once.
+    /// That the kernel which was last asked for its order gave two answers, if it did; reported once.
     pub(crate) fn take_nondeterministic(&mut self) -> Option<Failure> {
         self.nondeterministic.take()
     }
@@ -150,7 +150,7 @@ fn holds_for_codes(kernel: &dyn Kernel, model: &Model, inputs: &Inputs, row: usi
     !matches!(quiet(|| catch_unwind(AssertUnwindSafe(tried))), Ok(Ok(false)))
 }
 
-/// The model of a row of so many columns, if there is one, or why not.
+/// The model of a row of N columns, if there is one, or why not.
 fn revealed(kernel: &dyn Kernel, cols: usize, scaled: bool) -> Result<Model, String> {
     let subject = Subject::one_row(cols, scaled);
     let revealed = quiet(|| catch_unwind(AssertUnwindSafe(|| reveal(kernel, subject))));

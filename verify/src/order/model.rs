@@ -20,7 +20,7 @@ pub(super) const TRIALS: usize = 100;
 /// Random rows of given codes that a model must predict before a row with these codes that it does not predict is a finding.
 const TRIALS_OF_CODES: usize = 300;
 
-/// Pairs of numbers after which an addition that could be fused or not is taken for not fused. A pair tells them apart about
+/// Pairs of numbers after which an addition that could be fused or not is taken for not fused. A pair separates them about
 /// once in three times; two thirds to this power, for each of thousands of additions, is no chance at all.
 const JOIN_TRIALS: usize = 80;
 

@@ -21,7 +21,7 @@ const ONES: u8 = CODE_OF_ONE * 0b01_01_01_01;
 /// So large that adding all ones to it changes nothing, in f32 and in f64 too, and far from overflow.
 const LARGE: f32 = (1_u128 << 80) as f32;
 
-/// What a gemv is asked about: a row of a matrix of so many rows and columns.
+/// What a gemv is asked about: a row of a matrix of N rows and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// Rows of the matrix.

@@ -42,7 +42,7 @@ fn reveal_at(kernel: &dyn Kernel, subject: Subject, placement: Placement) -> Res
     Model::fit(&mut probe, &order)
 }
 
-/// Whether `kernel` adds as `model` says where else a row of so many columns may stand: in a tile of rows, at other addresses, on
+/// Whether `kernel` adds as `model` says where else a row of N columns may stand: in a tile of rows, at other addresses, on
 /// another thread. Those of the places where it does not, in words.
 ///
 /// # Errors

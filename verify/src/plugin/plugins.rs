@@ -56,7 +56,7 @@ impl Plugins {
         self.place(kernel).is_some()
     }
 
-    /// Examines the kernels for which `wanted` holds as [`check`](crate::check::check) does, with so many workers a library. What ends the
+    /// Examines the kernels for which `wanted` holds as [`check`](crate::check::check) does, with N workers a library. What ends the
     /// run early is a fault of the harness in the report.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Plugins {
         Ok(report)
     }
 
-    /// Examines one kernel by one case in a new process, in which each of `earlier` was called so many times before.
+    /// Examines one kernel by one case in a new process, in which each of `earlier` was called N times before.
     ///
     /// # Errors
     /// If the system gives no process, or a case has no data.

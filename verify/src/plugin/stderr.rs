@@ -45,7 +45,7 @@ mod tests {
                          panic in a function that cannot unwind\n";
 
     #[test]
-    fn a_panic_is_told_by_its_message_and_not_by_its_backtrace() {
+    fn a_panic_is_reported_by_its_message_and_not_by_its_backtrace() {
         let last = "thread caused non-unwinding panic. aborting.\n";
         for behind in [
             NOTE.to_owned(),

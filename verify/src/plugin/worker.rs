@@ -208,7 +208,7 @@ impl Worker {
             let response = match serde_json::from_str(&line)? {
                 Request::Steps { plan, operations, start, end, from_kernel, dropped } => {
                     let harness = &self.bench.harness;
-                    let steps = Steps::new(&plan, &operations, harness.weights(), harness.parts());
+                    let steps = Steps::new(&plan, &operations, harness.weights(), harness.faults());
                     let first = (start, from_kernel);
                     self.steps(&steps, first, end, &dropped, &mut channel.answers)?
                 }

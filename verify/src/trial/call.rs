@@ -1,4 +1,4 @@
-//! One call of one kernel in guarded memory, and what can be said of it without knowing the right result.
+//! One call of one kernel in guarded memory, and what is known of it without knowing the right result.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -64,7 +64,7 @@ const NOT_DONE: &str = "not done";
 const NOT_REACHED: &str = "not reached";
 
 /// What a process says of its first calls; it is empty where they are right.
-type Said = String;
+type Answer = String;
 
 /// Whether a process that this one forks can start threads: under some emulators it cannot.
 pub(super) fn is_possible() -> bool {
@@ -74,7 +74,7 @@ pub(super) fn is_possible() -> bool {
             std::thread::scope(|scope| THREADS.map(|_| scope.spawn(std::thread::yield_now)).map(drop));
             String::new()
         };
-        in_a_process(threads).is_some_and(|said| said.is_empty())
+        in_a_process(threads).is_some_and(|printed| printed.is_empty())
     })
 }
 
@@ -102,7 +102,7 @@ pub(super) fn examine(
             },
             start => start,
         };
-        let said = in_a_process(|| match start {
+        let printed = in_a_process(|| match start {
             Start::Alone => alone(kernel, &mut workloads[0]),
             Start::Counted => counted(kernel, &mut workloads[0]).to_string(),
             Start::Stopped(steps) => {
@@ -111,15 +111,15 @@ pub(super) fn examine(
             }
             Start::AtOnce { threads, turns } => at_once_by(kernel, &mut workloads[..threads], turns, &judge),
         })?;
-        match (start, said.as_str()) {
+        match (start, printed.as_str()) {
             (_, "") => {}
             (Start::Alone, NOT_DONE) => return None,
             // Nothing to prepare; or a call that goes wrong alone, which is no matter of threads: cases show it.
             (Start::Alone, _) => return Some(None),
-            (Start::Counted, said) => total = said.parse().unwrap_or(0),
+            (Start::Counted, printed) => total = printed.parse().unwrap_or(0),
             (_, NOT_REACHED) => {}
-            (start, said) => {
-                let detail = format!("{start}: {said}");
+            (start, printed) => {
+                let detail = format!("{start}: {printed}");
                 return Some(Some(Failure::new(Property::FirstCall, Cause::Process, detail)));
             }
         }
@@ -155,8 +155,8 @@ fn stop(start: usize, total: usize) -> Option<usize> {
     (at < total).then_some(at)
 }
 
-/// Does `work` in a process that this one forks, and says what it said, or how it ended; `None` where the system gives no process.
-fn in_a_process(work: impl FnOnce() -> Said) -> Option<Said> {
+/// Does `work` in a process that this one forks, and returns what it wrote, or how it ended; `None` where the system gives no process.
+fn in_a_process(work: impl FnOnce() -> Answer) -> Option<Answer> {
     fault::go_on();
     let (mut reader, mut writer) = pipe().ok()?;
     // SAFETY: the child uses what it has copied, which no other thread of this process has locked for long: the C library puts its own
@@ -165,9 +165,9 @@ fn in_a_process(work: impl FnOnce() -> Said) -> Option<Said> {
         0 => {
             die_with_the_parent();
             default_signals();
-            let said = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| "a panic".to_owned());
+            let printed = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| "a panic".to_owned());
             // A few hundred bytes, which a pipe takes although nobody reads yet.
-            let _ = writer.write_all(&[said.as_bytes(), &[END]].concat());
+            let _ = writer.write_all(&[printed.as_bytes(), &[END]].concat());
             // SAFETY: _exit ends the process without running anything else.
             unsafe { libc::_exit(0) };
         }
@@ -177,7 +177,7 @@ fn in_a_process(work: impl FnOnce() -> Said) -> Option<Said> {
             drop(writer);
             Some(match (wait(child), message(&mut reader)) {
                 (None, _) => format!("a call does not return within {} s", LIMIT.as_secs()),
-                (Some(_), Some(said)) => said,
+                (Some(_), Some(printed)) => printed,
                 (Some(status), None) if libc::WIFSIGNALED(status) => {
                     format!("the process dies of {}", fault::signal_name(libc::WTERMSIG(status)))
                 }
@@ -188,7 +188,7 @@ fn in_a_process(work: impl FnOnce() -> Said) -> Option<Said> {
 }
 
 /// Makes one call, and says whether it wrote to static memory.
-fn alone(kernel: &dyn Kernel, workload: &mut Workload) -> Said {
+fn alone(kernel: &dyn Kernel, workload: &mut Workload) -> Answer {
     let before = process::statics();
     let outcome = workload.run(kernel);
     let is_same = !before.is_empty() && process::statics() == before;
@@ -227,15 +227,15 @@ fn around(
     [first, second]: [&mut Workload; 2],
     steps: usize,
     judge: &(impl Fn(&[u32]) -> Option<String> + Sync),
-) -> Said {
+) -> Answer {
     std::thread::scope(|scope| {
         let other = scope.spawn(|| {
             while !GO.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_micros(20));
             }
-            let said = judged(kernel, second, judge);
+            let printed = judged(kernel, second, judge);
             DONE.store(true, Ordering::SeqCst);
-            said
+            printed
         });
         let mut own = String::new();
         let call = || own = judged(kernel, first, &|_: &[u32]| None);
@@ -243,10 +243,10 @@ fn around(
         if !is_reached {
             GO.store(true, Ordering::SeqCst);
         }
-        let said = other.join().unwrap_or_else(|_| "a thread panics".to_owned());
+        let printed = other.join().unwrap_or_else(|_| "a thread panics".to_owned());
         match () {
             () if !is_reached => NOT_REACHED.to_owned(),
-            () if !said.is_empty() => said,
+            () if !printed.is_empty() => printed,
             () if !own.is_empty() => own,
             () => judge(&first.output()).unwrap_or_default(),
         }
@@ -254,7 +254,7 @@ fn around(
 }
 
 /// Makes a call and says what is wrong with it.
-fn judged(kernel: &dyn Kernel, workload: &mut Workload, judge: &impl Fn(&[u32]) -> Option<String>) -> Said {
+fn judged(kernel: &dyn Kernel, workload: &mut Workload, judge: &impl Fn(&[u32]) -> Option<String>) -> Answer {
     match catch_unwind(AssertUnwindSafe(|| workload.run(kernel))) {
         Ok(Outcome::Done) => judge(&workload.output()).unwrap_or_default(),
         // What it does not support, it does not support from one thread either.
@@ -278,7 +278,7 @@ fn at_once_by(
     workloads: &mut [Workload],
     turns: usize,
     judge: &(impl Fn(&[u32]) -> Option<String> + Sync),
-) -> Said {
+) -> Answer {
     let (ready, count) = (AtomicUsize::new(0), workloads.len());
     let call = |(place, workload): (usize, &mut Workload)| {
         ready.fetch_add(1, Ordering::SeqCst);
@@ -300,8 +300,8 @@ fn at_once_by(
     std::thread::scope(|scope| {
         let callers: Vec<_> =
             workloads.iter_mut().enumerate().map(|each| scope.spawn(move || call(each))).collect();
-        let said = callers.into_iter().map(|caller| caller.join().unwrap_or("a thread panics".to_owned()));
-        said.fold(String::new(), |first, said| if first.is_empty() { said } else { first })
+        let printed = callers.into_iter().map(|caller| caller.join().unwrap_or("a thread panics".to_owned()));
+        printed.fold(String::new(), |first, printed| if first.is_empty() { printed } else { first })
     })
 }
 

@@ -16,7 +16,7 @@ pub struct Trial {
     pub share: f64,
     /// What was violated: one failure for each cause, the strictest first.
     pub failures: Vec<Failure>,
-    /// Why the kernel was not called or said that it does not do this, if so.
+    /// Why the kernel was not called or reported that it does not do this, if so.
     pub skipped: Option<&'static str>,
     /// Whether the kernel did what a legal call asks for.
     pub(super) is_done: bool,

@@ -17,10 +17,10 @@ const FIRST_CALL_ELEMENTS: usize = 1 << 16;
 /// Calls after which memory is measured, and measured again after as many more.
 const LEAK_CALLS: usize = 9_000;
 
-/// The same for cases that are not small: from so many elements on, up to four times as many.
+/// The same for cases that are not small: from N elements on, up to four times as many.
 const LARGE_LEAK_CALLS: [(usize, usize); 3] = [(1 << 12, 900), (1 << 14, 450), (1 << 16, 100)];
 
-/// Bytes that the measures of [`process::memory`] may grow by in so many calls: allocators take more than they are asked for.
+/// Bytes that the measures of [`process::memory`] may grow by in N calls: allocators take more than they are asked for.
 const LEAK_BYTES: [u64; 3] = [256 << 10, 256 << 10, 64 << 10];
 
 /// Windows of calls in each of which memory must grow for a leak: a pool grows once.

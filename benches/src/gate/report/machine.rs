@@ -16,7 +16,7 @@ pub struct Machine {
     pub cpus: usize,
     /// The compiler.
     pub rustc: String,
-    /// The commit, if it can be told.
+    /// The commit, if it is known.
     pub commit: Option<String>,
 }
 
@@ -35,8 +35,8 @@ impl Machine {
 
 /// What the services that run merge requests say, or git.
 fn commit() -> Option<String> {
-    let said = ["CI_COMMIT_SHA", "GITHUB_SHA"].into_iter().find_map(|name| std::env::var(name).ok());
-    said.or_else(|| {
+    let printed = ["CI_COMMIT_SHA", "GITHUB_SHA"].into_iter().find_map(|name| std::env::var(name).ok());
+    printed.or_else(|| {
         let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         output.status.success().then(|| text.trim().to_owned())

@@ -45,21 +45,21 @@ impl Engine for Builtin<'_> {
         "builtin"
     }
 
-    fn slice(&mut self, target: Target, time: Duration, tell: &mut dyn FnMut(&Seen)) -> Result<Seen> {
+    fn slice(&mut self, target: Target, time: Duration, report: &mut dyn FnMut(&Seen)) -> Result<Seen> {
         let corpus = self.setting.directory.corpus(target);
         let stats: Vec<PathBuf> =
             (0..self.setting.jobs).map(|job| corpus.join(format!(".stats-{job}"))).collect();
         let start = |(job, stats): (usize, &PathBuf)| self.start(target, time, job, stats);
         let mut children = stats.iter().enumerate().map(start).collect::<Result<Vec<_>>>()?;
         // Each input is on disk before it is tried: there is nothing to ask for.
-        self.setting.wait(&mut children, time + GRACE, &|| {}, &mut || tell(&seen(&last_words(&stats))))?;
-        let said = last_words(&stats);
+        self.setting.wait(&mut children, time + GRACE, &|| {}, &mut || report(&seen(&last_words(&stats))))?;
+        let printed = last_words(&stats);
         // They are no inputs.
         stats.iter().for_each(|stats| drop(fs::remove_file(stats)));
         let slowest = self.slowest.entry(target.name()).or_default();
-        slowest.extend(said.iter().flat_map(|stats| stats.slowest.clone()));
+        slowest.extend(printed.iter().flat_map(|stats| stats.slowest.clone()));
         Slow::keep_the_slowest(slowest);
-        Ok(seen(&said))
+        Ok(seen(&printed))
     }
 
     fn merge(&mut self, _: Target) -> Result<u64> {
@@ -72,7 +72,7 @@ impl Engine for Builtin<'_> {
     }
 }
 
-/// What each process has said last; the line that it is writing does not count.
+/// The last line of each process; the line that it is writing does not count.
 fn last_words(stats: &[PathBuf]) -> Vec<Stats> {
     let last = |path: &PathBuf| -> Option<Stats> {
         let text = fs::read_to_string(path).ok()?;
@@ -81,8 +81,8 @@ fn last_words(stats: &[PathBuf]) -> Vec<Stats> {
     stats.iter().filter_map(last).collect()
 }
 
-fn seen(said: &[Stats]) -> Seen {
-    said.iter().fold(Seen::default(), |seen, stats| Seen {
+fn seen(printed: &[Stats]) -> Seen {
+    printed.iter().fold(Seen::default(), |seen, stats| Seen {
         executions: seen.executions + stats.executions,
         coverage: seen.coverage.max(stats.kinds),
         corpus: seen.corpus + stats.kinds,

@@ -133,7 +133,7 @@ fn has(toolchain: &str) -> bool {
     succeeds(Command::new("cargo").args([toolchain, "--version"]))
 }
 
-/// What a program that was built with the feature `plant` is told by: the name of a wrong kernel.
+/// What a program that was built with the feature `plant` reads: the name of a wrong kernel.
 const PLANT: &str = "QK256_PLANT";
 
 /// Builds the programs in one way: the folder that they are in.
@@ -160,8 +160,8 @@ fn build(repository: &Path, (toolchain, sanitizer): Way, setting: Setting<'_>) -
 
 /// What the compiler calls this machine.
 fn target_triple() -> Result<String> {
-    let said = Command::new("rustc").arg("-vV").output().context("cannot start rustc")?;
-    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let printed = Command::new("rustc").arg("-vV").output().context("cannot start rustc")?;
+    let text = String::from_utf8_lossy(&printed.stdout).into_owned();
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).context("rustc does not say what machine this is")
 }
@@ -171,14 +171,14 @@ impl Engine for Libfuzzer<'_> {
         self.name
     }
 
-    fn slice(&mut self, target: Target, time: Duration, tell: &mut dyn FnMut(&Seen)) -> Result<Seen> {
+    fn slice(&mut self, target: Target, time: Duration, report: &mut dyn FnMut(&Seen)) -> Result<Seen> {
         self.rescue(target)?;
         let start = |build: &Build| self.start(build, target, time);
         let mut children = self.builds.iter().map(start).collect::<Result<Vec<_>>>()?;
-        let told: Vec<Arc<Mutex<Seen>>> = children.iter_mut().map(listen).collect();
+        let reported: Vec<Arc<Mutex<Seen>>> = children.iter_mut().map(listen).collect();
         let corpus = self.setting.directory.corpus(target);
         let together = || {
-            let each = told.iter().map(|seen| *seen.lock().expect("no reader panics"));
+            let each = reported.iter().map(|seen| *seen.lock().expect("no reader panics"));
             let both = each.reduce(|a, b| Seen {
                 executions: a.executions + b.executions,
                 // The same edges, in two builds.
@@ -188,7 +188,7 @@ impl Engine for Libfuzzer<'_> {
             Seen { corpus: entries(&corpus).len() as u64, ..both.unwrap_or_default() }
         };
         let ask = || self.ask_to_end(target);
-        self.setting.wait(&mut children, time + GRACE, &ask, &mut || tell(&together()))?;
+        self.setting.wait(&mut children, time + GRACE, &ask, &mut || report(&together()))?;
         self.rescue(target)?;
         Ok(together())
     }
@@ -228,8 +228,8 @@ impl Engine for Libfuzzer<'_> {
         // A pipe holds what it says.
         let children = std::slice::from_mut(&mut child);
         self.setting.wait(children, slow::LIMIT + GRACE, &|| {}, &mut || {})?;
-        let said = child.wait_with_output().context("cannot read what this program says")?;
-        Ok(serde_json::from_slice(&said.stdout).unwrap_or_default())
+        let printed = child.wait_with_output().context("cannot read what this program says")?;
+        Ok(serde_json::from_slice(&printed.stdout).unwrap_or_default())
     }
 }
 

@@ -1,7 +1,7 @@
 //! A kernel in Rust behind the C ABI of qk256, `qk256_kernel.h`: every operation, slow and short. A place to start from.
 //!
 //! It uses no crate of qk256: it stands for a project that has its own code, and shares none with what judges it.
-#![allow(clippy::too_many_arguments, reason = "the ABI has so many")]
+#![allow(clippy::too_many_arguments, reason = "the ABI has that many")]
 #![allow(
     clippy::missing_safety_doc,
     reason = "the header says what callers owe: pointers and lengths that belong together"
@@ -176,7 +176,7 @@ fn dot(row: &[u8], scales: Option<&[f32]>, x: &[f32]) -> f32 {
     sum
 }
 
-/// Bytes of the blocks that hold so many elements; `None` if that is no number.
+/// Bytes of the blocks that hold N elements; `None` if that is no number.
 fn bytes(elements: usize) -> Option<usize> {
     elements.div_ceil(BLOCK).checked_mul(BLOCK_BYTES)
 }
