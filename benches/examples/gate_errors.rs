@@ -88,37 +88,9 @@ impl Kernel for Repeating {
         let sum = self.sum.load(Ordering::Relaxed) + self.part;
         self.sum.store(sum % (1 << 32), Ordering::Relaxed);
         if sum >= 1 << 32 {
-            self.inner.call(again(&mut arguments));
+            self.inner.call(arguments.reborrow());
         }
         self.inner.call(arguments)
-    }
-}
-
-/// The same arguments, to be used before them.
-fn again<'a>(arguments: &'a mut Arguments<'_>) -> Arguments<'a> {
-    match arguments {
-        Arguments::Unpack { packed, codes } => Arguments::Unpack { packed, codes },
-        Arguments::Lut { codes, weights } => Arguments::Lut { codes, weights },
-        Arguments::Dequantize { packed, scales, out } => Arguments::Dequantize { packed, scales, out },
-        Arguments::Quantize { values, packed, scales } => Arguments::Quantize { values, packed, scales },
-        Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => Arguments::Gemv {
-            packed,
-            scales: *scales,
-            x,
-            y,
-            rows: *rows,
-            cols: *cols,
-            row_stride: *row_stride,
-        },
-        Arguments::GemvFixed { packed, x, digits, y, rows, cols, row_stride } => Arguments::GemvFixed {
-            packed,
-            x,
-            digits: *digits,
-            y,
-            rows: *rows,
-            cols: *cols,
-            row_stride: *row_stride,
-        },
     }
 }
 

@@ -119,10 +119,8 @@ mod tests {
         }
 
         fn call(&self, arguments: Arguments<'_>) -> Outcome {
-            let (Arguments::Unpack { codes, .. }, Some(code)) = (arguments, self.0) else {
-                return Outcome::Unsupported;
-            };
-            codes.fill(code);
+            let Some(code) = self.0 else { return Outcome::Unsupported };
+            arguments.out_bytes.fill(code);
             Outcome::Done
         }
     }

@@ -41,10 +41,11 @@ impl Kernel for StoreFill {
     }
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
-        match arguments {
-            Arguments::Unpack { packed: [byte, ..], codes } => fill(codes, *byte),
-            Arguments::Lut { codes: [code, ..], weights } => fill(weights, f32::from(*code)),
-            Arguments::Dequantize { scales: [scale, ..], out, .. } => fill(out, *scale),
+        let Arguments { packed, codes, scales, out_bytes, out, .. } = arguments;
+        match (self.0, packed, codes, scales) {
+            (Operation::Unpack, [byte, ..], ..) => fill(out_bytes, *byte),
+            (Operation::Lut, _, [code, ..], _) => fill(out, f32::from(*code)),
+            (Operation::Dequantize, .., Some([scale, ..])) => fill(out, *scale),
             _ => return Outcome::Unsupported,
         }
         Outcome::Done
@@ -69,7 +70,7 @@ impl Kernel for FmaPeak {
     }
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
-        let Arguments::Gemv { x: [x, ..], y, rows, cols, .. } = arguments else {
+        let Arguments { x: [x, ..], out: y, rows, cols, .. } = arguments else {
             return Outcome::Unsupported;
         };
         y.fill(fused(rows * cols, *x));

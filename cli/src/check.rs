@@ -218,7 +218,7 @@ mod tests {
     use std::ops::ControlFlow;
 
     use qk256_verify::check::{Budget, Plan};
-    use qk256_verify::{Arguments, Kernel, KernelFn, Operation, Outcome as CallOutcome};
+    use qk256_verify::{Kernel, KernelFn, Operation, Outcome as CallOutcome};
 
     use super::*;
 
@@ -229,8 +229,7 @@ mod tests {
         required_features: &[],
         refuses_wrong_sizes: false,
         call: |arguments| {
-            let Arguments::Unpack { codes, .. } = arguments else { return CallOutcome::Unsupported };
-            codes.fill(0);
+            arguments.out_bytes.fill(0);
             CallOutcome::Done
         },
     };

@@ -57,7 +57,7 @@ mod plant {
 ///     required_features: &[],
 ///     refuses_wrong_sizes: false,
 ///     call: |arguments| {
-///         let Arguments::Unpack { packed, codes } = arguments else { return Outcome::Unsupported };
+///         let Arguments { packed, out_bytes: codes, .. } = arguments;
 ///         codes.iter_mut().enumerate().for_each(|(at, code)| *code = packed[at / 4] >> (2 * (at % 4)) & 3);
 ///         Outcome::Done
 ///     },

@@ -25,9 +25,7 @@ fn gemv(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) {
 
 /// The same from plain arguments: wrong sizes are refused, by `Matrix` and here.
 fn f64_sum(arguments: Arguments<'_>) -> Outcome {
-    let Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } = arguments else {
-        return Outcome::Unsupported;
-    };
+    let Arguments { packed, scales, x, out: y, rows, cols, row_stride, .. } = arguments;
     let matrix = Matrix::new(packed, rows, cols, row_stride).and_then(|matrix| match scales {
         Some(scales) => matrix.with_scales(scales),
         None => Ok(matrix),
@@ -50,14 +48,15 @@ const F64_SUM: KernelFn = KernelFn {
 
 /// The same with a bug: the last column is dropped where seven are left over from eights.
 const BROKEN: KernelFn = KernelFn {
-    call: |arguments| match arguments {
-        Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride }
-            if cols % 8 == 7 && x.len() >= cols =>
-        {
-            let x = &[&x[..cols - 1], &[0.0]].concat();
-            f64_sum(Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride })
+    call: |arguments| {
+        let Arguments { x, cols, .. } = arguments;
+        match x.get(..cols) {
+            Some(x @ [.., _]) if cols % 8 == 7 => {
+                let x = &[&x[..cols - 1], &[0.0]].concat();
+                f64_sum(Arguments { x, ..arguments })
+            }
+            _ => f64_sum(arguments),
         }
-        right => f64_sum(right),
     },
     ..F64_SUM
 };

@@ -72,7 +72,15 @@ fn scales_rightly(kernel: &dyn Kernel, bits: u32) -> bool {
     let packed: [u8; BLOCK_BYTES] = std::array::from_fn(|place| every_byte(0, place));
     let scale = f32::from_bits(bits);
     let mut out = [f32::from_bits(OLD); SCALED_ELEMENTS];
-    let outcome = kernel.call(Arguments::Dequantize { packed: &packed, scales: &[scale], out: &mut out });
+    let outcome = kernel.call(Arguments {
+        packed: &packed,
+        scales: Some(&[scale]),
+        out: &mut out,
+        rows: 1,
+        cols: SCALED_ELEMENTS,
+        row_stride: BLOCK_BYTES,
+        ..Arguments::default()
+    });
     let must: [u32; 4] =
         std::array::from_fn(|code| ((f64::from(weight(code as u8)) * f64::from(scale)) as f32).to_bits());
     let right = |(at, out): (usize, &f32)| {
@@ -101,14 +109,14 @@ pub fn wrong_wiring(kernel: &dyn Kernel, cols: Range<usize>, rows: usize) -> Opt
         let (mut x, mut y) = (vec![0.0; cols], vec![f32::NAN; rows]);
         let column = (0..cols).find(|&column| {
             x[column] = HOT;
-            let outcome = kernel.call(Arguments::Gemv {
+            let outcome = kernel.call(Arguments {
                 packed,
-                scales: None,
                 x: &x,
-                y: &mut y,
+                out: &mut y,
                 rows,
                 cols,
                 row_stride: stride,
+                ..Arguments::default()
             });
             x[column] = 0.0;
             let right = |(row, y): (usize, &f32)| {

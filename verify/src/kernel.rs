@@ -61,8 +61,7 @@ pub trait Kernel: Sync {
 ///     required_features: &[],
 ///     refuses_wrong_sizes: false,
 ///     call: |arguments| {
-///         let Arguments::Unpack { codes, .. } = arguments else { return Outcome::Unsupported };
-///         codes.fill(0);
+///         arguments.out_bytes.fill(0);
 ///         Outcome::Done
 ///     },
 /// };
@@ -110,77 +109,39 @@ impl fmt::Debug for dyn Kernel + '_ {
     }
 }
 
-/// The arguments of one call: plain slices and sizes, nothing checked, as a caller in any language could pass them.
-#[derive(Debug)]
-pub enum Arguments<'a> {
-    /// `codes[i]` = code of element `i`, for `codes.len()` elements.
-    Unpack {
-        /// Whole blocks.
-        packed: &'a [u8],
-        /// One code a byte.
-        codes: &'a mut [u8],
-    },
-    /// `weights[i]` = weight of the low two bits of `codes[i]`, for `weights.len()` elements.
-    Lut {
-        /// One code a byte.
-        codes: &'a [u8],
-        /// Unscaled weights.
-        weights: &'a mut [f32],
-    },
-    /// `out[i]` = weight `i` times `scales[i / 256]`, for `out.len()` elements.
-    Dequantize {
-        /// Whole blocks.
-        packed: &'a [u8],
-        /// One scale a block.
-        scales: &'a [f32],
-        /// Scaled weights.
-        out: &'a mut [f32],
-    },
-    /// `y[r]` = sum of `weight[r, c] * x[c]`, times the block's scale where there are scales.
-    Gemv {
-        /// Rows of whole blocks, `row_stride` bytes apart.
-        packed: &'a [u8],
-        /// `ceil(cols / 256)` scales a row, row-major.
-        scales: Option<&'a [f32]>,
-        /// `cols` activations.
-        x: &'a [f32],
-        /// `rows` results.
-        y: &'a mut [f32],
-        /// Rows.
-        rows: usize,
-        /// Columns.
-        cols: usize,
-        /// Bytes from one row to the next.
-        row_stride: usize,
-    },
-    /// `y[r]` = sum of `weight[r, c] * x[c]`, with x rounded to fixed point: docs/format.md. A kernel rounds x for itself, so that
-    /// the rounding is checked too, and refuses what it cannot round: elements that are not finite.
-    GemvFixed {
-        /// Rows of whole blocks, `row_stride` bytes apart.
-        packed: &'a [u8],
-        /// `cols` activations.
-        x: &'a [f32],
-        /// Base-256 digits that each activation is rounded to, 1 to 4.
-        digits: usize,
-        /// `rows` results.
-        y: &'a mut [f32],
-        /// Rows.
-        rows: usize,
-        /// Columns, 2^22 at most.
-        cols: usize,
-        /// Bytes from one row to the next.
-        row_stride: usize,
-    },
-    /// The codes and scales whose weights have the least squared error from `values`: docs/format.md. A kernel refuses values
-    /// that are not finite.
-    Quantize {
-        /// Any number of them.
-        values: &'a [f32],
-        /// Whole blocks: 64 bytes for each 256 values.
-        packed: &'a mut [u8],
-        /// One scale a block.
-        scales: &'a mut [f32],
-    },
+/// The arguments of one call: the buffers of its operation and its sizes, nothing checked, as a caller in any language could pass them.
+/// Buffers that the operation does not use are empty. A vector operation has one row.
+#[derive(Debug, Default)]
+pub struct Arguments<'a> {
+    /// Packed codes: rows of whole blocks, `row_stride` bytes apart.
+    pub packed: &'a [u8],
+    /// One code a byte, of which the low two bits count: what `lut` reads.
+    pub codes: &'a [u8],
+    /// One scale a block of each row, row-major; `None` for a product without scales, and where the operation has none.
+    pub scales: Option<&'a [f32]>,
+    /// `cols` activations; of `quantize` the values.
+    pub x: &'a [f32],
+    /// The output that consists of bytes: the codes of `unpack`, one a byte, and the packed codes of `quantize`.
+    pub out_bytes: &'a mut [u8],
+    /// The output that consists of f32: weights (`lut`, `dequantize`), a result for each row (`gemv`, `gemv_fixed`), the scales of
+    /// `quantize`.
+    pub out: &'a mut [f32],
+    /// Rows.
+    pub rows: usize,
+    /// Columns, or elements of the vector.
+    pub cols: usize,
+    /// Bytes from one row to the next.
+    pub row_stride: usize,
+    /// Base-256 digits that each activation of a `gemv_fixed` is rounded to, 1 to 4. A kernel rounds x for itself, so that the rounding is
+    /// checked too.
+    pub digits: usize,
+}
+
+impl Arguments<'_> {
+    /// The same arguments, for a call before the one that takes these.
+    pub fn reborrow(&mut self) -> Arguments<'_> {
+        Arguments { out_bytes: self.out_bytes, out: self.out, ..*self }
+    }
 }
 
 /// What a kernel says of a call. The values are those of the C ABI.

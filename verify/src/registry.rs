@@ -102,30 +102,32 @@ impl Kernel for Own {
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
         let Some(kernels) = self.kernels else { return Outcome::Unsupported };
-        outcome(match arguments {
-            Arguments::Unpack { packed, codes } => kernels.unpack(packed, codes),
-            Arguments::Lut { codes, weights } => kernels.lut(codes, weights),
-            Arguments::Dequantize { packed, scales, out } => kernels.dequantize(packed, scales, out),
-            Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
+        let Arguments { packed, codes, scales, x, out_bytes, out, rows, cols, row_stride, digits } =
+            arguments;
+        outcome(match self.operation {
+            Operation::Unpack => kernels.unpack(packed, out_bytes),
+            Operation::Lut => kernels.lut(codes, out),
+            Operation::Dequantize => kernels.dequantize(packed, scales.unwrap_or_default(), out),
+            Operation::Gemv => {
                 let matrix = Matrix::new(packed, rows, cols, row_stride).and_then(|matrix| match scales {
                     Some(scales) => matrix.with_scales(scales),
                     None => Ok(matrix),
                 });
-                matrix.and_then(|matrix| self.gemv(kernels, &matrix, x, y))
+                matrix.and_then(|matrix| self.gemv(kernels, &matrix, x, out))
             }
-            Arguments::Quantize { values, packed, scales } => {
-                let Ok(()) = qk256_kernels::quantize(values, packed, scales) else { return Outcome::Refused };
+            Operation::Quantize => {
+                let Ok(()) = qk256_kernels::quantize(x, out_bytes, out) else { return Outcome::Refused };
                 Ok(())
             }
-            Arguments::GemvFixed { packed, x, digits, y, rows, cols, row_stride } => {
+            Operation::GemvFixed => {
                 let matrix = Matrix::new(packed, rows, cols, row_stride);
                 let (Ok(matrix), Some(x), Some(digits)) = (matrix, x.get(..cols), Digits::new(digits)) else {
                     return Outcome::Refused;
                 };
                 let Ok(x) = kernels.activations(x, digits) else { return Outcome::Refused };
                 match self.path {
-                    Path::Threads => kernels.par_gemv_fixed_in_bands(BAND_ROWS, &matrix, &x, y),
-                    _ => kernels.gemv_fixed(&matrix, &x, y),
+                    Path::Threads => kernels.par_gemv_fixed_in_bands(BAND_ROWS, &matrix, &x, out),
+                    _ => kernels.gemv_fixed(&matrix, &x, out),
                 }
             }
         })

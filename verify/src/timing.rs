@@ -156,7 +156,7 @@ mod tests {
         }
 
         fn call(&self, arguments: Arguments<'_>) -> Outcome {
-            let Arguments::Unpack { packed, codes } = arguments else { return Outcome::Unsupported };
+            let Arguments { packed, out_bytes: codes, .. } = arguments;
             for _ in 0..self.0 {
                 let packed = std::hint::black_box(packed);
                 for (at, code) in codes.iter_mut().enumerate() {

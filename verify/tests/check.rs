@@ -18,8 +18,7 @@ const ZEROS: KernelFn = KernelFn {
     required_features: &[],
     refuses_wrong_sizes: false,
     call: |arguments| {
-        let Arguments::Unpack { codes, .. } = arguments else { return Outcome::Unsupported };
-        codes.fill(0);
+        arguments.out_bytes.fill(0);
         Outcome::Done
     },
 };
@@ -51,7 +50,7 @@ fn a_watcher_ends_the_run_at_the_first_finding_and_has_it_as_it_was_met() {
 const PLAIN: KernelFn = KernelFn {
     name: "plain",
     call: |arguments| {
-        let Arguments::Unpack { packed, codes } = arguments else { return Outcome::Unsupported };
+        let Arguments { packed, out_bytes: codes, .. } = arguments;
         codes.iter_mut().enumerate().for_each(|(at, code)| *code = packed[at / 4] >> (2 * (at % 4)) & 3);
         Outcome::Done
     },
@@ -72,9 +71,9 @@ fn a_run_that_shows_nothing_of_a_kernel_says_so() {
     // A whole block is not supported, a few elements are.
     let short = KernelFn {
         name: "short",
-        call: |arguments| match arguments {
-            Arguments::Unpack { ref codes, .. } if codes.len() > 64 => Outcome::Unsupported,
-            other => (PLAIN.call)(other),
+        call: |arguments| match arguments.out_bytes.len() {
+            65.. => Outcome::Unsupported,
+            _ => (PLAIN.call)(arguments),
         },
         ..ZEROS
     };
@@ -160,17 +159,17 @@ const GEMV: KernelFn = KernelFn {
 /// The same without scales, or with nothing else.
 const WITHOUT_SCALES: KernelFn = KernelFn {
     name: "without_scales",
-    call: |arguments| match arguments {
-        Arguments::Gemv { scales: Some(_), .. } => Outcome::Unsupported,
-        other => scalar_gemv(other),
+    call: |arguments| match arguments.scales {
+        Some(_) => Outcome::Unsupported,
+        None => scalar_gemv(arguments),
     },
     ..GEMV
 };
 const SCALES_ALONE: KernelFn = KernelFn {
     name: "scales_alone",
-    call: |arguments| match arguments {
-        Arguments::Gemv { scales: None, .. } => Outcome::Unsupported,
-        other => scalar_gemv(other),
+    call: |arguments| match arguments.scales {
+        None => Outcome::Unsupported,
+        Some(_) => scalar_gemv(arguments),
     },
     ..GEMV
 };
@@ -227,13 +226,13 @@ fn a_library_may_support_some_of_its_operations_and_not_none() {
 /// Takes rows for dense, whatever the stride.
 const DENSE: KernelFn = KernelFn {
     name: "dense",
-    call: |arguments| match arguments {
-        Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
-            let dense = cols.div_ceil(256).wrapping_mul(64);
-            let row_stride = if row_stride < 1 << 40 { row_stride.min(dense) } else { row_stride };
-            scalar_gemv(Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride })
-        }
-        other => scalar_gemv(other),
+    call: |arguments| {
+        let dense = arguments.cols.div_ceil(256).wrapping_mul(64);
+        let row_stride = match arguments.row_stride {
+            stride if stride < 1 << 40 => stride.min(dense),
+            stride => stride,
+        };
+        scalar_gemv(Arguments { row_stride, ..arguments })
     },
     ..GEMV
 };
@@ -261,12 +260,9 @@ fn two_causes_of_wrong_values_are_two_findings() {
     // Beside the stride, what is lost where x has a NaN.
     const DENSE_AND_DEAF: KernelFn = KernelFn {
         name: "dense_and_deaf",
-        call: |arguments| match arguments {
-            Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
-                let x: Vec<f32> = x.iter().map(|&x| if x.is_nan() { 0.0 } else { x }).collect();
-                (DENSE.call)(Arguments::Gemv { packed, scales, x: &x, y, rows, cols, row_stride })
-            }
-            other => scalar_gemv(other),
+        call: |arguments| {
+            let x: Vec<f32> = arguments.x.iter().map(|&x| if x.is_nan() { 0.0 } else { x }).collect();
+            (DENSE.call)(Arguments { x: &x, ..arguments })
         },
         ..GEMV
     };
@@ -279,13 +275,12 @@ fn two_causes_of_wrong_values_are_two_findings() {
 /// Refuses some legal calls, and leaves out what a short x lacks.
 const CONFUSED: KernelFn = KernelFn {
     name: "confused",
-    call: |arguments| match arguments {
-        Arguments::Gemv { rows, cols, .. } if rows > 1 && cols % 4 == 3 => Outcome::Refused,
-        Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
-            let cols = cols.min(x.len());
-            scalar_gemv(Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride })
+    call: |arguments| {
+        let Arguments { rows, cols, x, .. } = arguments;
+        if rows > 1 && cols % 4 == 3 {
+            return Outcome::Refused;
         }
-        other => scalar_gemv(other),
+        scalar_gemv(Arguments { cols: cols.min(x.len()), ..arguments })
     },
     ..GEMV
 };
@@ -310,16 +305,12 @@ fn threads_are_held_to_the_same_call_made_alone() {
     /// Adds one: on every thread alike.
     const BIASED: KernelFn = KernelFn {
         name: "biased",
-        call: |arguments| match arguments {
-            Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
-                let call = Arguments::Gemv { packed, scales, x, y: &mut *y, rows, cols, row_stride };
-                let outcome = scalar_gemv(call);
-                if outcome == Outcome::Done {
-                    y[..rows].iter_mut().for_each(|y| *y += 1.0);
-                }
-                outcome
+        call: |mut arguments| {
+            let outcome = scalar_gemv(arguments.reborrow());
+            if outcome == Outcome::Done {
+                arguments.out[..arguments.rows].iter_mut().for_each(|y| *y += 1.0);
             }
-            other => scalar_gemv(other),
+            outcome
         },
         ..GEMV
     };

@@ -27,7 +27,7 @@ const WILD: KernelFn = KernelFn {
     call: |arguments| {
         static FIRST: OnceLock<ThreadId> = OnceLock::new();
         let here = std::thread::current().id();
-        let Arguments::Unpack { packed, codes } = arguments else { return Outcome::Unsupported };
+        let Arguments { packed, out_bytes: codes, .. } = arguments;
         (0..codes.len()).for_each(|at| codes[at] = packed[at / 4] >> (2 * (at % 4)) & 3);
         if *FIRST.get_or_init(|| here) != here || codes.len() == 300 {
             let nowhere = std::hint::black_box(std::ptr::without_provenance_mut::<u8>(4096));

@@ -13,7 +13,7 @@ const RIGHT: KernelFn = KernelFn {
     required_features: &[],
     refuses_wrong_sizes: false,
     call: |arguments| {
-        let Arguments::Unpack { packed, codes } = arguments else { return Outcome::Unsupported };
+        let Arguments { packed, out_bytes: codes, .. } = arguments;
         codes.iter_mut().enumerate().for_each(|(at, code)| *code = packed[at / 4] >> (2 * (at % 4)) & 3);
         Outcome::Done
     },
@@ -21,14 +21,13 @@ const RIGHT: KernelFn = KernelFn {
 
 /// The same, but for the last of 33 codes.
 const WRONG: KernelFn = KernelFn {
-    call: |arguments| match arguments {
-        Arguments::Unpack { packed, codes } if codes.len() % 64 == 33 => {
-            let last = codes.len() - 1;
-            (RIGHT.call)(Arguments::Unpack { packed, codes: &mut codes[..last] });
-            codes[last] = 0;
-            Outcome::Done
+    call: |mut arguments| {
+        let len = arguments.out_bytes.len();
+        let outcome = (RIGHT.call)(arguments.reborrow());
+        if len % 64 == 33 {
+            arguments.out_bytes[len - 1] = 0;
         }
-        other => (RIGHT.call)(other),
+        outcome
     },
     ..RIGHT
 };

@@ -19,16 +19,14 @@ const NATURAL: KernelFn = KernelFn {
 };
 
 /// `gemv` with x permuted, past the registry.
-const LAID_OUT: KernelFn =
+const PERMUTED: KernelFn =
     KernelFn { name: "avx2_permuted", call: |arguments| call(Avx2::gemv_permuted, arguments), ..NATURAL };
 
 type Gemv = fn(Avx2, &Matrix<'_>, &[f32], &mut [f32]) -> Result<(), SizeError>;
 
 fn call(gemv: Gemv, arguments: Arguments<'_>) -> Outcome {
-    let (Arguments::Gemv { packed, x, y, rows, cols, row_stride, .. }, Some(avx2)) = (arguments, Avx2::new())
-    else {
-        return Outcome::Unsupported;
-    };
+    let Some(avx2) = Avx2::new() else { return Outcome::Unsupported };
+    let Arguments { packed, x, out: y, rows, cols, row_stride, .. } = arguments;
     let matrix = Matrix::new(packed, rows, cols, row_stride).expect("the sizes are right");
     gemv(avx2, &matrix, x, y).expect("the sizes are right");
     Outcome::Done
@@ -109,7 +107,7 @@ fn each_path_of_the_avx2_gemv_executes_what_its_name_says() {
     if !missing.is_empty() {
         return qk256_skip::skip(&missing);
     }
-    let direct = [NATURAL, LAID_OUT].map(|kernel| (kernel.name, traced(&kernel)));
+    let direct = [NATURAL, PERMUTED].map(|kernel| (kernel.name, traced(&kernel)));
     if direct.iter().any(|(_, trace)| trace.width().is_none()) {
         return qk256_skip::skip(TRAP_FLAG);
     }

@@ -14,7 +14,7 @@ const BRANCH_ON_A_CODE: KernelFn = KernelFn {
     required_features: &[],
     refuses_wrong_sizes: false,
     call: |arguments| {
-        let Arguments::Unpack { packed, codes } = arguments else { return Outcome::Unsupported };
+        let Arguments { packed, out_bytes: codes, .. } = arguments;
         for (i, code) in codes.iter_mut().enumerate() {
             *code = packed[i / 4] >> (2 * (i % 4)) & 3;
             if *code == 3 {
@@ -30,7 +30,7 @@ const ADDRESS_OF_A_CODE: KernelFn = KernelFn {
     name: "address_of_a_code",
     operation: Operation::Lut,
     call: |arguments| {
-        let Arguments::Lut { codes, weights } = arguments else { return Outcome::Unsupported };
+        let Arguments { codes, out: weights, .. } = arguments;
         for (weight, code) in weights.iter_mut().zip(codes) {
             *weight = black_box(&TABLE)[usize::from(*code)];
         }
@@ -44,7 +44,7 @@ const BRANCH_ON_A_SCALE: KernelFn = KernelFn {
     name: "branch_on_a_scale",
     operation: Operation::Dequantize,
     call: |arguments| {
-        let Arguments::Dequantize { scales, out, .. } = arguments else { return Outcome::Unsupported };
+        let Arguments { scales: Some(scales), out, .. } = arguments else { return Outcome::Unsupported };
         for (i, out) in out.iter_mut().enumerate() {
             *out = scales[i / 256];
             if *out == 0.0 {
@@ -61,7 +61,7 @@ const BRANCH_ON_X: KernelFn = KernelFn {
     name: "branch_on_x",
     operation: Operation::Gemv,
     call: |arguments| {
-        let Arguments::Gemv { x, y, cols, .. } = arguments else { return Outcome::Unsupported };
+        let Arguments { x, out: y, cols, .. } = arguments;
         y.fill(x[..cols].iter().filter(|x| **x != 0.0).map(|x| black_box(*x)).sum());
         Outcome::Done
     },

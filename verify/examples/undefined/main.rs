@@ -165,35 +165,18 @@ impl Call {
     }
 
     fn arguments(&mut self) -> Arguments<'_> {
-        let Inputs { operation, shape, packed, codes, scales, x, digits, .. } = &self.inputs;
-        let packed = packed.kept();
-        match operation {
-            Operation::Unpack => Arguments::Unpack { packed, codes: &mut self.codes },
-            Operation::Lut => Arguments::Lut { codes, weights: &mut self.floats },
-            Operation::Dequantize => Arguments::Dequantize {
-                packed,
-                scales: scales.as_deref().unwrap_or_default(),
-                out: &mut self.floats,
-            },
-            Operation::Gemv => Arguments::Gemv {
-                packed,
-                scales: scales.as_deref(),
-                x,
-                y: &mut self.floats,
-                rows: shape.rows,
-                cols: shape.cols,
-                row_stride: shape.row_stride,
-            },
-            Operation::GemvFixed => Arguments::GemvFixed {
-                packed,
-                x,
-                digits: usize::from(*digits),
-                y: &mut self.floats,
-                rows: shape.rows,
-                cols: shape.cols,
-                row_stride: shape.row_stride,
-            },
-            Operation::Quantize => unreachable!("a quantiser branches on its values; there is none for SIMD"),
+        let Inputs { shape, packed, codes, scales, x, digits, .. } = &self.inputs;
+        Arguments {
+            packed: packed.kept(),
+            codes,
+            scales: scales.as_deref(),
+            x,
+            out_bytes: &mut self.codes,
+            out: &mut self.floats,
+            rows: shape.rows,
+            cols: shape.cols,
+            row_stride: shape.row_stride,
+            digits: usize::from(*digits),
         }
     }
 }

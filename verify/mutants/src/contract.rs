@@ -67,9 +67,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "nothing-to-unpack-panics",
         "the first element is written ahead of the loop",
         |arguments| {
-            if let Arguments::Unpack { codes, .. } = &arguments {
-                assert!(!codes.is_empty(), "nothing to unpack");
-            }
+            assert!(!arguments.out_bytes.is_empty(), "nothing to unpack");
             unpack(arguments, |vector, at| vector.code(at))
         },
     ),
@@ -275,7 +273,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "part-of-a-block-accepted",
         "as many bytes are asked for as hold the codes, not whole blocks",
         |arguments| {
-            let Arguments::Unpack { packed, codes } = arguments else { return Outcome::Unsupported };
+            let Arguments { packed, out_bytes: codes, .. } = arguments;
             if packed.len() < codes.len().div_ceil(4) {
                 return Outcome::Refused;
             }
@@ -289,7 +287,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "last-scale-for-blocks-without",
         "an index of a scale is clamped to those there are",
         |arguments| {
-            let Arguments::Dequantize { packed, scales, out } = arguments else {
+            let Arguments { packed, scales: Some(scales), out, .. } = arguments else {
                 return Outcome::Unsupported;
             };
             if packed.len() < BLOCK_BYTES * out.len().div_ceil(BLOCK_ELEMENTS)
@@ -309,7 +307,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "as-many-weights-as-there-are-codes",
         "two iterators are zipped, and the longer one is cut in silence",
         |arguments| {
-            let Arguments::Lut { codes, weights } = arguments else { return Outcome::Unsupported };
+            let Arguments { codes, out: weights, .. } = arguments;
             weights.iter_mut().zip(codes).for_each(|(slot, &code)| *slot = weight(code));
             Outcome::Done
         },
@@ -320,7 +318,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "longer-scales-refused",
         "there must be as many scales as blocks, and no more",
         |arguments| {
-            if let Arguments::Dequantize { scales, out, .. } = &arguments
+            if let Arguments { scales: Some(scales), out, .. } = &arguments
                 && scales.len() > out.len().div_ceil(BLOCK_ELEMENTS)
             {
                 return Outcome::Refused;

@@ -251,11 +251,13 @@ impl FaultInjection for OracleCallsTheKernel {
         };
         let mut codes = vec![0; inputs.out_len];
         let mut out = vec![0.0; inputs.out_len];
-        let scales = inputs.scales.as_deref().unwrap_or(&[]);
-        let outcome = kernel.call(match inputs.operation {
-            Operation::Unpack => Arguments::Unpack { packed: inputs.packed.kept(), codes: &mut codes },
-            Operation::Lut => Arguments::Lut { codes: &inputs.codes, weights: &mut out },
-            _ => Arguments::Dequantize { packed: inputs.packed.kept(), scales, out: &mut out },
+        let outcome = kernel.call(Arguments {
+            packed: inputs.packed.kept(),
+            codes: &inputs.codes,
+            scales: inputs.scales.as_deref(),
+            out_bytes: &mut codes,
+            out: &mut out,
+            ..Arguments::default()
         });
         match (outcome, inputs.operation) {
             (Outcome::Done, Operation::Unpack) => Expected::Bits(codes.into_iter().map(u32::from).collect()),

@@ -34,9 +34,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "reads-16-bytes-past-the-last-block",
         "a load for the next step is made in the last one, too (XNNPACK marks such kernels XNN_OOB_READS)",
         |arguments| {
-            if let Arguments::Unpack { packed, .. } = &arguments {
-                stray_read(packed, 16);
-            }
+            stray_read(arguments.packed, 16);
             unpack(arguments, |vector, at| vector.code(at))
         },
     ),
@@ -290,10 +288,8 @@ pub(crate) const WRONG: &[Mutant] = &[
         "reads-16-codes-for-a-tail",
         "a whole vector of codes is loaded where fewer are left",
         |arguments| {
-            if let Arguments::Lut { codes, weights } = &arguments
-                && codes.len() >= weights.len()
-                && !weights.len().is_multiple_of(16)
-            {
+            let Arguments { codes, out: weights, .. } = &arguments;
+            if codes.len() >= weights.len() && !weights.len().is_multiple_of(16) {
                 let last = weights.len().next_multiple_of(16) - 1;
                 std::hint::black_box(stray::read(codes.as_ptr().wrapping_add(last)));
             }
@@ -321,9 +317,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "reads-an-activation-before-x",
         "the pass that looks for the largest magnitude begins a step early",
         |arguments| {
-            if let Arguments::GemvFixed { x, .. } = &arguments {
-                stray_read(x, -4);
-            }
+            stray_read(arguments.x, -4);
             RIGHT_WAY.product(arguments)
         },
     ),
@@ -333,10 +327,9 @@ pub(crate) const WRONG: &[Mutant] = &[
         "digits-stored-over-x",
         "the digits of x take as many bytes as x did, so that they are laid there",
         |arguments| {
-            if let Arguments::GemvFixed { x, cols, .. } = &arguments {
-                let last = x.len().min(*cols).checked_sub(1).filter(|_| x.iter().all(|x| x.is_finite()));
-                last.into_iter().for_each(|last| stray::overwrite(x, last, 0.0));
-            }
+            let Arguments { x, cols, .. } = arguments;
+            let last = x.len().min(cols).checked_sub(1).filter(|_| x.iter().all(|x| x.is_finite()));
+            last.into_iter().for_each(|last| stray::overwrite(x, last, 0.0));
             RIGHT_WAY.product(arguments)
         },
     ),

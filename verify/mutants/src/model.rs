@@ -58,15 +58,8 @@ pub(crate) struct Product<'a> {
 impl<'a> Product<'a> {
     /// Whatever the sizes are.
     pub(crate) fn unchecked(arguments: Arguments<'a>) -> Self {
-        match arguments {
-            Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
-                Self { packed, scales, x, y, rows, cols, row_stride }
-            }
-            Arguments::GemvFixed { packed, x, y, rows, cols, row_stride, .. } => {
-                Self { packed, scales: None, x, y, rows, cols, row_stride }
-            }
-            _ => unreachable!("a product is called with the arguments of one"),
-        }
+        let Arguments { packed, scales, x, out, rows, cols, row_stride, .. } = arguments;
+        Self { packed, scales, x, y: out, rows, cols, row_stride }
     }
 
     /// `None` for wrong sizes.

@@ -217,10 +217,9 @@ pub(crate) const WRONG: &[Mutant] = &[
         "a-copy-of-large-inputs-kept",
         "a copy is made where the input is large, and one path forgets it",
         |arguments| {
-            if let Arguments::Unpack { codes, .. } = &arguments
-                && codes.len() > 4000
-            {
-                lose(codes.len());
+            let len = arguments.out_bytes.len();
+            if len > 4000 {
+                lose(len);
             }
             unpack(arguments, |vector, at| vector.code(at))
         },

@@ -1,7 +1,7 @@
 //! Writes that leave no trace: inputs put back before the call returns, and slack stored with its own bytes.
 
 use qk256_verify::Operation::{Dequantize, Gemv, GemvFixed, Lut, Unpack};
-use qk256_verify::{Arguments, Outcome};
+use qk256_verify::Outcome;
 
 use crate::model::fixed::RIGHT_WAY;
 use crate::model::vector::{of_dequantize, of_lut, of_unpack};
@@ -105,8 +105,8 @@ pub(crate) const WRONG: &[Mutant] = &[
         "x-rounded-in-place-and-put-back",
         "x is rounded where it lies, from a copy that it is put back from",
         |arguments| {
-            if let Arguments::GemvFixed { x: x @ [_, ..], .. } = &arguments {
-                stray::overwrite_and_restore(x, 0, f32::round);
+            if !arguments.x.is_empty() {
+                stray::overwrite_and_restore(arguments.x, 0, f32::round);
             }
             RIGHT_WAY.product(arguments)
         },
@@ -141,11 +141,9 @@ pub(crate) const WRONG: &[Mutant] = &[
         GemvFixed,
         "slack-of-fixed-y-stored-with-its-own-bytes",
         "the last results are blended into a vector of what lies there",
-        |mut arguments| {
-            if let Arguments::GemvFixed { y, rows, .. } = &mut arguments {
-                let slack = y.get_mut(*rows..).unwrap_or_default();
-                slack.iter_mut().take(LANES - 1).for_each(|y| stray::rewrite(y));
-            }
+        |arguments| {
+            let slack = arguments.out.get_mut(arguments.rows..).unwrap_or_default();
+            slack.iter_mut().take(LANES - 1).for_each(|y| stray::rewrite(y));
             RIGHT_WAY.product(arguments)
         },
     ),

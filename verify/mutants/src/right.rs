@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use qk256_verify::Operation::{Dequantize, Gemv, Lut, Unpack};
-use qk256_verify::{Arguments, KernelFn, Outcome, mxcsr};
+use qk256_verify::{KernelFn, Outcome, mxcsr};
 
 use crate::model::vector::{dequantize, lut, unpack};
 use crate::model::{Product, READ_WHOLE, SIMD, Simd, gemv, stray, weight, write_rows};
@@ -201,9 +201,7 @@ pub(crate) const RIGHT: &[Mutant] = &[
         "reads-every-byte-of-packed",
         "the whole buffer may be read, slack bytes and padding with it",
         |arguments| {
-            if let Arguments::Unpack { packed, .. } = &arguments {
-                std::hint::black_box(packed.iter().fold(0, |all, byte| all | byte));
-            }
+            std::hint::black_box(arguments.packed.iter().fold(0, |all, byte| all | byte));
             unpack(arguments, |vector, at| vector.code(at))
         },
     ),
@@ -335,9 +333,9 @@ pub(crate) const RIGHT: &[Mutant] = &[
         Gemv,
         "without-scales-only",
         "a kernel may say that it does not do scales",
-        |arguments| match &arguments {
-            Arguments::Gemv { scales: Some(_), .. } => Outcome::Unsupported,
-            _ => SIMD.product(arguments),
+        |arguments| match arguments.scales {
+            Some(_) => Outcome::Unsupported,
+            None => SIMD.product(arguments),
         },
     ),
     leaving_sizes_to_the_caller(Mutant::new(

@@ -46,10 +46,7 @@ fn by_16_bits(vector: &Vector<'_>, at: usize, before: usize) -> u8 {
 
 /// A dequantize whose code of element `i` is `code(reads, i, elements by which the output starts past 32 bytes)`.
 fn dequantize_peeled(arguments: Arguments<'_>, code: fn(&Vector<'_>, usize, usize) -> u8) -> Outcome {
-    let Arguments::Dequantize { out, .. } = &arguments else {
-        unreachable!("a dequantize kernel dequantizes")
-    };
-    let past = out.as_ptr().addr() / 4 % 8;
+    let past = arguments.out.as_ptr().addr() / 4 % 8;
     dequantize(arguments, |vector, at| weight(code(vector, at, past)) * vector.scale(at))
 }
 

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use qk256_verify::Operation::{Dequantize, Gemv, GemvFixed, Unpack};
+use qk256_verify::Outcome;
 use qk256_verify::operation::BLOCK_ELEMENTS;
-use qk256_verify::{Arguments, Outcome};
 
 use crate::model::fixed::RIGHT_WAY;
 use crate::model::vector::{dequantize, of_dequantize, unpack};
@@ -70,11 +70,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "digits-of-x-on-the-stack",
         "four digits a column, and each in 16 bits: an array of variable length in C",
         |arguments| {
-            let cols = match &arguments {
-                Arguments::GemvFixed { cols, x, .. } => (*cols).min(x.len()),
-                _ => 0,
-            };
-            use_stack(8 * cols);
+            use_stack(8 * arguments.cols.min(arguments.x.len()));
             RIGHT_WAY.product(arguments)
         },
     ),
@@ -95,9 +91,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "codes-on-the-stack-before-they-are-stored",
         "the output is filled from a copy, as long as it is",
         |arguments| {
-            if let Arguments::Unpack { codes, .. } = &arguments {
-                use_stack(4 * codes.len());
-            }
+            use_stack(4 * arguments.out_bytes.len());
             unpack(arguments, |vector, at| vector.code(at))
         },
     ),

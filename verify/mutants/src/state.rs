@@ -128,7 +128,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         |arguments| {
             thread_local! { static CACHE: RefCell<(Address, Vec<f32>)> = const { RefCell::new(((0, 0), Vec::new())) }; }
             CACHE.with_borrow_mut(|(key, widened)| {
-                if let Arguments::Dequantize { scales, .. } = &arguments
+                if let Some(scales) = arguments.scales
                     && *key != address(scales)
                 {
                     (*key, *widened) = (address(scales), scales.to_vec());

@@ -165,14 +165,15 @@ impl<'a> Probe<'a> {
         let Subject { rows, cols, row, scaled } = self.subject;
         fault::go_on();
         let mode = Mode::now();
-        let outcome = self.kernel.call(Arguments::Gemv {
+        let outcome = self.kernel.call(Arguments {
             packed: self.packed.given(),
             scales: scaled.then(|| floats(self.scales.given())),
             x: floats(self.x.given()),
-            y: floats_mut(self.y.given_mut()),
+            out: floats_mut(self.y.given_mut()),
             rows,
             cols,
             row_stride: self.row_stride,
+            ..Arguments::default()
         });
         // Whether it left another is judged elsewhere; here nothing may depend on it.
         mode.restore();

@@ -192,7 +192,7 @@ mod tests {
                 required_features: &[],
                 refuses_wrong_sizes: false,
                 call: |arguments| {
-                    let Arguments::Gemv { packed, x, y, .. } = arguments else { return Outcome::Unsupported };
+                    let Arguments { packed, x, out: y, .. } = arguments;
                     let add: fn(&[f32]) -> f32 = $add;
                     y.fill(add(&terms(packed, x)));
                     Outcome::Done
@@ -337,7 +337,7 @@ mod tests {
     fn another_order_elsewhere_is_found() {
         let by_address = KernelFn {
             call: |arguments| {
-                let Arguments::Gemv { packed, x, y, .. } = arguments else { return Outcome::Unsupported };
+                let Arguments { packed, x, out: y, .. } = arguments;
                 let terms = terms(packed, x);
                 y.fill(match x.as_ptr().addr() % 32 {
                     20 => terms.iter().rev().sum(),
@@ -356,7 +356,7 @@ mod tests {
         ($name:literal, $add:expr) => {
             KernelFn {
                 call: |arguments| {
-                    let Arguments::Gemv { packed, x, scales: Some(scales), y, .. } = arguments else {
+                    let Arguments { packed, x, scales: Some(scales), out: y, .. } = arguments else {
                         return Outcome::Unsupported;
                     };
                     let add: fn(&[f32], &[f32]) -> f32 = $add;

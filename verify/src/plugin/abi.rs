@@ -202,32 +202,30 @@ impl PluginKernel {
 }
 
 impl Function {
-    /// The function and the arguments of its call as words; `None` for those of another operation.
-    fn words(self, arguments: Arguments<'_>) -> Option<(*const c_void, [u64; registers::ARGUMENTS])> {
+    /// The function and the arguments of its call as words.
+    fn words(self, arguments: Arguments<'_>) -> (*const c_void, [u64; registers::ARGUMENTS]) {
+        let Arguments { packed, scales, x, out_bytes, out, rows, cols, row_stride, .. } = arguments;
         let mut words = [0; registers::ARGUMENTS];
         let mut pass =
             |all: &[usize]| words.iter_mut().zip(all).for_each(|(word, &each)| *word = each as u64);
-        let address = match (self, arguments) {
-            (Self::Unpack(call), Arguments::Unpack { packed, codes }) => {
-                pass(&[address(packed), packed.len(), address_mut(codes), codes.len()]);
+        let packed = [address(packed), packed.len()];
+        let scales = scales.map_or([0, 0], |scales| [address(scales), scales.len()]);
+        let address = match self {
+            Self::Unpack(call) => {
+                pass([packed, [address_mut(out_bytes), out_bytes.len()]].as_flattened());
                 call as *const c_void
             }
-            (Self::Dequantize(call), Arguments::Dequantize { packed, scales, out }) => {
-                let scales = [address(scales), scales.len()];
-                pass(&[address(packed), packed.len(), scales[0], scales[1], address_mut(out), out.len()]);
+            Self::Dequantize(call) => {
+                pass([packed, scales, [address_mut(out), out.len()]].as_flattened());
                 call as *const c_void
             }
-            (Self::Gemv(call), Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride }) => {
-                let scales = scales.map_or([0, 0], |scales| [address(scales), scales.len()]);
-                let [packed, x, y] =
-                    [[address(packed), packed.len()], [address(x), x.len()], [address_mut(y), y.len()]];
-                pass([packed, scales, x, y].as_flattened());
+            Self::Gemv(call) => {
+                pass([packed, scales, [address(x), x.len()], [address_mut(out), out.len()]].as_flattened());
                 words[8..].copy_from_slice(&[rows, cols, row_stride].map(|size| size as u64));
                 call as *const c_void
             }
-            _ => return None,
         };
-        Some((address, words))
+        (address, words)
     }
 }
 
@@ -270,31 +268,25 @@ impl Kernel for PluginKernel {
         // SAFETY (of all): each pointer is that of a slice with the length beside it. For what the library does with them whoever loaded
         // it answers (`load_here`).
         INSIDE.set(true);
-        let result = match (self.function, arguments) {
-            (function, arguments) if self.sees_registers => {
+        let result = if self.sees_registers {
+            let (function, words) = self.function.words(arguments);
+            // SAFETY: see above.
+            unsafe { registers::call(function, words) }
+        } else {
+            let Arguments { packed, scales, x, out_bytes, out, rows, cols, row_stride, .. } = arguments;
+            let (p, p_len, y, y_len) = (packed.as_ptr(), packed.len(), out.as_mut_ptr(), out.len());
+            let (s, s_len) = scales.map_or((std::ptr::null(), 0), |scales| (scales.as_ptr(), scales.len()));
+            match self.function {
                 // SAFETY: see above.
-                let call = |(function, words)| unsafe { registers::call(function, words) };
-                function.words(arguments).map_or(QK256_UNSUPPORTED, call)
-            }
-            (Function::Unpack(call), Arguments::Unpack { packed, codes }) => {
+                Function::Unpack(call) => unsafe { call(p, p_len, out_bytes.as_mut_ptr(), out_bytes.len()) },
                 // SAFETY: see above.
-                unsafe { call(packed.as_ptr(), packed.len(), codes.as_mut_ptr(), codes.len()) }
-            }
-            (Function::Dequantize(call), Arguments::Dequantize { packed, scales, out }) => {
-                let (p, s, o) = (packed.as_ptr(), scales.as_ptr(), out.as_mut_ptr());
-                // SAFETY: see above.
-                unsafe { call(p, packed.len(), s, scales.len(), o, out.len()) }
-            }
-            (Function::Gemv(call), Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride }) => {
-                let (s, s_len) =
-                    scales.map_or((std::ptr::null(), 0), |scales| (scales.as_ptr(), scales.len()));
-                let (p, y_len, y) = (packed.as_ptr(), y.len(), y.as_mut_ptr());
-                // SAFETY: see above.
-                unsafe {
-                    call(p, packed.len(), s, s_len, x.as_ptr(), x.len(), y, y_len, rows, cols, row_stride)
+                Function::Dequantize(call) => unsafe { call(p, p_len, s, s_len, y, y_len) },
+                Function::Gemv(call) => {
+                    let (x, x_len) = (x.as_ptr(), x.len());
+                    // SAFETY: see above.
+                    unsafe { call(p, p_len, s, s_len, x, x_len, y, y_len, rows, cols, row_stride) }
                 }
             }
-            _ => QK256_UNSUPPORTED,
         };
         INSIDE.set(false);
         match result {

@@ -121,11 +121,11 @@ impl Workload {
     /// If the kernel does not answer [`Outcome::Done`]: it was not checked on this case. If it is of an operation that the
     /// workload has no arguments for.
     pub fn time(&mut self, kernel: &dyn Kernel, calls: u64) -> Duration {
-        let operation = self.operation_of(kernel);
-        let mut done = calls == 1 || self.call(kernel, operation) == Outcome::Done;
+        self.operation_of(kernel);
+        let mut done = calls == 1 || self.call(kernel) == Outcome::Done;
         let time = cpu_time(|| {
             for _ in 0..calls {
-                done &= self.call(kernel, operation) == Outcome::Done;
+                done &= self.call(kernel) == Outcome::Done;
             }
         });
         assert!(done, "{kernel:?} does not do `{}`: check it before it is timed", self.case);
@@ -137,8 +137,8 @@ impl Workload {
     /// # Panics
     /// If the kernel is of an operation that the workload has no arguments for.
     pub fn run(&mut self, kernel: &dyn Kernel) -> Outcome {
-        let operation = self.operation_of(kernel);
-        self.call(kernel, operation)
+        self.operation_of(kernel);
+        self.call(kernel)
     }
 
     /// What the last call wrote: f32 as bits, codes widened.
@@ -149,39 +149,19 @@ impl Workload {
 
     /// One call. The compiler does not know of which kernel, so it can neither drop nor move any of it.
     #[inline]
-    fn call(&mut self, kernel: &dyn Kernel, operation: Operation) -> Outcome {
-        let packed = self.packed.get();
-        let codes = self.codes_out.get_mut();
-        let floats = self.floats_out.get_mut();
-        let scales = self.scales.as_ref().map(Aligned::get);
-        let shape = self.shape;
-        let arguments = match operation {
-            Operation::Unpack => Arguments::Unpack { packed, codes },
-            Operation::Lut => Arguments::Lut { codes: self.codes_in.get(), weights: floats },
-            Operation::Dequantize => {
-                Arguments::Dequantize { packed, scales: scales.unwrap_or_default(), out: floats }
-            }
-            Operation::Gemv => Arguments::Gemv {
-                packed,
-                scales,
-                x: self.x.get(),
-                y: floats,
-                rows: shape.rows,
-                cols: shape.cols,
-                row_stride: shape.row_stride,
-            },
-            Operation::GemvFixed => Arguments::GemvFixed {
-                packed,
-                x: self.x.get(),
-                digits: self.case.digits.into(),
-                y: floats,
-                rows: shape.rows,
-                cols: shape.cols,
-                row_stride: shape.row_stride,
-            },
-            Operation::Quantize => {
-                Arguments::Quantize { values: self.x.get(), packed: codes, scales: floats }
-            }
+    fn call(&mut self, kernel: &dyn Kernel) -> Outcome {
+        let Shape { rows, cols, row_stride } = self.shape;
+        let arguments = Arguments {
+            packed: self.packed.get(),
+            codes: self.codes_in.get(),
+            scales: self.scales.as_ref().map(Aligned::get),
+            x: self.x.get(),
+            out_bytes: self.codes_out.get_mut(),
+            out: self.floats_out.get_mut(),
+            rows,
+            cols,
+            row_stride,
+            digits: self.case.digits.into(),
         };
         black_box(kernel).call(arguments)
     }
@@ -233,27 +213,18 @@ mod tests {
         }
 
         fn call(&self, arguments: Arguments<'_>) -> Outcome {
-            let aligned = |address: usize| assert_eq!(address % ALIGNMENT, 0);
-            match arguments {
-                Arguments::Unpack { packed, codes } => {
-                    aligned(packed.as_ptr() as usize);
-                    aligned(codes.as_ptr() as usize);
-                    assert_eq!((packed.len(), codes.len()), (128, 300));
-                }
-                Arguments::Gemv { packed, scales, x, y, rows, cols, row_stride } => {
-                    aligned(packed.as_ptr() as usize);
-                    aligned(x.as_ptr() as usize);
-                    aligned(y.as_ptr() as usize);
-                    assert_eq!((packed.len(), x.len(), y.len()), (3 * 128, 300, 3));
-                    assert_eq!((rows, cols, row_stride), (3, 300, 128));
-                    assert_eq!(scales.map(<[f32]>::len), Some(6));
-                }
-                Arguments::GemvFixed { packed, x, digits, y, rows, cols, row_stride } => {
-                    aligned(packed.as_ptr() as usize);
-                    aligned(x.as_ptr() as usize);
-                    aligned(y.as_ptr() as usize);
-                    assert_eq!((packed.len(), x.len(), y.len()), (3 * 128, 300, 3));
-                    assert_eq!((digits, rows, cols, row_stride), (4, 3, 300, 128));
+            let Arguments { packed, scales, x, out_bytes, out, rows, cols, row_stride, digits, .. } =
+                arguments;
+            let all =
+                [packed.as_ptr().addr(), x.as_ptr().addr(), out.as_ptr().addr(), out_bytes.as_ptr().addr()];
+            assert!(all.iter().all(|address| address % ALIGNMENT == 0), "{all:?}");
+            let lengths = [packed.len(), x.len(), out.len(), out_bytes.len()];
+            match self.0 {
+                Operation::Unpack => assert_eq!(lengths, [128, 0, 0, 300]),
+                Operation::Gemv | Operation::GemvFixed => {
+                    assert_eq!(lengths, [3 * 128, 300, 3, 0]);
+                    assert_eq!((rows, cols, row_stride, digits), (3, 300, 128, 4));
+                    assert_eq!(scales.map(<[f32]>::len), (self.0 == Operation::Gemv).then_some(6));
                 }
                 _ => return Outcome::Unsupported,
             }

@@ -7,7 +7,7 @@ use crate::inputs::Inputs;
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
 use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, floats_mut, with_stack};
 use crate::mxcsr::Mode;
-use crate::operation::{Buffer, Operation};
+use crate::operation::{Buffer, Operation, Shape};
 use crate::property::{Cause, Failure, Property};
 use crate::quiet::quiet;
 use crate::registers;
@@ -163,37 +163,29 @@ impl Arena {
 
     fn arguments(&mut self, inputs: &Inputs) -> Arguments<'_> {
         let Self { packed, codes, scales, x, out, out_scales, .. } = self;
-        match inputs.operation {
-            Operation::Unpack => Arguments::Unpack { packed: packed.given(), codes: out.given_mut() },
-            Operation::Lut => Arguments::Lut { codes: codes.given(), weights: floats_mut(out.given_mut()) },
-            Operation::Dequantize => Arguments::Dequantize {
-                packed: packed.given(),
-                scales: floats(scales.given()),
-                out: floats_mut(out.given_mut()),
-            },
-            Operation::Gemv => Arguments::Gemv {
-                packed: packed.given(),
-                scales: inputs.scales.is_some().then(|| floats(scales.given())),
-                x: floats(x.given()),
-                y: floats_mut(out.given_mut()),
-                rows: inputs.shape.rows,
-                cols: inputs.shape.cols,
-                row_stride: inputs.shape.row_stride,
-            },
-            Operation::GemvFixed => Arguments::GemvFixed {
-                packed: packed.given(),
-                x: floats(x.given()),
-                digits: inputs.digits.into(),
-                y: floats_mut(out.given_mut()),
-                rows: inputs.shape.rows,
-                cols: inputs.shape.cols,
-                row_stride: inputs.shape.row_stride,
-            },
-            Operation::Quantize => Arguments::Quantize {
-                values: floats(x.given()),
-                packed: out.given_mut(),
-                scales: floats_mut(out_scales.given_mut()),
-            },
+        let (operation, Shape { rows, cols, row_stride }) = (inputs.operation, inputs.shape);
+        let reads = |buffer| inputs.buffers().contains(&buffer);
+        // Other buffers have what an earlier call left there.
+        fn given(is_read: bool, region: &Region) -> &[u8] {
+            if is_read { region.given() } else { &[] }
+        }
+        let writes_scales = operation.outputs().contains(&Buffer::OutScales);
+        let (out_bytes, out): (&mut [u8], &mut [f32]) = match (operation.width(Buffer::Out), writes_scales) {
+            (1, false) => (out.given_mut(), &mut []),
+            (1, true) => (out.given_mut(), floats_mut(out_scales.given_mut())),
+            _ => (&mut [], floats_mut(out.given_mut())),
+        };
+        Arguments {
+            packed: given(reads(Buffer::Packed), packed),
+            codes: given(reads(Buffer::Codes), codes),
+            scales: reads(Buffer::Scales).then(|| floats(scales.given())),
+            x: floats(given(reads(Buffer::X), x)),
+            out_bytes,
+            out,
+            rows,
+            cols,
+            row_stride,
+            digits: inputs.digits.into(),
         }
     }
 

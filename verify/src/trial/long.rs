@@ -10,7 +10,7 @@ use crate::inputs::Inputs;
 use crate::judge::{same_bits, show};
 use crate::kernel::{Arguments, Kernel};
 use crate::memory::{Repeated, fault, floats, floats_mut};
-use crate::operation::{Buffer, Operation};
+use crate::operation::{Buffer, Operation, Shape};
 use crate::oracle::Expected;
 use crate::property::{Cause, Failure, Property};
 
@@ -64,15 +64,16 @@ impl Long {
         })
     }
 
-    fn arguments(&mut self, operation: Operation) -> Arguments<'_> {
+    fn arguments(&mut self, inputs: &Inputs) -> Arguments<'_> {
         let Self { packed, codes, scales, out } = self;
-        let [packed, codes, scales] =
-            [packed, codes, scales].map(|memory| memory.as_ref().map_or(&[][..], Repeated::given));
-        match operation {
-            Operation::Unpack => Arguments::Unpack { packed, codes: out.given_mut() },
-            Operation::Lut => Arguments::Lut { codes, weights: floats_mut(out.given_mut()) },
-            _ => Arguments::Dequantize { packed, scales: floats(scales), out: floats_mut(out.given_mut()) },
-        }
+        let [packed, codes] = [packed, codes].map(|memory| memory.as_ref().map_or(&[][..], Repeated::given));
+        let scales = scales.as_ref().map(|memory| floats(memory.given()));
+        let (out_bytes, out): (&mut [u8], &mut [f32]) = match inputs.operation.width(Buffer::Out) {
+            1 => (out.given_mut(), &mut []),
+            _ => (&mut [], floats_mut(out.given_mut())),
+        };
+        let Shape { rows, cols, row_stride } = inputs.shape;
+        Arguments { packed, codes, scales, out_bytes, out, rows, cols, row_stride, ..Arguments::default() }
     }
 }
 
@@ -107,7 +108,7 @@ impl Harness {
         long.out.fill(&bytes(inputs.operation, &poison));
         let patience = Duration::from_secs((inputs.out_len / ELEMENTS_A_SECOND) as u64);
         let memory = &mut *long;
-        let call = || kernel.call(memory.arguments(inputs.operation));
+        let call = || kernel.call(memory.arguments(inputs));
         fault::go_on();
         let call = fault::patient(patience, || guarded(inputs.stack, call));
         if !self.is_done(kernel, inputs, &call, &mut trial) {

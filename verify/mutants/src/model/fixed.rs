@@ -14,9 +14,7 @@ pub(crate) struct Fixed<'a> {
 impl<'a> Fixed<'a> {
     /// `None` for wrong sizes.
     fn of(arguments: Arguments<'a>, way: &Way) -> Option<Self> {
-        let Arguments::GemvFixed { digits, .. } = arguments else {
-            unreachable!("a kernel of gemv_fixed is called with its arguments")
-        };
+        let digits = arguments.digits;
         let product = Product::of(arguments)?;
         (product.cols <= way.most_columns && (way.takes_digits)(digits)).then_some(Self { product, digits })
     }

@@ -15,9 +15,7 @@ pub(crate) struct Values<'a> {
 
 impl<'a> Values<'a> {
     pub(crate) fn unchecked(arguments: Arguments<'a>) -> Self {
-        let Arguments::Quantize { values, packed, scales } = arguments else {
-            unreachable!("a quantiser quantises")
-        };
+        let Arguments { x: values, out_bytes: packed, out: scales, .. } = arguments;
         Self { values, packed, scales }
     }
 

@@ -39,23 +39,22 @@ impl Vector<'_> {
 
 /// Reads and output of an unpack; `None` for wrong sizes.
 pub(crate) fn of_unpack(arguments: Arguments<'_>) -> Option<(Vector<'_>, &mut [u8])> {
-    let Arguments::Unpack { packed, codes } = arguments else { unreachable!("an unpack kernel unpacks") };
+    let Arguments { packed, out_bytes: codes, .. } = arguments;
     let vector = Vector { bytes: packed, scales: &[], len: codes.len() };
     vector.has_packed().then_some((vector, codes))
 }
 
 /// Reads and output of a lut; `None` for wrong sizes.
 pub(crate) fn of_lut(arguments: Arguments<'_>) -> Option<(Vector<'_>, &mut [f32])> {
-    let Arguments::Lut { codes, weights } = arguments else { unreachable!("a lut kernel looks up") };
+    let Arguments { codes, out: weights, .. } = arguments;
     let vector = Vector { bytes: codes, scales: &[], len: weights.len() };
     (codes.len() >= vector.len).then_some((vector, weights))
 }
 
 /// Reads and output of a dequantize; `None` for wrong sizes.
 pub(crate) fn of_dequantize(arguments: Arguments<'_>) -> Option<(Vector<'_>, &mut [f32])> {
-    let Arguments::Dequantize { packed, scales, out } = arguments else {
-        unreachable!("a dequantize kernel dequantizes")
-    };
+    let Arguments { packed, scales, out, .. } = arguments;
+    let scales = scales.unwrap_or_default();
     let vector = Vector { bytes: packed, scales, len: out.len() };
     (vector.has_packed() && scales.len() >= vector.blocks()).then_some((vector, out))
 }

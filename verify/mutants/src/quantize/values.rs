@@ -267,8 +267,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         "finite-only-in-whole-vectors",
         "what is not finite is looked for by eight values at a time, and the tail is not looked at",
         |arguments| {
-            let Arguments::Quantize { values, .. } = &arguments else { return Outcome::Unsupported };
-            let vectors = values.len() / 8 * 8;
+            let vectors = arguments.x.len() / 8 * 8;
             where_checked(arguments, |at, _| at < vectors)
         },
     ),
