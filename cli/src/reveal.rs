@@ -81,7 +81,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let [dot, svg] = OutputFile::create_each([("--dot", &args.dot), ("--svg", &args.svg)])?;
-    let subject = Subject { rows: args.rows, cols: args.cols, row: args.row, scaled: args.scaled };
+    let subject = Subject { rows: args.rows, row: args.row, ..Subject::one_row(args.cols, args.scaled) };
     let named = args.kernel.as_deref();
     let (name, revealed) = match args.libraries.open(None)? {
         Some(plugins) => {

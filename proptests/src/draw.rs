@@ -1,7 +1,7 @@
 //! Cases of a seed that meet what a property is about.
 
 use arbitrary::Unstructured;
-use qk256_verify::case::Distribution;
+use qk256_verify::data::Distribution;
 use qk256_verify::{Case, Operation};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};

@@ -4,8 +4,9 @@
 //! bits on integer data, with scales and without.
 
 use qk256_proptests::{drawn, property, wrong_sizes};
-use qk256_verify::case::{Codes, Distribution};
-use qk256_verify::operation::{DIGITS, MAX_FIXED_COLUMNS, Threads};
+use qk256_verify::data::{Codes, Distribution};
+use qk256_verify::operation::{DIGITS, MAX_FIXED_COLUMNS};
+use qk256_verify::shape::Threads;
 use qk256_verify::{Case, Operation, Property};
 
 /// What a gemv of at most 2048 columns is held to.

@@ -1,8 +1,9 @@
 //! The oracle ladder (docs/verification.md): each property holds for every kernel on the data that it is about.
 
 use qk256_proptests::{drawn, drawn_from, property};
-use qk256_verify::case::{Codes, Distribution, Patch};
-use qk256_verify::operation::Buffer;
+use qk256_verify::buffer::Buffer;
+use qk256_verify::case::Patch;
+use qk256_verify::data::{Codes, Distribution};
 use qk256_verify::oracle::{FLAT_COLUMNS, FLAT_FIXED_COLUMNS};
 use qk256_verify::order::ORDER_COLUMNS;
 use qk256_verify::{Case, Operation, Property};

@@ -1,8 +1,10 @@
 //! The metamorphic relations: changes of the call whose effect on the output is known without an oracle.
 
 use qk256_proptests::{drawn, drawn_from, finite, property};
-use qk256_verify::case::Distribution;
-use qk256_verify::operation::{BLOCK_ELEMENTS, Buffer, Threads};
+use qk256_verify::buffer::Buffer;
+use qk256_verify::data::Distribution;
+use qk256_verify::format::QK256;
+use qk256_verify::shape::Threads;
 use qk256_verify::{Case, Operation, Property};
 
 /// A drawn case of every operation.
@@ -77,7 +79,7 @@ property!(gemv_gives_a_row_the_same_bits_wherever_it_stands, 256, [Property::Row
 fn quantize_on_each_distribution(seed: u64) -> Vec<Case> {
     let of_blocks = |distribution| {
         let case = drawn_from(Operation::Quantize, seed, distribution);
-        Case { cols: case.cols.clamp(2 * BLOCK_ELEMENTS, 8 * BLOCK_ELEMENTS), ..case }
+        Case { cols: case.cols.clamp(2 * QK256.block_len, 8 * QK256.block_len), ..case }
     };
     [Distribution::Unit, Distribution::Wide, Distribution::Levels, Distribution::Outliers]
         .map(of_blocks)

@@ -1,7 +1,7 @@
 //! Real weights: every kernel on every tensor of the repository's model.
 
 use qk256_proptests::{PropertyTest, weights_file};
-use qk256_verify::case::Distribution;
+use qk256_verify::data::Distribution;
 use qk256_verify::operation::DIGITS;
 use qk256_verify::weights::{Tensor, TensorRows};
 use qk256_verify::{Case, Harness, Operation, Property, Weights};

@@ -17,7 +17,11 @@ pub use shrink::shrink;
 pub use sweep::{Coverage, Sweep};
 pub use text::ParseError;
 
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, DIGITS, Operation, PerBuffer, Shape, Threads};
+use crate::buffer::{Buffer, PerBuffer};
+use crate::data::{Codes, Distribution, Scales};
+use crate::format::{Format, QK256};
+use crate::operation::{DIGITS, Operation};
+use crate::shape::{Shape, Threads};
 use crate::weights::TensorRows;
 
 /// One call, described. Bulk data come from ChaCha by `seed`; `patches` are laid over them.
@@ -25,6 +29,8 @@ use crate::weights::TensorRows;
 pub struct Case {
     /// What is called.
     pub operation: Operation,
+    /// The format of the weights.
+    pub format: &'static Format,
     /// Rows of the matrix; 1 for a vector operation.
     pub rows: usize,
     /// Columns of the matrix, or the length of the vector.
@@ -66,10 +72,11 @@ impl Case {
     pub fn new(operation: Operation, rows: usize, cols: usize) -> Self {
         Self {
             operation,
+            format: &QK256,
             rows,
             cols,
             stride: 0,
-            scaled: operation == Operation::Dequantize,
+            scaled: operation.is_always_scaled(),
             digits: *DIGITS.end(),
             offset: PerBuffer::default(),
             slack: PerBuffer::default(),
@@ -88,8 +95,9 @@ impl Case {
 
     /// Dimensions as they are passed to the kernel. A row stride wraps, as a caller's own arithmetic would.
     pub fn shape(&self) -> Shape {
-        let row_bytes = self.cols.div_ceil(BLOCK_ELEMENTS).wrapping_mul(BLOCK_BYTES);
+        let row_bytes = self.format.row_bytes(self.cols);
         Shape {
+            format: self.format,
             rows: self.rows,
             cols: self.cols,
             row_stride: row_bytes.wrapping_add_signed(self.stride as isize),
@@ -133,207 +141,6 @@ impl Case {
     pub fn resizable_buffers(&self) -> impl Iterator<Item = Buffer> + use<> {
         let fixed = self.operation.stating_length();
         self.buffers().filter(move |&buffer| Some(buffer) != fixed)
-    }
-}
-
-/// Where codes come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codes {
-    /// Independent and uniform.
-    Random,
-    /// The same code everywhere.
-    Uniform(u8),
-    /// 0, 1, 2, 3, 0, 1 and so on along each row.
-    Ramp,
-    /// 0, 3, 0, 3 and so on along each row.
-    Stripes,
-    /// Each packed byte, and each byte of `lut`, is its block's number plus 37 times its place in the block, modulo 256: in 256
-    /// blocks every byte stands at every place.
-    Bytes,
-}
-
-impl Codes {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Random,
-        Self::Uniform(0),
-        Self::Uniform(1),
-        Self::Uniform(2),
-        Self::Uniform(3),
-        Self::Ramp,
-        Self::Stripes,
-        Self::Bytes,
-    ];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Random => "random",
-            Self::Uniform(0) => "all0",
-            Self::Uniform(1) => "all1",
-            Self::Uniform(2) => "all2",
-            Self::Uniform(_) => "all3",
-            Self::Ramp => "ramp",
-            Self::Stripes => "stripes",
-            Self::Bytes => "bytes",
-        }
-    }
-
-    /// The packed byte at `place` of a row; `None` where codes are random.
-    const fn byte(self, place: usize) -> Option<u8> {
-        match self {
-            Self::Random => None,
-            Self::Uniform(code) => Some((code & 3) * 0b0101_0101),
-            Self::Ramp => Some(0b1110_0100),
-            Self::Stripes => Some(0b1100_1100),
-            Self::Bytes => Some(every_byte(place / BLOCK_BYTES, place % BLOCK_BYTES)),
-        }
-    }
-}
-
-/// The byte at a place of a block of `codes=bytes`.
-pub(crate) const fn every_byte(block: usize, place: usize) -> u8 {
-    (block + 37 * place) as u8
-}
-
-/// How scales relate to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scales {
-    /// Each is drawn for itself.
-    Independent,
-    /// All are the first that is drawn.
-    Equal,
-    /// The first two that are drawn, in turn.
-    Alternating,
-}
-
-impl Scales {
-    const ALL: [Self; 3] = [Self::Independent, Self::Equal, Self::Alternating];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Independent => "independent",
-            Self::Equal => "equal",
-            Self::Alternating => "alternating",
-        }
-    }
-}
-
-/// Where x and scales come from. Each distribution serves one or more properties of the ladder (docs/verification.md).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Distribution {
-    /// x uniform on [-a, a], where a is 1 up to 256 columns, then 1/2, 1/4 from 513 and 1/8 from 1025 on; scales 1. Oracle 4.
-    Unit,
-    /// x uniform on [-10, 10]; scales positive with full mantissas, 2^-7 to 2^-3. Oracle 5.
-    Ten,
-    /// Integer x, scales powers of two, so that every order of summation is exact. Oracle 2.
-    Integer,
-    /// x is zero but for one column, which has arbitrary bits, special values among them; scales have full mantissas. Oracle 2
-    /// and 6.
-    OneHot,
-    /// Exponents from 2^-60 to 2^60 with full mantissas; scales 2^-20 to 2^20. Oracle 5.
-    Wide,
-    /// Subnormal x; scales 1, 2, subnormal, or around 1 with full mantissas. Oracle 2 and 5.
-    Subnormal,
-    /// As `Ten` with a few NaN, infinities, -0.0, subnormals and the largest finite values. Oracle 6.
-    Special,
-    /// x zero, of either sign, in half of the blocks and in many groups of 32 columns of the others; otherwise as `Ten`.
-    Sparse,
-    /// x with full mantissas, so large that sums are just below what may overflow; scales as of `Ten`. Oracle 5.
-    Huge,
-    /// One large x, one a little above half of its last place, and many that are smaller still, times one power of two: what is
-    /// lost of them adds up. Scales 1. Oracle 5.
-    Absorbing,
-    /// x and scales zero: all that matters is in the patches.
-    Raw,
-    /// Nearly every digit of x 127 or -128 and of one sign, at any exponent; scales 1. Where sums of digits overflow, if
-    /// anywhere.
-    Extreme,
-    /// In each block of 256 x is of few magnitudes, those of the format, those between which a quantiser decides, or such that two
-    /// choices of codes have exactly the same error; scales 1.
-    Levels,
-    /// In each block of 256 one x is far larger than the others, or all are near the largest f32, or the smallest; scales 1.
-    Outliers,
-    /// Every x the largest integer of this many bits, and of one sign: narrow sums overflow there, where those of mixed signs do not.
-    /// In rows so long that such sums would round in f32, the lowest bits are zero. Scales 1. Oracle 2.
-    Full(u8),
-}
-
-impl Distribution {
-    const ALL: &[Self] = &[
-        Self::Unit,
-        Self::Ten,
-        Self::Integer,
-        Self::OneHot,
-        Self::Wide,
-        Self::Subnormal,
-        Self::Special,
-        Self::Sparse,
-        Self::Huge,
-        Self::Absorbing,
-        Self::Raw,
-        Self::Extreme,
-        Self::Levels,
-        Self::Outliers,
-        Self::Full(7),
-        Self::Full(8),
-        Self::Full(15),
-        Self::Full(16),
-        Self::Full(23),
-    ];
-
-    /// Those whose x are the largest integers of some number of bits.
-    pub(crate) fn full() -> &'static [Self] {
-        &Self::ALL[Self::ALL.len() - 5..]
-    }
-
-    /// The distributions of `quantize`: all but [`Extreme`](Self::Extreme).
-    const OF_VALUES: &[Self] = &[
-        Self::Unit,
-        Self::Ten,
-        Self::Integer,
-        Self::OneHot,
-        Self::Wide,
-        Self::Subnormal,
-        Self::Special,
-        Self::Sparse,
-        Self::Huge,
-        Self::Absorbing,
-        Self::Raw,
-        Self::Levels,
-        Self::Outliers,
-    ];
-
-    /// The distributions that the generator draws from. Of the last one is about digits, two are about values to quantise, and the others are full.
-    fn drawn(operation: Operation) -> &'static [Self] {
-        match operation {
-            Operation::Quantize => Self::OF_VALUES,
-            Operation::GemvFixed => &Self::ALL[..Self::ALL.len() - Self::full().len() - 2],
-            _ => &Self::ALL[..Self::ALL.len() - Self::full().len() - 3],
-        }
-    }
-
-    /// The name in cases.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unit => "unit",
-            Self::Ten => "ten",
-            Self::Integer => "integer",
-            Self::OneHot => "onehot",
-            Self::Wide => "wide",
-            Self::Subnormal => "subnormal",
-            Self::Special => "special",
-            Self::Sparse => "sparse",
-            Self::Huge => "huge",
-            Self::Absorbing => "absorbing",
-            Self::Raw => "raw",
-            Self::Extreme => "extreme",
-            Self::Levels => "levels",
-            Self::Outliers => "outliers",
-            Self::Full(7) => "full7",
-            Self::Full(8) => "full8",
-            Self::Full(15) => "full15",
-            Self::Full(16) => "full16",
-            Self::Full(_) => "full23",
-        }
     }
 }
 

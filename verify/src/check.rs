@@ -15,7 +15,7 @@ use crate::exhaustive::{self, ALL_SCALES};
 use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
-use crate::operation::{BLOCK_ELEMENTS, Operation};
+use crate::operation::{Exhaustive, Operation};
 use crate::property::{Cause, Failure, Property, PropertyCounts};
 use crate::timing::Workload;
 use crate::trace::{Trace, trace};
@@ -288,13 +288,7 @@ pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
         return Trace::default();
     }
     let operation = kernel.operation();
-    let (rows, cols) = match operation {
-        // The rounding of x, which kernels share, takes more instructions than a row.
-        _ if operation.has_digits() => (8, 64),
-        // For each element there may be a loop over all.
-        Operation::Quantize => (1, 16),
-        _ => (1, BLOCK_ELEMENTS),
-    };
+    let (rows, cols) = operation.spec().traced_shape;
     let mut workload = Workload::new(operation, rows, cols, false);
     workload.run(kernel);
     trace(|| {
@@ -382,10 +376,12 @@ impl Run<'_, '_> {
             if !missing.is_empty() || kernel.shares_work() {
                 continue;
             }
-            let wrong = match kernel.operation() {
-                Operation::Dequantize => self.every_scale(kernel)?,
-                Operation::Gemv => exhaustive::wrong_wiring(kernel, exhaustive::WIRED_COLS, WIRED_ROWS),
-                _ => continue,
+            let wrong = match kernel.operation().spec().exhaustive {
+                Some(Exhaustive::Scales) => self.every_scale(kernel)?,
+                Some(Exhaustive::Wiring) => {
+                    exhaustive::wrong_wiring(kernel, exhaustive::WIRED_COLS, WIRED_ROWS)
+                }
+                None => continue,
             };
             match wrong {
                 Some(case) => self.record_failure(place, kernel, &case)?,

@@ -7,12 +7,14 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::case::{Case, Codes, Distribution, Patch, every_byte};
+use crate::buffer::Buffer;
+use crate::case::{Case, Patch};
+use crate::data::{Codes, Distribution, every_byte};
 use crate::fault_injection::OldContents;
+use crate::format::QK256;
 use crate::interrupt;
 use crate::kernel::{Arguments, Kernel, Outcome};
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation};
-use crate::oracle::{code, weight};
+use crate::operation::Operation;
 
 /// Elements of the block that each scale goes through: a whole register or two, and remainders of four, two and one.
 const SCALED_ELEMENTS: usize = 23;
@@ -69,7 +71,7 @@ pub fn wrong_scale(kernel: &dyn Kernel, scales: Range<u64>) -> Option<Case> {
 
 /// Whether a block with the scale of these bits is dequantized bit for bit.
 fn scales_rightly(kernel: &dyn Kernel, bits: u32) -> bool {
-    let packed: [u8; BLOCK_BYTES] = std::array::from_fn(|place| every_byte(0, place));
+    let packed: [u8; QK256.block_bytes] = std::array::from_fn(|place| every_byte(0, place));
     let scale = f32::from_bits(bits);
     let mut out = [f32::from_bits(OLD); SCALED_ELEMENTS];
     let outcome = kernel.call(Arguments {
@@ -78,13 +80,14 @@ fn scales_rightly(kernel: &dyn Kernel, bits: u32) -> bool {
         out: &mut out,
         rows: 1,
         cols: SCALED_ELEMENTS,
-        row_stride: BLOCK_BYTES,
+        row_stride: QK256.block_bytes,
         ..Arguments::default()
     });
-    let must: [u32; 4] =
-        std::array::from_fn(|code| ((f64::from(weight(code as u8)) * f64::from(scale)) as f32).to_bits());
+    let must: [u32; 4] = std::array::from_fn(|code| {
+        ((f64::from(QK256.weight(code as u8)) * f64::from(scale)) as f32).to_bits()
+    });
     let right = |(at, out): (usize, &f32)| {
-        let must = must[usize::from(code(&packed, at))];
+        let must = must[usize::from(QK256.code(&packed, at))];
         out.to_bits() == must || (scale.is_nan() && out.is_nan())
     };
     outcome == Outcome::Done && out.iter().enumerate().all(right)
@@ -120,7 +123,7 @@ pub fn wrong_wiring(kernel: &dyn Kernel, cols: Range<usize>, rows: usize) -> Opt
             });
             x[column] = 0.0;
             let right = |(row, y): (usize, &f32)| {
-                *y == HOT * f32::from(weight(code(&packed[row * stride..], column)))
+                *y == HOT * f32::from(QK256.weight(QK256.code(&packed[row * stride..], column)))
             };
             outcome != Outcome::Done || !y.iter().enumerate().all(right)
         })?;
@@ -129,4 +132,4 @@ pub fn wrong_wiring(kernel: &dyn Kernel, cols: Range<usize>, rows: usize) -> Opt
     })
 }
 
-const _: () = assert!(SCALED_ELEMENTS <= BLOCK_ELEMENTS, "one scale is that of one block");
+const _: () = assert!(SCALED_ELEMENTS <= QK256.block_len, "one scale is that of one block");

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::case::{self, Case};
 use crate::inputs::Inputs;
 use crate::judge::{self, Judgement};
-use crate::operation::Operation;
+use crate::operation::{Count, Element, Operation};
 use crate::oracle::{self, Expected};
 use crate::property::Failure;
 
@@ -57,12 +57,13 @@ pub enum OldContents {
 impl OldContents {
     /// The bits of each element, of bytes the low ones.
     pub const fn bits(self, operation: Operation) -> u32 {
-        match (self, operation) {
-            (Self::Poison, Operation::Unpack) => 0xfe,
-            (Self::Large, Operation::Unpack) => 0x5a,
-            // As below, but that no code of the low byte is the same in both, and none the padding's code 2 four times.
-            (Self::Poison, Operation::Quantize) => 0x7fc0_de1b,
-            (Self::Large, Operation::Quantize) => 0x7e96_76e4,
+        match (self, operation.spec().out) {
+            (Self::Poison, (Element::Byte, Count::Columns)) => 0xfe,
+            (Self::Large, (Element::Byte, Count::Columns)) => 0x5a,
+            // Packed codes and scales. As below, but that no code of the low byte is the same in both, and none the padding's code 2
+            // four times.
+            (Self::Poison, (Element::Byte, _)) => 0x7fc0_de1b,
+            (Self::Large, (Element::Byte, _)) => 0x7e96_76e4,
             // A NaN with a payload that no arithmetic makes.
             (Self::Poison, _) => 0x7fc0_dead,
             // About 1e38: it cannot vanish in a sum, as a small one would.

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{Case, Distribution};
+use crate::case::Case;
+use crate::data::Distribution;
 use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::property::{Cause, Failure, Property};

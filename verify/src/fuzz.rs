@@ -7,10 +7,11 @@ use std::cell::RefCell;
 
 use arbitrary::Unstructured;
 
+use crate::buffer::Buffer;
 use crate::case::{Case, parse_file};
 use crate::finding::Finding;
 use crate::kernel::{Kernel, can_run};
-use crate::operation::{Buffer, Operation};
+use crate::operation::Operation;
 use crate::registry;
 use crate::trial::Harness;
 pub use edges::mutate;
@@ -219,7 +220,7 @@ fn check_text(data: &[u8]) {
     for case in parsed.into_iter().filter_map(Result::<Case, String>::ok) {
         let line = case.to_string();
         assert_eq!(line.parse().as_ref(), Ok(&case), "`{line}` parses back to another case");
-        let needed = |buffer: Buffer| case.shape().needed(case.operation, buffer);
+        let needed = |buffer: Buffer| case.operation.needed(case.shape(), buffer);
         let slack = |buffer: Buffer| u128::from(case.slack[buffer].unsigned_abs());
         if case.buffers().all(|buffer| needed(buffer) + slack(buffer) <= MAX_TEXT_ELEMENTS) {
             let _ = case.materialize(None).map_err(|error| format!("{error}"));

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::operation::{Buffer, DIGITS, MAX_FIXED_COLUMNS, Operation, PerBuffer, Shape, Threads};
+use crate::buffer::{Buffer, PerBuffer};
+use crate::operation::{DIGITS, MAX_FIXED_COLUMNS, Operation};
+use crate::shape::{Shape, Threads};
 use crate::words::count;
 
 /// Everything that a call needs but for its addresses and its output.
@@ -44,7 +46,7 @@ impl Inputs {
     /// Elements of `buffer`.
     pub fn len(&self, buffer: Buffer) -> usize {
         if self.period > 0 && buffer != Buffer::Out && self.buffers().contains(&buffer) {
-            return self.shape.needed(self.operation, buffer) as usize;
+            return self.operation.needed(self.shape, buffer) as usize;
         }
         match buffer {
             Buffer::Packed => self.packed.len(),
@@ -82,7 +84,7 @@ impl Inputs {
             ),
         };
         let lengths = self.buffers().iter().chain(self.operation.outputs()).map(|&buffer| {
-            let needed = shape.needed(self.operation, buffer);
+            let needed = self.operation.needed(shape, buffer);
             format!("`{}` has {} of {needed} elements", buffer.name(), self.len(buffer))
         });
         format!("{matrix}; {}", lengths.collect::<Vec<_>>().join(", "))
@@ -91,12 +93,12 @@ impl Inputs {
     /// Why the call must be refused, if it must.
     pub fn fault(&self) -> Option<Fault> {
         let long_enough =
-            |buffer: Buffer| self.len(buffer) as u128 >= self.shape.needed(self.operation, buffer);
+            |buffer: Buffer| self.len(buffer) as u128 >= self.operation.needed(self.shape, buffer);
         let sizes_are_legal = self.shape.stride_is_legal()
             && self.buffers().iter().chain(self.operation.outputs()).copied().all(long_enough);
         match self.operation {
             _ if !sizes_are_legal => Some(Fault::Sizes),
-            Operation::GemvFixed => self.fault_of_fixed(),
+            operation if operation.has_digits() => self.fault_of_fixed(),
             _ => self.not_finite(),
         }
     }
@@ -122,7 +124,7 @@ impl Inputs {
 
     /// The number of elements of an output buffer that the call must write: the first ones.
     pub fn written(&self, buffer: Buffer) -> usize {
-        self.shape.needed(self.operation, buffer).min(self.len(buffer) as u128) as usize
+        self.operation.needed(self.shape, buffer).min(self.len(buffer) as u128) as usize
     }
 
     /// Outputs that the call must write, those of all buffers together.

@@ -4,8 +4,8 @@ mod quantize;
 
 use serde::{Deserialize, Serialize};
 
+use crate::buffer::Buffer;
 use crate::inputs::Inputs;
-use crate::operation::{BLOCK_ELEMENTS, Buffer};
 use crate::oracle::{Expected, FLAT_BOUND, RowTruth, Wide};
 use crate::property::{Cause, Failure, Property, PropertyCounts};
 use crate::words::count;
@@ -71,7 +71,8 @@ fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut
     if let Some(&first) = wrong.first() {
         let width = inputs.operation.width(Buffer::Out);
         let (got, want) = (show(width, output[first]), show(width, expected[first]));
-        let (block, element) = (first / BLOCK_ELEMENTS, first % BLOCK_ELEMENTS);
+        let block_len = inputs.shape.format.block_len;
+        let (block, element) = (first / block_len, first % block_len);
         let are = if wrong.len() == 1 { "is" } else { "are" };
         let detail = format!(
             "{} of {} {are} wrong; the first is element {element} of block {block}: got {got}, must be {want}",

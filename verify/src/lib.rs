@@ -4,12 +4,15 @@
 //! see it again. Whatever makes cases ([`case`]) and whatever judges them ([`oracle`], [`judge`]) know nothing of each other:
 //! they share the vocabulary of [`operation`] and the data of [`inputs`].
 
+pub mod buffer;
 pub mod case;
 pub mod check;
+pub mod data;
 pub mod exhaustive;
 pub mod fault_injection;
 pub mod features;
 pub mod finding;
+pub mod format;
 pub mod fuzz;
 pub mod inputs;
 pub mod interrupt;
@@ -28,6 +31,7 @@ pub mod property;
 mod quiet;
 pub mod registers;
 pub mod registry;
+pub mod shape;
 pub mod timing;
 pub mod trace;
 pub mod trial;

@@ -13,7 +13,7 @@ mod watch;
 
 use std::ops::Range;
 
-use crate::operation::{Buffer, OFFSET_BYTES};
+use crate::buffer::{Buffer, OFFSET_BYTES};
 pub(crate) use pages::LARGE_BYTES;
 pub use pages::sparse_is_possible;
 use pages::{Pages, page_size};

@@ -12,7 +12,7 @@ pub use fixed::{FLAT_FIXED_COLUMNS, FLAT_FIXED_X, FLAT_FIXED_Y};
 pub use quantize::{BlockTruth, Choice};
 
 use crate::inputs::Inputs;
-use crate::operation::{BLOCK_ELEMENTS, CODES_PER_BYTE, Operation};
+use crate::operation::{Elements, Truth};
 use exact::{is_power_of_two, lowest_bit, power_of_two};
 use fixed::FixedPoint;
 use integers::Integers;
@@ -125,37 +125,31 @@ pub fn expected(inputs: &Inputs) -> Expected {
     assert!(inputs.is_legal(), "only a legal call has a result");
     // Of a vector whose data repeat, one period.
     let outputs = if inputs.period > 0 { inputs.out_len.min(inputs.period) } else { inputs.out_len };
-    let scales = inputs.scales.as_deref().unwrap_or(&[]);
-    match inputs.operation {
-        Operation::Unpack => {
-            Expected::Bits((0..outputs).map(|at| u32::from(code(inputs.packed.kept(), at))).collect())
-        }
-        Operation::Lut => Expected::Bits(
-            inputs.codes[..outputs].iter().map(|&code| f32::from(weight(code)).to_bits()).collect(),
-        ),
-        Operation::Dequantize => {
-            let scaled = |at: usize| {
-                let exact = f64::from(weight(code(inputs.packed.kept(), at)))
-                    * f64::from(scales[at / BLOCK_ELEMENTS]);
-                (exact as f32).to_bits()
+    let rows = 0..inputs.shape.rows;
+    match inputs.operation.spec().truth {
+        Truth::Elements(element) => {
+            let elements = Elements {
+                format: inputs.shape.format,
+                packed: inputs.packed.kept(),
+                codes: &inputs.codes,
+                scales: inputs.scales.as_deref().unwrap_or(&[]),
             };
-            Expected::Bits((0..outputs).map(scaled).collect())
+            Expected::Bits((0..outputs).map(|at| element(&elements, at)).collect())
         }
-        Operation::Gemv => {
+        Truth::Sums => {
             let integers = Integers::of(inputs);
             let truth = |row| match &integers {
                 Some(integers) => RowTruth::Exact(integers.sum(row)),
                 None => Row::of(inputs, row).truth(),
             };
-            Expected::Rows((0..inputs.shape.rows).map(truth).collect())
+            Expected::Rows(rows.map(truth).collect())
         }
-        Operation::GemvFixed => {
+        Truth::FixedSums => {
             let x = FixedPoint::of(&inputs.x[..inputs.shape.cols], inputs.digits);
-            let truth = |row| x.truth(Row::of(inputs, row).packed);
-            Expected::Rows((0..inputs.shape.rows).map(truth).collect())
+            Expected::Rows(rows.map(|row| x.truth(&Row::of(inputs, row).weights)).collect())
         }
-        Operation::Quantize => {
-            Expected::Blocks(inputs.x.chunks(BLOCK_ELEMENTS).map(BlockTruth::of).collect())
+        Truth::Quantized => {
+            Expected::Blocks(inputs.x.chunks(inputs.shape.format.block_len).map(BlockTruth::of).collect())
         }
     }
 }
@@ -163,22 +157,14 @@ pub fn expected(inputs: &Inputs) -> Expected {
 /// The codes of a row of a gemv, one a column.
 pub(crate) fn codes(inputs: &Inputs, row: usize) -> Vec<u8> {
     let packed = inputs.packed.from_row(inputs.shape, row);
-    (0..inputs.shape.cols).map(|column| code(packed, column)).collect()
-}
-
-/// The 2-bit code of element `at` of a packed row.
-pub(crate) fn code(packed: &[u8], at: usize) -> u8 {
-    packed[at / CODES_PER_BYTE] >> (2 * (at % CODES_PER_BYTE)) & 3
-}
-
-/// The weight of a code's low two bits.
-pub(crate) fn weight(code: u8) -> i8 {
-    [-2, -1, 1, 2][usize::from(code & 3)]
+    inputs.shape.format.codes(packed, inputs.shape.cols).collect()
 }
 
 /// One row of a gemv: its terms are `weight(code) * x * scale`.
 struct Row<'a> {
-    packed: &'a [u8],
+    block_len: usize,
+    /// One a column.
+    weights: Vec<i8>,
     x: &'a [f32],
     /// One a block; `None` stands for ones.
     scales: Option<&'a [f32]>,
@@ -190,7 +176,8 @@ impl<'a> Row<'a> {
         let shape = inputs.shape;
         let blocks = shape.blocks();
         Self {
-            packed: &inputs.packed.from_row(shape, row)[..shape.row_bytes()],
+            block_len: shape.format.block_len,
+            weights: shape.format.weights(inputs.packed.from_row(shape, row), shape.cols),
             x: &inputs.x[..shape.cols],
             scales: inputs.scales.as_deref().map(|scales| &scales[row * blocks..][..blocks]),
             flat: inputs.flat && shape.cols <= FLAT_COLUMNS,
@@ -214,7 +201,7 @@ impl<'a> Row<'a> {
     }
 
     fn scale(&self, column: usize) -> f32 {
-        self.scales.map_or(1.0, |scales| scales[column / BLOCK_ELEMENTS])
+        self.scales.map_or(1.0, |scales| scales[column / self.block_len])
     }
 
     /// The demand of oracle 6, if any term is not finite.
@@ -226,9 +213,12 @@ impl<'a> Row<'a> {
         let (mut nan, mut positive, mut negative) = (false, false, false);
         let mut finite = Terms::default();
         for (column, &x) in self.x.iter().enumerate() {
-            let (weight, scale) = (weight(code(self.packed, column)), self.scale(column));
+            if column > 0 && column.is_multiple_of(self.block_len) {
+                finite.close_block();
+            }
+            let (weight, scale) = (self.weights[column], self.scale(column));
             if x.is_finite() && scale.is_finite() {
-                finite.add(column, weight, x, scale);
+                finite.add(weight, x, scale);
             } else {
                 let product = f32::from(weight) * x * scale;
                 nan |= product.is_nan();
@@ -259,7 +249,6 @@ struct Terms {
     absolute: f64,
     /// Sum of |weight * x| in the present block, and its scale.
     block_absolute: f64,
-    block: usize,
     block_scale: f32,
     /// Whether an intermediate of some order of operations may leave the range of f32.
     overflow: bool,
@@ -275,17 +264,16 @@ impl Terms {
     fn of(row: &Row<'_>) -> Self {
         let mut terms = Self::default();
         for (column, &x) in row.x.iter().enumerate() {
-            terms.add(column, weight(code(row.packed, column)), x, row.scale(column));
+            if column > 0 && column.is_multiple_of(row.block_len) {
+                terms.close_block();
+            }
+            terms.add(row.weights[column], x, row.scale(column));
         }
         terms.close_block();
         terms
     }
 
-    fn add(&mut self, column: usize, weight: i8, x: f32, scale: f32) {
-        if column / BLOCK_ELEMENTS != self.block {
-            self.close_block();
-            self.block = column / BLOCK_ELEMENTS;
-        }
+    fn add(&mut self, weight: i8, x: f32, scale: f32) {
         self.block_scale = scale;
         self.sum.add(weight, x, scale);
         let product = f64::from(weight.unsigned_abs()) * f64::from(x.abs());

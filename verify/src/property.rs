@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::operation::Buffer;
+use crate::buffer::Buffer;
 
 /// One thing that a kernel is held to. The numbered ones are the oracle ladder of docs/verification.md; the others are
 /// the contract and the metamorphic relations.

@@ -13,17 +13,19 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::buffer::Buffer;
 use crate::case::{Case, MaterializeError};
 use crate::fault_injection::{FaultInjection, OldContents, Real};
 use crate::finding::Finding;
 use crate::inputs::Inputs;
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
-use crate::operation::{BLOCK_ELEMENTS, Buffer, Operation, Threads};
+use crate::operation::Operation;
 use crate::oracle::Expected;
 use crate::order::{KnownOrders, depends_on_codes};
 use crate::process::ProcessState;
 use crate::property::{Cause, Failure, Property};
+use crate::shape::Threads;
 use crate::weights::Weights;
 use call::{Arena, CallResult, Flush};
 use long::Long;
@@ -296,15 +298,15 @@ impl Harness {
         let plain = Case {
             scaled: inputs.scales.is_some(),
             digits: inputs.digits,
-            ..Case::new(operation, 1, BLOCK_ELEMENTS)
+            ..Case::new(operation, 1, inputs.shape.format.block_len)
         };
         let plain = plain.materialize(None).expect("a small case has data");
         let call = self.arena.call(kernel, &plain, Flush::End, self.poison(&plain));
         if call.outcome == Some(Outcome::Done) {
             trial.skipped = None;
             let sizes = inputs.sizes();
-            let detail =
-                format!("legal sizes are not supported, although {BLOCK_ELEMENTS} columns are: {sizes}");
+            let columns = inputs.shape.format.block_len;
+            let detail = format!("legal sizes are not supported, although {columns} columns are: {sizes}");
             trial.fail(Failure::new(Property::Sizes, Cause::Unsupported, detail));
         }
     }
@@ -338,10 +340,10 @@ impl Harness {
             if changed.outcome != Some(Outcome::Done) {
                 continue;
             }
-            trial.properties.add(relation.property, 1);
+            trial.properties.add(relation.property(), 1);
             // An order that depends on the codes is right, and is another for complemented ones.
-            if let (Operation::Gemv, Property::Complement, Expected::Rows(rows)) =
-                (inputs.operation, relation.property, expected)
+            if let (true, Property::Complement, Expected::Rows(rows)) =
+                (inputs.operation.sums_floats(), relation.property(), expected)
                 && let Some(row) = relation.first_wrong(first, &changed.output)
                 && (!is_single || depends_on_codes(kernel, inputs, row))
             {

@@ -9,7 +9,7 @@ use memmap2::Mmap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use crate::operation::CODES_PER_BYTE;
+use crate::format::QK256;
 
 /// An open safetensors file, mapped into memory: its tensors are read when they are asked for.
 #[derive(Debug)]
@@ -202,7 +202,7 @@ impl Weights {
 impl Quantized {
     /// The codes of the first row, in order.
     pub fn codes(&self) -> impl Iterator<Item = u8> {
-        (0..self.cols).map(|at| self.packed[at / CODES_PER_BYTE] >> (2 * (at % CODES_PER_BYTE)) & 3)
+        QK256.codes(&self.packed, self.cols)
     }
 }
 

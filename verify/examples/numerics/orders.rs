@@ -3,10 +3,14 @@
 //! A sum is a tree of fused operations over pairs: the pair (a, b) joins with one rounding, and (t, 1) is a plain
 //! addition of t.
 
-use qk256_verify::case::{Case, Distribution};
+use qk256_verify::buffer::PerBuffer;
+use qk256_verify::case::Case;
+use qk256_verify::data::Distribution;
+use qk256_verify::format::QK256;
 use qk256_verify::inputs::{Inputs, PackedBytes};
-use qk256_verify::operation::{BLOCK_ELEMENTS, DIGITS, Operation, PerBuffer, Shape, Threads};
+use qk256_verify::operation::{DIGITS, Operation};
 use qk256_verify::oracle::{self, Expected, RowTruth};
+use qk256_verify::shape::{Shape, Threads};
 use rand_core::Rng;
 
 use super::{stream, wide};
@@ -75,7 +79,8 @@ impl Row {
     }
 
     fn evaluate(&self, scaling: Scaling, tree: Tree) -> f32 {
-        let blocks = self.weights.chunks(BLOCK_ELEMENTS).zip(self.x.chunks(BLOCK_ELEMENTS)).zip(&self.scales);
+        let blocks =
+            self.weights.chunks(QK256.block_len).zip(self.x.chunks(QK256.block_len)).zip(&self.scales);
         let pairs: Vec<Pair> =
             blocks.flat_map(|((weights, x), &scale)| scaling.pairs(tree, weights, x, scale)).collect();
         tree.sum(&pairs)
@@ -283,7 +288,7 @@ fn one_row(x: Vec<f32>, code: u8, scales: Option<Vec<f32>>) -> Inputs {
     let row_stride = cols.div_ceil(256) * 64;
     Inputs {
         operation: Operation::Gemv,
-        shape: Shape { rows: 1, cols, row_stride },
+        shape: Shape { format: &QK256, rows: 1, cols, row_stride },
         packed: PackedBytes::whole(vec![code * 0b0101_0101; row_stride]),
         codes: Vec::new(),
         scales,

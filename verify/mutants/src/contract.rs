@@ -1,11 +1,11 @@
 //! Refusals, panics, and calls that never return.
 
 use qk256_verify::Operation::{Dequantize, Gemv, Lut, Unpack};
-use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer};
+use qk256_verify::buffer::Buffer;
 use qk256_verify::{Arguments, Outcome};
 
 use crate::model::vector::{dequantize_by, lut, unpack};
-use crate::model::{Product, SIMD, code, stray, weight};
+use crate::model::{BLOCK_BYTES, BLOCK_ELEMENTS, Product, SIMD, code, stray, weight};
 use crate::{Class, Mutant};
 
 const CLASS: Class = Class::Contract;

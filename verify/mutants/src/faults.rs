@@ -2,14 +2,18 @@
 
 use std::sync::OnceLock;
 
-use qk256_verify::case::{self, Distribution, Sweep};
+use qk256_verify::buffer::Buffer;
+use qk256_verify::case::{self, Sweep};
+use qk256_verify::data::Distribution;
 use qk256_verify::fault_injection::{FaultInjection, OldContents};
 use qk256_verify::inputs::Inputs;
 use qk256_verify::judge::{self, Judgement};
-use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Threads};
 use qk256_verify::oracle::{Expected, RowTruth, expected};
 use qk256_verify::property::Failure;
+use qk256_verify::shape::Threads;
 use qk256_verify::{Arguments, Case, Kernel, KernelFn, Operation, Outcome, Property};
+
+use crate::model::{BLOCK_BYTES, BLOCK_ELEMENTS};
 
 /// A fault of the harness.
 #[derive(Clone, Copy, Debug)]

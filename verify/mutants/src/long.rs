@@ -1,11 +1,10 @@
 //! Offsets that wrap in vectors of 2^30 elements and more.
 
 use qk256_verify::Operation::{Dequantize, Unpack};
-use qk256_verify::operation::BLOCK_ELEMENTS;
 use qk256_verify::{Arguments, Outcome};
 
 use crate::model::vector::{of_dequantize, of_unpack};
-use crate::model::{stray, weight};
+use crate::model::{BLOCK_ELEMENTS, stray, weight};
 use crate::{Class, Mutant};
 
 const CLASS: Class = Class::Memory;

@@ -7,8 +7,20 @@ pub(crate) mod vector;
 
 use std::ops::Range;
 
-use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, CODES_PER_BYTE, Operation, Shape};
+use qk256_verify::buffer::Buffer;
+use qk256_verify::format::QK256;
+use qk256_verify::operation::Operation;
+use qk256_verify::shape::Shape;
 use qk256_verify::{Arguments, Outcome};
+
+/// Elements of a block.
+pub(crate) const BLOCK_ELEMENTS: usize = QK256.block_len;
+
+/// Bytes of a block.
+pub(crate) const BLOCK_BYTES: usize = QK256.block_bytes;
+
+/// Codes of a byte.
+pub(crate) const CODES_PER_BYTE: usize = QK256.codes_per_byte();
 
 /// Lanes of a vector of f32.
 pub(crate) const LANES: usize = 8;
@@ -74,7 +86,7 @@ impl<'a> Product<'a> {
     }
 
     pub(crate) fn shape(&self) -> Shape {
-        Shape { rows: self.rows, cols: self.cols, row_stride: self.row_stride }
+        Shape { format: &QK256, rows: self.rows, cols: self.cols, row_stride: self.row_stride }
     }
 
     /// Whether less of `buffer` was given than is needed.
@@ -86,7 +98,7 @@ impl<'a> Product<'a> {
             Buffer::Out => self.y.len(),
             Buffer::Codes | Buffer::OutScales => return false,
         };
-        (given as u128) < self.shape().needed(Operation::Gemv, buffer)
+        (given as u128) < Operation::Gemv.needed(self.shape(), buffer)
     }
 
     pub(crate) fn blocks(&self) -> usize {

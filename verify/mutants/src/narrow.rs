@@ -1,11 +1,10 @@
 //! Sums of integers in too few bits: mixed signs hide them.
 
 use qk256_verify::Operation::{Gemv, GemvFixed};
-use qk256_verify::operation::BLOCK_ELEMENTS;
 use qk256_verify::{Arguments, Outcome};
 
 use crate::model::fixed::{RIGHT_WAY, Way};
-use crate::model::{Product, gemv};
+use crate::model::{BLOCK_ELEMENTS, Product, gemv};
 use crate::{Class, Mutant};
 
 const CLASS: Class = Class::Precision;

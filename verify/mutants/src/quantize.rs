@@ -4,8 +4,9 @@ pub(crate) mod calls;
 pub(crate) mod right;
 pub(crate) mod values;
 
-use qk256_verify::operation::BLOCK_ELEMENTS;
 use qk256_verify::{Arguments, Outcome};
+
+use crate::model::BLOCK_ELEMENTS;
 
 use crate::model::quantize::{ONE, Quantized, RIGHT_WAY, Values};
 

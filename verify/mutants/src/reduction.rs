@@ -1,10 +1,9 @@
 //! Sums lost, doubled, kept or taken in another order.
 
 use qk256_verify::Operation::{Gemv, GemvFixed};
-use qk256_verify::operation::BLOCK_ELEMENTS;
 
 use crate::model::fixed::{RIGHT_WAY, Way, narrow};
-use crate::model::{LANES, Product, SIMD, SUMS, Simd, gemv, tree};
+use crate::model::{BLOCK_ELEMENTS, LANES, Product, SIMD, SUMS, Simd, gemv, tree};
 use crate::{Class, Mutant};
 
 const CLASS: Class = Class::Reduction;

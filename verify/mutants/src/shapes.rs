@@ -3,12 +3,11 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use qk256_verify::Operation::{Dequantize, Gemv, GemvFixed, Unpack};
-use qk256_verify::operation::BLOCK_ELEMENTS;
 use qk256_verify::{Arguments, Outcome};
 
 use crate::model::fixed::{RIGHT_WAY, Way};
 use crate::model::vector::{Vector, dequantize, unpack};
-use crate::model::{Product, SIMD, Simd, code, gemv, weight};
+use crate::model::{BLOCK_ELEMENTS, Product, SIMD, Simd, code, gemv, weight};
 use crate::{Class, Mutant};
 
 const CLASS: Class = Class::Dispatch;

@@ -4,11 +4,10 @@ use std::hint::black_box;
 
 use qk256_verify::Operation::{Dequantize, Gemv, GemvFixed, Unpack};
 use qk256_verify::Outcome;
-use qk256_verify::operation::BLOCK_ELEMENTS;
 
 use crate::model::fixed::RIGHT_WAY;
 use crate::model::vector::{dequantize, of_dequantize, unpack};
-use crate::model::{SIMD, weight};
+use crate::model::{BLOCK_ELEMENTS, SIMD, weight};
 use crate::{Class, Mutant};
 
 const CLASS: Class = Class::Memory;

@@ -1,12 +1,11 @@
 //! Columns that do not fill a vector, a byte or a block.
 
 use qk256_verify::Operation::{Dequantize, Gemv, GemvFixed, Lut, Unpack};
-use qk256_verify::operation::BLOCK_ELEMENTS;
 use qk256_verify::{Arguments, Outcome};
 
 use crate::model::fixed::{RIGHT_WAY, Way};
 use crate::model::vector::{dequantize_by, lut, of_unpack};
-use crate::model::{Product, SIMD, Simd, gemv};
+use crate::model::{BLOCK_ELEMENTS, Product, SIMD, Simd, gemv};
 use crate::{Class, Mutant};
 
 const CLASS: Class = Class::Tails;

@@ -4,8 +4,11 @@ use arbitrary::{Result, Unstructured};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{Case, Codes, Distribution, Patch, Scales, Sweep, models};
-use crate::operation::{Buffer, DIGITS, OFFSET_BYTES, Operation, Threads};
+use super::{Case, Patch, Sweep, models};
+use crate::buffer::{Buffer, OFFSET_BYTES};
+use crate::data::{Codes, Distribution, Scales};
+use crate::operation::{DIGITS, Operation};
+use crate::shape::Threads;
 
 /// Rows times columns of a drawn case stay below this, so that a case takes well under a millisecond.
 const MAX_ELEMENTS: usize = 1 << 17;
@@ -104,7 +107,7 @@ impl Case {
         if operation.reads_codes() && once_in(4, u)? {
             case.codes = *u.choose(&Codes::ALL)?;
         }
-        case.distribution = *u.choose(Distribution::drawn(operation))?;
+        case.distribution = *u.choose(operation.spec().distributions)?;
         if case.scaled && once_in(4, u)? {
             case.scales = *u.choose(&[Scales::Equal, Scales::Alternating])?;
         }
@@ -157,12 +160,12 @@ impl Case {
         let mut case = Self::shaped(operation, scaled, u)?;
         case.cols = case.cols.max(1);
         case.rows = case.rows.max(1);
-        let faults = match operation {
-            Operation::GemvFixed => 5,
-            Operation::Gemv => 4,
+        let faults = match (operation.is_matrix(), operation.needs_finite_x()) {
+            (true, true) => 5,
+            (true, false) => 4,
             _ => 0,
         };
-        if operation == Operation::Quantize && u.ratio(1, 2)? {
+        if faults == 0 && operation.needs_finite_x() && u.ratio(1, 2)? {
             case.put_not_finite(u)?;
             return Ok(case);
         }
@@ -215,7 +218,7 @@ impl Case {
     fn shorten_one(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let buffers: Vec<Buffer> = self.resizable_buffers().collect();
         let buffer = *u.choose(&buffers)?;
-        let needed = self.shape().needed(self.operation, buffer) as i64;
+        let needed = self.operation.needed(self.shape(), buffer) as i64;
         let all = u.ratio(1, 4)?;
         self.slack[buffer] = if all { -needed } else { -u.int_in_range(1..=needed.clamp(1, 300))? };
         Ok(())
@@ -224,7 +227,7 @@ impl Case {
     /// Overwrites one element that matters with edge or arbitrary bits.
     fn patch_one(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let buffer = *u.choose(self.operation.inputs(self.scaled))?;
-        let needed = self.shape().needed(self.operation, buffer) as usize;
+        let needed = self.operation.needed(self.shape(), buffer) as usize;
         if needed == 0 {
             return Ok(());
         }
@@ -257,7 +260,7 @@ impl Case {
         for (at, &buffer) in inputs.iter().enumerate() {
             let width = self.operation.width(buffer);
             let share = u.len() / (inputs.len() - at) / width;
-            let elements = share.min(self.shape().needed(self.operation, buffer) as usize);
+            let elements = share.min(self.operation.needed(self.shape(), buffer) as usize);
             let bytes = u.bytes(elements * width)?;
             let bits = |chunk: &[u8]| chunk.iter().rev().fold(0, |bits, &byte| bits << 8 | u32::from(byte));
             if elements > 0 {

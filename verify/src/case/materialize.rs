@@ -5,11 +5,13 @@ use std::ops::Range;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+use super::Case;
 use super::values::{absorbing, extreme, full, levels, one_hot, outliers, sparse, sprinkle};
-use super::{Case, Codes, Distribution, Scales, every_byte};
+use crate::buffer::{Buffer, PerBuffer};
+use crate::data::{Codes, Distribution, Scales};
 use crate::inputs::{Inputs, PackedBytes};
 use crate::memory;
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, Operation, PerBuffer};
+use crate::operation::Operation;
 use crate::weights::{TensorRows, Weights, WeightsError};
 
 /// The largest buffer that a case may ask for.
@@ -84,7 +86,7 @@ impl Case {
             (false, _) => self.buffer_len(buffer),
             (true, Buffer::Out) => Ok(self.cols),
             (true, _) => {
-                Ok(Case::new(self.operation, 1, PERIOD).shape().needed(self.operation, buffer) as usize)
+                Ok(self.operation.needed(Case::new(self.operation, 1, PERIOD).shape(), buffer) as usize)
             }
         };
         let mut inputs = Inputs {
@@ -128,7 +130,7 @@ impl Case {
     /// Elements of `buffer`: what is needed and the slack. A size that memory cannot hold is wrapped, as the
     /// arithmetic of a careless caller would.
     fn buffer_len(&self, buffer: Buffer) -> Result<usize, MaterializeError> {
-        let needed = self.shape().needed(self.operation, buffer);
+        let needed = self.operation.needed(self.shape(), buffer);
         let wanted = needed.saturating_add_signed(i128::from(self.slack[buffer]));
         let bytes = wanted.saturating_mul(self.operation.width(buffer) as u128);
         let most = if buffer == Buffer::Packed && self.may_be_sparse() {
@@ -184,7 +186,7 @@ impl Case {
         if is_sparse && !memory::sparse_is_possible() {
             return Err(MaterializeError::NoSparseMemory { bytes: len });
         }
-        let is_short = (len as u128) < shape.needed(self.operation, Buffer::Packed);
+        let is_short = (len as u128) < self.operation.needed(shape, Buffer::Packed);
         let kept = match is_sparse {
             false => len,
             true if is_short => 0,
@@ -196,14 +198,9 @@ impl Case {
             false => PackedBytes::whole(bytes),
             true => PackedBytes::sparse(bytes, shape, len),
         };
-        if self.codes == Codes::Random {
-            return Ok(packed);
-        }
-        self.own_bytes(&mut packed, |own| {
-            for (place, slot) in own.iter_mut().enumerate() {
-                *slot = self.codes.byte(place).unwrap_or(*slot);
-            }
-        });
+        let longest = shape.row_bytes().min(packed.kept().len());
+        let Some(row) = self.codes.row(shape.format, longest) else { return Ok(packed) };
+        self.own_bytes(&mut packed, |own| own.copy_from_slice(&row[..own.len()]));
         Ok(packed)
     }
 
@@ -224,23 +221,17 @@ impl Case {
     }
 
     fn codes(&self, len: usize) -> Vec<u8> {
-        match self.codes {
-            Codes::Random => {
-                let mut codes = vec![0; len];
-                self.stream(Buffer::Codes).fill_bytes(&mut codes);
-                codes.iter_mut().for_each(|code| *code &= 3);
-                codes
-            }
-            Codes::Uniform(code) => vec![code & 3; len],
-            Codes::Ramp => (0..len).map(|at| (at & 3) as u8).collect(),
-            Codes::Bytes => (0..len).map(|at| every_byte(at / BLOCK_ELEMENTS, at % BLOCK_ELEMENTS)).collect(),
-            Codes::Stripes => (0..len).map(|at| 3 * (at & 1) as u8).collect(),
+        let mut codes = vec![0; len];
+        self.stream(Buffer::Codes).fill_bytes(&mut codes);
+        for (at, code) in codes.iter_mut().enumerate() {
+            *code = self.codes.code(self.format, at).unwrap_or(*code & (self.format.code_count() - 1));
         }
+        codes
     }
 
     fn scales(&self, len: usize) -> Vec<f32> {
         let mut rng = self.stream(Buffer::Scales);
-        let needed = self.shape().needed(self.operation, Buffer::Scales).min(len as u128) as usize;
+        let needed = self.operation.needed(self.shape(), Buffer::Scales).min(len as u128) as usize;
         let mut scales: Vec<f32> = (0..needed).map(|_| self.distribution.scale(rng.next_u64())).collect();
         let period = match self.scales {
             Scales::Independent => usize::MAX,
@@ -261,11 +252,11 @@ impl Case {
         let mut x: Vec<f32> = match self.distribution {
             Distribution::OneHot => one_hot(needed, &mut rng),
             Distribution::Extreme => extreme(needed, self.digits, &mut rng),
-            Distribution::Sparse => sparse(needed, &mut rng),
+            Distribution::Sparse => sparse(needed, self.format.block_len, &mut rng),
             Distribution::Absorbing => absorbing(needed, &mut rng),
             Distribution::Full(bits) => full(needed, bits, &mut rng),
-            Distribution::Levels => levels(needed, &mut rng),
-            Distribution::Outliers => outliers(needed, &mut rng),
+            Distribution::Levels => levels(needed, self.format.block_len, &mut rng),
+            Distribution::Outliers => outliers(needed, self.format.block_len, &mut rng),
             distribution => (0..needed).map(|_| distribution.activation(self.cols, rng.next_u64())).collect(),
         };
         if self.distribution == Distribution::Special {
@@ -296,7 +287,7 @@ impl Case {
             let wanted = inputs.codes.iter_mut().zip(quantized.codes());
             wanted.for_each(|(code, real)| *code = real);
         }
-        let mut rows = quantized.packed.chunks(row_bytes.max(BLOCK_BYTES));
+        let mut rows = quantized.packed.chunks(row_bytes.max(self.format.block_bytes));
         self.own_bytes(&mut inputs.packed, |own| {
             if let Some(row) = rows.next() {
                 own.copy_from_slice(&row[..own.len()]);
@@ -316,7 +307,7 @@ impl Case {
             self.own_bytes(&mut inputs.packed, |own| own.fill(byte));
         }
         let needed =
-            |buffer, len: usize| self.shape().needed(self.operation, buffer).min(len as u128) as usize;
+            |buffer, len: usize| self.operation.needed(self.shape(), buffer).min(len as u128) as usize;
         if let Some((byte, _)) = fill(Buffer::Codes) {
             let len = needed(Buffer::Codes, inputs.codes.len());
             inputs.codes[..len].fill(byte);

@@ -5,9 +5,12 @@
 
 use std::collections::HashSet;
 
-use super::{Case, Codes, Distribution, Patch, Scales};
+use super::{Case, Patch};
+use crate::buffer::{Buffer, PerBuffer};
+use crate::data::{Codes, Distribution, Scales};
 use crate::interrupt;
-use crate::operation::{Buffer, DIGITS, PerBuffer, Threads};
+use crate::operation::DIGITS;
+use crate::shape::Threads;
 
 /// Calls of the predicate that a shrink may take.
 const MAX_EVALUATIONS: usize = 2_000;
@@ -401,7 +404,7 @@ impl Case {
         let used = operation.inputs(self.scaled);
         let slack = self.slack;
         self.patches.retain_mut(|patch| {
-            let needed = shape.needed(operation, patch.buffer);
+            let needed = operation.needed(shape, patch.buffer);
             let len = needed.saturating_add_signed(i128::from(slack[patch.buffer])).min(usize::MAX as u128);
             patch.bits.truncate((len as usize).saturating_sub(patch.index));
             used.contains(&patch.buffer) && !patch.bits.is_empty()

@@ -11,10 +11,12 @@ mod wrong_sizes;
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
+use super::Case;
 use super::covering::{Level, covering, pairs};
 use super::generate::EDGE_BITS;
-use super::{Case, Codes, Distribution};
-use crate::operation::{Buffer, Operation};
+use crate::buffer::Buffer;
+use crate::data::{Codes, Distribution};
+use crate::operation::Operation;
 use factors::*;
 use shapes::{first_of_their_size, shapes};
 use wrong_sizes::wrong_sizes;
@@ -162,7 +164,7 @@ fn parts(operation: Operation) -> Vec<Part> {
     let part = |base, shape: Vec<Factor>, more: Vec<Factor>| Part { base, factors: [shape, more].concat() };
     let shape = |rows, cols| shape(operation, rows, cols);
     let with_how = |more: &[Factor]| [how(operation), more.to_vec()].concat();
-    let distributions = Factor::Distribution(Distribution::drawn(operation));
+    let distributions = Factor::Distribution(operation.spec().distributions);
     let stride = operation.is_matrix().then_some(Factor::Stride(SOME_STRIDES));
     let codes = operation.reads_codes().then_some(Factor::Codes);
     let data: Vec<Factor> = [distributions].into_iter().chain(codes).chain(stride).collect();
@@ -218,8 +220,7 @@ fn parts(operation: Operation) -> Vec<Part> {
         parts.push(part(base, shape(&[1, 2], &[7, 64, 300]), both.to_vec()));
     }
     for buffer in [Buffer::X, Buffer::Scales] {
-        let scaled = operation.may_be_scaled() || operation == Operation::Dequantize;
-        if operation.inputs(scaled).contains(&buffer) {
+        if operation.inputs(true).contains(&buffer) {
             let distributions = Factor::Distribution(&[Distribution::Ten, Distribution::Sparse]);
             let special =
                 [Factor::Special(buffer, &EDGE_BITS)].into_iter().chain(codes).chain([distributions]);

@@ -11,8 +11,11 @@ use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::{Case, Codes, Distribution, Patch, Scales};
-use crate::operation::{Buffer, OFFSET_BYTES, Operation, Threads, UnknownOperation};
+use super::{Case, Patch};
+use crate::buffer::{Buffer, OFFSET_BYTES};
+use crate::data::{Codes, Distribution, Scales};
+use crate::operation::{Operation, UnknownOperation};
+use crate::shape::Threads;
 use crate::weights::TensorRows;
 
 impl fmt::Display for Case {

@@ -3,8 +3,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
-use super::Distribution;
-use crate::operation::{BLOCK_ELEMENTS, DIGITS};
+use crate::data::Distribution;
+use crate::operation::DIGITS;
 
 impl Distribution {
     pub(super) fn activation(self, cols: usize, draw: u64) -> f32 {
@@ -97,7 +97,7 @@ const TIED: [f32; 16] =
     [50.0, 50.0, 50.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 24.0, 24.0, 24.0, 24.0, 24.0];
 
 /// In each block few magnitudes, times one power of two from -64 to 63 or, in one block of four, any number.
-pub(super) fn levels(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+pub(super) fn levels(len: usize, block_len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut values = Vec::with_capacity(len);
     while values.len() < len {
         let draw = rng.next_u64();
@@ -105,7 +105,7 @@ pub(super) fn levels(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
             0 => wide(draw >> 8, 60).abs(),
             _ => 2_f32.powi((draw >> 8 & 127) as i32 - 64),
         };
-        let block = (len - values.len()).min(BLOCK_ELEMENTS);
+        let block = (len - values.len()).min(block_len);
         values.extend((0..block).map(|at| {
             let bits = rng.next_u64();
             let magnitude = match draw >> 2 & 3 {
@@ -122,11 +122,11 @@ pub(super) fn levels(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
 
 /// In each block one value that is larger than the others by a power of two up to 63, or the largest f32; or values around half of the largest f32 with
 /// a few near it, so that the best scale is one at which a weight overflows; or subnormal ones of a few units, most of them zero.
-pub(super) fn outliers(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+pub(super) fn outliers(len: usize, block_len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut values = Vec::with_capacity(len);
     while values.len() < len {
         let draw = rng.next_u64();
-        let block = (len - values.len()).min(BLOCK_ELEMENTS);
+        let block = (len - values.len()).min(block_len);
         let (place, factor) = ((draw >> 8) as usize % block, 2_f32.powi((draw >> 16) as i32 & 63));
         values.extend((0..block).map(|at| {
             let bits = rng.next_u64();
@@ -145,12 +145,12 @@ pub(super) fn outliers(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
 }
 
 /// Values as of `ten` in half of the blocks of 256; there, of each 32 columns all are zero, or negative zero, or half, or none.
-pub(super) fn sparse(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+pub(super) fn sparse(len: usize, block_len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut block = false;
     let mut group = 0;
     let value = |at: usize| {
         let draw = rng.next_u64();
-        if at.is_multiple_of(BLOCK_ELEMENTS) {
+        if at.is_multiple_of(block_len) {
             block = draw & 1 == 0;
         }
         if at.is_multiple_of(32) {

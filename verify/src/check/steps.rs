@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Budget, Plan, SweepReport};
-use crate::case::{Case, Distribution, Sweep};
+use crate::case::{Case, Sweep};
+use crate::data::Distribution;
 use crate::fault_injection::FaultInjection;
 use crate::operation::{DIGITS, Operation};
 use crate::weights::{Tensor, TensorRows, Weights};

@@ -1,8 +1,8 @@
 //! Quantised blocks held against what the oracle demands.
 
 use super::{Judgement, show};
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS};
-use crate::oracle::{BlockTruth, code};
+use crate::format::QK256;
+use crate::oracle::BlockTruth;
 use crate::property::{Cause, Failure, Property};
 
 /// What a kernel made of one block.
@@ -15,8 +15,8 @@ struct Block<'a> {
 
 /// Judges packed codes, a byte each, with the scales behind them.
 pub(super) fn judge_blocks(truths: &[BlockTruth], output: &[u32], judgement: &mut Judgement) {
-    let (codes, scales) = output.split_at(truths.len() * BLOCK_BYTES);
-    let blocks = truths.iter().zip(codes.chunks(BLOCK_BYTES)).zip(scales).enumerate();
+    let (codes, scales) = output.split_at(truths.len() * QK256.block_bytes);
+    let blocks = truths.iter().zip(codes.chunks(QK256.block_bytes)).zip(scales).enumerate();
     let blocks = blocks.map(|(number, ((truth, codes), &scale))| Block {
         number,
         truth,
@@ -63,7 +63,7 @@ impl Block<'_> {
     /// The first element whose code is not that of the first right choice, and both codes.
     fn first_wrong_code(&self) -> Option<(usize, u8, u8)> {
         let right = &self.truth.right()[0].codes;
-        let codes = (0..BLOCK_ELEMENTS).map(|at| (at, code(&self.codes, at), code(right, at)));
+        let codes = (0..QK256.block_len).map(|at| (at, QK256.code(&self.codes, at), QK256.code(right, at)));
         codes.into_iter().find(|(_, got, must)| got != must)
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::operation::Buffer;
+use crate::buffer::Buffer;
 use crate::words::count;
 
 /// An access that no kernel may make.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::GUARD_BYTES;
 use super::pages::page_size;
-use crate::operation::Buffer;
+use crate::buffer::Buffer;
 
 /// Slots that are added to the table at a time.
 const CHUNK_SLOTS: usize = 256;

@@ -1,7 +1,7 @@
 //! `gemv_fixed` as docs/format.md defines it, and how far that is from the exact sum.
 
 use super::exact::{ExactSum, Wide, power_of_two, split};
-use super::{RowTruth, SLACK, code, weight};
+use super::{RowTruth, SLACK};
 
 /// Columns up to which four digits keep the flat bound of oracle 4, with [`FLAT_FIXED_X`] and [`FLAT_FIXED_Y`].
 pub const FLAT_FIXED_COLUMNS: usize = 4096;
@@ -47,11 +47,10 @@ impl<'a> FixedPoint<'a> {
         Self { x, integers, exponent, unrounded, flat }
     }
 
-    /// What the product with a packed row must be.
-    pub(super) fn truth(&self, packed: &[u8]) -> RowTruth {
-        let weight = |column| weight(code(packed, column));
+    /// What the product with a row of these weights must be.
+    pub(super) fn truth(&self, weights: &[i8]) -> RowTruth {
         let sum_of = |integers: &[i64]| -> i64 {
-            integers.iter().enumerate().map(|(column, integer)| i64::from(weight(column)) * integer).sum()
+            integers.iter().zip(weights).map(|(integer, &weight)| i64::from(weight) * integer).sum()
         };
         let sum = sum_of(&self.integers);
         let y = round_once(sum, self.exponent);
@@ -61,7 +60,7 @@ impl<'a> FixedPoint<'a> {
                 Wide { high: sum as f64 * power_of_two(exponent), low: 0.0 }
             } else {
                 let mut exact = ExactSum::default();
-                self.x.iter().enumerate().for_each(|(column, &x)| exact.add(weight(column), x, 1.0));
+                self.x.iter().zip(weights).for_each(|(&x, &weight)| exact.add(weight, x, 1.0));
                 exact.value()
             };
         let flat = self.flat && exact.high.abs() <= FLAT_FIXED_Y;
@@ -99,11 +98,6 @@ fn round_once(sum: i64, exponent: i32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A packed row of up to four codes.
-    fn packed(codes: &[u8]) -> Vec<u8> {
-        vec![codes.iter().rev().fold(0, |byte, code| byte << 2 | code)]
-    }
 
     #[test]
     fn integers_are_the_nearest_that_the_digits_hold() {
@@ -151,7 +145,7 @@ mod tests {
     fn rows_are_demanded_bit_for_bit_and_within_the_error_of_rounding_x_and_y() {
         // 126.5 and 0.5 are ties: off by a half each, doubled by weights of 2.
         let x = FixedPoint::of(&[126.5, 0.5, -3.0], 1);
-        let RowTruth::Fixed { bits, exact, bound, flat } = x.truth(&packed(&[3, 3, 1])) else {
+        let RowTruth::Fixed { bits, exact, bound, flat } = x.truth(&[2, 2, -1]) else {
             panic!("a row in fixed point")
         };
         assert_eq!((f32::from_bits(bits), exact.high, flat), (255.0, 257.0, false));
@@ -167,7 +161,7 @@ mod tests {
             (1, &[1000.5, 3.0, -5.0], 2012.0),
             (2, &[1e30, 1.0, -1.0], 2e30_f32.into()),
         ] {
-            let truth = FixedPoint::of(x, digits).truth(&packed(&[3, 3, 1]));
+            let truth = FixedPoint::of(x, digits).truth(&[2, 2, -1]);
             let RowTruth::Fixed { exact: sum, .. } = truth else { panic!("a row in fixed point") };
             assert_eq!(sum.high as f32, (exact + 0.0_f64) as f32, "{digits} digits of {x:?}");
         }
@@ -184,7 +178,7 @@ mod tests {
             (4, 100, 10.000001, false),
         ] {
             let x = vec![value; columns];
-            let truth = FixedPoint::of(&x, digits).truth(&vec![0xaa; columns.div_ceil(4)]);
+            let truth = FixedPoint::of(&x, digits).truth(&vec![1; columns]);
             let RowTruth::Fixed { bound, flat: asked, .. } = truth else { panic!("a row in fixed point") };
             assert_eq!(asked, flat, "{digits} digits, {columns} columns of {value}");
             assert!(!asked || bound < super::super::FLAT_BOUND, "{bound:e}");

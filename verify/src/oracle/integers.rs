@@ -1,9 +1,7 @@
 //! Rows whose every partial sum is an integer that f32 holds, in any order: their sums are taken in integers, which is fast.
 
 use super::exact::{is_power_of_two, lowest_bit};
-use super::{code, weight};
 use crate::inputs::Inputs;
-use crate::operation::BLOCK_ELEMENTS;
 
 /// The largest integer up to which f32 holds all.
 const LARGEST: i64 = 1 << f32::MANTISSA_DIGITS;
@@ -46,13 +44,14 @@ impl<'a> Integers<'a> {
         if shape.cols == 0 {
             return 0.0;
         }
-        let packed = self.inputs.packed.from_row(shape, row);
-        let block = |(block, x): (usize, &[i64])| {
-            let first = block * BLOCK_ELEMENTS;
-            let terms = x.iter().enumerate().map(|(at, x)| i64::from(weight(code(packed, first + at))) * x);
+        let block_len = shape.format.block_len;
+        let weights = shape.format.weights(self.inputs.packed.from_row(shape, row), shape.cols);
+        let terms = self.x.chunks(block_len).zip(weights.chunks(block_len));
+        let block = |(block, (x, weights)): (usize, (&[i64], &[i8]))| {
+            let terms = x.iter().zip(weights).map(|(x, &weight)| i64::from(weight) * x);
             terms.sum::<i64>() * self.scales.get(row * shape.blocks() + block).copied().unwrap_or(1)
         };
-        self.x.chunks(BLOCK_ELEMENTS).enumerate().map(block).sum::<i64>() as f32
+        terms.enumerate().map(block).sum::<i64>() as f32
     }
 }
 
@@ -60,7 +59,8 @@ impl<'a> Integers<'a> {
 mod tests {
     use super::super::{Row, RowTruth};
     use super::*;
-    use crate::case::{Case, Distribution};
+    use crate::case::Case;
+    use crate::data::Distribution;
     use crate::operation::Operation;
 
     /// How many cases of a distribution are summed in integers; each must be what the sum without any rounding says.

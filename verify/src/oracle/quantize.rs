@@ -5,8 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::weight;
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, CODES_PER_BYTE};
+use crate::format::QK256;
 
 /// By how much the squared error may exceed the least one, as a part of the sum of squared values. A quantiser that works in f64 adds
 /// at most 512 magnitudes, each addition within 2^-53, so that it knows a sum within 2^-44 and the error, which takes that sum twice,
@@ -35,7 +34,7 @@ pub struct BlockTruth {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// The packed codes, padding included.
-    pub codes: [u8; BLOCK_BYTES],
+    pub codes: [u8; QK256.block_bytes],
     /// The scales, which are not negative.
     pub scales: RangeInclusive<f32>,
 }
@@ -51,7 +50,7 @@ struct Fit {
 }
 
 impl BlockTruth {
-    /// What these values must become, at most [`BLOCK_ELEMENTS`] of them, all finite.
+    /// What these values must become, at most [`QK256.block_len`] of them, all finite.
     pub(super) fn of(values: &[f32]) -> Self {
         let mut magnitudes: Vec<f64> = values.iter().map(|value| f64::from(value.abs())).collect();
         magnitudes.sort_by(|a, b| b.total_cmp(a));
@@ -89,7 +88,7 @@ impl BlockTruth {
     /// The squared error of packed codes and a scale; infinite where a weight times the scale is.
     pub fn error(&self, codes: &[u8], scale: f32) -> f64 {
         // Exact, unless it overflows.
-        let decoded = |at: usize| f64::from(f32::from(weight(super::code(codes, at))) * scale);
+        let decoded = |at: usize| f64::from(f32::from(QK256.weight(QK256.code(codes, at))) * scale);
         self.values.iter().enumerate().map(|(at, &value)| (f64::from(value) - decoded(at)).powi(2)).sum()
     }
 
@@ -102,8 +101,8 @@ impl BlockTruth {
 impl Choice {
     fn of(values: &[f32], magnitudes: &[f64], fit: &Fit) -> Self {
         let least_two = fit.twos.checked_sub(1).map_or(f64::INFINITY, |last| magnitudes[last]);
-        let mut codes = [0; BLOCK_BYTES];
-        for at in 0..BLOCK_ELEMENTS {
+        let mut codes = [0; QK256.block_bytes];
+        for at in 0..QK256.block_len {
             let value = values.get(at).copied().unwrap_or(0.0);
             let is_two = f64::from(value.abs()) >= least_two;
             let code = match (value < 0.0, is_two) {
@@ -112,7 +111,7 @@ impl Choice {
                 (false, false) => 2,
                 (false, true) => 3,
             };
-            codes[at / CODES_PER_BYTE] |= code << (2 * (at % CODES_PER_BYTE));
+            QK256.set_code(&mut codes, at, code);
         }
         let rounded = |scale: f64| (scale as f32).min(largest_scale(fit.twos));
         let (low, high) = (fit.scale * (1.0 - SCALE_SLACK), fit.scale * (1.0 + SCALE_SLACK));
@@ -188,7 +187,8 @@ fn lowest_bit(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{Case, Distribution};
+    use crate::case::Case;
+    use crate::data::Distribution;
     use crate::operation::Operation;
 
     /// The least squared error of all codes of a few values, each with the scale that is best for it, its neighbours and the extremes.
@@ -196,7 +196,7 @@ mod tests {
         let mut least = f64::INFINITY;
         for choice in 0..4_usize.pow(values.len() as u32) {
             let weights: Vec<f64> =
-                (0..values.len()).map(|at| f64::from(weight((choice >> (2 * at)) as u8))).collect();
+                (0..values.len()).map(|at| f64::from(QK256.weight((choice >> (2 * at)) as u8))).collect();
             let product: f64 = values.iter().zip(&weights).map(|(&v, w)| f64::from(v) * w).sum();
             let squared: f64 = weights.iter().map(|w| w * w).sum();
             let nearest = (product / squared) as f32;
@@ -237,9 +237,8 @@ mod tests {
     /// The number of twos and the scale of each right choice.
     fn right(values: &[f32]) -> Vec<(usize, f32)> {
         let is_two = |code: u8| matches!(code, 0 | 3);
-        let twos = |choice: &Choice| {
-            (0..values.len()).filter(|&at| is_two(super::super::code(&choice.codes, at))).count()
-        };
+        let twos =
+            |choice: &Choice| (0..values.len()).filter(|&at| is_two(QK256.code(&choice.codes, at))).count();
         let truth = BlockTruth::of(values);
         truth.right().iter().map(|choice| (twos(choice), *choice.scales.start())).collect()
     }
@@ -275,6 +274,6 @@ mod tests {
         let zeros = BlockTruth::of(&[0.0, -0.0]);
         let codes = zeros.right()[0].codes;
         assert!(zeros.is_right(&codes, 0.0) && !zeros.is_right(&codes, -0.0));
-        assert_eq!(codes, [0b10_10_10_10; BLOCK_BYTES]);
+        assert_eq!(codes, [0b10_10_10_10; QK256.block_bytes]);
     }
 }

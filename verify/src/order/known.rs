@@ -10,10 +10,10 @@ use crate::inputs::Inputs;
 use crate::judge::{same_sum, show};
 use crate::kernel::Kernel;
 use crate::memory::Placement;
-use crate::operation::Operation;
 use crate::oracle::{self, Expected, RowTruth};
 use crate::property::{Cause, Failure, Property};
 use crate::quiet::quiet;
+use crate::shape::Shape;
 
 /// Columns up to which all rows are held to an order: revealing one takes about a millisecond here, and ever more beyond.
 pub const ORDER_COLUMNS: usize = 256;
@@ -40,7 +40,7 @@ impl KnownOrders {
     /// nothing explains.
     pub(crate) fn model(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> Option<&Model> {
         let (cols, scaled) = (inputs.shape.cols, inputs.scales.is_some());
-        if inputs.operation != Operation::Gemv || !is_ordered(cols) || !has_one_order(kernel, inputs) {
+        if !inputs.operation.sums_floats() || !is_ordered(cols) || !has_one_order(kernel, inputs) {
             return None;
         }
         self.model_of(kernel, cols, scaled)
@@ -57,7 +57,7 @@ impl KnownOrders {
             cols if is_ordered(cols) => Some(cols),
             cols => known.find(|&known| known < cols),
         };
-        let Some(cols) = cols.filter(|_| inputs.operation == Operation::Gemv) else { return true };
+        let Some(cols) = cols.filter(|_| inputs.operation.sums_floats()) else { return true };
         self.model_of(kernel, cols, inputs.scales.is_some()).is_some()
     }
 
@@ -90,7 +90,7 @@ impl KnownOrders {
         let of_kernel = self.models.iter().filter(|((name, _, scaled), _)| name == kernel.name() && !scaled);
         let known =
             of_kernel.filter_map(|((_, cols, _), model)| Some((*cols, model.as_ref()?.order().depth())));
-        known.max().filter(|_| kernel.operation() == Operation::Gemv)
+        known.max().filter(|_| kernel.operation().sums_floats())
     }
 
     /// Whether the kernel has been asked for an order that nothing explains.
@@ -98,7 +98,7 @@ impl KnownOrders {
         let unexplained = |((name, ..), model): (&(String, usize, bool), &Option<Model>)| {
             name == kernel.name() && model.is_none()
         };
-        kernel.operation() == Operation::Gemv && self.models.iter().any(unexplained)
+        kernel.operation().sums_floats() && self.models.iter().any(unexplained)
     }
 
     /// Holds the rows of a legal call to the model of `kernel`: how many rows, and what is wrong. `None` where there is none. Rows
@@ -132,6 +132,12 @@ impl KnownOrders {
     }
 }
 
+/// A row of these inputs, alone.
+fn row_of(inputs: &Inputs) -> Subject {
+    let Shape { format, cols, .. } = inputs.shape;
+    Subject { format, ..Subject::one_row(cols, inputs.scales.is_some()) }
+}
+
 /// Whether the order of a row alone, which is the one that is revealed, is that of these rows.
 fn has_one_order(kernel: &dyn Kernel, inputs: &Inputs) -> bool {
     inputs.shape.rows <= 1 || !kernel.varies_with_rows()
@@ -140,7 +146,7 @@ fn has_one_order(kernel: &dyn Kernel, inputs: &Inputs) -> bool {
 /// Whether the model predicts other rows with the codes of this one. The contract allows an order that depends on the codes, and random
 /// codes need not have met them.
 fn holds_for_codes(kernel: &dyn Kernel, model: &Model, inputs: &Inputs, row: usize) -> bool {
-    let subject = Subject::one_row(inputs.shape.cols, inputs.scales.is_some());
+    let subject = row_of(inputs);
     let codes = oracle::codes(inputs, row);
     let tried = || {
         let mut probe = Probe::new(kernel, subject, Placement::EndFlush)?;
@@ -161,7 +167,7 @@ fn revealed(kernel: &dyn Kernel, cols: usize, scaled: bool) -> Result<Model, Str
 /// alone.
 pub(crate) fn depends_on_codes(kernel: &dyn Kernel, inputs: &Inputs, row: usize) -> bool {
     let codes = oracle::codes(inputs, row);
-    let tried = || negates(kernel, Subject::one_row(inputs.shape.cols, inputs.scales.is_some()), &codes);
+    let tried = || negates(kernel, row_of(inputs), &codes);
     matches!(quiet(|| catch_unwind(AssertUnwindSafe(tried))), Ok(Ok(false)))
 }
 

@@ -7,12 +7,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::Order;
-use super::probe::{CODE_OF_ONE, Operands, Probe, RevealError, Subject};
+use super::probe::{Operands, Probe, RevealError, Subject};
+use crate::format::Format;
 use crate::judge::same_sum;
 use crate::kernel::Kernel;
 use crate::memory::Placement;
-use crate::operation::BLOCK_ELEMENTS;
-use crate::oracle::weight;
 
 /// Random rows of the weight 1 that a model must predict, bit for bit, and as many of random codes.
 pub(super) const TRIALS: usize = 100;
@@ -23,9 +22,6 @@ const TRIALS_OF_CODES: usize = 300;
 /// Pairs of numbers after which an addition that could be fused or not is taken for not fused. A pair separates them about
 /// once in three times; two thirds to this power, for each of thousands of additions, is no chance at all.
 const JOIN_TRIALS: usize = 80;
-
-/// The code of the weight 2.
-const CODE_OF_TWO: u8 = 3;
 
 /// How sums are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +61,7 @@ enum Join {
 /// A scalar model of a kernel for one number of columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
+    format: &'static Format,
     order: Order,
     precision: Precision,
     scaling: Scaling,
@@ -95,14 +92,17 @@ const SCALED: [(Precision, Scaling); 6] = [
 impl Model {
     /// The first model on this tree that predicts [`TRIALS`] rows of the weight 1 and as many of random codes, bit for bit.
     pub(super) fn fit(probe: &mut Probe<'_>, order: &Order) -> Result<Self, RevealError> {
+        let (one, count) = (probe.code_of_one(), probe.format().code_count());
         let candidates: &[_] = if probe.is_scaled() { &SCALED } else { &UNSCALED };
         let mut what = "the counts are those of a tree, but no precision and no way to apply scales on it predicts the results";
         for &(precision, scaling) in candidates {
-            let Some(mut model) = Self::on(order, precision, scaling).joined(probe)? else { continue };
-            if !model.predicts(probe, TRIALS, |_| vec![CODE_OF_ONE; order.cols])? {
+            let Some(mut model) = Self::on(probe.format(), order, precision, scaling).joined(probe)? else {
+                continue;
+            };
+            if !model.predicts(probe, TRIALS, |_| vec![one; order.cols])? {
                 continue;
             }
-            if model.predicts(probe, TRIALS, |rng| random_codes(rng, order.cols))? {
+            if model.predicts(probe, TRIALS, |rng| random_codes(rng, order.cols, count))? {
                 model.find_roundings(probe)?;
                 return Ok(model);
             }
@@ -117,19 +117,19 @@ impl Model {
         self.predicts(probe, TRIALS_OF_CODES, |_| codes.to_vec())
     }
 
-    fn on(order: &Order, precision: Precision, scaling: Scaling) -> Self {
+    fn on(format: &'static Format, order: &Order, precision: Precision, scaling: Scaling) -> Self {
         let scaled_here = match scaling {
             Scaling::Absent => vec![None; order.cols + order.sums.len()],
-            Scaling::Block => leaving_blocks(order),
+            Scaling::Block => leaving_blocks(format, order),
             // Each term leaves by itself.
             Scaling::Term | Scaling::RoundedTerm => {
-                let columns = (0..order.cols).map(|column| Some(column / BLOCK_ELEMENTS));
+                let columns = (0..order.cols).map(|column| Some(column / format.block_len));
                 columns.chain(std::iter::repeat_n(None, order.sums.len())).collect()
             }
         };
         let joins = vec![Join::Rounded; order.sums.len()];
         let rounds_before_weight = vec![false; order.cols];
-        Self { order: order.clone(), precision, scaling, joins, scaled_here, rounds_before_weight }
+        Self { format, order: order.clone(), precision, scaling, joins, scaled_here, rounds_before_weight }
     }
 
     /// The order of additions.
@@ -170,7 +170,7 @@ impl Model {
     /// The term of each column, and the scale that it is still to be multiplied by.
     fn terms(&self, operands: &Operands) -> Vec<Scaled> {
         let term = |(column, (&code, &x)): (usize, (&u8, &f32))| {
-            let weight = f32::from(weight(code));
+            let weight = f32::from(self.format.weight(code));
             match self.scaled_here[column].map(|block| operands.scales[block]) {
                 Some(scale) if self.rounds_before_weight[column] => {
                     Scaled { value: weight * (x * scale), by: None }
@@ -205,7 +205,7 @@ impl Model {
         let product = |term: Scaled| rounded(f64::from(term.value) * f64::from(term.by.unwrap_or(1.0)));
         let mut values: Vec<f64> = self.terms(operands).into_iter().map(product).collect();
         let mut blocks: Vec<Option<usize>> =
-            (0..self.order.cols).map(|column| Some(column / BLOCK_ELEMENTS)).collect();
+            (0..self.order.cols).map(|column| Some(column / self.format.block_len)).collect();
         for &[a, b] in &self.order.sums {
             let block = blocks[a].filter(|_| blocks[a] == blocks[b]);
             let sum = values[a] + values[b];
@@ -222,7 +222,7 @@ impl Model {
         if self.precision != Precision::F32 || self.scaling == Scaling::Absent {
             return Ok(Some(self));
         }
-        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let (one, mut rng) = (probe.code_of_one(), ChaCha8Rng::seed_from_u64(2));
         let mut first_column: Vec<usize> = (0..self.order.cols).collect();
         for (at, [a, b]) in self.order.sums.clone().into_iter().enumerate() {
             first_column.push(first_column[a]);
@@ -233,7 +233,7 @@ impl Model {
                 if open.len() <= 1 {
                     break;
                 }
-                let pair = self.pair(first_column[a], first_column[b], &mut rng);
+                let pair = self.pair(one, [first_column[a], first_column[b]], &mut rng);
                 let got = probe.product_of(&pair)?;
                 open.retain(|&join| {
                     self.joins[at] = join;
@@ -254,10 +254,10 @@ impl Model {
         if !matches!(self.scaling, Scaling::Term | Scaling::RoundedTerm) {
             return Ok(());
         }
+        let Some(two) = self.format.code_of(2) else { return Ok(()) };
         let (x, scale) = (3.0 / (1_u128 << 75) as f32, 1.0 / (1_u128 << 75) as f32);
-        let (cols, blocks) = (self.order.cols, self.order.cols.div_ceil(BLOCK_ELEMENTS));
-        let mut one =
-            Operands { codes: vec![CODE_OF_TWO; cols], x: vec![0.0; cols], scales: vec![scale; blocks] };
+        let (cols, blocks) = (self.order.cols, self.format.blocks(self.order.cols));
+        let mut one = Operands { codes: vec![two; cols], x: vec![0.0; cols], scales: vec![scale; blocks] };
         for column in 0..cols {
             one.x[column] = x;
             self.rounds_before_weight[column] = probe.product_of(&one)?.to_bits() == 4;
@@ -267,12 +267,12 @@ impl Model {
     }
 
     /// Weights of 1, activations that are zero but for two, of nearly one size so that fusing shows, and scales.
-    fn pair(&self, i: usize, j: usize, rng: &mut ChaCha8Rng) -> Operands {
+    fn pair(&self, one: u8, [i, j]: [usize; 2], rng: &mut ChaCha8Rng) -> Operands {
         let cols = self.order.cols;
         let mut x = vec![0.0; cols];
         [x[i], x[j]] = [wild(rng.next_u64(), 1), wild(rng.next_u64(), 1)];
-        let scales = (0..cols.div_ceil(BLOCK_ELEMENTS)).map(|_| wild(rng.next_u64(), 1)).collect();
-        Operands { codes: vec![CODE_OF_ONE; cols], x, scales }
+        let scales = (0..self.format.blocks(cols)).map(|_| wild(rng.next_u64(), 1)).collect();
+        Operands { codes: vec![one; cols], x, scales }
     }
 
     /// Whether the kernel gives what the model does: of numbers of all sizes, and of numbers of about one size, whose sums round at
@@ -286,7 +286,7 @@ impl Model {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         for trial in 0..trials {
             let codes = codes(&mut rng);
-            let operands = random_operands(&mut rng, trial, codes, probe.is_scaled());
+            let operands = random_operands(&mut rng, trial, codes, probe.scales());
             let (got, must) = (probe.product_of(&operands)?, self.predict(&operands));
             if !same_sum(got.to_bits(), must.to_bits()) {
                 return Ok(false);
@@ -319,8 +319,9 @@ impl Scaled {
 }
 
 /// For each column and addition, the block if all columns below it are of one and those of the addition above are not.
-fn leaving_blocks(order: &Order) -> Vec<Option<usize>> {
-    let mut block: Vec<Option<usize>> = (0..order.cols).map(|column| Some(column / BLOCK_ELEMENTS)).collect();
+fn leaving_blocks(format: &Format, order: &Order) -> Vec<Option<usize>> {
+    let mut block: Vec<Option<usize>> =
+        (0..order.cols).map(|column| Some(column / format.block_len)).collect();
     let mut leaving = vec![None; order.cols + order.sums.len()];
     for &[a, b] in &order.sums {
         let within = block[a].filter(|_| block[a] == block[b]);
@@ -338,11 +339,11 @@ fn leaving_blocks(order: &Order) -> Vec<Option<usize>> {
 /// Whether random rows with these codes and with their complements are exact opposites.
 pub(super) fn negates(kernel: &dyn Kernel, subject: Subject, codes: &[u8]) -> Result<bool, RevealError> {
     let mut probe = Probe::new(kernel, subject, Placement::EndFlush)?;
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let (complement, mut rng) = (subject.format.code_count() - 1, ChaCha8Rng::seed_from_u64(1));
     for trial in 0..TRIALS_OF_CODES {
-        let mut operands = random_operands(&mut rng, trial, codes.to_vec(), subject.scaled);
+        let mut operands = random_operands(&mut rng, trial, codes.to_vec(), probe.scales());
         let first = probe.product_of(&operands)?;
-        operands.codes.iter_mut().for_each(|code| *code ^= 3);
+        operands.codes.iter_mut().for_each(|code| *code ^= complement);
         if !same_sum((-first).to_bits(), probe.product_of(&operands)?.to_bits()) {
             return Ok(false);
         }
@@ -350,19 +351,19 @@ pub(super) fn negates(kernel: &dyn Kernel, subject: Subject, codes: &[u8]) -> Re
     Ok(true)
 }
 
-/// Operands with these codes: numbers of all sizes in every second trial, otherwise of about one size.
-fn random_operands(rng: &mut ChaCha8Rng, trial: usize, codes: Vec<u8>, scaled: bool) -> Operands {
+/// Operands with these codes and as many scales: numbers of all sizes in every second trial, otherwise of about one size.
+fn random_operands(rng: &mut ChaCha8Rng, trial: usize, codes: Vec<u8>, scales: usize) -> Operands {
     let span = if trial.is_multiple_of(2) { 30 } else { 1 };
     let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| wild(rng.next_u64(), span)).collect() };
     let x = draw(codes.len());
-    let scales = if scaled { draw(codes.len().div_ceil(BLOCK_ELEMENTS)) } else { Vec::new() };
+    let scales = draw(scales);
     Operands { codes, x, scales }
 }
 
-/// Codes drawn from some of the four, so that rows of few different weights come up as well as rows of all.
-fn random_codes(rng: &mut ChaCha8Rng, cols: usize) -> Vec<u8> {
-    let some = 1 + rng.next_u64() % 15;
-    let some: Vec<u8> = (0..4).filter(|code| some >> code & 1 == 1).collect();
+/// Codes drawn from some of the `count` that there are, so that rows of few different weights come up as well as rows of all.
+fn random_codes(rng: &mut ChaCha8Rng, cols: usize, count: u8) -> Vec<u8> {
+    let some = 1 + rng.next_u64() % ((1 << count) - 1);
+    let some: Vec<u8> = (0..count).filter(|code| some >> code & 1 == 1).collect();
     (0..cols).map(|_| some[rng.next_u64() as usize % some.len()]).collect()
 }
 

@@ -1,9 +1,11 @@
 //! A row of a kernel, and the question how many columns join before two of them meet.
 
+use crate::buffer::Buffer;
+use crate::format::{Format, QK256};
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::memory::{Placement, Region, fault, floats, floats_mut};
 use crate::mxcsr::Mode;
-use crate::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, Buffer, CODES_PER_BYTE, Operation};
+use crate::operation::Operation;
 use crate::words::count;
 
 /// Columns up to which a tree is revealed: counts are exact far beyond, but questions take as long as they are many.
@@ -12,18 +14,14 @@ const MAX_COLS: usize = 1 << 17;
 /// Bytes of codes of the largest matrix.
 const MAX_BYTES: usize = 1 << 30;
 
-/// The code of the weight 1.
-pub(super) const CODE_OF_ONE: u8 = 2;
-
-/// All codes of a byte stand for the weight 1.
-const ONES: u8 = CODE_OF_ONE * 0b01_01_01_01;
-
 /// So large that adding all ones to it changes nothing, in f32 and in f64 too, and far from overflow.
 const LARGE: f32 = (1_u128 << 80) as f32;
 
 /// What a gemv is asked about: a row of a matrix of N rows and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
+    /// The format of the weights.
+    pub format: &'static Format,
     /// Rows of the matrix.
     pub rows: usize,
     /// Its columns.
@@ -35,9 +33,9 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The only row of a matrix of one.
+    /// The only row of a matrix of one, in [`QK256`].
     pub const fn one_row(cols: usize, scaled: bool) -> Self {
-        Self { rows: 1, cols, row: 0, scaled }
+        Self { format: &QK256, rows: 1, cols, row: 0, scaled }
     }
 }
 
@@ -47,6 +45,9 @@ pub enum RevealError {
     /// Another operation does not add f32.
     #[error("`{0}` does not add f32 numbers; only gemv has an order to reveal")]
     NotGemv(Operation),
+    /// A format in which no row of ones can be written.
+    #[error("no code of `{0}` has the weight 1, by which an order is revealed")]
+    NoOne(&'static str),
     /// A row outside of the matrix.
     #[error("there is no row {}: the matrix has {}, counted from 0", .0.row, count(.0.rows as u64, "row"))]
     NoRow(Subject),
@@ -95,14 +96,15 @@ impl<'a> Probe<'a> {
         subject: Subject,
         placement: Placement,
     ) -> Result<Self, RevealError> {
-        let Subject { rows, cols, row, .. } = subject;
-        if kernel.operation() != Operation::Gemv {
+        let Subject { format, rows, cols, row, .. } = subject;
+        if !kernel.operation().sums_floats() {
             return Err(RevealError::NotGemv(kernel.operation()));
         }
+        let Some(one) = format.code_of(1) else { return Err(RevealError::NoOne(format.name)) };
         if row >= rows {
             return Err(RevealError::NoRow(subject));
         }
-        let row_stride = cols.div_ceil(BLOCK_ELEMENTS) * BLOCK_BYTES;
+        let row_stride = format.row_bytes(cols);
         let bytes = rows.checked_mul(row_stride.max(1)).filter(|&bytes| bytes <= MAX_BYTES);
         let (Some(_), true) = (bytes, cols <= MAX_COLS) else { return Err(RevealError::TooLarge(subject)) };
         let region = |buffer, len| {
@@ -111,13 +113,29 @@ impl<'a> Probe<'a> {
             region
         };
         let mut packed = region(Buffer::Packed, rows * row_stride);
-        packed.bytes_mut().fill(ONES);
+        let ones = format.pack(&vec![one; cols]);
+        packed.bytes_mut().chunks_mut(row_stride.max(1)).for_each(|row| row.copy_from_slice(&ones));
         let mut x = region(Buffer::X, cols * size_of::<f32>());
         floats_mut(x.bytes_mut()).fill(1.0);
-        let mut scales = region(Buffer::Scales, rows * cols.div_ceil(BLOCK_ELEMENTS) * size_of::<f32>());
+        let mut scales = region(Buffer::Scales, rows * format.blocks(cols) * size_of::<f32>());
         floats_mut(scales.bytes_mut()).fill(1.0);
         let y = region(Buffer::Out, rows * size_of::<f32>());
         Ok(Self { kernel, subject, row_stride, packed, scales, x, y })
+    }
+
+    /// The format of the weights.
+    pub(super) fn format(&self) -> &'static Format {
+        self.subject.format
+    }
+
+    /// The code of the weight 1.
+    pub(super) fn code_of_one(&self) -> u8 {
+        self.format().code_of(1).expect("without one there is no probe")
+    }
+
+    /// Scales of a row.
+    pub(super) fn scales(&self) -> usize {
+        if self.is_scaled() { self.format().blocks(self.subject.cols) } else { 0 }
     }
 
     /// Whether there are scales.
@@ -149,9 +167,8 @@ impl<'a> Probe<'a> {
         let Operands { codes, x, scales } = operands;
         floats_mut(self.x.bytes_mut()).copy_from_slice(x);
         for row in self.packed.bytes_mut().chunks_mut(self.row_stride.max(1)) {
-            for (byte, codes) in row.iter_mut().zip(codes.chunks(CODES_PER_BYTE)) {
-                *byte = codes.iter().rev().fold(0, |byte, code| byte << 2 | code);
-            }
+            let packed = self.subject.format.pack(codes);
+            row[..packed.len()].copy_from_slice(&packed);
         }
         if self.is_scaled() {
             for row in floats_mut(self.scales.bytes_mut()).chunks_mut(scales.len().max(1)) {
@@ -162,7 +179,7 @@ impl<'a> Probe<'a> {
     }
 
     fn product(&mut self) -> Result<f32, RevealError> {
-        let Subject { rows, cols, row, scaled } = self.subject;
+        let Subject { rows, cols, row, scaled, .. } = self.subject;
         fault::go_on();
         let mode = Mode::now();
         let outcome = self.kernel.call(Arguments {

@@ -155,6 +155,7 @@ fn canonical(cols: usize, nodes: &[[usize; 2]], root: Option<usize>) -> Order {
 mod tests {
     use super::super::{Precision, Scaling};
     use super::*;
+    use crate::format::QK256;
     use crate::kernel::{Arguments, KernelFn, Outcome, missing_features};
     use crate::operation::Operation;
     use crate::registry;
@@ -179,7 +180,7 @@ mod tests {
 
     /// The products of the one row of a matrix.
     fn terms(packed: &[u8], x: &[f32]) -> Vec<f32> {
-        let weight = |c| f32::from(crate::oracle::weight(crate::oracle::code(packed, c)));
+        let weight = |c| f32::from(QK256.weight(QK256.code(packed, c)));
         x.iter().enumerate().map(|(c, x)| weight(c) * x).collect()
     }
 

@@ -181,7 +181,7 @@ mod tests {
     use std::fmt::Debug;
     use std::time::Duration;
 
-    use crate::operation::Buffer;
+    use crate::buffer::Buffer;
     use crate::property::Cause;
     use proptest::collection::vec;
     use proptest::prelude::*;

@@ -115,7 +115,7 @@ impl Plugins {
         subject: Subject,
     ) -> Result<Result<Revealed, String>, PluginError> {
         let (plugin, place) = self.place(kernel).ok_or_else(|| unknown(kernel))?;
-        let Subject { rows, cols, row, scaled } = subject;
+        let Subject { rows, cols, row, scaled, .. } = subject;
         let (_, mut worker) = plugin.host.start()?;
         match worker.ask(&Request::Reveal { kernel: place, rows, cols, row, scaled }, &mut |_| {})? {
             Answer::Response(Response::Revealed(revealed)) => Ok(revealed),

@@ -6,9 +6,9 @@ use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use crate::buffer::Buffer;
 use crate::memory::beside;
 use crate::memory::fault::{Crash, OVERFLOW, signal_name};
-use crate::operation::Buffer;
 use crate::property::{Cause, Failure, Property};
 use crate::words::count;
 

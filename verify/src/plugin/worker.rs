@@ -217,7 +217,7 @@ impl Worker {
                     self.after(&earlier, (kernel, beside.first_calls), &case).unwrap_or_else(Response::Failed)
                 }
                 Request::Reveal { kernel, rows, cols, row, scaled } => {
-                    self.reveal(kernel, Subject { rows, cols, row, scaled })
+                    self.reveal(kernel, Subject { rows, row, ..Subject::one_row(cols, scaled) })
                 }
                 Request::Trace { kernel } => self.trace(kernel),
                 Request::Time { kernel, milliseconds } => {

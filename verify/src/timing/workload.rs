@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::clock::cpu_time;
 use crate::case::Case;
 use crate::kernel::{Arguments, Kernel, Outcome};
-use crate::operation::{Operation, Shape};
+use crate::operation::Operation;
+use crate::shape::Shape;
 
 /// Bytes to which every buffer is aligned: a cache line.
 const ALIGNMENT: usize = 64;
@@ -46,7 +47,7 @@ impl Workload {
 
     /// The workload by which the kernels of an operation are compared: 2560 rows of 2560 columns without scales, or 1024 elements.
     pub fn usual(operation: Operation) -> Self {
-        let (rows, cols) = if operation.is_matrix() { (2560, 2560) } else { (1, 1024) };
+        let (rows, cols) = operation.spec().usual_shape;
         Self::new(operation, rows, cols, false)
     }
 
@@ -92,7 +93,8 @@ impl Workload {
     /// Whether the data are such as `kernel` works on.
     pub fn can_time(&self, kernel: &dyn Kernel) -> bool {
         let (own, other) = (self.case.operation, kernel.operation());
-        own == other || (own, other) == (Operation::GemvFixed, Operation::Gemv)
+        // A product that states digits has what any other product needs.
+        own == other || (own.is_matrix() && own.has_digits() && other.is_matrix() && !other.has_digits())
     }
 
     fn operation_of(&self, kernel: &dyn Kernel) -> Operation {
@@ -109,7 +111,7 @@ impl Workload {
     pub fn bytes(&self) -> usize {
         let bytes = |buffer| {
             let operation = self.case.operation;
-            self.shape.needed(operation, buffer) as usize * operation.width(buffer)
+            operation.needed(self.shape, buffer) as usize * operation.width(buffer)
         };
         self.case.buffers().map(bytes).sum()
     }
@@ -150,7 +152,7 @@ impl Workload {
     /// One call. The compiler does not know of which kernel, so it can neither drop nor move any of it.
     #[inline]
     fn call(&mut self, kernel: &dyn Kernel) -> Outcome {
-        let Shape { rows, cols, row_stride } = self.shape;
+        let Shape { rows, cols, row_stride, .. } = self.shape;
         let arguments = Arguments {
             packed: self.packed.get(),
             codes: self.codes_in.get(),

@@ -3,14 +3,16 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::buffer::Buffer;
 use crate::inputs::Inputs;
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
 use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, floats_mut, with_stack};
 use crate::mxcsr::Mode;
-use crate::operation::{Buffer, Operation, Shape};
+use crate::operation::Count;
 use crate::property::{Cause, Failure, Property};
 use crate::quiet::quiet;
 use crate::registers;
+use crate::shape::Shape;
 
 /// Guarded memory for every argument of a call. Reused from call to call.
 #[derive(Debug)]
@@ -163,7 +165,7 @@ impl Arena {
 
     fn arguments(&mut self, inputs: &Inputs) -> Arguments<'_> {
         let Self { packed, codes, scales, x, out, out_scales, .. } = self;
-        let (operation, Shape { rows, cols, row_stride }) = (inputs.operation, inputs.shape);
+        let (operation, Shape { rows, cols, row_stride, .. }) = (inputs.operation, inputs.shape);
         let reads = |buffer| inputs.buffers().contains(&buffer);
         // Other buffers have what an earlier call left there.
         fn given(is_read: bool, region: &Region) -> &[u8] {
@@ -370,7 +372,7 @@ fn written_outside(inputs: &Inputs, outcome: Option<Outcome>, output: &[u32], ol
         Some(Outcome::Unsupported) => {
             (Property::Sizes, Cause::Written, "although the operation is not supported")
         }
-        Some(Outcome::Done) if inputs.operation == Operation::Quantize => {
+        Some(Outcome::Done) if inputs.operation.spec().out.1 == Count::Matrix => {
             (Property::Memory, Cause::Slack, "past the last block")
         }
         Some(Outcome::Done) => (Property::Memory, Cause::Slack, "past the last row"),

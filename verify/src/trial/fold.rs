@@ -90,7 +90,7 @@ fn kind(failure: &Failure) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::Buffer;
+    use crate::buffer::Buffer;
 
     /// The properties of each failure that is left.
     fn folded(violations: &[(Property, Cause)]) -> Vec<Vec<Property>> {

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use super::call::guarded;
 use super::{Harness, Prepared, Trial};
+use crate::buffer::Buffer;
 use crate::inputs::Inputs;
 use crate::judge::{same_bits, show};
 use crate::kernel::{Arguments, Kernel};
 use crate::memory::{Repeated, fault, floats, floats_mut};
-use crate::operation::{Buffer, Operation, Shape};
+use crate::operation::Operation;
 use crate::oracle::Expected;
 use crate::property::{Cause, Failure, Property};
+use crate::shape::Shape;
 
 /// Elements around a power of two whose outputs have memory of their own, on each side.
 const AROUND: usize = 1 << 16;
@@ -72,7 +74,7 @@ impl Long {
             1 => (out.given_mut(), &mut []),
             _ => (&mut [], floats_mut(out.given_mut())),
         };
-        let Shape { rows, cols, row_stride } = inputs.shape;
+        let Shape { rows, cols, row_stride, .. } = inputs.shape;
         Arguments { packed, codes, scales, out_bytes, out, rows, cols, row_stride, ..Arguments::default() }
     }
 }

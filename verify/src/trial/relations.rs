@@ -1,51 +1,56 @@
 //! Metamorphic relations: inputs changed in a way whose effect on the output is known exactly.
 
-mod quantize;
+mod blocks;
 
+use crate::buffer::Buffer;
 use crate::inputs::{Inputs, PackedBytes};
 use crate::judge::{same_bits, same_sum, show};
-use crate::operation::{Buffer, CODES_PER_BYTE, Operation, Shape};
+use crate::operation::{Change, Effect};
 use crate::oracle::RowTruth;
 use crate::property::{Cause, Failure, Property};
+use crate::shape::Shape;
 
 /// Numbers of rows for which kernels have paths of their own: one row, and what does not fill a tile of four.
 const FEW_ROWS: [usize; 4] = [1, 2, 3, 5];
 
 /// Changed inputs, and what the output must then be.
 pub(super) struct Relation {
-    pub(super) property: Property,
+    change: Change,
     pub(super) inputs: Inputs,
-    expect: Expect,
+    effect: Effect,
+    parameter: Parameter,
 }
 
-enum Expect {
-    Same,
-    /// Three less the code.
-    Complement,
-    Negated,
-    Scaled(f32),
-    /// What a quantiser makes of negated values: every code complemented but those of zeros and of padding.
-    Mirrored,
-    /// What it makes of values times a factor: the codes stay, the scales are multiplied.
-    Rescaled(f32),
+/// What an effect goes by.
+enum Parameter {
+    None,
+    Factor(f32),
     /// Output `i` of the changed call, mostly a row, is output `0[i]` of the first.
-    Permuted(Vec<usize>),
+    Places(Vec<usize>),
 }
 
 impl Relation {
-    /// The relations that apply to these inputs. All are called in the buffers of the first call, so that what a kernel has kept
-    /// from it by address is of no use.
+    /// The relations that apply to these inputs, but for [`few_rows`](Self::few_rows). All are called in the buffers of the first call, so
+    /// that what a kernel has kept from it by address is of no use.
     pub(super) fn of(inputs: &Inputs) -> Vec<Self> {
-        if inputs.operation == Operation::Quantize {
-            return quantize::relations(inputs);
-        }
-        let padding = padding(inputs);
-        let negated = [negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
-        let of_matrices = match inputs.operation.is_matrix() {
-            true => [power_of_two(inputs), row_order(inputs)],
-            false => [None, None],
+        let relations = inputs.operation.spec().relations.iter();
+        relations.filter_map(|&(change, effect)| Self::made(inputs, change, effect)).collect()
+    }
+
+    /// `None` where the change does not apply to these inputs.
+    fn made(inputs: &Inputs, change: Change, effect: Effect) -> Option<Self> {
+        let (inputs, parameter) = match change {
+            Change::Padding => (padding(inputs)?, Parameter::None),
+            Change::Complement => (complement(inputs)?, Parameter::None),
+            Change::NegatedX => (negated(inputs, Buffer::X)?, Parameter::None),
+            Change::NegatedScales => (negated(inputs, Buffer::Scales)?, Parameter::None),
+            Change::PowerOfTwo => power_of_two(inputs)?,
+            Change::RowOrder => row_order(inputs)?,
+            Change::BlockOrder => blocks::rotated(inputs)?,
+            Change::OneBlock => blocks::alone(inputs)?,
+            Change::FewRows => return None,
         };
-        [padding, Some(complement(inputs))].into_iter().chain(negated).chain(of_matrices).flatten().collect()
+        Some(Self { change, inputs, effect, parameter })
     }
 
     /// Some rows as a matrix of their own, in buffers without slack: a row's bits must not depend on how many rows there are. `draw`
@@ -53,7 +58,9 @@ impl Relation {
     /// rows to take, and in fixed point, whose oracle holds every call to its bits.
     pub(super) fn few_rows(inputs: &Inputs, draw: u64) -> Option<Self> {
         let (shape, blocks) = (inputs.shape, inputs.shape.blocks());
-        if inputs.operation != Operation::Gemv || shape.rows == 0 {
+        let effect =
+            inputs.operation.spec().relations.iter().find(|(change, _)| *change == Change::FewRows)?.1;
+        if shape.rows == 0 {
             return None;
         }
         let at = draw as usize % FEW_ROWS.len();
@@ -75,43 +82,68 @@ impl Relation {
             out_len: count,
             ..inputs.clone()
         };
-        Some(Self { property: Property::Invariance, inputs: few, expect: Expect::Permuted(rows) })
+        Some(Self { change: Change::FewRows, inputs: few, effect, parameter: Parameter::Places(rows) })
     }
 
     /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same.
     pub(super) fn at_one_time(inputs: &Inputs) -> Vec<Inputs> {
-        if inputs.operation == Operation::Quantize {
-            return quantize::at_one_time(inputs);
+        if !inputs.operation.reads_codes() {
+            return vec![inputs.clone(), reversed(inputs)];
         }
-        let others = [Some(complement(inputs)), negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
-        let others = others.into_iter().flatten().map(|other| other.inputs);
-        [inputs.clone()].into_iter().chain(others).collect()
+        let others = [complement(inputs), negated(inputs, Buffer::X), negated(inputs, Buffer::Scales)];
+        [inputs.clone()].into_iter().chain(others.into_iter().flatten()).collect()
+    }
+
+    /// The property that is violated where the output is another.
+    pub(super) fn property(&self) -> Property {
+        match self.change {
+            Change::Padding => Property::Padding,
+            Change::Complement => Property::Complement,
+            Change::NegatedX | Change::NegatedScales => Property::Negation,
+            Change::PowerOfTwo => Property::PowerOfTwo,
+            Change::RowOrder | Change::BlockOrder | Change::OneBlock => Property::RowOrder,
+            Change::FewRows => Property::Invariance,
+        }
     }
 
     /// The bits that output `at` must have.
     fn expected(&self, first: &[u32], at: usize) -> u32 {
-        match &self.expect {
-            Expect::Same => first[at],
-            // Of a wrong kernel, what is there may be no code.
-            Expect::Complement => 3_u32.wrapping_sub(first[at]),
-            Expect::Negated => first[at] ^ 1 << 31,
-            Expect::Scaled(factor) => times(first[at], *factor),
-            Expect::Mirrored => quantize::mirrored(&self.inputs, first, at),
-            Expect::Rescaled(factor) => match self.inputs.output_place(at) {
+        match (self.effect, &self.parameter) {
+            (Effect::Moved, Parameter::Places(places)) => first[places[at]],
+            (Effect::Scaled, Parameter::Factor(factor)) => times(first[at], *factor),
+            (Effect::Rescaled, Parameter::Factor(factor)) => match self.inputs.output_place(at) {
                 (Buffer::OutScales, _) => times(first[at], *factor),
                 _ => first[at],
             },
-            Expect::Permuted(order) => first[order[at]],
+            (Effect::Negated, _) => first[at] ^ 1 << 31,
+            // Of a wrong kernel, what is there may be no code.
+            (Effect::Complement, _) => {
+                u32::from(self.inputs.shape.format.code_count() - 1).wrapping_sub(first[at])
+            }
+            (Effect::Mirrored, _) => self.mirrored(first, at),
+            _ => first[at],
         }
+    }
+
+    /// The bits that output `at` must have where the signs of the values were changed: of packed bytes the codes of values that are not
+    /// zero are complemented, padding is not.
+    fn mirrored(&self, first: &[u32], at: usize) -> u32 {
+        let (Buffer::Out, byte) = self.inputs.output_place(at) else { return first[at] };
+        let (format, x) = (self.inputs.shape.format, &self.inputs.x);
+        let (block, byte) = (byte / format.block_bytes, byte % format.block_bytes);
+        let mut complemented = vec![0; format.block_bytes];
+        for element in 0..format.block_len {
+            if x.get(block * format.block_len + element).is_some_and(|&x| x != 0.0) {
+                format.set_code(&mut complemented, element, format.code_count() - 1);
+            }
+        }
+        first[at] ^ u32::from(complemented[byte])
     }
 
     /// The first changed output that is not what it must be.
     pub(super) fn first_wrong(&self, first: &[u32], changed: &[u32]) -> Option<usize> {
-        let same = match &self.expect {
-            Expect::Permuted(_) => same_bits,
-            _ if self.inputs.operation.is_matrix() => same_sum,
-            _ => same_bits,
-        };
+        let is_sum = self.inputs.operation.is_matrix() && self.effect != Effect::Moved;
+        let same = if is_sum { same_sum } else { same_bits };
         (0..self.inputs.outputs()).find(|&at| !same(self.expected(first, at), changed[at]))
     }
 
@@ -122,8 +154,8 @@ impl Relation {
         let (buffer, index) = self.inputs.output_place(at);
         let (name, width) = (buffer.name(), self.inputs.operation.width(buffer));
         let (must, got) = (show(width, expected), show(width, changed[at]));
-        let detail = match &self.expect {
-            Expect::Permuted(rows) if self.property == Property::Invariance => {
+        let detail = match &self.parameter {
+            Parameter::Places(rows) if self.change == Change::FewRows => {
                 let (row, count) = (rows[at], rows.len());
                 let noun = if count == 1 { "row" } else { "rows" };
                 format!("row {row} is {must} in this matrix and {got} in one of {count} {noun}")
@@ -131,20 +163,19 @@ impl Relation {
             _ => format!("{}: {name}[{index}] must be {must}, got {got}", self.deed()),
         };
         let cause = Cause::of_bits(width, expected, changed[at]);
-        Some(Failure::new(self.property, cause, detail))
+        Some(Failure::new(self.property(), cause, detail))
     }
 
     fn deed(&self) -> &'static str {
-        match self.property {
-            Property::Padding => "with padding codes, gaps and slack changed",
-            Property::Complement => "with every code complemented",
-            Property::Negation => "with x, or the scales, negated in the same buffers",
-            Property::PowerOfTwo => "with x times a power of two",
-            _ if self.inputs.operation == Operation::Quantize && self.inputs.shape.blocks() == 1 => {
-                "called with one block alone, in buffers without slack"
-            }
-            _ if self.inputs.operation == Operation::Quantize => "with the blocks in another order",
-            _ => "with the rows in another order",
+        match self.change {
+            Change::Padding => "with padding codes, gaps and slack changed",
+            Change::Complement => "with every code complemented",
+            Change::NegatedX | Change::NegatedScales => "with x, or the scales, negated in the same buffers",
+            Change::PowerOfTwo => "with x times a power of two",
+            Change::RowOrder => "with the rows in another order",
+            Change::FewRows => "with some of the rows alone",
+            Change::BlockOrder => "with the blocks in another order",
+            Change::OneBlock => "called with one block alone, in buffers without slack",
         }
     }
 }
@@ -155,38 +186,45 @@ fn times(bits: u32, factor: f32) -> u32 {
 }
 
 /// Everything that is in the buffers and not of the operands, changed.
-fn padding(inputs: &Inputs) -> Option<Relation> {
+fn padding(inputs: &Inputs) -> Option<Inputs> {
     let mut changed = inputs.clone();
     let (shape, cols) = (inputs.shape, inputs.shape.cols);
     let mut own = inputs.packed.clone();
     own.kept_mut().fill(0);
     if !inputs.packed.kept().is_empty() {
-        for row in 0..shape.rows {
-            let own = own.row_mut(shape, row);
-            let whole = cols / CODES_PER_BYTE;
-            own[..whole].fill(0xff);
-            if !cols.is_multiple_of(CODES_PER_BYTE) {
-                own[whole] = (1 << (2 * (cols % CODES_PER_BYTE))) - 1;
-            }
-        }
+        let row = shape.format.pack(&vec![u8::MAX; cols]);
+        (0..shape.rows).for_each(|at| own.row_mut(shape, at).copy_from_slice(&row));
     }
     changed.packed.kept_mut().iter_mut().zip(own.kept()).for_each(|(byte, own)| *byte ^= !own);
-    changed.codes.iter_mut().skip(cols).for_each(|code| *code ^= 3);
+    let mask = shape.format.code_count() - 1;
+    changed.codes.iter_mut().skip(cols).for_each(|code| *code ^= mask);
     let scales = shape.rows * shape.blocks();
     let slack_scales = changed.scales.iter_mut().flat_map(|all| all.iter_mut().skip(scales));
     slack_scales.chain(changed.x.iter_mut().skip(cols)).for_each(|slack| *slack = 1e38);
-    let slack = |buffer| inputs.len(buffer) as u128 > shape.needed(inputs.operation, buffer);
+    let slack = |buffer| inputs.len(buffer) as u128 > inputs.operation.needed(shape, buffer);
     let differs = changed.packed != inputs.packed || inputs.buffers().iter().copied().any(slack);
-    differs.then_some(Relation { property: Property::Padding, inputs: changed, expect: Expect::Same })
+    differs.then_some(changed)
 }
 
-/// Code c becomes 3 - c, so weight w becomes -w.
-fn complement(inputs: &Inputs) -> Relation {
+/// Code c becomes the largest code less c, so weight w becomes -w where the format is symmetric.
+fn complement(inputs: &Inputs) -> Option<Inputs> {
+    let format = inputs.shape.format;
+    if !format.is_symmetric() {
+        return None;
+    }
     let mut changed = inputs.clone();
     changed.packed.kept_mut().iter_mut().for_each(|byte| *byte = !*byte);
-    changed.codes.iter_mut().for_each(|code| *code ^= 3);
-    let expect = if inputs.operation == Operation::Unpack { Expect::Complement } else { Expect::Negated };
-    Relation { property: Property::Complement, inputs: changed, expect }
+    changed.codes.iter_mut().for_each(|code| *code ^= format.code_count() - 1);
+    Some(changed)
+}
+
+/// Values whose magnitudes, order and signs are never the same.
+fn reversed(inputs: &Inputs) -> Inputs {
+    let mut other = inputs.clone();
+    other.x.reverse();
+    let factor = if inputs.x.iter().any(|x| x.abs() > 1.0) { -0.125 } else { -8.0 };
+    other.x.iter_mut().for_each(|value| *value *= factor);
+    other
 }
 
 /// Makes the outputs for complemented codes what they must be where they are within the bound for any order. A kernel whose order
@@ -206,7 +244,7 @@ pub(super) fn allow_another_order(rows: &[RowTruth], first: &[u32], changed: &mu
 }
 
 /// x or the scales with the other sign, where the operation has them: every product, and so every sum, has the other sign.
-fn negated(inputs: &Inputs, buffer: Buffer) -> Option<Relation> {
+fn negated(inputs: &Inputs, buffer: Buffer) -> Option<Inputs> {
     if !inputs.buffers().contains(&buffer) {
         return None;
     }
@@ -217,12 +255,12 @@ fn negated(inputs: &Inputs, buffer: Buffer) -> Option<Relation> {
         _ => changed.x.iter_mut().collect(),
     };
     values.into_iter().for_each(|value| *value = -*value);
-    Some(Relation { property: Property::Negation, inputs: changed, expect: Expect::Negated })
+    Some(changed)
 }
 
 /// x times 2^k. Exact in every order of operations as long as nothing leaves the range of normal numbers. In fixed point the
 /// exponent then moves by k, since numbers whose last bit is normal are far above those of its smallest exponent.
-fn power_of_two(inputs: &Inputs) -> Option<Relation> {
+fn power_of_two(inputs: &Inputs) -> Option<(Inputs, Parameter)> {
     let factor = if inputs.x.iter().any(|x| x.abs() > 1e6) { 0.125 } else { 16.0 };
     let x = &inputs.x[..inputs.shape.cols];
     let scales = inputs.scales.as_deref().unwrap_or(&[1.0]);
@@ -239,12 +277,12 @@ fn power_of_two(inputs: &Inputs) -> Option<Relation> {
     (finite && in_range).then(|| {
         let mut changed = inputs.clone();
         changed.x.iter_mut().for_each(|value| *value *= factor);
-        Relation { property: Property::PowerOfTwo, inputs: changed, expect: Expect::Scaled(factor) }
+        (changed, Parameter::Factor(factor))
     })
 }
 
 /// Rows rotated by one, with their scales.
-fn row_order(inputs: &Inputs) -> Option<Relation> {
+fn row_order(inputs: &Inputs) -> Option<(Inputs, Parameter)> {
     let (shape, blocks) = (inputs.shape, inputs.shape.blocks());
     if shape.rows < 2 {
         return None;
@@ -258,5 +296,5 @@ fn row_order(inputs: &Inputs) -> Option<Relation> {
             to[row * blocks..][..blocks].copy_from_slice(&all[from * blocks..][..blocks]);
         }
     }
-    Some(Relation { property: Property::RowOrder, inputs: changed, expect: Expect::Permuted(order) })
+    Some((changed, Parameter::Places(order)))
 }

@@ -2,11 +2,12 @@
 //! prepares.
 
 use super::{Harness, Prepared, Trial, first};
-use crate::case::{Case, Distribution};
+use crate::case::Case;
+use crate::data::Distribution;
 use crate::inputs::Inputs;
 use crate::kernel::Kernel;
 use crate::memory::fault;
-use crate::operation::{BLOCK_ELEMENTS, Operation};
+use crate::operation::Operation;
 use crate::process::{self, ProcessState};
 use crate::property::{Cause, Failure, Property};
 use crate::trace;
@@ -60,7 +61,7 @@ impl Harness {
     /// The case by which [`examine_first_calls`](Self::examine_first_calls) calls kernels of an operation.
     pub fn first_case(operation: Operation) -> Case {
         let rows = if operation.is_matrix() { 2 } else { 1 };
-        Case { distribution: Distribution::Integer, ..Case::new(operation, rows, BLOCK_ELEMENTS + 44) }
+        Case { distribution: Distribution::Integer, ..Case::new(operation, rows, 300) }
     }
 
     /// Examines calls of `kernel` by a prepared case that are the first of a process, made by several threads at once: by processes that

@@ -1,7 +1,8 @@
 //! A quantiser, a block at a time, each step of which can be replaced.
 
-use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, CODES_PER_BYTE};
 use qk256_verify::{Arguments, Outcome};
+
+use super::{BLOCK_BYTES, BLOCK_ELEMENTS, CODES_PER_BYTE};
 
 /// The code of +1, of zeros and of padding.
 pub(crate) const ONE: u8 = 2;

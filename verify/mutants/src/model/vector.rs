@@ -1,9 +1,8 @@
 //! The operations on one vector, an element at a time.
 
-use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS};
 use qk256_verify::{Arguments, Outcome};
 
-use super::{code, weight};
+use super::{BLOCK_BYTES, BLOCK_ELEMENTS, code, weight};
 
 /// What a vector operation reads.
 pub(crate) struct Vector<'a> {

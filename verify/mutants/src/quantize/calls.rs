@@ -6,11 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use qk256_verify::Operation::Quantize;
 use qk256_verify::Outcome;
-use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, CODES_PER_BYTE};
 
 use super::{mean, with_scale};
 use crate::model::quantize::{Quantized, RIGHT_WAY, Values, Way, by_blocks};
-use crate::model::stray;
+use crate::model::{BLOCK_BYTES, BLOCK_ELEMENTS, CODES_PER_BYTE, stray};
 use crate::{Class, Mutant};
 
 pub(crate) const WRONG: &[Mutant] = &[

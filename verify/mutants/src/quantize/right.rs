@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 
 use qk256_verify::Operation::Quantize;
-use qk256_verify::operation::BLOCK_BYTES;
 use qk256_verify::{KernelFn, Outcome};
+
+use crate::model::BLOCK_BYTES;
 
 use super::where_checked;
 use crate::model::quantize::{RIGHT_WAY, Values, Way, by_blocks};

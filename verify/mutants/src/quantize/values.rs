@@ -1,12 +1,11 @@
 //! Quantisers whose codes or scales are wrong.
 
 use qk256_verify::Operation::Quantize;
-use qk256_verify::operation::{BLOCK_BYTES, BLOCK_ELEMENTS, CODES_PER_BYTE};
 use qk256_verify::{Arguments, Outcome};
 
 use super::{mean, where_checked, with_scale};
 use crate::model::quantize::{ONE, Quantized, RIGHT_WAY, Values, Way, by_blocks};
-use crate::model::{flushed, rounded};
+use crate::model::{BLOCK_BYTES, BLOCK_ELEMENTS, CODES_PER_BYTE, flushed, rounded};
 use crate::{Class, Mutant};
 
 /// The largest magnitude of a block.

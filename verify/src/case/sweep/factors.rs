@@ -1,7 +1,10 @@
 //! The edges: what a dimension of cases may be, value by value.
 
-use super::super::{Case, Codes, Distribution, Patch, Scales};
-use crate::operation::{Buffer, DIGITS, Operation, Threads};
+use super::super::{Case, Patch};
+use crate::buffer::Buffer;
+use crate::data::{Codes, Distribution, Scales};
+use crate::operation::{DIGITS, Operation};
+use crate::shape::Threads;
 
 /// Rows around tile heights and around what a byte counts.
 pub(super) const ROWS: &[usize] =
@@ -151,10 +154,10 @@ impl Factor {
 pub(super) fn scalings(operation: Operation) -> &'static [Option<Scales>] {
     const ALL: &[Option<Scales>] =
         &[None, Some(Scales::Independent), Some(Scales::Equal), Some(Scales::Alternating)];
-    match operation {
-        Operation::Gemv => ALL,
-        Operation::Dequantize => &ALL[1..],
-        _ => &ALL[..1],
+    match (operation.may_be_scaled(), operation.is_always_scaled()) {
+        (true, _) => ALL,
+        (false, true) => &ALL[1..],
+        (false, false) => &ALL[..1],
     }
 }
 
@@ -175,7 +178,7 @@ fn stride(stride: Stride, case: &Case) -> i64 {
 fn special(buffer: Buffer, values: &[u32], level: usize, case: &Case) -> Option<Patch> {
     let level = level.checked_sub(1)?;
     let used = case.operation.inputs(case.scaled).contains(&buffer);
-    let last = (case.shape().needed(case.operation, buffer) as usize).checked_sub(1).filter(|_| used)?;
+    let last = (case.operation.needed(case.shape(), buffer) as usize).checked_sub(1).filter(|_| used)?;
     let index = [0, last / 2, last][level % PLACES];
     Some(Patch { buffer, index, bits: vec![values[level / PLACES]] })
 }

@@ -1,10 +1,12 @@
 //! Shapes by themselves: every small count, the matrices of published models, and element counts around powers of two. Each is one call
 //! on integer data, of which the oracle demands every bit; no relations, so that there can be thousands.
 
+use super::super::Case;
 use super::super::models;
-use super::super::{Case, Codes, Distribution};
 use super::factors::scalings;
-use crate::operation::{Buffer, DIGITS, Operation};
+use crate::buffer::Buffer;
+use crate::data::{Codes, Distribution};
+use crate::operation::{DIGITS, Operation};
 
 /// Rows that are all tried at one column.
 const ROWS: usize = 4200;
@@ -18,9 +20,6 @@ const LENGTHS: usize = 4352;
 /// Elements of a model's matrix that is tried whole. Of larger ones its width and its height are tried apart.
 const MODEL_ELEMENTS: usize = 1 << 20;
 
-/// Elements up to which quantisers are called: they take long, and no size of a unit lies beyond.
-const QUANTIZED: usize = 1 << 17;
-
 /// KiB of the stack of many a thread pool.
 const SMALL_STACK: u16 = 256;
 
@@ -29,15 +28,10 @@ const STACKED: [usize; 9] = [300, 1024, 2049, 4096, 8193, 16_384, 32_769, 65_536
 
 /// The shapes of an operation, in lists, each in order of size.
 pub(super) fn shapes(operation: Operation) -> Vec<Vec<Case>> {
-    if operation == Operation::Quantize {
-        let mut lists = of_vectors(operation);
-        lists.iter_mut().for_each(|cases| cases.retain(|case| case.cols <= QUANTIZED));
-        return lists;
-    }
-    if !operation.is_matrix() {
-        return of_vectors(operation);
-    }
-    of_matrices(operation)
+    let mut lists = if operation.is_matrix() { of_matrices(operation) } else { of_vectors(operation) };
+    let most = operation.spec().most_elements;
+    lists.iter_mut().for_each(|cases| cases.retain(|case| case.rows * case.cols <= most));
+    lists
 }
 
 fn of_vectors(operation: Operation) -> Vec<Vec<Case>> {

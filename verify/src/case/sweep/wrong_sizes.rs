@@ -2,7 +2,8 @@
 
 use super::super::generate::{HUGE, NOT_FINITE};
 use super::super::{Case, Patch};
-use crate::operation::{Buffer, MAX_FIXED_COLUMNS, Operation};
+use crate::buffer::Buffer;
+use crate::operation::{MAX_FIXED_COLUMNS, Operation};
 
 /// Every way in which sizes may be wrong, on shapes that have the edges in question; and x that must be refused.
 pub(super) fn wrong_sizes(operation: Operation) -> Vec<Case> {
@@ -38,7 +39,7 @@ pub(super) fn wrong_sizes(operation: Operation) -> Vec<Case> {
 /// Each buffer shorter than needed, by one element up to all of them.
 fn too_short(case: &Case, cases: &mut Vec<Case>) {
     for buffer in case.resizable_buffers() {
-        let needed = case.shape().needed(case.operation, buffer) as i64;
+        let needed = case.operation.needed(case.shape(), buffer) as i64;
         let mut short = vec![1, 2, 8, 63, needed / 2, needed - 1, needed];
         short.retain(|short| (1..=needed).contains(short));
         short.sort_unstable();

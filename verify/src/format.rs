@@ -1,0 +1,226 @@
+//! Packed formats: how the bytes of a block hold codes, and what each code weighs.
+//!
+//! A format is a value ([`Format`]). The harness decodes by it and shares no code with any kernel. To add one, write a file with a
+//! constant, and a line of [`ALL`].
+
+mod qk256;
+
+pub use qk256::QK256;
+
+/// Every format.
+pub const ALL: &[&Format] = &[&QK256];
+
+/// A format of blocks of `block_len` elements in `block_bytes` bytes, of which each byte holds `8 / bits` codes.
+///
+/// With P codes a byte and groups of G bytes, code `e` of a block is in byte `codes_at + e / (G * P) * G + e % G`, in slot `e / G % P`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Format {
+    /// The name in reports.
+    pub name: &'static str,
+    /// Elements of a block.
+    pub block_len: usize,
+    /// Bytes of a block.
+    pub block_bytes: usize,
+    /// Bits of a code: 1, 2 or 4.
+    pub bits: u32,
+    /// The first byte of a block that holds codes.
+    pub codes_at: usize,
+    /// Bytes of a group, of which the first slots come first, then the second, and so on.
+    pub group: usize,
+    /// Where the first slot of a byte lies.
+    pub order: BitOrder,
+    /// The weight of each code.
+    pub values: &'static [i8],
+    /// What the weights are multiplied by.
+    pub scale: Scale,
+}
+
+/// Which bits of a byte hold its first code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BitOrder {
+    /// The least significant ones.
+    LsbFirst,
+    /// The most significant ones.
+    MsbFirst,
+}
+
+/// Where the scales of a format are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// There are none.
+    None,
+    /// One f32 a block, in a buffer of their own, or none at all, as the call has it.
+    Separate,
+}
+
+impl Format {
+    /// Codes of a byte.
+    pub const fn codes_per_byte(&self) -> usize {
+        8 / self.bits as usize
+    }
+
+    /// The number of codes, which is one more than the largest.
+    pub const fn code_count(&self) -> u8 {
+        1 << self.bits
+    }
+
+    /// Blocks that hold this many elements.
+    pub const fn blocks(&self, len: usize) -> usize {
+        len.div_ceil(self.block_len)
+    }
+
+    /// Bytes of the blocks that hold this many elements, wrapping as the arithmetic of a careless caller would.
+    pub const fn row_bytes(&self, len: usize) -> usize {
+        self.blocks(len).wrapping_mul(self.block_bytes)
+    }
+
+    /// The weight of a code, of which the low bits count.
+    pub const fn weight(&self, code: u8) -> i8 {
+        self.values[(code & (self.code_count() - 1)) as usize]
+    }
+
+    /// The code of element `at` of packed blocks.
+    ///
+    /// # Panics
+    /// If the bytes end before it.
+    pub const fn code(&self, packed: &[u8], at: usize) -> u8 {
+        let (byte, slot) = self.place(at);
+        packed[byte] >> self.shift(slot) & (self.code_count() - 1)
+    }
+
+    /// Puts the code of element `at` into packed blocks.
+    ///
+    /// # Panics
+    /// If the bytes end before it.
+    pub const fn set_code(&self, packed: &mut [u8], at: usize, code: u8) {
+        let (byte, slot) = self.place(at);
+        let mask = (self.code_count() - 1) << self.shift(slot);
+        packed[byte] = packed[byte] & !mask | code << self.shift(slot) & mask;
+    }
+
+    /// Packs these codes into whole blocks; the bits that they leave are zero.
+    pub fn pack(&self, codes: &[u8]) -> Vec<u8> {
+        let mut packed = vec![0; self.row_bytes(codes.len())];
+        codes.iter().enumerate().for_each(|(at, &code)| self.set_code(&mut packed, at, code));
+        packed
+    }
+
+    /// The weights of the first `len` elements of packed blocks, in order.
+    ///
+    /// # Panics
+    /// If the bytes end before the last.
+    pub fn weights(&self, packed: &[u8], len: usize) -> Vec<i8> {
+        assert!(packed.len() >= self.row_bytes(len), "{len} elements have whole blocks");
+        let group_len = self.group * self.codes_per_byte();
+        let mut weights = vec![0; len];
+        for (block, weights) in packed.chunks(self.block_bytes).zip(weights.chunks_mut(self.block_len)) {
+            let groups = block[self.codes_at..].chunks(self.group).zip(weights.chunks_mut(group_len));
+            for (group, weights) in groups {
+                for (at, weight) in weights.iter_mut().enumerate() {
+                    let (byte, slot) =
+                        if self.group == 1 { (0, at) } else { (at % self.group, at / self.group) };
+                    *weight = self.weight(group[byte] >> self.shift(slot));
+                }
+            }
+        }
+        weights
+    }
+
+    /// The codes of the first `len` elements of packed blocks, in order.
+    ///
+    /// # Panics
+    /// If the bytes end before the last.
+    pub fn codes<'a>(&self, packed: &'a [u8], len: usize) -> impl Iterator<Item = u8> + use<'a, '_> {
+        (0..len).map(move |at| self.code(packed, at))
+    }
+
+    /// Whether codes that are complemented have weights that are negated.
+    pub fn is_symmetric(&self) -> bool {
+        self.values.iter().zip(self.values.iter().rev()).all(|(value, mirrored)| *value == -mirrored)
+    }
+
+    /// The code whose weight is `weight`, if there is one.
+    pub fn code_of(&self, weight: i8) -> Option<u8> {
+        self.values.iter().position(|&value| value == weight).map(|code| code as u8)
+    }
+
+    /// Byte and slot of element `at` of packed blocks.
+    const fn place(&self, at: usize) -> (usize, usize) {
+        let (block, element) = (at / self.block_len, at % self.block_len);
+        let group = self.group * self.codes_per_byte();
+        let byte = self.codes_at + element / group * self.group + element % self.group;
+        (block * self.block_bytes + byte, element / self.group % self.codes_per_byte())
+    }
+
+    const fn shift(&self, slot: usize) -> u32 {
+        match self.order {
+            BitOrder::LsbFirst => self.bits * slot as u32,
+            BitOrder::MsbFirst => 8 - self.bits * (slot as u32 + 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Groups, most significant bits first, codes behind something else: a layout that no format of [`ALL`] needs to have.
+    const ODD: Format = Format {
+        name: "odd",
+        block_len: 32,
+        block_bytes: 20,
+        bits: 4,
+        codes_at: 2,
+        group: 8,
+        order: BitOrder::MsbFirst,
+        values: &[-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7],
+        scale: Scale::None,
+    };
+
+    #[test]
+    fn codes_are_where_the_description_says() {
+        let qk256: Vec<u8> = (0..64_u8).map(|byte| byte.wrapping_mul(37)).collect();
+        for (at, code) in QK256.codes(&qk256, 256).enumerate() {
+            assert_eq!(code, qk256[at / 4] >> (2 * (at % 4)) & 3, "element {at}");
+        }
+        // Element 9 is the second of the low nibbles of the first group, element 16 the first of the second group, behind 8 bytes.
+        let mut packed = [0; 40];
+        packed[3] = 0x0a;
+        packed[10] = 0x50;
+        packed[20 + 2] = 0xc0;
+        assert_eq!([9, 16, 32].map(|at| ODD.code(&packed, at)), [0xa, 5, 0xc]);
+    }
+
+    #[test]
+    fn what_is_packed_has_the_codes_that_it_was_made_of() {
+        for format in ALL.iter().copied().chain([&ODD]) {
+            let codes: Vec<u8> =
+                (0..3 * format.block_len).map(|at| (at * 7 / 3) as u8 % format.code_count()).collect();
+            let packed = format.pack(&codes);
+            assert_eq!(packed.len(), 3 * format.block_bytes, "{}", format.name);
+            let weights = codes.iter().map(|&code| format.weight(code));
+            assert!(format.weights(&packed, codes.len()).into_iter().eq(weights), "{}", format.name);
+            assert!(format.codes(&packed, codes.len()).eq(codes), "{}", format.name);
+        }
+    }
+
+    #[test]
+    fn descriptions_hold_together() {
+        for format in ALL.iter().copied().chain([&ODD]) {
+            let code_bytes = format.block_len / format.codes_per_byte();
+            assert!(
+                format.codes_at + code_bytes <= format.block_bytes,
+                "{}: codes fit into a block",
+                format.name
+            );
+            assert_eq!(code_bytes % format.group, 0, "{}: groups are whole", format.name);
+            assert_eq!(
+                format.values.len(),
+                usize::from(format.code_count()),
+                "{}: each code has a weight",
+                format.name
+            );
+        }
+        assert!(QK256.is_symmetric() && !ODD.is_symmetric());
+    }
+}

@@ -1,0 +1,16 @@
+//! QK256: 256 elements in 64 bytes, 2 bits each, the first in the least significant bits (docs/format.md). The scales are apart.
+
+use super::{BitOrder, Format, Scale};
+
+/// The format of the kernels of this project.
+pub const QK256: Format = Format {
+    name: "qk256",
+    block_len: 256,
+    block_bytes: 64,
+    bits: 2,
+    codes_at: 0,
+    group: 1,
+    order: BitOrder::LsbFirst,
+    values: &[-2, -1, 1, 2],
+    scale: Scale::Separate,
+};

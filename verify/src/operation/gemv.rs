@@ -1,0 +1,31 @@
+//! `gemv`: a matrix-vector product in f32, with or without scales.
+
+use super::spec::{Change, Count, Effect, Element, Exhaustive, Form, Spec, Truth};
+use crate::buffer::Buffer;
+use crate::data::Distribution;
+
+pub(super) const SPEC: Spec = Spec {
+    name: "gemv",
+    inputs: &[Buffer::Packed, Buffer::X],
+    scaled_inputs: &[Buffer::Packed, Buffer::Scales, Buffer::X],
+    outputs: &[Buffer::Out],
+    out: (Element::Float, Count::Rows),
+    form: Form::Matrix,
+    has_digits: false,
+    needs_finite_x: false,
+    truth: Truth::Sums,
+    relations: &[
+        (Change::Padding, Effect::Same),
+        (Change::Complement, Effect::Negated),
+        (Change::NegatedX, Effect::Negated),
+        (Change::NegatedScales, Effect::Negated),
+        (Change::PowerOfTwo, Effect::Scaled),
+        (Change::RowOrder, Effect::Moved),
+        (Change::FewRows, Effect::Moved),
+    ],
+    distributions: Distribution::OF_SUMS,
+    exhaustive: Some(Exhaustive::Wiring),
+    usual_shape: (2560, 2560),
+    traced_shape: (1, 256),
+    most_elements: usize::MAX,
+};

@@ -1,0 +1,23 @@
+//! `lut`: codes to unscaled weights, the stage between unpack and multiply.
+
+use super::spec::{Change, Count, Effect, Element, Form, Spec, Truth};
+use crate::buffer::Buffer;
+use crate::data::Distribution;
+
+pub(super) const SPEC: Spec = Spec {
+    name: "lut",
+    inputs: &[Buffer::Codes],
+    scaled_inputs: &[Buffer::Codes],
+    outputs: &[Buffer::Out],
+    out: (Element::Float, Count::Columns),
+    form: Form::Vector(Buffer::Out),
+    has_digits: false,
+    needs_finite_x: false,
+    truth: Truth::Elements(|elements, at| f32::from(elements.format.weight(elements.codes[at])).to_bits()),
+    relations: &[(Change::Padding, Effect::Same), (Change::Complement, Effect::Negated)],
+    distributions: Distribution::OF_SUMS,
+    exhaustive: None,
+    usual_shape: (1, 1024),
+    traced_shape: (1, 256),
+    most_elements: usize::MAX,
+};

@@ -1,0 +1,160 @@
+//! What an operation is made of: the words in which each describes itself.
+
+use crate::buffer::Buffer;
+use crate::data::Distribution;
+use crate::format::Format;
+
+/// An operation, described. Cases, oracles, relations and timing follow from it.
+#[derive(Debug)]
+pub struct Spec {
+    /// The name in cases, options and reports, and behind `qk256_` that of the function of a plugin.
+    pub name: &'static str,
+    /// The buffers that it reads, in the order of arguments, in a call without scales.
+    pub inputs: &'static [Buffer],
+    /// The same in a call with scales. Where there is no choice both are the same.
+    pub scaled_inputs: &'static [Buffer],
+    /// The buffers that it writes.
+    pub outputs: &'static [Buffer],
+    /// What the elements of [`Buffer::Out`] are, and how many there are.
+    pub out: (Element, Count),
+    /// Rows and columns, or a length.
+    pub form: Form,
+    /// Whether x is rounded to a number of digits that the call states.
+    pub has_digits: bool,
+    /// Whether an x that is not finite must be refused.
+    pub needs_finite_x: bool,
+    /// What the outputs must be.
+    pub truth: Truth,
+    /// Changes of the inputs whose effect on the output is known exactly.
+    pub relations: &'static [(Change, Effect)],
+    /// Where x and scales of drawn cases come from.
+    pub distributions: &'static [Distribution],
+    /// What can be tried whole, if anything.
+    pub exhaustive: Option<Exhaustive>,
+    /// Rows and columns by which kernels are compared.
+    pub usual_shape: (usize, usize),
+    /// Rows and columns of a small call that is traced instruction by instruction, and needs few of them for setting up.
+    pub traced_shape: (usize, usize),
+    /// Elements up to which shapes are called, where a call takes long.
+    pub most_elements: usize,
+}
+
+/// What an element is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// A byte.
+    Byte,
+    /// An f32.
+    Float,
+}
+
+/// How many elements a buffer needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// One a column.
+    Columns,
+    /// One a row.
+    Rows,
+    /// One a block of each row.
+    Blocks,
+    /// The blocks of all rows, with what lies between rows: bytes.
+    Matrix,
+}
+
+/// What states the sizes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Rows, columns and a stride.
+    Matrix,
+    /// The length of this buffer.
+    Vector(Buffer),
+}
+
+/// What the outputs of a legal call must be.
+#[derive(Clone, Copy, Debug)]
+pub enum Truth {
+    /// Element `i` has these bits, any NaN for a NaN.
+    Elements(fn(&Elements<'_>, usize) -> u32),
+    /// Each row is the sum of weights times x, in f32 and any order.
+    Sums,
+    /// Each row is the sum of weights times x in fixed point.
+    FixedSums,
+    /// The codes and scale of each block have the least squared error.
+    Quantized,
+}
+
+/// The inputs of a vector operation, decoded by the format's description.
+#[derive(Debug)]
+pub struct Elements<'a> {
+    /// The format of the packed bytes.
+    pub format: &'static Format,
+    /// Packed blocks.
+    pub packed: &'a [u8],
+    /// One code a byte.
+    pub codes: &'a [u8],
+    /// One scale a block.
+    pub scales: &'a [f32],
+}
+
+impl Elements<'_> {
+    /// The code of an element of the packed blocks.
+    pub fn code(&self, at: usize) -> u8 {
+        self.format.code(self.packed, at)
+    }
+
+    /// The scale of an element.
+    pub fn scale(&self, at: usize) -> f32 {
+        self.scales[at / self.format.block_len]
+    }
+}
+
+/// A change of the inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Padding codes, gaps between rows and slack.
+    Padding,
+    /// Every code complemented. Only where the format is symmetric.
+    Complement,
+    /// x negated.
+    NegatedX,
+    /// The scales negated.
+    NegatedScales,
+    /// x times a power of two, where nothing leaves the range of normal numbers.
+    PowerOfTwo,
+    /// The rows in another order.
+    RowOrder,
+    /// A few rows as a matrix of their own.
+    FewRows,
+    /// The blocks in another order.
+    BlockOrder,
+    /// One block alone.
+    OneBlock,
+}
+
+/// What a change does to the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Same,
+    /// Each code is the largest code less what it was.
+    Complement,
+    /// Each output is negated.
+    Negated,
+    /// The codes of values that are not zero are complemented.
+    Mirrored,
+    /// Each output is multiplied by the power of two.
+    Scaled,
+    /// The codes stay, the scales are multiplied by the power of two.
+    Rescaled,
+    /// The outputs are moved with what they belong to.
+    Moved,
+}
+
+/// Inputs of which all can be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exhaustive {
+    /// Every scale.
+    Scales,
+    /// Every column of every row, one at a time.
+    Wiring,
+}

@@ -1,0 +1,23 @@
+//! `unpack`: packed bytes to codes.
+
+use super::spec::{Change, Count, Effect, Element, Form, Spec, Truth};
+use crate::buffer::Buffer;
+use crate::data::Distribution;
+
+pub(super) const SPEC: Spec = Spec {
+    name: "unpack",
+    inputs: &[Buffer::Packed],
+    scaled_inputs: &[Buffer::Packed],
+    outputs: &[Buffer::Out],
+    out: (Element::Byte, Count::Columns),
+    form: Form::Vector(Buffer::Out),
+    has_digits: false,
+    needs_finite_x: false,
+    truth: Truth::Elements(|elements, at| elements.code(at).into()),
+    relations: &[(Change::Padding, Effect::Same), (Change::Complement, Effect::Complement)],
+    distributions: Distribution::OF_SUMS,
+    exhaustive: None,
+    usual_shape: (1, 1024),
+    traced_shape: (1, 256),
+    most_elements: usize::MAX,
+};
