@@ -2,4 +2,4 @@
 
 #![no_main]
 
-qk256_fuzz::target!(Arguments);
+qk256_fuzz::target!("arguments");

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-qk256_fuzz::target!(CaseText);
+qk256_fuzz::target!("case_text");

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-qk256_fuzz::target!(Dequantize);
+qk256_fuzz::target!("dequantize");

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-qk256_fuzz::target!(Gemv);
+qk256_fuzz::target!("gemv");

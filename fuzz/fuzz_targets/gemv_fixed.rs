@@ -2,4 +2,4 @@
 
 #![no_main]
 
-qk256_fuzz::target!(GemvFixed);
+qk256_fuzz::target!("gemv_fixed");

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-qk256_fuzz::target!(Lut);
+qk256_fuzz::target!("lut");

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-qk256_fuzz::target!(Quantize);
+qk256_fuzz::target!("quantize");

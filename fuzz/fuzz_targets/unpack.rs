@@ -2,4 +2,4 @@
 
 #![no_main]
 
-qk256_fuzz::target!(Unpack);
+qk256_fuzz::target!("unpack");

@@ -5,20 +5,28 @@
 pub use libfuzzer_sys;
 #[doc(hidden)]
 pub use qk256_verify;
+use qk256_verify::fuzz::Target;
 
 /// Declares the program of a [`Target`](qk256_verify::fuzz::Target), by its name.
 #[macro_export]
 macro_rules! target {
-    ($target:ident) => {
-        $crate::libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-            $crate::run($crate::qk256_verify::fuzz::Target::$target, data)
-        });
-        $crate::mutator!($crate::qk256_verify::fuzz::Target::$target);
+    ($target:literal) => {
+        $crate::libfuzzer_sys::fuzz_target!(|data: &[u8]| { $crate::run($crate::named($target), data) });
+        $crate::mutator!($crate::named($target));
     };
 }
 
+/// The target of this name.
+///
+/// # Panics
+/// If there is none.
 #[doc(hidden)]
-pub fn run(target: qk256_verify::fuzz::Target, data: &[u8]) {
+pub fn named(name: &str) -> Target {
+    Target::from_name(name).unwrap_or_else(|| panic!("there is no fuzz target {name}"))
+}
+
+#[doc(hidden)]
+pub fn run(target: Target, data: &[u8]) {
     qk256_verify::fuzz::run(target, data);
     #[cfg(feature = "plant")]
     plant::run(target, data);

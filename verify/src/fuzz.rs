@@ -19,20 +19,13 @@ pub use edges::mutate;
 /// What bytes are turned into. Each target has seeds in `corpus/<name>/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Legal cases of `unpack`.
-    Unpack,
-    /// Legal cases of `lut`.
-    Lut,
-    /// Legal cases of `dequantize`.
-    Dequantize,
-    /// Legal cases of `gemv` without scales.
-    Gemv,
-    /// Legal cases of `gemv` with scales.
-    GemvScaled,
-    /// Legal cases of `gemv_fixed`, but for those whose x is not finite, which must be refused.
-    GemvFixed,
-    /// Legal cases of `quantize`, but for those whose values are not finite, which must be refused.
-    Quantize,
+    /// Legal cases of an operation, with scales or without; an x that is not finite where it must be makes a case that is to be refused.
+    Legal {
+        /// The operation.
+        operation: Operation,
+        /// The place of the target among those of the operation.
+        place: usize,
+    },
     /// Wrong sizes of every operation: each must be refused before memory is touched.
     Arguments,
     /// Text that may be a case.
@@ -40,29 +33,34 @@ pub enum Target {
 }
 
 impl Target {
+    const COUNT: usize = {
+        let (mut count, mut at) = (2, 0);
+        while at < Operation::ALL.len() {
+            count += Operation::ALL[at].spec().fuzz_targets.len();
+            at += 1;
+        }
+        count
+    };
+
     /// Every target.
-    pub const ALL: [Self; 9] = [
-        Self::Unpack,
-        Self::Lut,
-        Self::Dequantize,
-        Self::Gemv,
-        Self::GemvScaled,
-        Self::GemvFixed,
-        Self::Quantize,
-        Self::Arguments,
-        Self::CaseText,
-    ];
+    pub const ALL: [Self; Self::COUNT] = {
+        let (mut all, mut next, mut at) = ([Self::CaseText; Self::COUNT], 0, 0);
+        while at < Operation::ALL.len() {
+            let (operation, mut place) = (Operation::ALL[at], 0);
+            while place < operation.spec().fuzz_targets.len() {
+                all[next] = Self::Legal { operation, place };
+                (next, place) = (next + 1, place + 1);
+            }
+            at += 1;
+        }
+        all[next] = Self::Arguments;
+        all
+    };
 
     /// The name on the command line and in `corpus/`.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Unpack => "unpack",
-            Self::Lut => "lut",
-            Self::Dequantize => "dequantize",
-            Self::Gemv => "gemv",
-            Self::GemvScaled => "gemv_scaled",
-            Self::GemvFixed => "gemv_fixed",
-            Self::Quantize => "quantize",
+            Self::Legal { operation, place } => operation.spec().fuzz_targets[place].0,
             Self::Arguments => "arguments",
             Self::CaseText => "case_text",
         }
@@ -73,29 +71,16 @@ impl Target {
         Self::ALL.into_iter().find(|target| target.name() == name)
     }
 
-    /// The target of the legal cases of an operation.
-    pub const fn of(operation: Operation, scaled: bool) -> Self {
-        match operation {
-            Operation::Unpack => Self::Unpack,
-            Operation::Lut => Self::Lut,
-            Operation::Dequantize => Self::Dequantize,
-            Operation::Gemv if scaled => Self::GemvScaled,
-            Operation::Gemv => Self::Gemv,
-            Operation::GemvFixed => Self::GemvFixed,
-            Operation::Quantize => Self::Quantize,
-        }
+    /// The target of the legal cases of an operation, with scales or without where there is a choice.
+    pub fn of(operation: Operation, scaled: bool) -> Self {
+        let place = operation.spec().fuzz_targets.iter().position(|target| target.1 == scaled);
+        Self::Legal { operation, place: place.unwrap_or(0) }
     }
 
     /// The operation whose legal cases it draws, and whether they have scales.
     const fn legal(self) -> Option<(Operation, bool)> {
         match self {
-            Self::Unpack => Some((Operation::Unpack, false)),
-            Self::Lut => Some((Operation::Lut, false)),
-            Self::Dequantize => Some((Operation::Dequantize, true)),
-            Self::Gemv => Some((Operation::Gemv, false)),
-            Self::GemvScaled => Some((Operation::Gemv, true)),
-            Self::GemvFixed => Some((Operation::GemvFixed, false)),
-            Self::Quantize => Some((Operation::Quantize, false)),
+            Self::Legal { operation, place } => Some((operation, operation.spec().fuzz_targets[place].1)),
             Self::Arguments | Self::CaseText => None,
         }
     }
@@ -167,7 +152,7 @@ fn legal(operation: Operation, scaled: bool, data: &[u8]) -> Option<Case> {
 
 fn wrong_sizes(u: &mut Unstructured<'_>) -> arbitrary::Result<Case> {
     let operation = *u.choose(&Operation::ALL)?;
-    let scaled = operation == Operation::Dequantize || (operation.may_be_scaled() && u.arbitrary()?);
+    let scaled = operation.is_always_scaled() || (operation.may_be_scaled() && u.arbitrary()?);
     Case::draw_wrong_sizes(operation, scaled, u)
 }
 

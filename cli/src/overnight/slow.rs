@@ -89,6 +89,8 @@ pub(super) fn cpu_time() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use qk256_verify::Operation;
+
     use super::*;
 
     #[test]
@@ -97,6 +99,6 @@ mod tests {
         let mut inputs = vec![slow("a", 1.0), slow("b", 4.0), slow("c", 2.0), slow("b", 5.0), slow("d", 3.0)];
         Slow::keep_the_slowest(&mut inputs);
         assert_eq!(inputs, [slow("b", 5.0), slow("d", 3.0), slow("c", 2.0)]);
-        assert!(Slow::time(Target::Gemv, &[0; 16]).milliseconds > 0.0);
+        assert!(Slow::time(Target::of(Operation::Gemv, false), &[0; 16]).milliseconds > 0.0);
     }
 }

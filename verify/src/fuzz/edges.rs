@@ -110,7 +110,7 @@ mod tests {
         let mut data = [0; 64];
         let (mut size, mut edges, mut cols) = (0, 0, Vec::new());
         for seed in 0..2000 {
-            size = mutate(Target::Gemv, &mut data, size, 64, seed, nothing);
+            size = mutate(Target::of(Operation::Gemv, false), &mut data, size, 64, seed, nothing);
             if let Some(case) = Edge::of(&data[..size]).and_then(|edge| edge.case(Operation::Gemv, false)) {
                 edges += 1;
                 assert!(!case.scaled);

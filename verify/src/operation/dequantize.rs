@@ -23,6 +23,7 @@ pub(super) const SPEC: Spec = Spec {
         (Change::NegatedScales, Effect::Negated),
     ],
     distributions: Distribution::OF_SUMS,
+    fuzz_targets: &[("dequantize", true)],
     exhaustive: Some(Exhaustive::Scales),
     usual_shape: (1, 1024),
     traced_shape: (1, 256),

@@ -24,6 +24,7 @@ pub(super) const SPEC: Spec = Spec {
         (Change::FewRows, Effect::Moved),
     ],
     distributions: Distribution::OF_SUMS,
+    fuzz_targets: &[("gemv", false), ("gemv_scaled", true)],
     exhaustive: Some(Exhaustive::Wiring),
     usual_shape: (2560, 2560),
     traced_shape: (1, 256),

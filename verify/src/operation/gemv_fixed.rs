@@ -30,6 +30,7 @@ pub(super) const SPEC: Spec = Spec {
         (Change::RowOrder, Effect::Moved),
     ],
     distributions: Distribution::OF_DIGITS,
+    fuzz_targets: &[("gemv_fixed", false)],
     exhaustive: None,
     usual_shape: (2560, 2560),
     // The rounding of x, which kernels share, takes more instructions than a row.

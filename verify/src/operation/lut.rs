@@ -16,6 +16,7 @@ pub(super) const SPEC: Spec = Spec {
     truth: Truth::Elements(|elements, at| f32::from(elements.format.weight(elements.codes[at])).to_bits()),
     relations: &[(Change::Padding, Effect::Same), (Change::Complement, Effect::Negated)],
     distributions: Distribution::OF_SUMS,
+    fuzz_targets: &[("lut", false)],
     exhaustive: None,
     usual_shape: (1, 1024),
     traced_shape: (1, 256),

@@ -21,6 +21,7 @@ pub(super) const SPEC: Spec = Spec {
         (Change::OneBlock, Effect::Moved),
     ],
     distributions: Distribution::OF_VALUES,
+    fuzz_targets: &[("quantize", false)],
     exhaustive: None,
     usual_shape: (1, 1024),
     // For each element there may be a loop over all.

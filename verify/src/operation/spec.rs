@@ -29,6 +29,8 @@ pub struct Spec {
     pub relations: &'static [(Change, Effect)],
     /// Where x and scales of drawn cases come from.
     pub distributions: &'static [Distribution],
+    /// The fuzz targets of its legal cases, and whether these have scales. A program in `fuzz/` and seeds in `corpus/` have the name.
+    pub fuzz_targets: &'static [(&'static str, bool)],
     /// What can be tried whole, if anything.
     pub exhaustive: Option<Exhaustive>,
     /// Rows and columns by which kernels are compared.

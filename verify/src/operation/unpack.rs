@@ -16,6 +16,7 @@ pub(super) const SPEC: Spec = Spec {
     truth: Truth::Elements(|elements, at| elements.code(at).into()),
     relations: &[(Change::Padding, Effect::Same), (Change::Complement, Effect::Complement)],
     distributions: Distribution::OF_SUMS,
+    fuzz_targets: &[("unpack", false)],
     exhaustive: None,
     usual_shape: (1, 1024),
     traced_shape: (1, 256),

@@ -284,6 +284,8 @@ fn absolute(path: &Path) -> PathBuf {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
+    use qk256_verify::Operation;
+
     use super::*;
     use crate::overnight::directory::Directory;
 
@@ -317,20 +319,21 @@ mod tests {
         let setting = Setting { jobs: 1, plant: None, directory: &directory, stop: &stop, quiet: true };
         let repository = folder.path().to_owned();
         let engine = Libfuzzer { repository, builds: Vec::new(), name: "none", setting };
-        let left = directory.scratch(Target::Gemv).join("libFuzzerTemp.FuzzWithFork7.dir");
+        let target = Target::of(Operation::Gemv, false);
+        let left = directory.scratch(target).join("libFuzzerTemp.FuzzWithFork7.dir");
         for (job, input) in [("C1", "learned"), ("C2", "known"), ("F1", "features")] {
             fs::create_dir_all(left.join(job)).expect("a folder can be made");
             fs::write(left.join(job).join(input), "new").expect("it can be written");
         }
-        let corpus = directory.corpus(Target::Gemv);
+        let corpus = directory.corpus(target);
         fs::write(corpus.join("known"), "old").expect("it can be written");
-        engine.rescue(Target::Gemv).expect("there is room");
+        engine.rescue(target).expect("there is room");
         assert_eq!(
             files(&corpus).expect("it can be read"),
             ["known", "learned"].map(|name| corpus.join(name))
         );
         assert_eq!(fs::read_to_string(corpus.join("known")).expect("it is there"), "old");
-        assert!(entries(&directory.scratch(Target::Gemv)).is_empty());
+        assert!(entries(&directory.scratch(target)).is_empty());
     }
 
     /// Inputs named by what they hold; each is a page and more, so that writing takes a moment.
