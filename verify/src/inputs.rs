@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::buffer::{Buffer, PerBuffer};
 use crate::operation::{DIGITS, MAX_FIXED_COLUMNS, Operation};
@@ -158,8 +159,8 @@ impl Inputs {
 /// and the gaps are zeros: the buffer of the call is then sparse memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackedBytes {
-    /// What is kept: the whole buffer, or the blocks of one row after the other.
-    kept: Vec<u8>,
+    /// What is kept: the whole buffer, or the blocks of one row after the other. Copied when one of those that share it is changed.
+    kept: Arc<Vec<u8>>,
     /// Where that is less than the whole buffer.
     sparse: Option<Sparse>,
 }
@@ -178,14 +179,14 @@ struct Sparse {
 impl PackedBytes {
     /// A buffer that is kept whole.
     pub fn whole(bytes: Vec<u8>) -> Self {
-        Self { kept: bytes, sparse: None }
+        Self { kept: Arc::new(bytes), sparse: None }
     }
 
     /// A buffer of `len` bytes of which only the rows are kept, which stand in `rows` one behind the other; none of them where
     /// the buffer is too short for all.
     pub fn sparse(rows: Vec<u8>, shape: Shape, len: usize) -> Self {
         let sparse = Sparse { len, row_stride: shape.row_stride, row_bytes: shape.row_bytes() };
-        Self { kept: rows, sparse: Some(sparse) }
+        Self { kept: Arc::new(rows), sparse: Some(sparse) }
     }
 
     /// Bytes of the buffer.
@@ -203,9 +204,14 @@ impl PackedBytes {
         self.sparse.is_some()
     }
 
+    /// Whether both are one: copies of which none was changed.
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.kept, &other.kept) && self.sparse == other.sparse
+    }
+
     /// The bytes that are kept, to be changed.
     pub fn kept_mut(&mut self) -> &mut [u8] {
-        &mut self.kept
+        Arc::make_mut(&mut self.kept).as_mut_slice()
     }
 
     /// The bytes that are kept.
@@ -239,7 +245,7 @@ impl PackedBytes {
     /// As [`from_row`](Self::from_row).
     pub fn row_mut(&mut self, shape: Shape, row: usize) -> &mut [u8] {
         let start = self.row_start(shape, row);
-        &mut self.kept[start..][..shape.row_bytes()]
+        &mut self.kept_mut()[start..][..shape.row_bytes()]
     }
 
     fn row_start(&self, shape: Shape, row: usize) -> usize {

@@ -6,6 +6,7 @@ mod exact;
 mod fixed;
 mod integers;
 mod quantize;
+mod row;
 
 pub use exact::{ExactSum, Wide};
 pub use fixed::{FLAT_FIXED_COLUMNS, FLAT_FIXED_X, FLAT_FIXED_Y};
@@ -13,9 +14,10 @@ pub use quantize::{BlockTruth, Choice};
 
 use crate::inputs::Inputs;
 use crate::operation::{Elements, Truth};
-use exact::{is_power_of_two, lowest_bit, power_of_two};
+use exact::power_of_two;
 use fixed::FixedPoint;
 use integers::Integers;
+use row::Row;
 
 /// The unit roundoff of f32.
 const UNIT_ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
@@ -158,155 +160,4 @@ pub fn expected(inputs: &Inputs) -> Expected {
 pub(crate) fn codes(inputs: &Inputs, row: usize) -> Vec<u8> {
     let packed = inputs.packed.from_row(inputs.shape, row);
     inputs.shape.format.codes(packed, inputs.shape.cols).collect()
-}
-
-/// One row of a gemv: its terms are `weight(code) * x * scale`.
-struct Row<'a> {
-    block_len: usize,
-    /// One a column.
-    weights: Vec<i8>,
-    x: &'a [f32],
-    /// One a block; `None` stands for ones.
-    scales: Option<&'a [f32]>,
-    flat: bool,
-}
-
-impl<'a> Row<'a> {
-    fn of(inputs: &'a Inputs, row: usize) -> Self {
-        let shape = inputs.shape;
-        let blocks = shape.blocks();
-        Self {
-            block_len: shape.format.block_len,
-            weights: shape.format.weights(inputs.packed.from_row(shape, row), shape.cols),
-            x: &inputs.x[..shape.cols],
-            scales: inputs.scales.as_deref().map(|scales| &scales[row * blocks..][..blocks]),
-            flat: inputs.flat && shape.cols <= FLAT_COLUMNS,
-        }
-    }
-
-    fn truth(&self) -> RowTruth {
-        if let Some(special) = self.special() {
-            return special;
-        }
-        let terms = Terms::of(self);
-        if terms.overflow {
-            RowTruth::MayOverflow
-        } else if terms.order_is_free() {
-            RowTruth::Exact(terms.sum.value().to_f32())
-        } else {
-            let exact = terms.sum.value();
-            let (absolute, columns, scaled) = (terms.absolute, self.x.len(), self.scales.is_some());
-            RowTruth::Near { exact, spread: Spread { absolute, columns, scaled }, flat: self.flat }
-        }
-    }
-
-    fn scale(&self, column: usize) -> f32 {
-        self.scales.map_or(1.0, |scales| scales[column / self.block_len])
-    }
-
-    /// The demand of oracle 6, if any term is not finite.
-    fn special(&self) -> Option<RowTruth> {
-        let scales = self.scales.unwrap_or(&[]);
-        if self.x.iter().chain(scales).all(|value| value.is_finite()) {
-            return None;
-        }
-        let (mut nan, mut positive, mut negative) = (false, false, false);
-        let mut finite = Terms::default();
-        for (column, &x) in self.x.iter().enumerate() {
-            if column > 0 && column.is_multiple_of(self.block_len) {
-                finite.close_block();
-            }
-            let (weight, scale) = (self.weights[column], self.scale(column));
-            if x.is_finite() && scale.is_finite() {
-                finite.add(weight, x, scale);
-            } else {
-                let product = f32::from(weight) * x * scale;
-                nan |= product.is_nan();
-                positive |= product == f32::INFINITY;
-                negative |= product == f32::NEG_INFINITY;
-            }
-        }
-        finite.close_block();
-        // An infinite scale on a block sum gives an infinity even where its terms disagree in sign or vanish.
-        let block_may_differ = scales.iter().any(|scale| scale.is_infinite());
-        let certain_nan = self.x.iter().chain(scales).any(|value| value.is_nan());
-        Some(match (nan || (positive && negative), positive) {
-            (true, _) if certain_nan || !block_may_differ => RowTruth::Nan,
-            (true, _) => RowTruth::NotFinite,
-            // Finite terms that overflow to the other infinity would make a NaN.
-            (false, _) if finite.overflow => RowTruth::MayOverflow,
-            (false, true) => RowTruth::Infinite(f32::INFINITY),
-            (false, false) => RowTruth::Infinite(f32::NEG_INFINITY),
-        })
-    }
-}
-
-/// The finite terms of a row, and what is needed to say how far any order of summation can stray.
-#[derive(Default)]
-struct Terms {
-    sum: ExactSum,
-    /// Sum of |weight * x * scale|.
-    absolute: f64,
-    /// Sum of |weight * x| in the present block, and its scale.
-    block_absolute: f64,
-    block_scale: f32,
-    /// Whether an intermediate of some order of operations may leave the range of f32.
-    overflow: bool,
-    /// Terms that are not zero.
-    nonzero: usize,
-    /// The lowest bit of any x in the present block, of any x * scale, and the rounding that they leave.
-    block_lowest: Option<i32>,
-    lowest: Option<i32>,
-    inexact_block: bool,
-}
-
-impl Terms {
-    fn of(row: &Row<'_>) -> Self {
-        let mut terms = Self::default();
-        for (column, &x) in row.x.iter().enumerate() {
-            if column > 0 && column.is_multiple_of(row.block_len) {
-                terms.close_block();
-            }
-            terms.add(row.weights[column], x, row.scale(column));
-        }
-        terms.close_block();
-        terms
-    }
-
-    fn add(&mut self, weight: i8, x: f32, scale: f32) {
-        self.block_scale = scale;
-        self.sum.add(weight, x, scale);
-        let product = f64::from(weight.unsigned_abs()) * f64::from(x.abs());
-        self.block_absolute += product;
-        self.absolute += product * f64::from(scale.abs());
-        self.nonzero += usize::from(x != 0.0 && scale != 0.0);
-        if x != 0.0 {
-            let lowest = lowest_bit(x);
-            self.block_lowest = Some(self.block_lowest.map_or(lowest, |low| low.min(lowest)));
-        }
-    }
-
-    /// Takes the finished block into account. Its terms may have been scaled one by one or as a sum.
-    fn close_block(&mut self) {
-        let scale = f64::from(self.block_scale.abs());
-        let largest = self.block_absolute.max(self.block_absolute * scale).max(2.0 * scale);
-        self.overflow |= largest > OVERFLOW_GUARD || self.absolute > OVERFLOW_GUARD;
-        if let Some(low) = self.block_lowest.take().filter(|_| scale != 0.0) {
-            self.inexact_block |= self.block_absolute > 2_f64.powi(24) * power_of_two(low);
-            let scaled = low + lowest_bit(self.block_scale);
-            self.inexact_block |= !is_power_of_two(self.block_scale);
-            self.lowest = Some(self.lowest.map_or(scaled, |lowest| lowest.min(scaled)));
-        }
-        self.block_absolute = 0.0;
-    }
-
-    /// Oracle 2: whether every order of summation gives the exact sum, or there is nothing to order.
-    fn order_is_free(&self) -> bool {
-        let Some(lowest) = self.lowest else { return true };
-        let integers = !self.inexact_block && self.absolute <= 2_f64.powi(24) * power_of_two(lowest);
-        // One term: weight times x and weight times scale are exact, so there is one rounding, in any order. It must not
-        // happen among subnormals, where it could happen twice.
-        let single = self.nonzero == 1 && self.absolute >= 4.0 * f64::from(f32::MIN_POSITIVE);
-        (integers && lowest >= -149) || single
-    }
 }

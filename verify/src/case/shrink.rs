@@ -217,80 +217,124 @@ const fn simplest_fills(buffer: Buffer) -> &'static [u32] {
 
 /// Strictly simpler neighbours, the boldest first.
 fn candidates(case: &Case) -> Vec<Case> {
-    let mut all = Vec::new();
-    let mut with = |change: &dyn Fn(&mut Case)| {
-        let mut candidate = case.clone();
+    let mut candidates = Candidates { case, all: Vec::new() };
+    candidates.of_fills();
+    candidates.of_shapes();
+    candidates.of_calls();
+    candidates.of_layouts();
+    candidates.of_patches();
+    candidates.of_data();
+    candidates.all
+}
+
+/// The candidates so far.
+struct Candidates<'c> {
+    case: &'c Case,
+    all: Vec<Case>,
+}
+
+impl Candidates<'_> {
+    /// The case with a change, if that makes it another.
+    fn with(&mut self, change: impl FnOnce(&mut Case)) {
+        let mut candidate = self.case.clone();
         change(&mut candidate);
         candidate.fit_patches();
-        if candidate != *case {
-            all.push(candidate);
-        }
-    };
-    with(&|c| c.patches.clear());
-    with(&|c| c.sprinkle_by_patches());
-    for filled in fills(case) {
-        with(&|c| c.clone_from(&filled));
-    }
-    for buffer in Buffer::ALL.into_iter().filter(|&buffer| case.fill[buffer].is_some()) {
-        with(&|c| c.fill[buffer] = None);
-        let now = case.fill[buffer].unwrap_or_default();
-        simpler_than(now, simplest_fills(buffer)).for_each(|bits| with(&|c| c.fill[buffer] = Some(bits)));
-    }
-    for rows in smaller(case.rows as u64).filter(|_| case.operation.is_matrix()) {
-        with(&|c| c.rows = rows as usize);
-    }
-    let residues = [8, 16, 32, 64, 128, 256].map(|width| case.cols as u64 % width);
-    // Whole vectors and blocks off: what fails may hang on the remainder.
-    let shorter = (3..10).rev().filter_map(|bits| (case.cols as u64).checked_sub(1 << bits));
-    for cols in residues.into_iter().chain(smaller(case.cols as u64)).chain(shorter) {
-        with(&|c| c.cols = cols as usize);
-        with(&|c| c.cut_front(cols as usize));
-    }
-    with(&|c| c.scaled = c.scaled && !c.operation.may_be_scaled());
-    with(&|c| c.scales = Scales::Independent);
-    with(&|c| c.digits -= u8::from(c.operation.has_digits() && c.digits > *DIGITS.start()));
-    with(&|c| c.threads = Threads::ONE);
-    with(&|c| c.stack = 0);
-    // In full, once a call is cheap.
-    with(&|c| c.once = c.once && c.rows * c.cols > FULL_ELEMENTS);
-    with(&|c| c.offset = PerBuffer::default());
-    with(&|c| c.slack = PerBuffer::default());
-    for stride in smaller(case.stride.unsigned_abs()) {
-        with(&|c| c.stride = c.stride.signum() * stride as i64);
-    }
-    for buffer in Buffer::ALL {
-        for offset in smaller(case.offset[buffer].into()) {
-            with(&|c| c.offset[buffer] = offset as u8);
-        }
-        for slack in smaller(case.slack[buffer].unsigned_abs()) {
-            with(&|c| c.slack[buffer] = c.slack[buffer].signum() * slack as i64);
+        if candidate != *self.case {
+            self.all.push(candidate);
         }
     }
-    for at in 0..case.patches.len() {
-        with(&|c| drop(c.patches.remove(at)));
-        for index in smaller(case.patches[at].index as u64) {
-            with(&|c| c.patches[at].index = index as usize);
+
+    fn of_fills(&mut self) {
+        let case = self.case;
+        self.with(|c| c.patches.clear());
+        self.with(Case::sprinkle_by_patches);
+        for filled in fills(case) {
+            self.with(|c| *c = filled);
         }
-        for len in smaller(case.patches[at].bits.len() as u64).filter(|&len| len > 0) {
-            with(&|c| c.patches[at].bits.truncate(len as usize));
-            with(&|c| {
-                let skip = c.patches[at].bits.len() - len as usize;
-                c.patches[at].index += skip;
-                drop(c.patches[at].bits.drain(..skip));
-            });
+        for buffer in Buffer::ALL.into_iter().filter(|&buffer| case.fill[buffer].is_some()) {
+            self.with(|c| c.fill[buffer] = None);
+            let now = case.fill[buffer].unwrap_or_default();
+            for bits in simpler_than(now, simplest_fills(buffer)) {
+                self.with(|c| c.fill[buffer] = Some(bits));
+            }
         }
     }
-    with(&|c| c.tensor = None);
-    for row in smaller(case.tensor.as_ref().map_or(0, |tensor| tensor.first_row) as u64) {
-        with(&|c| c.tensor.iter_mut().for_each(|tensor| tensor.first_row = row as usize));
+
+    fn of_shapes(&mut self) {
+        let case = self.case;
+        for rows in smaller(case.rows as u64).filter(|_| case.operation.is_matrix()) {
+            self.with(|c| c.rows = rows as usize);
+        }
+        let residues = [8, 16, 32, 64, 128, 256].map(|width| case.cols as u64 % width);
+        // Whole vectors and blocks off: what fails may hang on the remainder.
+        let shorter = (3..10).rev().filter_map(|bits| (case.cols as u64).checked_sub(1 << bits));
+        for cols in residues.into_iter().chain(smaller(case.cols as u64)).chain(shorter) {
+            self.with(|c| c.cols = cols as usize);
+            self.with(|c| c.cut_front(cols as usize));
+        }
     }
-    simpler_than(case.codes, &Codes::ALL).for_each(|codes| with(&|c| c.codes = codes));
-    simpler_than(case.distribution, &SIMPLEST_FIRST)
-        .for_each(|distribution| with(&|c| c.distribution = distribution));
-    for seed in 0..case.seed.min(4) {
-        with(&|c| c.seed = seed);
+
+    fn of_calls(&mut self) {
+        self.with(|c| c.scaled = c.scaled && !c.operation.may_be_scaled());
+        self.with(|c| c.scales = Scales::Independent);
+        self.with(|c| c.digits -= u8::from(c.operation.has_digits() && c.digits > *DIGITS.start()));
+        self.with(|c| c.threads = Threads::ONE);
+        self.with(|c| c.stack = 0);
+        // In full, once a call is cheap.
+        self.with(|c| c.once = c.once && c.rows * c.cols > FULL_ELEMENTS);
     }
-    all
+
+    fn of_layouts(&mut self) {
+        let case = self.case;
+        self.with(|c| c.offset = PerBuffer::default());
+        self.with(|c| c.slack = PerBuffer::default());
+        for stride in smaller(case.stride.unsigned_abs()) {
+            self.with(|c| c.stride = c.stride.signum() * stride as i64);
+        }
+        for buffer in Buffer::ALL {
+            for offset in smaller(case.offset[buffer].into()) {
+                self.with(|c| c.offset[buffer] = offset as u8);
+            }
+            for slack in smaller(case.slack[buffer].unsigned_abs()) {
+                self.with(|c| c.slack[buffer] = c.slack[buffer].signum() * slack as i64);
+            }
+        }
+    }
+
+    fn of_patches(&mut self) {
+        let patches = &self.case.patches;
+        for (at, patch) in patches.iter().enumerate() {
+            self.with(|c| drop(c.patches.remove(at)));
+            for index in smaller(patch.index as u64) {
+                self.with(|c| c.patches[at].index = index as usize);
+            }
+            for len in smaller(patch.bits.len() as u64).filter(|&len| len > 0) {
+                let skip = patch.bits.len() - len as usize;
+                self.with(|c| c.patches[at].bits.truncate(len as usize));
+                self.with(|c| {
+                    c.patches[at].index += skip;
+                    drop(c.patches[at].bits.drain(..skip));
+                });
+            }
+        }
+    }
+
+    fn of_data(&mut self) {
+        let case = self.case;
+        self.with(|c| c.tensor = None);
+        for row in smaller(case.tensor.as_ref().map_or(0, |tensor| tensor.first_row) as u64) {
+            self.with(|c| c.tensor.iter_mut().for_each(|tensor| tensor.first_row = row as usize));
+        }
+        for codes in simpler_than(case.codes, &Codes::ALL) {
+            self.with(|c| c.codes = codes);
+        }
+        for distribution in simpler_than(case.distribution, &SIMPLEST_FIRST) {
+            self.with(|c| c.distribution = distribution);
+        }
+        for seed in 0..case.seed.min(4) {
+            self.with(|c| c.seed = seed);
+        }
+    }
 }
 
 /// Distributions in the order in which a reader takes them in.

@@ -159,74 +159,116 @@ fn layout(operation: Operation, byte_offsets: &'static [u8]) -> Vec<Factor> {
     stride.into_iter().chain(whole.buffers().map(offset)).chain(slack).collect()
 }
 
+/// The parts of the sweep of an operation, in order.
 fn parts(operation: Operation) -> Vec<Part> {
-    let base = |distribution| Case { distribution, ..Case::new(operation, 1, 0) };
-    let part = |base, shape: Vec<Factor>, more: Vec<Factor>| Part { base, factors: [shape, more].concat() };
-    let shape = |rows, cols| shape(operation, rows, cols);
-    let with_how = |more: &[Factor]| [how(operation), more.to_vec()].concat();
-    let distributions = Factor::Distribution(operation.spec().distributions);
-    let stride = operation.is_matrix().then_some(Factor::Stride(SOME_STRIDES));
-    let codes = operation.reads_codes().then_some(Factor::Codes);
-    let data: Vec<Factor> = [distributions].into_iter().chain(codes).chain(stride).collect();
-    let mut parts = vec![
-        part(base(Distribution::Integer), shape(ROWS, COLS), with_how(&layout(operation, SOME_BYTE_OFFSETS))),
-        part(base(Distribution::Integer), shape(&[1, 2], LONG_COLS), with_how(&[])),
-        part(base(Distribution::Ten), shape(SOME_ROWS, SOME_COLS), with_how(&data)),
-        part(
-            base(Distribution::Wide),
-            shape(&[1, 3, 17, 64], &[5, 64, 300, 1024, 2050]),
-            with_how(&[Factor::Threads, Factor::Distribution(&[Distribution::Integer, Distribution::Wide])]),
-        ),
-        part(base(Distribution::Integer), shape(&[2, 4, 16], &[1, 64, 300]), layout(operation, BYTE_OFFSETS)),
-    ];
+    let mut parts = of_every_operation(operation);
     if operation.is_matrix() {
-        // Data of the flat bound.
-        parts.push(part(
-            base(Distribution::Unit),
-            shape(&[1, 2, 5, 17], &[3, 64, 255, 300, 1024, 2048]),
-            how(operation),
-        ));
-        // Of one sign, so that what is lost adds up.
-        let base = Case { codes: Codes::Uniform(2), ..base(Distribution::Absorbing) };
-        parts.push(part(base, shape(&[1, 3], &[33, 64, 256, 300, 1024, 2048]), how(operation)));
-    }
-    if !operation.is_matrix() && operation.reads_codes() {
+        parts.extend(of_sums(operation));
+    } else if operation.reads_codes() {
         // Every byte at every place.
-        let base = Case { codes: Codes::Bytes, ..base(Distribution::Ten) };
-        parts.push(part(base, shape(&[1], &[1 << 16]), with_how(&[distributions])));
+        let base = Case { codes: Codes::Bytes, ..base(operation, Distribution::Ten) };
+        let distributions = Factor::Distribution(operation.spec().distributions);
+        parts.push(part(base, &[1], &[1 << 16], with_how(operation, &[distributions])));
     }
     if operation.is_matrix() {
-        parts.push(part(base(Distribution::Integer), shape(MANY_ROWS, &[3]), Vec::new()));
-        let far = shape(&[1, 2, 3, 5, 9, 65], &[1, 63, 256, 300, 1025]);
-        parts.push(part(base(Distribution::Integer), far, with_how(&[Factor::Stride(FAR_STRIDES)])));
-    }
-    if operation.is_matrix() {
-        // The weights that are the largest, all of one sign, and x as large: narrow sums overflow soonest, and exactly.
-        let base = |codes| Case { codes: Codes::Uniform(codes), ..base(Distribution::Integer) };
-        let full = Factor::Distribution(Distribution::full());
-        parts.push(part(base(3), shape(&[1, 3], COLS), with_how(&[full])));
-        parts.push(part(base(0), shape(&[2], SOME_COLS), with_how(&[full])));
-        parts.push(part(Case { once: true, ..base(3) }, shape(&[1], LONG_COLS), with_how(&[full])));
+        parts.extend(of_many_rows(operation));
+        parts.extend(of_one_sign(operation));
     }
     if operation.has_digits() {
-        // The code that kernels raise the most: with it narrow sums overflow soonest.
-        let base = Case { codes: Codes::Uniform(3), ..base(Distribution::Extreme) };
-        parts.push(part(base.clone(), shape(&[1, 3], COLS), how(operation)));
-        parts.push(part(base, shape(&[1], LONG_COLS), Vec::new()));
+        parts.extend(of_digits(operation));
     }
+    parts.extend(of_special_values(operation));
+    parts
+}
+
+fn base(operation: Operation, distribution: Distribution) -> Case {
+    Case { distribution, ..Case::new(operation, 1, 0) }
+}
+
+fn part(base: Case, rows: &'static [usize], cols: &'static [usize], more: Vec<Factor>) -> Part {
+    let factors = [shape(base.operation, rows, cols), more].concat();
+    Part { base, factors }
+}
+
+fn with_how(operation: Operation, more: &[Factor]) -> Vec<Factor> {
+    [how(operation), more.to_vec()].concat()
+}
+
+/// Where codes come from, if it reads any.
+fn codes(operation: Operation) -> Option<Factor> {
+    operation.reads_codes().then_some(Factor::Codes)
+}
+
+fn of_every_operation(operation: Operation) -> Vec<Part> {
+    let base = |distribution| base(operation, distribution);
+    let with_how = |more: &[Factor]| with_how(operation, more);
+    let stride = operation.is_matrix().then_some(Factor::Stride(SOME_STRIDES));
+    let distributions = Factor::Distribution(operation.spec().distributions);
+    let data: Vec<Factor> = [distributions].into_iter().chain(codes(operation)).chain(stride).collect();
+    let layouts = with_how(&layout(operation, SOME_BYTE_OFFSETS));
+    let threads = [Factor::Threads, Factor::Distribution(&[Distribution::Integer, Distribution::Wide])];
+    vec![
+        part(base(Distribution::Integer), ROWS, COLS, layouts),
+        part(base(Distribution::Integer), &[1, 2], LONG_COLS, with_how(&[])),
+        part(base(Distribution::Ten), SOME_ROWS, SOME_COLS, with_how(&data)),
+        part(base(Distribution::Wide), &[1, 3, 17, 64], &[5, 64, 300, 1024, 2050], with_how(&threads)),
+        part(base(Distribution::Integer), &[2, 4, 16], &[1, 64, 300], layout(operation, BYTE_OFFSETS)),
+    ]
+}
+
+/// Data on which errors of sums show.
+fn of_sums(operation: Operation) -> [Part; 2] {
+    // Data of the flat bound.
+    let flat = base(operation, Distribution::Unit);
+    // Of one sign, so that what is lost adds up.
+    let absorbing = Case { codes: Codes::Uniform(2), ..base(operation, Distribution::Absorbing) };
+    [
+        part(flat, &[1, 2, 5, 17], &[3, 64, 255, 300, 1024, 2048], how(operation)),
+        part(absorbing, &[1, 3], &[33, 64, 256, 300, 1024, 2048], how(operation)),
+    ]
+}
+
+fn of_many_rows(operation: Operation) -> [Part; 2] {
+    let base = || base(operation, Distribution::Integer);
+    let far = with_how(operation, &[Factor::Stride(FAR_STRIDES)]);
+    [
+        part(base(), MANY_ROWS, &[3], Vec::new()),
+        part(base(), &[1, 2, 3, 5, 9, 65], &[1, 63, 256, 300, 1025], far),
+    ]
+}
+
+/// The weights that are the largest, all of one sign, and x as large: narrow sums overflow soonest, and exactly.
+fn of_one_sign(operation: Operation) -> [Part; 3] {
+    let base = |codes| Case { codes: Codes::Uniform(codes), ..base(operation, Distribution::Integer) };
+    let full = || with_how(operation, &[Factor::Distribution(Distribution::full())]);
+    [
+        part(base(3), &[1, 3], COLS, full()),
+        part(base(0), &[2], SOME_COLS, full()),
+        part(Case { once: true, ..base(3) }, &[1], LONG_COLS, full()),
+    ]
+}
+
+/// The code that kernels raise the most: with it narrow sums of digits overflow soonest.
+fn of_digits(operation: Operation) -> [Part; 2] {
+    let base = || Case { codes: Codes::Uniform(3), ..base(operation, Distribution::Extreme) };
+    [part(base(), &[1, 3], COLS, how(operation)), part(base(), &[1], LONG_COLS, Vec::new())]
+}
+
+/// Special values at every place of x and of the scales, and in both.
+fn of_special_values(operation: Operation) -> Vec<Part> {
+    let mut parts = Vec::new();
     if operation.may_be_scaled() {
         let both = [Factor::Special(Buffer::X, &EDGE_BITS), Factor::Special(Buffer::Scales, EXTREME_SCALES)];
-        let base = Case { scaled: true, ..base(Distribution::Ten) };
-        parts.push(part(base, shape(&[1, 2], &[7, 64, 300]), both.to_vec()));
+        let base = Case { scaled: true, ..base(operation, Distribution::Ten) };
+        parts.push(part(base, &[1, 2], &[7, 64, 300], both.to_vec()));
     }
-    for buffer in [Buffer::X, Buffer::Scales] {
-        if operation.inputs(true).contains(&buffer) {
-            let distributions = Factor::Distribution(&[Distribution::Ten, Distribution::Sparse]);
-            let special =
-                [Factor::Special(buffer, &EDGE_BITS)].into_iter().chain(codes).chain([distributions]);
-            let more = with_how(&Vec::from_iter(special));
-            parts.push(part(base(Distribution::Ten), shape(&[1, 2, 5], FEW_COLS), more));
-        }
+    let has = |buffer: &Buffer| operation.inputs(true).contains(buffer);
+    for buffer in [Buffer::X, Buffer::Scales].into_iter().filter(has) {
+        let distributions = Factor::Distribution(&[Distribution::Ten, Distribution::Sparse]);
+        let special = [Factor::Special(buffer, &EDGE_BITS)].into_iter();
+        let special = special.chain(codes(operation)).chain([distributions]);
+        let more = with_how(operation, &Vec::from_iter(special));
+        parts.push(part(base(operation, Distribution::Ten), &[1, 2, 5], FEW_COLS, more));
     }
     parts
 }

@@ -4,11 +4,11 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::stack;
 use super::watch::{Access, Near, let_go_on, nearest};
 
 /// A crash that is no touch of a guard.
@@ -61,6 +61,19 @@ const IDLE: Running = Running { text: std::ptr::null(), len: 0 };
 
 thread_local! {
     static RUNNING: Cell<Running> = const { Cell::new(IDLE) };
+    /// Where the guard below the small stack of this thread starts and ends; empty where it runs on an ordinary one.
+    static BELOW_STACK: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// From now on, accesses of this thread to these addresses are overflows of its stack.
+pub(super) fn set_below_stack(guard: Range<usize>) {
+    BELOW_STACK.set((guard.start, guard.end));
+}
+
+/// Whether the address lies below the small stack that this thread runs on.
+pub(super) fn is_below_stack(address: usize) -> bool {
+    let (start, end) = BELOW_STACK.get();
+    (start..end).contains(&address)
 }
 
 /// Exit code after a crash that is not a touch of a guard; negative: die of the signal itself, and watch for nothing else.
@@ -236,7 +249,7 @@ extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c
     if is_access && let_go_on(address, access(context)) {
         return;
     }
-    let overflows = is_access && stack::is_below(address);
+    let overflows = is_access && is_below_stack(address);
     if let (Some((note, _)), false) = (NOTE_CRASH.get(), RUNNING.get().text.is_null()) {
         let near = if is_access && !overflows { nearest(address) } else { None };
         note(Crash { signal, address, near, overflows });

@@ -1,6 +1,5 @@
 //! Calls on a small stack: what a thread pool gives, with a guard below it that no frame of a kernel jumps over.
 
-use std::cell::Cell;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::{io, ptr};
@@ -13,17 +12,6 @@ const GUARD_BYTES: usize = 1 << 26;
 /// Bytes of the stack that signal handlers run on.
 const HANDLER_BYTES: usize = 1 << 16;
 
-thread_local! {
-    /// Where the guard below the stack of this thread starts and ends.
-    static GUARD: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
-}
-
-/// Whether the address lies below the small stack that this thread runs on.
-pub(super) fn is_below(address: usize) -> bool {
-    let (start, end) = GUARD.get();
-    (start..end).contains(&address)
-}
-
 /// Runs `work` on a thread with a stack of `bytes` bytes, a multiple of the page size, and waits for it. The call on record is that of
 /// the caller.
 ///
@@ -35,9 +23,9 @@ pub(crate) fn with_stack<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send)
     let running = fault::Running::now();
     let job = move || {
         let handler = HandlerStack::new();
-        GUARD.set((start, start + GUARD_BYTES));
+        fault::set_below_stack(start..start + GUARD_BYTES);
         let result = running.here(|| catch_unwind(AssertUnwindSafe(work)));
-        GUARD.set((0, 0));
+        fault::set_below_stack(0..0);
         drop(handler);
         result
     };
@@ -168,13 +156,16 @@ mod tests {
     fn work_runs_on_a_stack_of_its_own_and_its_result_and_panics_come_back() {
         let thread = with_stack(1 << 18, || {
             let local = 0_u8;
-            assert!(!is_below((&raw const local).addr()) && is_below((&raw const local).addr() - (1 << 18)));
+            assert!(
+                !fault::is_below_stack((&raw const local).addr())
+                    && fault::is_below_stack((&raw const local).addr() - (1 << 18))
+            );
             thread::current().id()
         });
         assert_ne!(thread, thread::current().id());
         let panics = || with_stack(1 << 18, || quiet(|| -> u8 { panic!("as expected") }));
         let panic = quiet(|| catch_unwind(panics));
         assert!(panic.is_err_and(|payload| payload.downcast_ref::<&str>() == Some(&"as expected")));
-        assert!(!is_below(0), "the caller has no such guard");
+        assert!(!fault::is_below_stack(0), "the caller has no such guard");
     }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::buffer::Buffer;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, PackedBytes};
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
 use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, floats_mut, with_stack};
 use crate::mxcsr::Mode;
@@ -25,6 +25,8 @@ pub(super) struct Arena {
     out_scales: Output,
     /// The number of the inputs that lie in the buffers, and which end of theirs is flush; `None` where others may lie there.
     laid: Option<(u64, Flush)>,
+    /// The packed bytes that lie in their buffer, and where.
+    laid_packed: Option<(PackedBytes, Placement)>,
 }
 
 /// Guarded memory for an output.
@@ -80,6 +82,7 @@ impl Arena {
             out: Output::new(Buffer::Out),
             out_scales: Output::new(Buffer::OutScales),
             laid: None,
+            laid_packed: None,
         }
     }
 
@@ -138,8 +141,12 @@ impl Arena {
         // Sparse memory is fresh for each call, and is not kept for others: its gaps are zeros.
         if inputs.packed.is_sparse() || self.packed.capacity() >= LARGE_BYTES {
             self.packed = Region::new(Buffer::Packed);
+            self.laid_packed = None;
         }
         for &buffer in inputs.buffers() {
+            if buffer == Buffer::Packed && self.has_packed(inputs, placement(buffer)) {
+                continue;
+            }
             let place = self
                 .region_mut(buffer)
                 .place(inputs.len(buffer) * inputs.operation.width(buffer), placement(buffer));
@@ -151,6 +158,18 @@ impl Arena {
             output.is_before_slack = matches!(placement, Placement::BeforeSlack { .. });
             output.region_mut().place(inputs.len(buffer) * width, placement);
         }
+    }
+
+    /// Whether the packed bytes lie there already. From now on they do.
+    fn has_packed(&mut self, inputs: &Inputs, placement: Placement) -> bool {
+        let is_there = |(packed, place): &(PackedBytes, Placement)| {
+            *place == placement && packed.is_shared_with(&inputs.packed)
+        };
+        if self.laid_packed.as_ref().is_some_and(is_there) {
+            return true;
+        }
+        self.laid_packed = Some((inputs.packed.clone(), placement));
+        false
     }
 
     fn fill_out(&mut self, inputs: &Inputs, old: u32) {

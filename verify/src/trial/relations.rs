@@ -189,13 +189,16 @@ fn times(bits: u32, factor: f32) -> u32 {
 fn padding(inputs: &Inputs) -> Option<Inputs> {
     let mut changed = inputs.clone();
     let (shape, cols) = (inputs.shape, inputs.shape.cols);
-    let mut own = inputs.packed.clone();
-    own.kept_mut().fill(0);
-    if !inputs.packed.kept().is_empty() {
+    let is_full = cols.is_multiple_of(shape.format.block_len);
+    if !is_full || inputs.packed.kept().len() > shape.rows * shape.row_bytes() {
         let row = shape.format.pack(&vec![u8::MAX; cols]);
-        (0..shape.rows).for_each(|at| own.row_mut(shape, at).copy_from_slice(&row));
+        let packed = &mut changed.packed;
+        packed.kept_mut().iter_mut().for_each(|byte| *byte = !*byte);
+        for at in 0..shape.rows {
+            // The codes of the row as they were.
+            packed.row_mut(shape, at).iter_mut().zip(&row).for_each(|(byte, own)| *byte ^= own);
+        }
     }
-    changed.packed.kept_mut().iter_mut().zip(own.kept()).for_each(|(byte, own)| *byte ^= !own);
     let mask = shape.format.code_count() - 1;
     changed.codes.iter_mut().skip(cols).for_each(|code| *code ^= mask);
     let scales = shape.rows * shape.blocks();
