@@ -71,32 +71,57 @@ pub fn mutate(
     seed: u32,
     otherwise: fn(&mut [u8], usize, usize) -> usize,
 ) -> usize {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed.into());
-    let draw = rng.next_u32();
-    let is_edge = size >= HEAD && data[0] == MARK;
     if target.legal().is_none() || max_size < HEAD {
         return otherwise(data, size, max_size);
     }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed.into());
+    let draw = rng.next_u32();
     let by = (rng.next_u32() % 8) as u8 + 1;
     let step = if draw & 1 == 0 { by } else { by.wrapping_neg() };
-    match draw >> 8 & 7 {
-        0 | 1 => {
+    match Mutation::of(draw >> 8 & 7, size >= HEAD && data[0] == MARK) {
+        Mutation::ToEdge => {
             let [low, high, ..] = rng.next_u32().to_le_bytes();
             data[..HEAD].copy_from_slice(&[MARK, low, high, 0, 0]);
             size.max(HEAD)
         }
-        2 if is_edge => {
+        Mutation::ToNextEdge => {
             let number = u16::from_le_bytes([data[1], data[2]]).wrapping_add_signed(i16::from(step as i8));
             data[1..3].copy_from_slice(&number.to_le_bytes());
             size
         }
-        // Rows, or columns: a little further.
-        place @ (3 | 4) if is_edge => {
-            data[place as usize] = data[place as usize].wrapping_add(step);
+        Mutation::Further(place) => {
+            data[place] = data[place].wrapping_add(step);
             size
         }
-        5 if is_edge => HEAD + otherwise(&mut data[HEAD..], size - HEAD, max_size - HEAD),
-        _ => otherwise(data, size, max_size),
+        Mutation::BehindHead => HEAD + otherwise(&mut data[HEAD..], size - HEAD, max_size - HEAD),
+        Mutation::Other => otherwise(data, size, max_size),
+    }
+}
+
+/// What is done to an input.
+enum Mutation {
+    /// It becomes an edge of the sweep.
+    ToEdge,
+    /// It becomes another edge, near in number.
+    ToNextEdge,
+    /// The byte at this place, of rows or columns, changes a little.
+    Further(usize),
+    /// The fuzzer changes what follows the edge.
+    BehindHead,
+    /// The fuzzer changes anything.
+    Other,
+}
+
+impl Mutation {
+    /// By a draw from 0 to 7. Only what is an edge has a neighbour.
+    const fn of(draw: u32, is_edge: bool) -> Self {
+        match draw {
+            0 | 1 => Self::ToEdge,
+            2 if is_edge => Self::ToNextEdge,
+            3 | 4 if is_edge => Self::Further(draw as usize),
+            5 if is_edge => Self::BehindHead,
+            _ => Self::Other,
+        }
     }
 }
 

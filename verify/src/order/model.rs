@@ -222,30 +222,40 @@ impl Model {
         if self.precision != Precision::F32 || self.scaling == Scaling::Absent {
             return Ok(Some(self));
         }
-        let (one, mut rng) = (probe.code_of_one(), ChaCha8Rng::seed_from_u64(2));
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
         let mut first_column: Vec<usize> = (0..self.order.cols).collect();
         for (at, [a, b]) in self.order.sums.clone().into_iter().enumerate() {
             first_column.push(first_column[a]);
             let mut open = vec![Join::Rounded];
             open.extend(self.scaled_here[a].map(|_| Join::FirstFused));
             open.extend(self.scaled_here[b].map(|_| Join::SecondFused));
-            for _ in 0..JOIN_TRIALS {
-                if open.len() <= 1 {
-                    break;
-                }
-                let pair = self.pair(one, [first_column[a], first_column[b]], &mut rng);
-                let got = probe.product_of(&pair)?;
-                open.retain(|&join| {
-                    self.joins[at] = join;
-                    same_sum(self.predict(&pair).to_bits(), got.to_bits())
-                });
-            }
-            match open.first() {
-                Some(&join) => self.joins[at] = join,
-                None => return Ok(None),
-            }
+            self.keep_shown(probe, (at, [first_column[a], first_column[b]]), &mut open, &mut rng)?;
+            let Some(&join) = open.first() else { return Ok(None) };
+            self.joins[at] = join;
         }
         Ok(Some(self))
+    }
+
+    /// Of the joins that addition number `at` may be, keeps those that predict the sum of these two columns, by pairs of numbers until one
+    /// is left or enough were tried.
+    fn keep_shown(
+        &mut self,
+        probe: &mut Probe<'_>,
+        (at, columns): (usize, [usize; 2]),
+        open: &mut Vec<Join>,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<(), RevealError> {
+        let (one, mut trials) = (probe.code_of_one(), 0);
+        while open.len() > 1 && trials < JOIN_TRIALS {
+            let pair = self.pair(one, columns, rng);
+            let got = probe.product_of(&pair)?;
+            open.retain(|&join| {
+                self.joins[at] = join;
+                same_sum(self.predict(&pair).to_bits(), got.to_bits())
+            });
+            trials += 1;
+        }
+        Ok(())
     }
 
     /// Finds the columns whose scaled activation is rounded before it meets its weight, which shows where it is subnormal: 1.5
