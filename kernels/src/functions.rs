@@ -16,6 +16,10 @@ pub(crate) type LayOut = unsafe fn(&[f32], f64, Digits, &mut [Plane]) -> i64;
 
 /// A function that a level has of its own.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "levels of other CPUs have no such functions of their own")
+)]
 pub(crate) enum Function {
     Unpack(Unpack),
     Lut(Lut),
