@@ -55,6 +55,8 @@ pub mod avx_vnni;
 mod dispatch;
 pub mod fast_scalar;
 pub mod format;
+mod functions;
+mod level;
 mod matrix;
 #[cfg(feature = "rayon")]
 pub mod parallel;
@@ -63,8 +65,9 @@ pub mod scalar;
 mod size;
 
 pub use activations::{Activations, ActivationsError, Digits};
-pub use dispatch::{Kernels, Level, Unsupported};
+pub use dispatch::{Kernels, Unsupported};
 pub use format::{BLOCK_BYTES, BLOCK_LEN, CODES_PER_BYTE, Packed, WEIGHTS, blocks};
+pub use level::Level;
 pub use matrix::Matrix;
 pub use quantize::{QuantizeError, quantize, quantize_matrix};
 pub use size::{Buffer, SizeError};

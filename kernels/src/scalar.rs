@@ -1,9 +1,21 @@
 //! The definition of every operation, in order and without haste.
 
-use crate::activations::Activations;
+use crate::activations::{Activations, rounding};
 use crate::format::{BLOCK_LEN, CODES_PER_BYTE, INTEGER_WEIGHTS, Packed, WEIGHTS, blocks};
+use crate::functions::Functions;
 use crate::matrix::Matrix;
 use crate::size::{Buffer, SizeError, at_least};
+
+/// What every level falls back to in the end.
+pub(crate) const FUNCTIONS: Functions = Functions {
+    unpack,
+    lut,
+    dequantize,
+    gemv,
+    gemv_fixed,
+    max_magnitude: rounding::compare_magnitudes,
+    lay_out: rounding::lay_out,
+};
 
 /// Writes the code of element `i`, 0 to 3, to `codes[i]`.
 ///

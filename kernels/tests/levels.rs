@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Random, bits, supported};
-use qk256_kernels::{BLOCK_BYTES, Matrix, SizeError, WEIGHTS, blocks, scalar};
+use qk256_kernels::{BLOCK_BYTES, Kernels, Matrix, SizeError, WEIGHTS, blocks, scalar};
 
 /// Lengths around every step of every kernel, up to three blocks.
 const LENGTHS: [usize; 16] = [100, 127, 128, 129, 200, 240, 255, 256, 257, 271, 300, 511, 512, 513, 700, 768];
@@ -134,34 +134,36 @@ fn a_rows_bits_do_not_depend_on_where_it_stands() {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 #[test]
-fn the_layout_of_x_and_the_number_of_rows_do_not_change_a_bit() {
-    let Some(avx2) = common::avx2() else { return };
+fn the_path_of_a_gemv_and_the_number_of_rows_do_not_change_a_bit() {
+    let several = |kernels: &Kernels| kernels.level().gemv_paths().next().is_some();
     let mut random = Random(7);
-    for cols in lengths().chain([1000, 1024, 1100]) {
-        let stride = blocks(cols) * BLOCK_BYTES;
-        let (packed, x) = (random.bytes(40 * stride), random.floats(cols));
-        let scales: Vec<f32> = random.floats(40 * blocks(cols));
-        let mut expected = [f32::NAN; 40];
-        for scaled in [false, true] {
-            let matrix = |rows| {
-                let matrix = Matrix::new(&packed, rows, cols, stride).unwrap();
-                if scaled { matrix.with_scales(&scales).unwrap() } else { matrix }
-            };
-            avx2.gemv_natural(&matrix(40), &x, &mut expected).unwrap();
-            for rows in (0..6).chain([31, 32, 33, 40]) {
-                let mut y = [[f32::NAN; 40]; 3];
-                avx2.gemv(&matrix(rows), &x, &mut y[0]).unwrap();
-                avx2.gemv_natural(&matrix(rows), &x, &mut y[1]).unwrap();
-                avx2.gemv_permuted(&matrix(rows), &x, &mut y[2]).unwrap();
-                for y in y {
-                    assert_eq!(
-                        bits(&y[..rows]),
-                        bits(&expected[..rows]),
-                        "{rows} x {cols}, scaled: {scaled}"
-                    );
-                    assert!(y[rows..].iter().all(|y| y.is_nan()), "{rows} x {cols}, scaled: {scaled}");
+    for kernels in supported().into_iter().filter(several) {
+        for cols in lengths().chain([1000, 1024, 1100]) {
+            let stride = blocks(cols) * BLOCK_BYTES;
+            let (packed, x) = (random.bytes(40 * stride), random.floats(cols));
+            let scales: Vec<f32> = random.floats(40 * blocks(cols));
+            for scaled in [false, true] {
+                let matrix = |rows| {
+                    let matrix = Matrix::new(&packed, rows, cols, stride).unwrap();
+                    if scaled { matrix.with_scales(&scales).unwrap() } else { matrix }
+                };
+                let mut expected = [f32::NAN; 40];
+                kernels.gemv_by(0, &matrix(40), &x, &mut expected).unwrap();
+                for rows in (0..6).chain([31, 32, 33, 40]) {
+                    let paths =
+                        kernels.level().gemv_paths().enumerate().map(|(path, name)| (Some(path), name));
+                    for (path, name) in paths.chain([(None, "plain")]) {
+                        let mut y = [f32::NAN; 40];
+                        match path {
+                            Some(path) => kernels.gemv_by(path, &matrix(rows), &x, &mut y).unwrap(),
+                            None => kernels.gemv(&matrix(rows), &x, &mut y).unwrap(),
+                        }
+                        let context =
+                            format!("{} {name}, {rows} x {cols}, scaled: {scaled}", kernels.level());
+                        assert_eq!(bits(&y[..rows]), bits(&expected[..rows]), "{context}");
+                        assert!(y[rows..].iter().all(|y| y.is_nan()), "{context}");
+                    }
                 }
             }
         }

@@ -6,9 +6,9 @@ use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
 
 /// A kernel of `qk256-kernels` for one operation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Own {
-    name: &'static str,
+    name: String,
     level: Level,
     operation: Operation,
     path: Path,
@@ -21,10 +21,8 @@ struct Own {
 enum Path {
     /// As any program calls it.
     Plain,
-    /// `gemv` of AVX2 with x as it is, whatever the number of rows.
-    Natural,
-    /// `gemv` of AVX2 with x permuted, whatever the number of rows.
-    PermutedX,
+    /// One of [`Level::gemv_paths`], by its number, whatever the number of rows.
+    Gemv(usize),
     /// On all threads of the pool, in bands of [`BAND_ROWS`] rows.
     Threads,
 }
@@ -32,39 +30,37 @@ enum Path {
 /// Few, so that small matrices have several bands, and odd, so that bands cut tiles in two.
 const BAND_ROWS: usize = 7;
 
-/// Paths of a level that a plain call takes by itself where they pay, each a kernel of its own, so that all shapes take all of them.
-const PATHS: [(&str, Level, Operation, Path); 4] = [
-    ("avx2_natural", Level::Avx2, Operation::Gemv, Path::Natural),
-    ("avx2_permuted", Level::Avx2, Operation::Gemv, Path::PermutedX),
-    ("avx2_threads", Level::Avx2, Operation::Gemv, Path::Threads),
-    ("avx2_threads", Level::Avx2, Operation::GemvFixed, Path::Threads),
-];
-
 /// The kernels of `qk256-kernels`, whether this CPU can run them or not: every level for every operation that it has code of
 /// its own for, and the paths.
 pub fn kernels() -> Vec<Box<dyn Kernel>> {
-    let own = |name, level, operation, path| {
-        let kernels = Kernels::new(level).ok();
-        Box::new(Own { name, level, operation, path, kernels }) as Box<dyn Kernel>
-    };
     let of = |operation| {
         let levels = Level::ALL.iter().filter(move |&&level| code_of(level, operation) == level);
-        let levels = levels.map(move |&level| own(level.name(), level, operation, Path::Plain));
-        let paths = PATHS.into_iter().filter(move |&(_, _, of, _)| of == operation);
-        levels.chain(paths.map(move |(name, level, _, path)| own(name, level, operation, path)))
+        let plain = levels.clone().map(move |&level| Own::new(level, operation, None, Path::Plain));
+        let paths = levels.flat_map(move |&level| paths(level, operation));
+        plain.chain(paths).map(|own| Box::new(own) as Box<dyn Kernel>)
     };
     Operation::ALL.into_iter().flat_map(of).collect()
 }
 
-/// The level whose code a level runs for an operation: itself, but for operations that it shares with another, which need no
-/// second check. AVX-VNNI has an instruction for sums of integers; all else is done by the kernels of `avx2`. There is one quantiser
-/// for all of them.
-pub fn code_of(level: Level, operation: Operation) -> Level {
-    match level {
-        _ if operation == Operation::Quantize => Level::Scalar,
-        Level::AvxVnni if operation != Operation::GemvFixed => Level::Avx2,
-        level => level,
+/// The paths of a level that has several: those that a plain call takes by itself where they pay, and bands of rows, which may
+/// change that choice. Each is a kernel of its own, so that all shapes take all of them.
+fn paths(level: Level, operation: Operation) -> Vec<Own> {
+    let own = |name, path| Own::new(level, operation, Some(name), path);
+    let gemv = level.gemv_paths().enumerate().map(|(number, name)| own(name, Path::Gemv(number)));
+    let mut paths = match operation {
+        Operation::Gemv => gemv.collect(),
+        _ => Vec::new(),
+    };
+    if level.gemv_paths().next().is_some() && matches!(operation, Operation::Gemv | Operation::GemvFixed) {
+        paths.push(own("threads", Path::Threads));
     }
+    paths
+}
+
+/// The level whose code a level runs for an operation: itself, but for operations that it shares with another, which need no
+/// second check. There is one quantiser for all of them.
+pub fn code_of(level: Level, operation: Operation) -> Level {
+    level.code_of(operation.name())
 }
 
 /// The level that a program gets on this CPU if it leaves the choice to the library.
@@ -85,7 +81,7 @@ pub const FAST_SCALAR: &str = "fast_scalar";
 
 impl Kernel for Own {
     fn name(&self) -> &str {
-        self.name
+        &self.name
     }
 
     fn operation(&self) -> Operation {
@@ -135,34 +131,20 @@ impl Kernel for Own {
 }
 
 impl Own {
+    fn new(level: Level, operation: Operation, suffix: Option<&str>, path: Path) -> Self {
+        let name = suffix.map_or(level.name().to_owned(), |suffix| format!("{level}_{suffix}"));
+        Self { name, level, operation, path, kernels: Kernels::new(level).ok() }
+    }
+
     #[inline]
     fn gemv(&self, kernels: Kernels, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
         // First what is timed against scalar code, for which a nanosecond counts.
         match self.path {
             Path::Plain => kernels.gemv(matrix, x, y),
+            Path::Gemv(number) => kernels.gemv_by(number, matrix, x, y),
             Path::Threads => kernels.par_gemv_in_bands(BAND_ROWS, matrix, x, y),
-            path => gemv_by(path, kernels, matrix, x, y),
         }
     }
-}
-
-/// `gemv` by a path of AVX2, which `kernels` have.
-#[cfg(target_arch = "x86_64")]
-fn gemv_by(
-    path: Path,
-    kernels: Kernels,
-    matrix: &Matrix<'_>,
-    x: &[f32],
-    y: &mut [f32],
-) -> Result<(), SizeError> {
-    let avx2 = kernels.avx2().expect("the paths are those of AVX2");
-    if path == Path::Natural { avx2.gemv_natural(matrix, x, y) } else { avx2.gemv_permuted(matrix, x, y) }
-}
-
-/// Elsewhere there is no AVX2, so no kernel with such a path is ever called.
-#[cfg(not(target_arch = "x86_64"))]
-fn gemv_by(path: Path, _: Kernels, _: &Matrix<'_>, _: &[f32], _: &mut [f32]) -> Result<(), SizeError> {
-    unreachable!("{path:?} is a path of AVX2")
 }
 
 fn outcome(result: Result<(), SizeError>) -> Outcome {

@@ -13,21 +13,13 @@ pub(crate) trait Rounding {
     fn lay_out(&self, x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64;
 }
 
-/// The passes with the instructions of the target's baseline.
-pub(crate) struct Baseline;
-
-impl Rounding for Baseline {
-    fn max_magnitude(&self, x: &[f32]) -> f32 {
-        compare_magnitudes(x)
-    }
-
-    fn lay_out(&self, x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64 {
-        match digits {
-            Digits::One => lay_out_digits::<1>(x, scale, planes),
-            Digits::Two => lay_out_digits::<2>(x, scale, planes),
-            Digits::Three => lay_out_digits::<3>(x, scale, planes),
-            Digits::Four => lay_out_digits::<4>(x, scale, planes),
-        }
+/// [`Rounding::lay_out`], with the instructions of the target's baseline.
+pub(crate) fn lay_out(x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64 {
+    match digits {
+        Digits::One => lay_out_digits::<1>(x, scale, planes),
+        Digits::Two => lay_out_digits::<2>(x, scale, planes),
+        Digits::Three => lay_out_digits::<3>(x, scale, planes),
+        Digits::Four => lay_out_digits::<4>(x, scale, planes),
     }
 }
 

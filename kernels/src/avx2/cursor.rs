@@ -4,7 +4,14 @@ use std::arch::x86_64::*;
 
 use super::lut::{scaled_table, table};
 use super::prefetch::prefetch;
+use crate::format::CODES_PER_BYTE;
 use crate::matrix::Matrix;
+
+/// Columns of a group: each of the 64 partial sums gets two of them.
+pub(super) const GROUP: usize = 128;
+
+/// Bytes of codes of a group: eight dwords, one for each first number of a partial sum.
+pub(super) const GROUP_BYTES: usize = GROUP / CODES_PER_BYTE;
 
 /// What is still to come of a row.
 #[derive(Clone, Copy)]

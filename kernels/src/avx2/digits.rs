@@ -2,38 +2,29 @@
 
 use std::arch::x86_64::*;
 
-use super::Avx2;
 use super::lanes::{load_two_halves, store_plane};
-use crate::activations::rounding::{Rounding, compare_magnitudes, round_group, split_groups};
+use crate::activations::rounding::{compare_magnitudes, round_group, split_groups};
 use crate::activations::{Digits, GROUP, Group, PLANE, Plane};
 use crate::format::CODES_PER_BYTE;
 
-impl Rounding for Avx2 {
-    fn max_magnitude(&self, x: &[f32]) -> f32 {
-        #[target_feature(enable = "avx2,fma")]
-        fn entered(x: &[f32]) -> f32 {
-            compare_magnitudes(x)
-        }
-        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { entered(x) }
-    }
+/// [`Rounding::max_magnitude`](crate::activations::rounding::Rounding::max_magnitude).
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn max_magnitude(x: &[f32]) -> f32 {
+    compare_magnitudes(x)
+}
 
-    fn lay_out(&self, x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64 {
-        #[target_feature(enable = "avx2,fma")]
-        fn entered(x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64 {
-            match digits {
-                Digits::One => lay_out_digits::<1>(x, scale, planes),
-                Digits::Two => lay_out_digits::<2>(x, scale, planes),
-                Digits::Three => lay_out_digits::<3>(x, scale, planes),
-                Digits::Four => lay_out_digits::<4>(x, scale, planes),
-            }
-        }
-        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { entered(x, scale, digits, planes) }
+/// [`Rounding::lay_out`](crate::activations::rounding::Rounding::lay_out).
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn lay_out(x: &[f32], scale: f64, digits: Digits, planes: &mut [Plane]) -> i64 {
+    match digits {
+        Digits::One => lay_out_digits::<1>(x, scale, planes),
+        Digits::Two => lay_out_digits::<2>(x, scale, planes),
+        Digits::Three => lay_out_digits::<3>(x, scale, planes),
+        Digits::Four => lay_out_digits::<4>(x, scale, planes),
     }
 }
 
-/// [`Rounding::lay_out`] of `L` digits.
+/// The same of `L` digits.
 #[target_feature(enable = "avx2,fma")]
 fn lay_out_digits<const L: usize>(x: &[f32], scale: f64, planes: &mut [Plane]) -> i64 {
     let (mut sum, mut padded) = (0, [0.0; GROUP]);

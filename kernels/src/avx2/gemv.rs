@@ -15,15 +15,10 @@
 
 use super::natural;
 use super::permuted::{self, PermutedX};
-use crate::format::{BLOCK_LEN, CODES_PER_BYTE, weight};
+use super::prefetch::AHEAD;
+use crate::format::{BLOCK_LEN, weight};
 use crate::matrix::Matrix;
 use crate::size::SizeError;
-
-/// Columns of a group: each of the 64 partial sums gets two of them.
-pub(super) const GROUP: usize = 128;
-
-/// Bytes of codes of a group: eight dwords, one for each first number of a partial sum.
-pub(super) const GROUP_BYTES: usize = GROUP / CODES_PER_BYTE;
 
 /// Below this number of columns [`few`] is faster than filling registers. Four bytes have the codes of all of them.
 const FEW: usize = 17;
@@ -31,16 +26,32 @@ const FEW: usize = 17;
 /// Rows and columns from which permuting `x` pays: measured (docs/kernels.md).
 const LAY_OUT: (usize, usize) = (48, 2048);
 
-/// Whether a copy of `x` is worth its while.
-#[inline]
-pub(super) fn laying_out_pays(matrix: &Matrix<'_>) -> bool {
-    matrix.rows() >= LAY_OUT.0 && matrix.cols() >= LAY_OUT.1
-}
-
-/// Writes the product of row `r` and `x` to `y[r]`, with `x` permuted or not, and prefetches `AHEAD` bytes ahead if it is,
-/// or none if that is 0.
+/// Writes the product of row `r` and `x` to `y[r]`, with a copy of `x` where it is worth its while, and prefetches `AHEAD` bytes
+/// ahead if so, or none if that is 0.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn gemv<const AHEAD: usize>(
+    matrix: &Matrix<'_>,
+    x: &[f32],
+    y: &mut [f32],
+) -> Result<(), SizeError> {
+    product::<AHEAD>(matrix, x, y, matrix.rows() >= LAY_OUT.0 && matrix.cols() >= LAY_OUT.1)
+}
+
+/// The same with `x` as it is.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn gemv_natural(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
+    product::<AHEAD>(matrix, x, y, false)
+}
+
+/// The same with a copy of `x`.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn gemv_permuted(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
+    product::<AHEAD>(matrix, x, y, true)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn product<const AHEAD: usize>(
     matrix: &Matrix<'_>,
     x: &[f32],
     y: &mut [f32],

@@ -18,7 +18,7 @@ pub(super) fn load(source: &[f32; LANES]) -> __m256 {
 /// Loads 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(crate) fn load_32_bytes(source: &[u8; 32]) -> __m256i {
+pub(super) fn load_32_bytes(source: &[u8; 32]) -> __m256i {
     // SAFETY: `source` is 32 readable bytes; the instruction asks for no alignment.
     unsafe { _mm256_loadu_si256(source.as_ptr().cast()) }
 }
@@ -123,7 +123,7 @@ pub(super) fn add_lanes(lanes: __m256) -> f32 {
 /// The sum of the lanes, which must not overflow.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(crate) fn add_integer_lanes(lanes: __m256i) -> i32 {
+pub(super) fn add_integer_lanes(lanes: __m256i) -> i32 {
     let four = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
     let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
     _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))

@@ -7,15 +7,31 @@ use std::arch::x86_64::*;
 
 use super::lanes::{LANES, store, store4};
 use crate::format::{WEIGHTS, weight};
+use crate::size::{Buffer, SizeError, at_least};
 
 /// Below this number of codes [`few`] is faster than the way through the registers.
-pub(super) const FEW: usize = 6;
+const FEW: usize = 6;
 
-/// Writes the weight of `codes[i]` to `weights[i]`. The slices are of one length, [`FEW`] at least.
+/// Writes the weight of `codes[i]` to `weights[i]`.
+///
+/// The checks are within the feature: one call less on the way to a short vector.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn lut(codes: &[u8], weights: &mut [f32]) -> Result<(), SizeError> {
+    at_least(Buffer::Codes, weights.len(), codes.len())?;
+    if weights.len() < FEW {
+        few(codes, weights);
+    } else {
+        many(&codes[..weights.len()], weights);
+    }
+    Ok(())
+}
+
+/// The same for [`FEW`] codes or more; the slices are of one length.
 ///
 /// The last codes are done by a whole register, together with some that were done before.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn lut(codes: &[u8], weights: &mut [f32]) {
+fn many(codes: &[u8], weights: &mut [f32]) {
     for (weights, codes) in weights.as_chunks_mut().0.iter_mut().zip(codes.as_chunks().0) {
         eight(codes, weights);
     }
@@ -57,7 +73,7 @@ fn four(codes: &[u8; LANES / 2], weights: &mut [f32; LANES / 2]) {
 
 /// The same for less than [`FEW`] codes; `codes` may be longer.
 #[inline]
-pub(super) fn few(codes: &[u8], weights: &mut [f32]) {
+fn few(codes: &[u8], weights: &mut [f32]) {
     for (out, code) in weights.iter_mut().zip(codes) {
         *out = weight((*code).into());
     }

@@ -12,20 +12,20 @@
 //! | `fixed` | integer sums of byte products |
 //! | `prefetch` | asking for the codes of later rows in time |
 //!
-//! Fewer elements than pay for the call into the feature are left to a plain loop: there AVX2 has nothing to win.
+//! Fewer elements than pay for the way through the registers are left to a plain loop: there AVX2 has nothing to win.
 //!
 //! Everything in these files is safe code but for the loads and stores of `lanes` and the prefetch.
 
 mod cursor;
 mod dequantize;
-mod digits;
+pub(crate) mod digits;
 pub(crate) mod fixed;
 mod gemv;
 pub(crate) mod lanes;
 mod lut;
 mod natural;
 mod permuted;
-pub(crate) mod prefetch;
+mod prefetch;
 mod unpack;
 
 use std::arch::is_x86_feature_detected;
@@ -33,9 +33,22 @@ use std::arch::is_x86_feature_detected;
 pub use prefetch::{AHEAD, prefetch};
 
 use crate::activations::Activations;
+use crate::functions::Function;
 use crate::matrix::Matrix;
-use crate::scalar;
-use crate::size::{Buffer, SizeError, at_least};
+use crate::size::SizeError;
+
+/// What the level has of its own.
+pub(crate) const OWN: &[Function] = &[
+    Function::Unpack(unpack::unpack),
+    Function::Lut(lut::lut),
+    Function::Dequantize(dequantize::dequantize),
+    Function::Gemv(gemv::gemv::<AHEAD>),
+    Function::GemvPath("natural", gemv::gemv_natural),
+    Function::GemvPath("permuted", gemv::gemv_permuted),
+    Function::GemvFixed(fixed::gemv::<AHEAD>),
+    Function::MaxMagnitude(digits::max_magnitude),
+    Function::LayOut(digits::lay_out),
+];
 
 /// Proof that this CPU has AVX2 and FMA, and the way to the kernels that need them.
 #[derive(Clone, Copy, Debug)]
@@ -47,36 +60,27 @@ impl Avx2 {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
 
-    /// As [`scalar::unpack`].
+    /// As [`scalar::unpack`](crate::scalar::unpack).
     ///
     /// # Errors
     /// The same.
     #[inline]
     pub fn unpack(self, packed: &[u8], codes: &mut [u8]) -> Result<(), SizeError> {
-        if codes.len() < unpack::FEW {
-            return scalar::unpack(packed, codes);
-        }
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
         unsafe { unpack::unpack(packed, codes) }
     }
 
-    /// As [`scalar::lut`].
+    /// As [`scalar::lut`](crate::scalar::lut).
     ///
     /// # Errors
     /// The same.
     #[inline]
     pub fn lut(self, codes: &[u8], weights: &mut [f32]) -> Result<(), SizeError> {
-        at_least(Buffer::Codes, weights.len(), codes.len())?;
-        if weights.len() < lut::FEW {
-            lut::few(codes, weights);
-        } else {
-            // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-            unsafe { lut::lut(&codes[..weights.len()], weights) };
-        }
-        Ok(())
+        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
+        unsafe { lut::lut(codes, weights) }
     }
 
-    /// As [`scalar::dequantize`], bit for bit.
+    /// As [`scalar::dequantize`](crate::scalar::dequantize), bit for bit.
     ///
     /// # Errors
     /// The same.
@@ -86,7 +90,7 @@ impl Avx2 {
         unsafe { dequantize::dequantize(packed, scales, out) }
     }
 
-    /// As [`scalar::gemv`], in another order of summation.
+    /// As [`scalar::gemv`](crate::scalar::gemv), in another order of summation.
     ///
     /// Fewer than 17 columns are summed from left to right. Of more, the column `c` goes to the partial sum `(c / 16 % 8, c
     /// % 8)`, from left to right and from `+0.0` on; product and sum are rounded once. At the end of the row those are
@@ -113,7 +117,7 @@ impl Avx2 {
         y: &mut [f32],
     ) -> Result<(), SizeError> {
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, gemv::laying_out_pays(matrix)) }
+        unsafe { gemv::gemv::<AHEAD>(matrix, x, y) }
     }
 
     /// As [`gemv`](Self::gemv), bit for bit, with `x` as it is, whatever the number of rows.
@@ -122,7 +126,7 @@ impl Avx2 {
     /// The same.
     pub fn gemv_natural(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, false) }
+        unsafe { gemv::gemv_natural(matrix, x, y) }
     }
 
     /// As [`gemv`](Self::gemv), bit for bit, with a copy of `x`, whatever the number of rows.
@@ -131,10 +135,10 @@ impl Avx2 {
     /// The same.
     pub fn gemv_permuted(self, matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { gemv::gemv::<AHEAD>(matrix, x, y, true) }
+        unsafe { gemv::gemv_permuted(matrix, x, y) }
     }
 
-    /// As [`scalar::gemv_fixed`], bit for bit.
+    /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit.
     ///
     /// # Errors
     /// The same.
@@ -152,9 +156,7 @@ impl Avx2 {
         x: &Activations,
         y: &mut [f32],
     ) -> Result<(), SizeError> {
-        let y = matrix.fit_fixed(x, y)?;
         // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { fixed::gemv::<AHEAD>(matrix, x, y) };
-        Ok(())
+        unsafe { fixed::gemv::<AHEAD>(matrix, x, y) }
     }
 }

@@ -4,8 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::cursor::Cursor;
-use super::gemv::{GROUP, GROUP_BYTES};
+use super::cursor::{Cursor, GROUP, GROUP_BYTES};
 use super::lanes::{LANES, add_lanes, keep, load, mask, move_down};
 use super::lut::{look_up, spread16};
 use crate::matrix::Matrix;

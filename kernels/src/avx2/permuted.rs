@@ -10,8 +10,7 @@
 
 use std::arch::x86_64::*;
 
-use super::cursor::Cursor;
-use super::gemv::{GROUP, GROUP_BYTES};
+use super::cursor::{Cursor, GROUP, GROUP_BYTES};
 use super::lanes::{LANES, add_lanes, load, load_32_bytes, store};
 use super::lut::look_up;
 use crate::format::{BLOCK_BYTES, BLOCK_LEN, blocks};

@@ -8,6 +8,7 @@ use std::arch::x86_64::*;
 
 use super::lanes::{store_16_bytes, store_32_bytes, take};
 use crate::format::{BLOCK_BYTES, BLOCK_LEN, Packed};
+use crate::scalar;
 use crate::size::SizeError;
 
 /// Packed bytes of a step, and the codes in them.
@@ -15,13 +16,16 @@ const STEP_BYTES: usize = 8;
 const STEP: usize = 32;
 
 /// Below this number of codes the scalar loop is as fast as the way through the registers.
-pub(super) const FEW: usize = 9;
+const FEW: usize = 9;
 
-/// Writes the code of element `i` to `codes[i]`, of [`FEW`] codes or more.
+/// Writes the code of element `i` to `codes[i]`.
 ///
 /// The checks are within the feature: one call less on the way to a short vector.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn unpack(packed: &[u8], codes: &mut [u8]) -> Result<(), SizeError> {
+    if codes.len() < FEW {
+        return scalar::unpack(packed, codes);
+    }
     let packed = Packed::new(packed, codes.len())?;
     let blocks = packed.blocks();
     let (whole, rest) = codes.as_chunks_mut::<BLOCK_LEN>();

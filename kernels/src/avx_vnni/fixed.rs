@@ -5,25 +5,31 @@
 
 use std::arch::x86_64::*;
 
-use crate::activations::{Activations, Digits, Group, PLANE, join};
-use crate::avx2::fixed::{halves, nibbles, raised_weights};
-use crate::avx2::lanes::{add_integer_lanes, load_plane};
-use crate::avx2::prefetch::prefetch;
+use crate::activations::{Activations, Digits, Group, PLANE};
+use crate::avx2::fixed::{blocks, halves, raised_weights, round};
+use crate::avx2::lanes::load_plane;
+use crate::format::CODES_PER_BYTE;
 use crate::matrix::Matrix;
+use crate::size::SizeError;
 
 /// Sums of a row, for each digit: enough of them to hide the latency of adding to one, as many as fit.
 type Sums<const L: usize, const CHAINS: usize> = [[__m256i; L]; CHAINS];
 
-/// Writes the product of row `r` and `x` to `y[r]`, with prefetches `AHEAD` bytes ahead, or none if that is 0: `x` has all
-/// columns, `y` all rows.
+/// Writes the product of row `r` and `x` to `y[r]`, with prefetches `AHEAD` bytes ahead, or none if that is 0.
 #[target_feature(enable = "avx2,fma,avxvnni")]
-pub(super) fn gemv<const AHEAD: usize>(matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) {
+pub(super) fn gemv<const AHEAD: usize>(
+    matrix: &Matrix<'_>,
+    x: &Activations,
+    y: &mut [f32],
+) -> Result<(), SizeError> {
+    let y = matrix.fit_fixed(x, y)?;
     match x.digits() {
         Digits::One => rows::<1, 8, AHEAD>(matrix, x, y),
         Digits::Two => rows::<2, 4, AHEAD>(matrix, x, y),
         Digits::Three => rows::<3, 2, AHEAD>(matrix, x, y),
         Digits::Four => rows::<4, 2, AHEAD>(matrix, x, y),
     }
+    Ok(())
 }
 
 /// The same for `L` digits, each with its sums of a row.
@@ -34,30 +40,23 @@ fn rows<const L: usize, const CHAINS: usize, const AHEAD: usize>(
     x: &Activations,
     y: &mut [f32],
 ) {
+    let (whole, rest) = x.groups::<L>().as_chunks();
     for (r, y) in y.iter_mut().enumerate() {
-        let (blocks, rest) = x.groups::<L>().as_chunks();
         let mut sums = [[_mm256_setzero_si256(); L]; CHAINS];
-        for (block, [first, second]) in blocks.iter().enumerate() {
-            if AHEAD > 0 {
-                prefetch(matrix.packed(), matrix.block_start(r, block) + AHEAD);
-            }
-            let [low, high] = halves(matrix, r, block);
-            add_group::<L, CHAINS, 0>(&mut sums, low, first);
-            add_group::<L, CHAINS, 1>(&mut sums, high, second);
+        for (codes, x) in blocks::<L, AHEAD>(matrix, r, 0, whole) {
+            add_group::<L, CHAINS, 0>(&mut sums, &codes[0], &x[0]);
+            add_group::<L, CHAINS, 1>(&mut sums, &codes[1], &x[1]);
         }
         if let [last] = rest {
-            let [low, _] = halves(matrix, r, blocks.len());
-            add_group::<L, CHAINS, 0>(&mut sums, low, last);
+            add_group::<L, CHAINS, 0>(&mut sums, &halves(matrix, r, whole.len())[0], last);
         }
-        let mut digits = [0; L];
-        for (l, digit) in digits.iter_mut().enumerate() {
-            let mut sum = _mm256_setzero_si256();
-            for chain in &sums {
-                sum = _mm256_add_epi32(sum, chain[l]);
+        let mut total = [_mm256_setzero_si256(); L];
+        for chain in sums {
+            for (total, sum) in total.iter_mut().zip(chain) {
+                *total = _mm256_add_epi32(*total, sum);
             }
-            *digit = add_integer_lanes(sum);
         }
-        *y = x.round(join(digits, x.sum()));
+        *y = round(x, total);
     }
 }
 
@@ -70,15 +69,9 @@ fn add_group<const L: usize, const CHAINS: usize, const G: usize>(
     codes: &[u8; PLANE],
     x: &Group<L>,
 ) {
-    let halves = [nibbles::<0>(codes), nibbles::<1>(codes)];
-    for (h, half) in halves.into_iter().enumerate() {
-        for (k, table) in raised_weights().into_iter().enumerate() {
-            let weights = _mm256_shuffle_epi8(table, half);
-            let code = 2 * h + k;
-            let sums = &mut sums[(4 * G + code) % CHAINS];
-            for (sum, x) in sums.iter_mut().zip(&x[code]) {
-                *sum = _mm256_dpbusd_avx_epi32(*sum, weights, load_plane(x));
-            }
+    for (code, weights) in raised_weights(codes).into_iter().enumerate() {
+        for (sum, x) in sums[(CODES_PER_BYTE * G + code) % CHAINS].iter_mut().zip(&x[code]) {
+            *sum = _mm256_dpbusd_avx_epi32(*sum, weights, load_plane(x));
         }
     }
 }

@@ -6,10 +6,13 @@ mod fixed;
 use std::arch::is_x86_feature_detected;
 
 use crate::activations::Activations;
-use crate::activations::rounding::Rounding;
 use crate::avx2::{AHEAD, Avx2};
+use crate::functions::Function;
 use crate::matrix::Matrix;
 use crate::size::SizeError;
+
+/// What the level has of its own.
+pub(crate) const OWN: &[Function] = &[Function::GemvFixed(fixed::gemv::<AHEAD>)];
 
 /// Proof that this CPU has AVX-VNNI, AVX2 and FMA, and the way to the kernels that need them.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +27,6 @@ impl AvxVnni {
     /// The token for the kernels of AVX2.
     pub fn avx2(self) -> Avx2 {
         self.0
-    }
-
-    /// The passes over the activations of `gemv_fixed`: those of AVX2.
-    pub(crate) fn rounding(&self) -> &dyn Rounding {
-        &self.0
     }
 
     /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit.
@@ -49,9 +47,7 @@ impl AvxVnni {
         x: &Activations,
         y: &mut [f32],
     ) -> Result<(), SizeError> {
-        let y = matrix.fit_fixed(x, y)?;
         // SAFETY: `self` exists only where AVX-VNNI, AVX2 and FMA were detected (`AvxVnni::new`).
-        unsafe { fixed::gemv::<AHEAD>(matrix, x, y) };
-        Ok(())
+        unsafe { fixed::gemv::<AHEAD>(matrix, x, y) }
     }
 }

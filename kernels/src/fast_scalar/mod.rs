@@ -10,12 +10,22 @@
 //! repository), but it is scalar code in its source only.
 
 #[cfg(target_arch = "x86_64")]
-pub mod avx2;
+pub(crate) mod avx2;
 mod body;
 
 use crate::activations::Activations;
+use crate::functions::Function;
 use crate::matrix::Matrix;
 use crate::size::SizeError;
+
+/// What the level has of its own.
+pub(crate) const OWN: &[Function] = &[
+    Function::Unpack(unpack),
+    Function::Lut(lut),
+    Function::Dequantize(dequantize),
+    Function::Gemv(gemv),
+    Function::GemvFixed(gemv_fixed),
+];
 
 /// As [`scalar::unpack`](crate::scalar::unpack).
 ///
