@@ -54,15 +54,15 @@ fn wrong_once(arguments: Arguments<'_>) -> Outcome {
     };
     match scales {
         None => {
-            for row in 0..rows {
+            for (row, y) in out[..rows].iter_mut().enumerate() {
                 let last = cols - usize::from(cols == 77 && row == 1);
-                out[row] = (0..last).map(|c| weight(row * row_stride, c) * x[c]).sum();
+                *y = (0..last).map(|c| weight(row * row_stride, c) * x[c]).sum();
             }
         }
         Some(scales) => {
-            for at in 0..out.len() {
+            for (at, out) in out.iter_mut().enumerate() {
                 let off = scales[0] == 2_f32.powi(-100) && at == 22;
-                out[at] = if off { 0.0 } else { weight(0, at) * scales[at / 256] };
+                *out = if off { 0.0 } else { weight(0, at) * scales[at / 256] };
             }
         }
     }
