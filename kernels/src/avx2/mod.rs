@@ -60,36 +60,6 @@ impl Avx2 {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
 
-    /// As [`scalar::unpack`](crate::scalar::unpack).
-    ///
-    /// # Errors
-    /// The same.
-    #[inline]
-    pub fn unpack(self, packed: &[u8], codes: &mut [u8]) -> Result<(), SizeError> {
-        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { unpack::unpack(packed, codes) }
-    }
-
-    /// As [`scalar::lut`](crate::scalar::lut).
-    ///
-    /// # Errors
-    /// The same.
-    #[inline]
-    pub fn lut(self, codes: &[u8], weights: &mut [f32]) -> Result<(), SizeError> {
-        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { lut::lut(codes, weights) }
-    }
-
-    /// As [`scalar::dequantize`](crate::scalar::dequantize), bit for bit.
-    ///
-    /// # Errors
-    /// The same.
-    #[inline]
-    pub fn dequantize(self, packed: &[u8], scales: &[f32], out: &mut [f32]) -> Result<(), SizeError> {
-        // SAFETY: `self` exists only where AVX2 and FMA were detected (`Avx2::new`).
-        unsafe { dequantize::dequantize(packed, scales, out) }
-    }
-
     /// As [`scalar::gemv`](crate::scalar::gemv), in another order of summation.
     ///
     /// Fewer than 17 columns are summed from left to right. Of more, the column `c` goes to the partial sum `(c / 16 % 8, c
@@ -138,15 +108,7 @@ impl Avx2 {
         unsafe { gemv::gemv_permuted(matrix, x, y) }
     }
 
-    /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit.
-    ///
-    /// # Errors
-    /// The same.
-    pub fn gemv_fixed(self, matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) -> Result<(), SizeError> {
-        self.gemv_fixed_ahead::<AHEAD>(matrix, x, y)
-    }
-
-    /// As [`gemv_fixed`](Self::gemv_fixed), bit for bit, with prefetches N bytes ahead, or none if that is 0.
+    /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit, with prefetches N bytes ahead, or none if that is 0.
     ///
     /// # Errors
     /// The same.

@@ -29,15 +29,7 @@ impl AvxVnni {
         self.0
     }
 
-    /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit.
-    ///
-    /// # Errors
-    /// The same.
-    pub fn gemv_fixed(self, matrix: &Matrix<'_>, x: &Activations, y: &mut [f32]) -> Result<(), SizeError> {
-        self.gemv_fixed_ahead::<AHEAD>(matrix, x, y)
-    }
-
-    /// As [`gemv_fixed`](Self::gemv_fixed), bit for bit, with prefetches N bytes ahead, or none if that is 0.
+    /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit, with prefetches N bytes ahead, or none if that is 0.
     ///
     /// # Errors
     /// The same.
