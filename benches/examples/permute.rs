@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use qk256_benches::{Verified, kernels_here};
+use qk256_gate::{Verified, kernels_here};
 use qk256_verify::timing::Workload;
 use qk256_verify::{Harness, Kernel, Operation};
 

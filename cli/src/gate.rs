@@ -1,30 +1,33 @@
 //! `qk256 gate`: is every promised speed-up there, and is nothing slower than it was?
 
+mod files;
+
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use qk256_benches::gate::against::Sides;
-use qk256_benches::gate::instructions::{self, Counts};
-use qk256_benches::gate::rows::{self, Demands};
-use qk256_benches::gate::{
-    Cpu, Effort, GateError, Program, Report, WORKER, against, calibrate, history, libraries, promises, worker,
+use qk256_gate::against::Sides;
+use qk256_gate::instructions::{self, Counts};
+use qk256_gate::rows::Demands;
+use qk256_gate::{
+    Cpu, Effort, GateError, Program, Report, WORKER, against, calibrate, libraries, promises, worker,
 };
+use qk256_verify::interrupt;
 use qk256_verify::plugin::load_here;
 use qk256_verify::words::folded;
-use qk256_verify::{interrupt, registry};
 
 use crate::Verdict;
 use crate::output::{self, OutputFile, stdout};
 use crate::plugins::Libraries;
 use crate::signals;
 use crate::usage::{self, REPORTS, RUN, help_end};
+use files::Files;
 
 /// Measure the promised speed-ups, or the speed of this build against another.
 ///
-/// Each row of benches/gates.toml names a kernel, a size, a base and the speed-up over the base that must be reached. Every row is
+/// Each row of gate/gates.toml names a kernel, a size, a base and the speed-up over the base that must be reached. Every row is
 /// measured in several processes. A row is met if its whole 95 % interval reaches the limit. Takes about 1 minute.
 #[derive(clap::Args)]
 #[command(after_help = help_end!(
@@ -41,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT", help_heading = ROWS)]
     only: Option<String>,
 
-    /// Read the rows from this TOML file [default: benches/gates.toml, as it was when this program was built]
+    /// Read the rows from this TOML file [default: gate/gates.toml, as it was when this program was built]
     #[arg(long, value_name = "FILE", help_heading = ROWS)]
     rows: Option<PathBuf>,
 
@@ -49,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FEATURE", help_heading = ROWS)]
     require: Vec<String>,
 
-    /// Measure the rows whose limits depend on the CPU, and print the table of this CPU for benches/gates.toml
+    /// Measure the rows whose limits depend on the CPU, and print the table of this CPU for gate/gates.toml
     #[arg(long, conflicts_with_all = ["against", "instructions", "require"], help_heading = ROWS)]
     calibrate: bool,
 
@@ -69,7 +72,7 @@ pub(crate) struct Args {
         default_missing_value = instructions::OWN_PATH,
         long_help = concat!(
             "Also count the instructions of each kernel with valgrind (callgrind), and compare them with those in FILE ",
-            "[FILE left out: benches/instructions.toml]"
+            "[FILE left out: gate/instructions.toml]"
         ),
         help_heading = COMPARISON
     )]
@@ -124,7 +127,7 @@ pub(crate) struct Args {
 }
 
 /// Options that choose rows.
-const ROWS: &str = "Rows";
+pub(crate) const ROWS: &str = "Rows";
 
 /// Options about what is compared.
 const COMPARISON: &str = "Comparison";
@@ -134,32 +137,6 @@ fn at_least_three(text: &str) -> Result<usize, String> {
         Ok(number) if number >= 3 => Ok(number),
         _ => Err("give a whole number from 3 on: an interval needs three processes".to_owned()),
     }
-}
-
-/// Show how the speed-ups changed over recorded runs of the gate.
-#[derive(clap::Args)]
-#[command(after_help = help_end!(
-    "qk256 gate --record runs.jsonl",
-    "qk256 history runs.jsonl --only 'avx2 gemv' --last 10";
-    "0" => "the figures are printed"
-))]
-pub(crate) struct HistoryArgs {
-    /// A file that `qk256 gate --record FILE` has written
-    file: PathBuf,
-
-    /// Only rows with this text in `KERNEL OPERATION SIZE over BASE`, such as `avx2 gemv`
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, help_heading = ROWS)]
-    only: String,
-
-    /// Only this many of the last runs [default: all]
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        value_parser = usage::at_least_one::<u64>,
-        allow_negative_numbers = true,
-        help_heading = ROWS
-    )]
-    last: Option<u64>,
 }
 
 /// Time kernels for a gate in another process.
@@ -198,7 +175,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         report.cut_short(signal, args.processes);
     }
     for feature in &args.require {
-        require(&mut report, feature)?;
+        report.require(feature)?;
     }
     let mut written = files.write(args, &report);
     if args.calibrate && signal.is_none() {
@@ -270,9 +247,7 @@ fn measure(args: &Args) -> Result<Option<Report>> {
                 Some(only) => format!("no row contains --only {only:?}"),
                 None => "the file has no rows for this".to_owned(),
             };
-            bail!(
-                "there is nothing to measure: {why}; the rows are those of benches/gates.toml, or of --rows"
-            )
+            bail!("there is nothing to measure: {why}; the rows are those of gate/gates.toml, or of --rows")
         }
         None => Some(promises::run(&Program::itself(&[WORKER])?, &demands, args.effort(), &mut watch)?),
     };
@@ -292,19 +267,12 @@ fn compare(args: &Args, other: &Path, demands: &Demands, watch: &mut dyn FnMut(f
     if let Some(lib) = &args.lib {
         // Here it is known what is wrong with one of them.
         Libraries::of(&[lib.clone(), other.to_owned()]).open(None)?;
-        return Ok(libraries::run(lib, other, &library, &demands.against, args.effort(), watch)?);
+        return Ok(libraries::run(lib, other, &demands.against, args.effort(), watch)?);
     }
     // A bare name would be looked up in PATH.
     let other = other.canonicalize().with_context(|| format!("cannot read {}", other.display()))?;
     let (new, old) = ([Program::itself(&[WORKER])?], [Program::at(&other, &[WORKER])]);
     Ok(against::run(&new, &old, &demands.against, Sides::Builds, args.effort(), watch)?)
-}
-
-/// A process with the kernels of a library.
-fn library(file: &Path) -> Result<Program, GateError> {
-    let not_text = || GateError::Nothing(format!("{}: the name of a library must be UTF-8", file.display()));
-    let path = file.to_str().ok_or_else(not_text)?;
-    Ok(Program { name: path.to_owned(), ..Program::itself(&[WORKER, "--lib", path])? })
 }
 
 /// Counts instructions: a report on them, or none if they were written to the file.
@@ -320,22 +288,6 @@ fn count(args: &Args, path: &Path, watch: &mut dyn FnMut(f64, &str)) -> Result<O
     Ok(recorded.map(|recorded| counts.judge(&recorded, &path.display().to_string(), start)))
 }
 
-/// Fails the report if no row of a kernel ran that needs the feature.
-fn require(report: &mut Report, feature: &str) -> Result<()> {
-    let kernels = registry::kernels();
-    let needs = |name: &str| {
-        let mut of_name = kernels.iter().filter(|kernel| kernel.name() == name);
-        of_name.any(|kernel| kernel.required_features().contains(&feature))
-    };
-    if !report.rows.iter().any(|line| needs(&line.kernel)) {
-        bail!(
-            "--require {feature}: no chosen row is about a kernel that needs this feature; `qk256 list` shows the features of each kernel"
-        );
-    }
-    report.require(feature, |line| needs(&line.kernel));
-    Ok(())
-}
-
 impl Args {
     fn effort(&self) -> Effort {
         let own = Effort::default();
@@ -349,77 +301,6 @@ impl Args {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Demands::parse(&text, cpu.as_ref()).map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))
     }
-}
-
-/// The files of the report.
-struct Files {
-    json: Option<OutputFile>,
-    junit: Option<OutputFile>,
-    metrics: Option<OutputFile>,
-    code_quality: Option<OutputFile>,
-    markdown: Option<OutputFile>,
-}
-
-impl Files {
-    /// Makes sure that they can be written.
-    fn create(args: &Args) -> Result<Self> {
-        let [json, junit, metrics, code_quality] = OutputFile::create_each([
-            ("--json", &args.json),
-            ("--junit", &args.junit),
-            ("--metrics", &args.metrics),
-            ("--code-quality", &args.code_quality),
-        ])?;
-        let appended = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::append_to).transpose();
-        let (markdown, record) = (appended(&args.markdown)?, appended(&args.record)?);
-        output::distinct(&[
-            ("--json", json.as_ref()),
-            ("--junit", junit.as_ref()),
-            ("--metrics", metrics.as_ref()),
-            ("--code-quality", code_quality.as_ref()),
-            ("--markdown", markdown.as_ref()),
-            ("--record", record.as_ref()),
-        ])?;
-        Ok(Self { json, junit, metrics, code_quality, markdown })
-    }
-
-    /// Writes each; what cannot be written keeps no other from being written.
-    fn write(self, args: &Args, report: &Report) -> Vec<Result<()>> {
-        let demands = args.rows.as_deref().unwrap_or(Path::new(rows::OWN_PATH));
-        let write = |file: Option<OutputFile>, text: String| match file {
-            Some(file) => file.write(text.as_bytes()),
-            None => Ok(()),
-        };
-        // A run that was cut short would bend the trend.
-        let whole = args.record.as_ref().filter(|_| report.ended_by.is_none());
-        let record = |path: &PathBuf| {
-            history::record(report, path).with_context(|| format!("cannot write {}", path.display()))
-        };
-        vec![
-            write(self.json, report.json()),
-            report.junit().map_err(anyhow::Error::msg).and_then(|text| write(self.junit, text)),
-            write(self.metrics, report.open_metrics()),
-            write(self.code_quality, report.code_quality(&demands.display().to_string())),
-            write(self.markdown, report.markdown()),
-            whole.map_or(Ok(()), record),
-        ]
-    }
-}
-
-pub(crate) fn history(args: &HistoryArgs) -> Result<Verdict> {
-    let shown = args.file.display();
-    let text = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {shown}"))?;
-    let (mut entries, broken) = history::read(&text);
-    for line in broken {
-        writeln!(stderr(), "{shown}: line {line} is not a run of the gate, and is left out")?;
-    }
-    if let Some(last) = args.last {
-        entries.drain(..entries.len().saturating_sub(last as usize));
-    }
-    if entries.is_empty() {
-        bail!("{shown} has no run of the gate: `qk256 gate --record {shown}` adds one");
-    }
-    write!(stdout(), "{}", history::trends(&entries, &args.only))?;
-    Ok(Verdict::Pass)
 }
 
 pub(crate) fn work(args: &WorkerArgs) -> Result<Verdict> {

@@ -4,6 +4,7 @@ mod adopt;
 mod cases;
 mod check;
 mod gate;
+mod history;
 mod list;
 mod minimize;
 mod new_plugin;
@@ -64,7 +65,7 @@ enum Command {
     Reveal(reveal::Args),
     Selftest(selftest::Args),
     Gate(gate::Args),
-    History(gate::HistoryArgs),
+    History(history::Args),
     #[command(hide = true)]
     GateWorker(gate::WorkerArgs),
     #[command(hide = true)]
@@ -132,7 +133,7 @@ fn main() -> ExitCode {
         Command::Reveal(args) => reveal::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Gate(args) => gate::run(&args),
-        Command::History(args) => gate::history(&args),
+        Command::History(args) => history::run(&args),
         Command::GateWorker(args) => gate::work(&args),
         Command::GateCaller(args) => gate::call(&args),
         Command::Overnight(args) => overnight::run(&args),

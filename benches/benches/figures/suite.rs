@@ -9,7 +9,7 @@ use qk256_verify::operation::DIGITS;
 use qk256_verify::timing::Workload;
 use qk256_verify::{Case, Harness, Operation};
 
-use qk256_benches::{Verified, kernels_here};
+use qk256_gate::{Verified, kernels_here};
 
 /// Elements of the vector operations: a block, two sizes in the first-level cache, and 64 KiB of output.
 const LENGTHS: [usize; 4] = [256, 1024, 4096, 16384];
