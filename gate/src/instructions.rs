@@ -36,13 +36,15 @@ const CALLS: [u64; 2] = [10, 30];
 /// The smallest ratio of the recorded count to that of today.
 const AT_LEAST: f64 = 0.99;
 
-/// What is counted: vectors in the first-level cache, one row, a small matrix, and as little and as much precision as there is.
-const TASKS: [&str; 7] = [
+/// What is counted: vectors in the first-level cache, one row, a small matrix, both with scales as well, and as little and as much precision as there is.
+const TASKS: [&str; 9] = [
     "unpack 1024",
     "lut 1024",
     "dequantize 1024",
     "gemv 1x1024",
     "gemv 64x2560",
+    "gemv 1x1024-scaled",
+    "gemv 64x2560-scaled",
     "gemv_fixed 64x2560-1",
     "gemv_fixed 64x2560-4",
 ];

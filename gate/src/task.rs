@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use qk256_verify::{Case, Operation};
 
-/// An operation on data of one size. Its text is `dequantize 1024`, `gemv 64x2560` or `gemv_fixed 64x2560-4`.
+/// An operation on data of one size. Its text is `dequantize 1024`, `gemv 64x2560`, `gemv 64x2560-scaled` or `gemv_fixed 64x2560-4`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Task {
     /// What is computed.
@@ -14,13 +14,19 @@ pub struct Task {
     cols: usize,
     /// Of `gemv_fixed`.
     digits: Option<u8>,
+    /// Of `gemv`: whether blocks have scales.
+    scaled: bool,
 }
+
+/// What the size of a product with scales ends in.
+const SCALED: &str = "-scaled";
 
 impl Task {
     /// The plainest case of the size.
     pub fn case(&self) -> Case {
         let mut case = Case::new(self.operation, self.rows, self.cols);
         case.digits = self.digits.unwrap_or(case.digits);
+        case.scaled |= self.scaled;
         case
     }
 
@@ -39,9 +45,10 @@ impl Task {
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operation, rows, cols, digits } = self;
+        let Self { operation, rows, cols, digits, scaled } = self;
         match digits {
             Some(digits) => write!(f, "{operation} {rows}x{cols}-{digits}"),
+            None if *scaled => write!(f, "{operation} {rows}x{cols}{SCALED}"),
             None if operation.is_matrix() => write!(f, "{operation} {rows}x{cols}"),
             None => write!(f, "{operation} {cols}"),
         }
@@ -66,6 +73,8 @@ impl FromStr for Task {
 }
 
 fn parse_size(operation: Operation, size: &str) -> Option<Task> {
+    let plain = size.strip_suffix(SCALED).filter(|_| operation == Operation::Gemv);
+    let (scaled, size) = (plain.is_some(), plain.unwrap_or(size));
     let (size, digits) = match size.split_once('-') {
         Some((size, digits)) if operation.has_digits() => (size, Some(digits.parse().ok()?)),
         None if !operation.has_digits() => (size, None),
@@ -73,7 +82,7 @@ fn parse_size(operation: Operation, size: &str) -> Option<Task> {
     };
     let (rows, cols) = if operation.is_matrix() { size.split_once('x')? } else { ("1", size) };
     let number = |text: &str| text.parse().ok().filter(|&number: &usize| number > 0);
-    Some(Task { operation, rows: number(rows)?, cols: number(cols)?, digits })
+    Some(Task { operation, rows: number(rows)?, cols: number(cols)?, digits, scaled })
 }
 
 #[cfg(test)]
@@ -82,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_task_is_its_text() {
-        for text in ["unpack 7", "lut 1024", "gemv 64x2560", "gemv_fixed 64x2560-4"] {
+        for text in ["unpack 7", "lut 1024", "gemv 64x2560", "gemv 64x2560-scaled", "gemv_fixed 64x2560-4"] {
             let task: Task = text.parse().expect(text);
             assert_eq!(task.to_string(), text);
             assert_eq!(
@@ -90,7 +99,9 @@ mod tests {
                 if text.contains('x') { 64 * 2560 } else { task.cols }
             );
         }
-        assert!("gemv_fixed 64x2560".parse::<Task>().is_err());
+        for text in ["gemv_fixed 64x2560", "gemv_fixed 64x2560-scaled", "unpack 7-scaled"] {
+            assert!(text.parse::<Task>().is_err(), "{text}");
+        }
     }
 
     #[test]
