@@ -105,7 +105,7 @@ fn fuzz_through_the_night(args: &Args) -> Result<Verdict> {
     let stop = interrupt::flag();
     let directory = Directory::open(&args.dir)?;
     let mut engine = args.start_engine(&directory, stop)?;
-    let mut state = directory.state()?;
+    let mut state = State::read(&directory)?;
     state.begin(engine.name());
     let progress = Progress::new(args.quiet, &args.targets());
     let end = Instant::now() + args.time;
@@ -203,7 +203,7 @@ impl Night<'_> {
     fn settle(&mut self, state: &mut State) -> Result<()> {
         self.patiently(|night| {
             night.triage(state)?;
-            night.directory.keep(state)
+            state.keep(night.directory)
         })
     }
 
@@ -232,7 +232,7 @@ impl Night<'_> {
                 state.of(target).slowest = slowest;
             }
         }
-        self.directory.keep(state)
+        state.keep(self.directory)
     }
 
     /// Does it. Where the disk is full, says so and does it again when there is room, while there is time.

@@ -4,6 +4,7 @@ mod subject;
 mod table;
 
 use std::io::{Write, stderr};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -60,15 +61,15 @@ pub(crate) struct Args {
     #[arg(long, hide = true, value_name = "KIND/NAME")]
     alone: Option<Subject>,
 
-    /// File for the number of cases made so far
-    #[arg(long, hide = true, value_name = "FILE", requires = "alone")]
-    progress: Option<PathBuf>,
+    /// Descriptor of the memory for the number of cases made so far
+    #[arg(long, hide = true, value_name = "DESCRIPTOR", requires = "alone")]
+    progress: Option<RawFd>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let seed = args.seed.value();
     if let Some(subject) = &args.alone {
-        let verdict = subject.examine(seed, args.whole, args.progress.as_deref())?;
+        let verdict = subject.examine(seed, args.whole, args.progress)?;
         writeln!(stdout(), "{}", serde_json::to_string(&verdict)?)?;
         return Ok(Verdict::Pass);
     }

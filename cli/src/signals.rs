@@ -1,7 +1,5 @@
 //! Signals that ask a command to end: the first is noted, and the command ends in order; a later one ends the process at once.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
 use libc::c_int;
@@ -63,22 +61,4 @@ fn milliseconds() -> i64 {
     // SAFETY: clock_gettime writes one timespec, which is ours, and may be called by a handler.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     (time.tv_sec * 1000 + time.tv_nsec / 1_000_000).max(1)
-}
-
-/// A command whose process does not outlive this one, whatever ends it. It leads a group of its own: signals to the group of this
-/// process, such as Ctrl-C, are for this process to pass on.
-pub(crate) fn leashed(program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new(program);
-    let die_with_the_parent = || {
-        #[cfg(target_os = "linux")]
-        // SAFETY: prctl with these arguments only says which signal follows the death of the parent.
-        unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
-        };
-        Ok(())
-    };
-    // SAFETY: between fork and exec the closure makes one system call, and nothing else.
-    unsafe { command.pre_exec(die_with_the_parent) };
-    command.process_group(0).stdin(Stdio::null());
-    command
 }

@@ -1,11 +1,10 @@
 //! The gate's side of a process in which kernels are timed.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::Command;
 use std::time::Duration;
+
+use qk256_verify::child::{Answer, Child, Errors, Patience};
 
 use super::message::{Offered, PROTOCOL, Request, Response};
 use super::{GateError, WORKER};
@@ -56,8 +55,6 @@ impl Program {
 pub(super) struct Process {
     name: String,
     child: Child,
-    requests: ChildStdin,
-    answers: Receiver<String>,
     offered: Vec<Offered>,
 }
 
@@ -66,15 +63,9 @@ impl Process {
     pub(super) fn start(program: &Program) -> Result<Self, GateError> {
         let cannot = |error| GateError::Start { program: program.name.clone(), error };
         let mut command = Command::new(&program.words[0]);
-        command.args(&program.words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // Ctrl-C is for the gate, which then reports what was measured. A worker ends when its standard input is closed.
-        command.process_group(0);
-        let mut child = command.spawn().map_err(cannot)?;
-        let requests = child.stdin.take().expect("it is piped");
-        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let (sender, answers) = channel();
-        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut worker = Self { name: program.name.clone(), child, requests, answers, offered: Vec::new() };
+        // What a worker prints is shown. Ctrl-C is for the gate, which then reports what was measured.
+        let child = Child::start(command.args(&program.words[1..]), Errors::Shown).map_err(cannot)?;
+        let mut worker = Self { name: program.name.clone(), child, offered: Vec::new() };
         match worker.receive() {
             Ok(Response::Ready { protocol: PROTOCOL, kernels }) => worker.offered = kernels,
             Ok(Response::Refused(why)) => {
@@ -93,10 +84,7 @@ impl Process {
 
     /// Asks for something.
     pub(super) fn ask(&mut self, request: &Request) -> Result<Response, GateError> {
-        let mut line = serde_json::to_vec(request).expect("a request is JSON");
-        line.push(b'\n');
-        // A worker that is gone cannot read; why it is gone is seen next.
-        let _ = self.requests.write_all(&line);
+        self.child.ask(request);
         match self.receive()? {
             Response::Wrong(findings) => Err(GateError::Wrong(findings)),
             Response::Refused(why) => Err(GateError::Refused { program: self.name.clone(), why }),
@@ -106,13 +94,11 @@ impl Process {
 
     fn receive(&mut self) -> Result<Response, GateError> {
         let program = self.name.clone();
-        match self.answers.recv_timeout(PATIENCE) {
-            Ok(line) => serde_json::from_str(&line).map_err(|_| GateError::Foreign { program }),
-            Err(RecvTimeoutError::Timeout) => Err(GateError::Silent { program, seconds: PATIENCE.as_secs() }),
-            Err(RecvTimeoutError::Disconnected) => {
-                let status =
-                    self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-                Err(GateError::Ended { program, status })
+        match self.child.receive(&Patience::of(PATIENCE)) {
+            Answer::Line(line) => serde_json::from_str(&line).map_err(|_| GateError::Foreign { program }),
+            Answer::Ended(status) => Err(GateError::Ended { program, status: status.to_string() }),
+            Answer::Silent | Answer::Interrupted => {
+                Err(GateError::Silent { program, seconds: PATIENCE.as_secs() })
             }
         }
     }
@@ -120,13 +106,5 @@ impl Process {
     /// That the answer was another than the request is for.
     pub(super) fn foreign(&self) -> GateError {
         GateError::Foreign { program: self.name.clone() }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Write};
 use std::time::Duration;
 
+use qk256_verify::child::line;
 use qk256_verify::kernel::missing_features;
 use qk256_verify::timing::{self, Workload};
 use qk256_verify::{Harness, Kernel, registry};
@@ -30,15 +31,11 @@ pub fn own_kernels() -> Vec<Box<dyn Kernel>> {
 /// If the gate is gone, or says what is no request.
 pub fn serve(kernels: &[Box<dyn Kernel>]) -> io::Result<()> {
     let mut answers = apart::standard_output()?;
-    let mut say = |response: &Response| {
-        let mut line = serde_json::to_vec(response)?;
-        line.push(b'\n');
-        answers.write_all(&line)
-    };
+    let mut say = |response: &Response| answers.write_all(&line(response));
     let mut worker = Worker { kernels, harness: Harness::new(None), prepared: Vec::new() };
     say(&worker.ready())?;
-    for line in io::stdin().lock().lines() {
-        let response = worker.answer(serde_json::from_str(&line?)?);
+    for request in io::stdin().lock().lines() {
+        let response = worker.answer(serde_json::from_str(&request?)?);
         say(&response.unwrap_or_else(Response::Refused))?;
     }
     Ok(())

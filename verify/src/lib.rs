@@ -7,6 +7,7 @@
 pub mod buffer;
 pub mod case;
 pub mod check;
+pub mod child;
 pub mod data;
 pub mod exhaustive;
 pub mod fault_injection;

@@ -12,7 +12,6 @@ mod message;
 mod plugins;
 mod process;
 mod run;
-mod stderr;
 mod worker;
 
 pub use abi::{ABI_VERSION, LoadError, load_here};

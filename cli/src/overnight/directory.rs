@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use qk256_verify::fuzz::Target;
+use serde::de::DeserializeOwned;
 
-use super::state::State;
 use crate::output::{OutputFile, TEMPORARY};
 
 /// What the files of findings end in: a case, or an input that is none.
@@ -134,30 +134,21 @@ impl Directory {
         fs::rename(&artifact.path, &aside).with_context(|| format!("cannot move {}", artifact.path.display()))
     }
 
-    /// What earlier runs have counted; nothing in a new directory.
-    pub(super) fn state(&self) -> Result<State> {
-        let path = self.root.join("state.json");
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is not what this program writes: move it away", path.display())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(State::default()),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
-    }
-
-    /// Keeps what has been counted, whole or not at all.
-    pub(super) fn keep(&self, state: &State) -> Result<()> {
-        self.write("state.json", &serde_json::to_vec_pretty(state)?)
-    }
-
     /// Writes a file of the directory, whole or not at all.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         OutputFile::create(&self.root.join(name))?.write(bytes)
     }
 
-    /// The bytes of a file of the directory, if it is there.
-    pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
-        fs::read(self.root.join(name)).ok()
+    /// What this program has written to a file of the directory; `None` if there is none.
+    pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let path = self.root.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .with_context(|| format!("{} is not what this program writes: move it away", path.display())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
     }
 
     /// Adds a line to the log, with the time.

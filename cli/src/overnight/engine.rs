@@ -4,16 +4,17 @@ mod builtin;
 mod libfuzzer;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use qk256_verify::child::Child;
 use qk256_verify::fuzz::Target;
 
 use super::directory::Directory;
 use super::slow::Slow;
-use crate::signals::leashed;
+use super::state::Seen;
 use builtin::Builtin;
 use libfuzzer::Libfuzzer;
 
@@ -24,16 +25,6 @@ pub(super) enum Engines {
     Libfuzzer,
     /// The random cases of `check`, with mutations; needs no further tools
     Builtin,
-}
-
-/// What was seen in a slice.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen {
-    pub(super) executions: u64,
-    /// In units of the engine: edges of the program, or kinds of cases.
-    pub(super) coverage: u64,
-    /// Inputs in the working corpus.
-    pub(super) corpus: u64,
 }
 
 /// A source of inputs. Bad ones go to the directory's artifacts.
@@ -97,7 +88,7 @@ fn succeeds(command: &mut Command) -> bool {
 
 /// This program, once more; also where its file was replaced by a newer one since the night began.
 pub(super) fn itself() -> Command {
-    leashed("/proc/self/exe")
+    Command::new("/proc/self/exe")
 }
 
 /// Time beyond a slice after which a process of an engine is ended.
@@ -114,28 +105,22 @@ impl Setting<'_> {
         children: &mut [Child],
         limit: Duration,
         ask: &dyn Fn(),
-        tick: &mut dyn FnMut(),
-    ) -> Result<()> {
+        tick: &mut dyn FnMut(&mut [Child]),
+    ) {
         let (start, mut asked, mut ticks) = (Instant::now(), None, 0);
-        loop {
-            let mut living = 0;
-            for child in &mut *children {
-                living += usize::from(child.try_wait()?.is_none());
-            }
-            if living == 0 {
-                return Ok(());
-            }
+        // Each is looked at: one that has ended is waited for.
+        while children.iter_mut().map(Child::is_running).filter(|&runs| runs).count() > 0 {
             match asked {
                 None if start.elapsed() > limit || self.is_over() => {
                     ask();
                     asked = Some(Instant::now());
                 }
-                Some(since) if since.elapsed() > LAST_WORDS => children.iter_mut().try_for_each(kill)?,
+                Some(since) if since.elapsed() > LAST_WORDS => children.iter_mut().for_each(Child::kill),
                 _ => {}
             }
             if start.elapsed().as_secs() > ticks {
                 ticks = start.elapsed().as_secs();
-                tick();
+                tick(children);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -144,14 +129,4 @@ impl Setting<'_> {
     fn is_over(&self) -> bool {
         self.stop.load(Ordering::SeqCst) || self.directory.room().is_err()
     }
-}
-
-/// Kills a process that leads a group, and its group.
-fn kill(child: &mut Child) -> Result<()> {
-    if child.try_wait()?.is_none() {
-        // SAFETY: kill has no preconditions; the group is ours, and its leader has not been waited for.
-        unsafe { libc::kill(-(child.id() as i32), libc::SIGKILL) };
-        child.wait()?;
-    }
-    Ok(())
 }

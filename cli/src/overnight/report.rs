@@ -21,8 +21,8 @@ struct Document {
 
 /// Writes `report.json` and `report.md`; the earlier ones say what has changed.
 pub(super) fn write(directory: &Directory, state: &State, findings: &[PathBuf]) -> Result<()> {
-    let before: Option<Document> =
-        directory.read("report.json").and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    // One that cannot be read is replaced.
+    let before: Option<Document> = directory.read("report.json").unwrap_or_default();
     let names: Vec<String> = findings.iter().map(|path| name(path)).collect();
     let verdict = if names.is_empty() { "pass" } else { "finding" }.to_owned();
     directory.write("report.md", words(state, &names, before.as_ref()).as_bytes())?;

@@ -3,12 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::Result;
 use qk256_verify::fuzz::Target;
 use qk256_verify::words::count;
 use serde::{Deserialize, Serialize};
 
-use super::engine::Seen;
+use super::directory::Directory;
 use super::slow::Slow;
+
+/// What was seen in a slice.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) executions: u64,
+    /// In units of the engine: edges of the program, or kinds of cases.
+    pub(super) coverage: u64,
+    /// Inputs in the working corpus.
+    pub(super) corpus: u64,
+}
+
+/// The file of a directory that has what was counted in it.
+const FILE: &str = "state.json";
 
 /// What has been counted in a directory.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -42,6 +56,16 @@ pub(super) struct Counts {
 }
 
 impl State {
+    /// What earlier runs have counted in a directory; nothing in a new one.
+    pub(super) fn read(directory: &Directory) -> Result<Self> {
+        Ok(directory.read(FILE)?.unwrap_or_default())
+    }
+
+    /// Keeps what has been counted, whole or not at all.
+    pub(super) fn keep(&self, directory: &Directory) -> Result<()> {
+        directory.write(FILE, &serde_json::to_vec_pretty(self)?)
+    }
+
     pub(super) fn begin(&mut self, engine: &str) {
         self.runs += 1;
         if self.engine != engine {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use qk256_verify::child::{Child, Errors, Patience};
 use qk256_verify::finding::FindingJson;
 use qk256_verify::fuzz::case_of;
 
@@ -73,12 +74,12 @@ fn look(artifact: &Artifact, plant: Option<&str>) -> Result<Look> {
     let mut command = itself();
     command.args(["triage-one", "--target", artifact.target.name(), "--input"]).arg(&artifact.path);
     command.args(plant.into_iter().flat_map(|name| ["--plant", name]));
-    let output = command.output().context("cannot start this program again")?;
-    let printed = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    match serde_json::from_slice(&output.stdout) {
-        Ok(findings) => Ok(Look { findings, died: None }),
-        Err(_) => Ok(Look { findings: Vec::new(), died: Some(format!("{}\n{printed}", output.status)) }),
-    }
+    let child = Child::start(&mut command, Errors::Kept);
+    let mut child = child.context("cannot start this program again")?;
+    let (findings, end) = child.finish::<Vec<FindingJson>>(&Patience::ENDLESS);
+    let status = end.status().map_or_else(String::new, |status| status.to_string());
+    let died = findings.is_none().then(|| format!("{status}\n{}", child.errors().trim()));
+    Ok(Look { findings: findings.unwrap_or_default(), died })
 }
 
 /// What a finding is kept as.

@@ -1,26 +1,23 @@
 //! One kernel under one harness, in this process or in one of its own.
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::ControlFlow;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::fd::RawFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::Stdio;
+use std::process::Command;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use qk256_mutants::{Fault, Mutant, ask_for_the_truth};
+use qk256_verify::Harness;
 use qk256_verify::case::Sweep;
 use qk256_verify::check::{Budget, Plan, Report, check};
+use qk256_verify::child::{Answer, Child, Errors, Patience, Record, SharedMemory, pass};
 use qk256_verify::memory::fault::exit_after_crash;
-use qk256_verify::{Harness, interrupt};
 use serde::{Deserialize, Serialize};
 
 use super::LIMIT;
-use crate::signals::leashed;
 
 /// Further shapes, the smallest, by which right kernels and faults of the harness are examined unless all are asked for: what is examined to
 /// the end takes long.
@@ -66,6 +63,17 @@ pub(crate) struct Verdict {
     pub(crate) finding: String,
 }
 
+/// How far a process came, which it may not live to say.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Progress {
+    cases: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+// SAFETY: atomic integers in the order of C, far less than a page.
+unsafe impl Record for Progress {}
+
 impl Subject {
     /// The name of the kernel, or of the fault.
     pub(super) fn name(&self) -> &'static str {
@@ -86,7 +94,7 @@ impl Subject {
     }
 
     /// Checks the kernel up to the first finding.
-    pub(super) fn examine(&self, seed: u64, whole: bool, progress: Option<&Path>) -> Result<Verdict> {
+    pub(super) fn examine(&self, seed: u64, whole: bool, progress: Option<RawFd>) -> Result<Verdict> {
         exit_after_crash(1, HANG);
         let mut harness = match self.kind {
             Kind::Fault(fault) => {
@@ -96,7 +104,8 @@ impl Subject {
             Kind::Wrong | Kind::Right => Harness::new(None),
         };
         harness.watch_process(true);
-        let progress = progress.map(|path| File::options().write(true).open(path)).transpose()?;
+        // SAFETY: the process was started with this descriptor, for this alone.
+        let progress = progress.map(|fd| unsafe { SharedMemory::<Progress>::inherited(fd) }).transpose()?;
         // Made before the clock starts: it is the same for every kernel.
         let sweep = Sweep::of(self.mutant.kernel.operation);
         let cases = match self.kind {
@@ -108,9 +117,9 @@ impl Subject {
         let mut until = None;
         let report = check(&mut harness, &[&self.mutant.kernel], &plan, &mut |at| {
             let seen = (at.cases, start.elapsed());
-            if let Some(file) = &progress {
-                // Only to know how far a process came that crashed.
-                let _ = file.write_all_at(&encoded(seen), 0);
+            if let Some(progress) = &progress {
+                progress.cases.store(seen.0, Ordering::Relaxed);
+                progress.nanoseconds.store(seen.1.as_nanos() as u64, Ordering::Relaxed);
             }
             if at.findings == 0 {
                 return ControlFlow::Continue(());
@@ -125,44 +134,27 @@ impl Subject {
 
     /// The same in a process of its own, which the kernel may crash; `None` if an early end is requested before it is done.
     pub(super) fn in_a_process(&self, seed: u64, whole: bool) -> Result<Option<Verdict>> {
-        // Without a name, so that nothing is left of it, whatever ends this process.
-        let progress = tempfile::tempfile().context("cannot make a temporary file in TMPDIR")?;
-        let mut child = leashed(std::env::current_exe().context("cannot find this program")?)
-            .args(["selftest", "--alone", &self.to_string(), "--seed", &seed.to_string()])
-            .args(whole.then_some("--whole"))
-            .arg("--progress")
-            .arg(format!("/proc/{}/fd/{}", std::process::id(), progress.as_raw_fd()))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot start this program again")?;
-        // What a kernel writes is a few lines: no pipe fills up.
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if interrupt::is_requested() {
-                child.kill()?;
-                child.wait()?;
-                return Ok(None);
-            }
-            if start.elapsed() > LIMIT {
-                child.kill()?;
-                child.wait()?;
-                bail!(
-                    "{self} has not ended within {} s: the machine is too slow, or a limit of the harness fails",
-                    LIMIT.as_secs()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        };
-        let (mut printed, mut complained) = (String::new(), String::new());
-        child.stdout.take().expect("it is piped").read_to_string(&mut printed)?;
-        child.stderr.take().expect("it is piped").read_to_string(&mut complained)?;
-        if let Ok(verdict) = serde_json::from_str(printed.trim()) {
-            return Ok(Some(verdict));
+        let (progress, file) =
+            SharedMemory::<Progress>::new().context("cannot share memory with a process")?;
+        let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+        command.args(["selftest", "--alone", &self.to_string(), "--seed", &seed.to_string()]);
+        command.args(whole.then_some("--whole"));
+        let descriptor = pass(&mut command, &file);
+        command.args(["--progress", &descriptor]);
+        let child = Child::start(&mut command, Errors::Kept);
+        let mut child = child.context("cannot start this program again")?;
+        let patience = Patience { is_interruptible: true, ..Patience::of(LIMIT) };
+        let (verdict, end) = child.finish(&patience);
+        if verdict.is_some() || end == Answer::Interrupted {
+            return Ok(verdict);
         }
+        let Some(status) = end.status() else {
+            bail!(
+                "{self} has not ended within {} s: the machine is too slow, or a limit of the harness fails",
+                LIMIT.as_secs()
+            )
+        };
+        let complained = child.errors();
         let how =
             ["hang", "crash", "exit"].into_iter().find(|how| complained.contains(&format!("finding: {how}")));
         let caught_by = match (how, status.signal()) {
@@ -172,12 +164,12 @@ impl Subject {
                 bail!("the process of {self} ended without a result or a reason: {complained}")
             }
         };
-        let (cases, time) = decoded(&counted(&progress));
+        let time = Duration::from_nanos(progress.nanoseconds.load(Ordering::Relaxed));
         let hung = if how == Some("hang") { HANG } else { Duration::ZERO };
         let milliseconds = (time + hung).as_secs_f64() * 1e3;
         Ok(Some(Verdict {
             caught_by: Some(caught_by),
-            cases: cases + 1,
+            cases: progress.cases.load(Ordering::Relaxed) + 1,
             milliseconds,
             finding: complained.trim().to_owned(),
         }))
@@ -191,29 +183,6 @@ fn seen(report: &Report<'_>) -> (Option<String>, String) {
         (None, Some(vacuous)) => (Some(VACUOUS.to_owned()), vacuous.to_string()),
         (None, None) => (None, String::new()),
     }
-}
-
-fn encoded((cases, time): (u64, Duration)) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&cases.to_le_bytes());
-    bytes[8..].copy_from_slice(&(time.as_nanos() as u64).to_le_bytes());
-    bytes
-}
-
-/// What a process has written of how far it came; nothing if it never did.
-fn counted(progress: &File) -> Vec<u8> {
-    let mut bytes = [0; 16];
-    let len = progress.read_at(&mut bytes, 0).unwrap_or(0);
-    bytes[..len].to_vec()
-}
-
-fn decoded(bytes: &[u8]) -> (u64, Duration) {
-    let number = |at: usize| {
-        bytes
-            .get(at..at + 8)
-            .map_or(0, |bytes| bytes.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte)))
-    };
-    (number(0), Duration::from_nanos(number(8)))
 }
 
 impl std::fmt::Display for Subject {

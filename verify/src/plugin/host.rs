@@ -1,25 +1,17 @@
 //! The host's side of a worker: it starts one, asks it, and knows why it ended.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::FileExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::message::{Request, Response, line};
-use super::process::{EndCause, SHARED_BYTES, Shared, anonymous_file};
-use super::stderr::last_message;
-use crate::interrupt;
+use super::message::{Request, Response};
+use super::process::{EndCause, Shared};
+use crate::child::{self, Child, Errors, Patience, SharedMemory, last_message, pass};
 use crate::memory::fault::signal_name;
 use crate::property::{Cause, Failure, Property};
-
-/// Between two looks at a worker that is silent.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Workers that are started in the place of one that was killed before it was ready.
 const STARTS: usize = 3;
@@ -109,10 +101,7 @@ pub(super) struct Worker {
     library: PathBuf,
     timeout: Duration,
     child: Child,
-    requests: ChildStdin,
-    responses: Receiver<String>,
-    shared: &'static Shared,
-    errors: File,
+    shared: SharedMemory<Shared>,
 }
 
 impl Host {
@@ -157,55 +146,21 @@ impl Host {
     }
 
     fn spawn(&self) -> std::io::Result<Worker> {
-        let (record, errors) = (anonymous_file()?, anonymous_file()?);
-        record.set_len(SHARED_BYTES).map_err(|error| {
-            std::io::Error::other(format!("no file of {SHARED_BYTES} bytes: {error}; see ulimit -f"))
-        })?;
-        let shared = Shared::of(&record)?;
+        let (shared, record) = SharedMemory::new()?;
         let mut command = Command::new(&self.program[0]);
         command.args(&self.program[1..]).arg("--lib").arg(&self.library);
-        command.arg("--record").arg(record.as_raw_fd().to_string());
+        let descriptor = pass(&mut command, &record);
+        command.args(["--record", &descriptor]);
         if let Some(weights) = &self.weights {
             command.arg("--weights").arg(weights);
         }
-        inherit(&mut command, record.as_raw_fd());
-        // A group of its own: Ctrl-C in a terminal, and `timeout`, are for the host alone.
-        command.process_group(0);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::from(errors.try_clone()?))
-            .spawn()?;
-        let requests = child.stdin.take().expect("it is piped");
-        let answers = BufReader::new(child.stdout.take().expect("it is piped"));
-        let (sender, responses) = channel();
-        std::thread::spawn(move || {
-            for line in answers.split(b'\n').map_while(Result::ok) {
-                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                    return;
-                }
-            }
-        });
-        let (library, timeout) = (self.library.clone(), self.timeout);
-        Ok(Worker { library, timeout, child, requests, responses, shared, errors })
+        let child = Child::start(&mut command, Errors::Kept)?;
+        Ok(Worker { library: self.library.clone(), timeout: self.timeout, child, shared })
     }
 
     fn shown(&self) -> String {
         self.library.display().to_string()
     }
-}
-
-/// Leaves the descriptor open in the process that `command` starts.
-fn inherit(command: &mut Command, fd: RawFd) {
-    let keep = move || {
-        // SAFETY: fcntl with F_SETFD has no preconditions.
-        match unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        }
-    };
-    // SAFETY: all that is done between fork and exec is a call that signal handlers may make.
-    unsafe { command.pre_exec(keep) };
 }
 
 impl Worker {
@@ -218,52 +173,32 @@ impl Worker {
         request: &Request,
         found: &mut dyn FnMut(Response),
     ) -> Result<Answer, PluginError> {
-        // A worker that is gone cannot read; why it is gone is seen next.
-        let _ = self.requests.write_all(&line(request));
+        self.child.ask(request);
         self.receive(found)
     }
 
     fn receive(&mut self, found: &mut dyn FnMut(Response)) -> Result<Answer, PluginError> {
-        let (mut beat, mut silent) = (self.heartbeat(), Duration::ZERO);
-        let mut looked = Instant::now();
         loop {
-            match self.responses.recv_timeout(LOOK) {
-                Ok(line) => match serde_json::from_str(&line) {
-                    Ok(response @ Response::Found { .. }) => found(response),
-                    Ok(response) => return Ok(Answer::Response(response)),
-                    Err(error) => return Err(self.unreadable(&line, &error)),
-                },
-                Err(RecvTimeoutError::Disconnected) => return self.death(),
-                Err(RecvTimeoutError::Timeout) if interrupt::is_requested() => {
-                    return Err(PluginError::Interrupted);
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    // Where the host itself was stopped, so was the worker, as a rule: that is no silence of the kernel.
-                    silent += looked.elapsed().min(10 * LOOK);
-                    looked = Instant::now();
-                    let now = self.heartbeat();
-                    if now != beat || !self.is_busy() {
-                        (beat, silent) = (now, Duration::ZERO);
-                    } else if silent > self.timeout {
-                        return Ok(self.hang());
+            let shared = &self.shared;
+            let heartbeat = || shared.is_busy().then(|| shared.heartbeat.load(Ordering::Relaxed));
+            let patience = Patience { limit: self.timeout, heartbeat: &heartbeat, is_interruptible: true };
+            return match self.child.receive(&patience) {
+                child::Answer::Line(line) => match serde_json::from_str(&line) {
+                    Ok(response @ Response::Found { .. }) => {
+                        found(response);
+                        continue;
                     }
-                }
-            }
+                    Ok(response) => Ok(Answer::Response(response)),
+                    Err(error) => Err(self.unreadable(&line, &error)),
+                },
+                child::Answer::Ended(status) => self.death(status),
+                child::Answer::Silent => Ok(self.hang()),
+                child::Answer::Interrupted => Err(PluginError::Interrupted),
+            };
         }
     }
 
-    fn heartbeat(&self) -> u64 {
-        self.shared.heartbeat.load(Ordering::Relaxed)
-    }
-
-    fn is_busy(&self) -> bool {
-        self.shared.busy.load(Ordering::SeqCst) == 1
-    }
-
-    fn hang(&mut self) -> Answer {
-        // It may have completed just now.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn hang(&self) -> Answer {
         let detail = format!("the kernel has not returned for {} ms", self.timeout.as_millis());
         self.at_work(Ending::Kernel(Failure::new(Property::Hang, Cause::Process, detail)))
     }
@@ -277,10 +212,9 @@ impl Worker {
     }
 
     /// Why the worker is gone, which may be a finding if a kernel was being called.
-    fn death(&mut self) -> Result<Answer, PluginError> {
-        let status = self.child.wait().map_err(|error| self.fault(error.to_string()))?;
+    fn death(&self, status: ExitStatus) -> Result<Answer, PluginError> {
         let last = self.last_error();
-        if !self.is_busy() {
+        if !self.shared.is_busy() {
             let library = self.library.display().to_string();
             let killed = status.signal().map(killed_by);
             let why = killed.map_or(format!("{status}{last}"), |killed| format!("{killed}{last}"));
@@ -330,11 +264,7 @@ impl Worker {
 
     /// The last message on standard error that is not ours, such as the C library's of a broken heap.
     fn last_error(&self) -> String {
-        let len = self.errors.metadata().map_or(0, |status| status.len());
-        let mut bytes = vec![0; len as usize];
-        // What cannot be read is not shown.
-        let _ = self.errors.read_exact_at(&mut bytes, 0);
-        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let text = self.child.errors();
         let before = text.split("\nfinding: ").next().unwrap_or_default();
         last_message(before).map_or(String::new(), |message| format!(" ({message})"))
     }
@@ -352,14 +282,6 @@ impl Worker {
 
     fn fault(&self, why: String) -> PluginError {
         PluginError::Harness { library: self.library.display().to_string(), why }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

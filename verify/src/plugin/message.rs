@@ -85,13 +85,6 @@ pub(super) enum Response {
     Failed(String),
 }
 
-/// The message as a line, with its end.
-pub(super) fn line(message: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(message).expect("a message is JSON");
-    line.push(b'\n');
-    line
-}
-
 /// What a worker has counted of one kernel.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Counts {
@@ -189,6 +182,7 @@ mod tests {
 
     use super::*;
     use crate::check::Budget;
+    use crate::child::line;
 
     /// Bits of the values that are written or read wrongly first: infinities, the largest and the smallest, zeros, a NaN.
     const EDGES: [f64; 12] = [

@@ -7,13 +7,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::buffer::Buffer;
+use crate::child::{Record, anonymous_file};
 use crate::memory::beside;
 use crate::memory::fault::{Crash, OVERFLOW, signal_name};
 use crate::property::{Cause, Failure, Property};
 use crate::words::count;
-
-/// Bytes of the shared file.
-pub(super) const SHARED_BYTES: u64 = 4096;
 
 /// What the worker is at. Written by it, and by its fault handler; read by the host when it is gone.
 #[repr(C)]
@@ -24,7 +22,7 @@ pub(super) struct Shared {
     pub(super) step: AtomicU64,
     pub(super) kernel: AtomicU64,
     /// 1 while a kernel is examined.
-    pub(super) busy: AtomicU64,
+    busy: AtomicU64,
     cause: AtomicU64,
     /// 1 if the thread that crashed was in a function of the library.
     inside: AtomicU64,
@@ -36,6 +34,9 @@ pub(super) struct Shared {
     /// 1 if the crash was an overflow of the small stack that the kernel was called on.
     overflows: AtomicU64,
 }
+
+// SAFETY: atomic integers in the order of C, far less than a page.
+unsafe impl Record for Shared {}
 
 const CRASH: u64 = 1;
 const EXIT: u64 = 2;
@@ -58,14 +59,6 @@ pub(super) enum EndCause {
 }
 
 impl Shared {
-    /// The mapping of a file of [`SHARED_BYTES`], for good.
-    pub(super) fn of(file: &File) -> io::Result<&'static Self> {
-        let map: &'static memmap2::MmapRaw = Box::leak(Box::new(memmap2::MmapRaw::map_raw(file)?));
-        assert!(map.len() >= size_of::<Self>(), "the file has as many bytes as it must");
-        // SAFETY: the mapping is never undone, aligned to a page, long enough, and every bit pattern is an atomic integer.
-        Ok(unsafe { &*map.as_ptr().cast::<Self>() })
-    }
-
     /// Says that a kernel is being examined.
     pub(super) fn enter(&self, step: u64, kernel: usize) {
         self.step.store(step, Ordering::Relaxed);
@@ -77,6 +70,11 @@ impl Shared {
     /// Says that it no longer is.
     pub(super) fn leave(&self) {
         self.busy.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether a kernel is being examined.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst) == 1
     }
 
     /// Notes a crash; called by the fault handler.
@@ -252,34 +250,7 @@ fn lost(descriptors: &[(RawFd, Identity)]) -> Vec<RawFd> {
     lost.map(|&(fd, _)| fd).collect()
 }
 
-/// A file in memory, without a name: nothing is left of it, and no folder is needed.
-///
-/// # Errors
-/// If the system has no memory or no descriptor for it.
-#[cfg(target_os = "linux")]
-pub(super) fn anonymous_file() -> io::Result<File> {
-    // SAFETY: the name is a string that ends in a zero.
-    let fd = unsafe { libc::memfd_create(c"qk256".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new and nobody else's.
-    Ok(unsafe { File::from_raw_fd(fd) })
-}
-
-/// The same on disk.
-///
-/// # Errors
-/// If the folder for temporary files, which is named, cannot be written.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn anonymous_file() -> io::Result<File> {
-    tempfile::tempfile().map_err(|error| {
-        let folder = std::env::temp_dir();
-        io::Error::other(format!("no temporary file in {} (TMPDIR): {}", folder.display(), error.kind()))
-    })
-}
-
-/// The same file under a descriptor from [`FIRST_DESCRIPTOR`] on.
+/// A file under a descriptor from [`FIRST_DESCRIPTOR`] on.
 ///
 /// # Errors
 /// If this process may not open as many files, with what to do.

@@ -9,10 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::abi::{PluginKernel, is_inside, load};
-use super::message::{Counts, Request, Response, Timed, line};
+use super::message::{Counts, Request, Response, Timed};
 use super::process::{FdGuard, Shared, high};
 use crate::case::{Case, MaterializeError};
 use crate::check::{KernelReport, Steps, traced};
+use crate::child::{SharedMemory, line};
 use crate::kernel::{Kernel, missing_features};
 use crate::memory::fault;
 use crate::order::{RevealError, Revealed, Subject};
@@ -37,17 +38,11 @@ const NEVER: Duration = Duration::from_secs(1 << 30);
 /// # Errors
 /// If the system refuses a file.
 pub unsafe fn serve(library: &Path, record: RawFd, weights: Option<Weights>) -> std::io::Result<()> {
-    // A kernel that never returns would outlive a host that is killed.
-    #[cfg(target_os = "linux")]
-    // SAFETY: prctl with these arguments only says which signal follows the death of the parent.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
-    };
     // SAFETY: the descriptors are those that this process was started with; nobody else here owns them.
-    let [record, requests, answers] =
-        [record, libc::STDIN_FILENO, libc::STDOUT_FILENO].map(|fd| unsafe { File::from_raw_fd(fd) });
-    let shared = Shared::of(&record)?;
-    drop(record);
+    let [requests, answers] =
+        [libc::STDIN_FILENO, libc::STDOUT_FILENO].map(|fd| unsafe { File::from_raw_fd(fd) });
+    // SAFETY: as above.
+    let shared = unsafe { SharedMemory::<Shared>::inherited(record) }?.leak();
     let mut channel = match Channel::new(&requests, &answers) {
         Ok(channel) => channel,
         Err(error) => return write(&mut &answers, &Response::NotReady(error.to_string())),

@@ -1,17 +1,16 @@
 //! The engine that needs nothing but this program: processes of it, each with a seed of its own.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use qk256_verify::child::{Child, Errors};
 use qk256_verify::fuzz::Target;
 
-use super::{Engine, GRACE, Seen, Setting, itself};
+use super::{Engine, GRACE, Setting, itself};
 use crate::overnight::one::Stats;
 use crate::overnight::slow::Slow;
+use crate::overnight::state::Seen;
 use crate::usage::fresh_seed;
 
 pub(super) struct Builtin<'a> {
@@ -25,8 +24,8 @@ impl<'a> Builtin<'a> {
         Self { setting, slowest: BTreeMap::new() }
     }
 
-    /// Starts a process; what it says goes to the file.
-    fn start(&self, target: Target, time: Duration, job: usize, stats: &Path) -> Result<Child> {
+    /// Starts a process.
+    fn start(&self, target: Target, time: Duration, job: usize) -> Result<Child> {
         let directory = self.setting.directory;
         let mut command = itself();
         command.args(["fuzz-one", "--target", target.name()]);
@@ -35,8 +34,7 @@ impl<'a> Builtin<'a> {
         command.arg("--artifacts").arg(directory.of_artifacts(target));
         command.arg("--seen").arg(directory.corpus(target).join(format!("seen-{job}")));
         command.args(self.setting.plant.into_iter().flat_map(|name| ["--plant", name]));
-        let output = File::create(stats).with_context(|| format!("cannot write {}", stats.display()))?;
-        command.stdout(output).stderr(Stdio::null()).spawn().context("cannot start this program again")
+        Child::start(&mut command, Errors::Dropped).context("cannot start this program again")
     }
 }
 
@@ -46,20 +44,20 @@ impl Engine for Builtin<'_> {
     }
 
     fn slice(&mut self, target: Target, time: Duration, report: &mut dyn FnMut(&Seen)) -> Result<Seen> {
-        let corpus = self.setting.directory.corpus(target);
-        let stats: Vec<PathBuf> =
-            (0..self.setting.jobs).map(|job| corpus.join(format!(".stats-{job}"))).collect();
-        let start = |(job, stats): (usize, &PathBuf)| self.start(target, time, job, stats);
-        let mut children = stats.iter().enumerate().map(start).collect::<Result<Vec<_>>>()?;
+        let start = |job| self.start(target, time, job);
+        let mut children = (0..self.setting.jobs).map(start).collect::<Result<Vec<_>>>()?;
+        let mut printed = vec![Stats::default(); children.len()];
+        let mut hear = |children: &mut [Child]| {
+            children.iter_mut().zip(&mut printed).for_each(|(child, stats)| hear(child, stats));
+            seen(&printed)
+        };
         // Each input is on disk before it is tried: there is nothing to ask for.
-        self.setting.wait(&mut children, time + GRACE, &|| {}, &mut || report(&seen(&last_words(&stats))))?;
-        let printed = last_words(&stats);
-        // They are no inputs.
-        stats.iter().for_each(|stats| drop(fs::remove_file(stats)));
+        self.setting.wait(&mut children, time + GRACE, &|| {}, &mut |children| report(&hear(children)));
+        let all = hear(&mut children);
         let slowest = self.slowest.entry(target.name()).or_default();
         slowest.extend(printed.iter().flat_map(|stats| stats.slowest.clone()));
         Slow::keep_the_slowest(slowest);
-        Ok(seen(&printed))
+        Ok(all)
     }
 
     fn merge(&mut self, _: Target) -> Result<u64> {
@@ -72,13 +70,11 @@ impl Engine for Builtin<'_> {
     }
 }
 
-/// The last line of each process; the line that it is writing does not count.
-fn last_words(stats: &[PathBuf]) -> Vec<Stats> {
-    let last = |path: &PathBuf| -> Option<Stats> {
-        let text = fs::read_to_string(path).ok()?;
-        text.lines().rev().find_map(|line| serde_json::from_str(line).ok())
-    };
-    stats.iter().filter_map(last).collect()
+/// Takes the last line that a process has written since.
+fn hear(child: &mut Child, stats: &mut Stats) {
+    if let Some(newest) = child.lines().iter().rev().find_map(|line| serde_json::from_str(line).ok()) {
+        *stats = newest;
+    }
 }
 
 fn seen(printed: &[Stats]) -> Seen {

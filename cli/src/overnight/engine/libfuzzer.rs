@@ -2,19 +2,20 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use qk256_verify::child::{Child, Errors, Patience};
 use qk256_verify::fuzz::Target;
+use serde::de::IgnoredAny;
 
-use super::{Engine, GRACE, Seen, Setting, itself, leashed, succeeds};
+use super::{Engine, GRACE, Setting, itself, succeeds};
 use crate::output::OutputFile;
 use crate::overnight::directory::{entries, files};
 use crate::overnight::slow::{self, Slow};
+use crate::overnight::state::Seen;
 
 /// The programs of the targets, built in one way or in two.
 pub(super) struct Libfuzzer<'a> {
@@ -69,8 +70,8 @@ impl<'a> Libfuzzer<'a> {
 
     /// The program of a target. What it puts into temporary files stays in the directory, whatever happens to it.
     fn program(&self, build: &Build, target: Target) -> Command {
-        let mut command = leashed(build.programs.join(target.name()));
-        command.current_dir(&self.repository).stdout(Stdio::null());
+        let mut command = Command::new(build.programs.join(target.name()));
+        command.current_dir(&self.repository);
         command.env("TMPDIR", self.scratch(target));
         command.envs(self.setting.plant.map(|name| (PLANT, name)));
         command
@@ -87,15 +88,15 @@ impl<'a> Libfuzzer<'a> {
 
     fn start(&self, build: &Build, target: Target, time: Duration) -> Result<Child> {
         let directory = self.setting.directory;
-        self.program(build, target)
+        let mut command = self.program(build, target);
+        command
             .arg(format!("-fork={}", build.jobs))
             .arg(format!("-max_total_time={}", time.as_secs().max(1)))
             .args(["-ignore_crashes=1", "-ignore_timeouts=1", "-ignore_ooms=1", "-timeout=25"])
             .arg(format!("-artifact_prefix={}/", absolute(&directory.of_artifacts(target)).display()))
             .arg(absolute(&directory.corpus(target)))
-            .arg(self.seeds(target))
-            .stderr(Stdio::piped())
-            .spawn()
+            .arg(self.seeds(target));
+        Child::start(&mut command, Errors::Lines)
             .with_context(|| format!("cannot start the fuzz target {}", target.name()))
     }
 
@@ -175,11 +176,13 @@ impl Engine for Libfuzzer<'_> {
         self.rescue(target)?;
         let start = |build: &Build| self.start(build, target, time);
         let mut children = self.builds.iter().map(start).collect::<Result<Vec<_>>>()?;
-        let reported: Vec<Arc<Mutex<Seen>>> = children.iter_mut().map(listen).collect();
+        let mut reported = vec![Seen::default(); children.len()];
         let corpus = self.setting.directory.corpus(target);
-        let together = || {
-            let each = reported.iter().map(|seen| *seen.lock().expect("no reader panics"));
-            let both = each.reduce(|a, b| Seen {
+        let mut together = |children: &mut [Child]| {
+            for (seen, child) in reported.iter_mut().zip(children) {
+                child.lines().iter().for_each(|line| seen.read(line));
+            }
+            let both = reported.iter().copied().reduce(|a, b| Seen {
                 executions: a.executions + b.executions,
                 // The same edges, in two builds.
                 coverage: a.coverage.max(b.coverage),
@@ -188,9 +191,9 @@ impl Engine for Libfuzzer<'_> {
             Seen { corpus: entries(&corpus).len() as u64, ..both.unwrap_or_default() }
         };
         let ask = || self.ask_to_end(target);
-        self.setting.wait(&mut children, time + GRACE, &ask, &mut || report(&together()))?;
+        self.setting.wait(&mut children, time + GRACE, &ask, &mut |children| report(&together(children)));
         self.rescue(target)?;
-        Ok(together())
+        Ok(together(&mut children))
     }
 
     fn merge(&mut self, target: Target) -> Result<u64> {
@@ -210,40 +213,28 @@ impl Engine for Libfuzzer<'_> {
         let build = self.builds.last().expect("there is a build");
         let mut merge = self.program(build, target);
         merge.arg("-merge=1").arg(&chosen).arg(absolute(&self.setting.directory.corpus(target)));
-        let status = merge.stderr(Stdio::null()).status().context("cannot start the merge")?;
-        if !status.success() {
-            let target = target.name();
-            self.setting.directory.log(&format!("the merge of {target} ended with {status}: next time"))?;
-            return Ok(0);
+        let mut merge = Child::start(&mut merge, Errors::Dropped).context("cannot start the merge")?;
+        match merge.finish::<IgnoredAny>(&Patience::ENDLESS).1.status() {
+            Some(status) if !status.success() => {
+                let target = target.name();
+                self.setting
+                    .directory
+                    .log(&format!("the merge of {target} ended with {status}: next time"))?;
+                Ok(0)
+            }
+            _ => add(&chosen, &seeds),
         }
-        add(&chosen, &seeds)
     }
 
     fn slowest(&mut self, target: Target) -> Result<Vec<Slow>> {
         let mut command = itself();
         command.args(["time-inputs", "--target", target.name()]);
         command.args([self.setting.directory.corpus(target), self.seeds(target)]);
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().context("cannot start this program again")?;
-        // A pipe holds what it says.
-        let children = std::slice::from_mut(&mut child);
-        self.setting.wait(children, slow::LIMIT + GRACE, &|| {}, &mut || {})?;
-        let printed = child.wait_with_output().context("cannot read what this program says")?;
-        Ok(serde_json::from_slice(&printed.stdout).unwrap_or_default())
+        let child = Child::start(&mut command, Errors::Dropped);
+        let mut child = child.context("cannot start this program again")?;
+        self.setting.wait(std::slice::from_mut(&mut child), slow::LIMIT + GRACE, &|| {}, &mut |_| {});
+        Ok(child.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default())
     }
-}
-
-/// Reads what a program says, as it says it.
-fn listen(child: &mut Child) -> Arc<Mutex<Seen>> {
-    let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let shared = seen.clone();
-    std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            shared.lock().expect("nobody panics who holds it").read(&line);
-        }
-    });
-    seen
 }
 
 impl Seen {

@@ -1,10 +1,10 @@
-//! What a worker wrote to standard error before it ended: the line that says why.
+//! What a process wrote to standard error before it ended: the line that says why.
 
 /// Characters of a message that are shown.
 const SHOWN: usize = 300;
 
 /// The last message in `text`, such as the C library's of a broken heap: one line, or the whole message of a panic, without its backtrace.
-pub(super) fn last_message(text: &str) -> Option<String> {
+pub fn last_message(text: &str) -> Option<String> {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let end = 1 + lines.iter().rposition(|line| !is_about_a_panic(line))?;
     let is_head = |line: &&str| line.starts_with("thread '") && line.contains(" panicked at ");
