@@ -86,8 +86,8 @@ fn file_text(finding: &Finding) -> String {
         "# {} {} violates `{}`\n# {}\n{}\n",
         finding.kernel,
         finding.operation(),
-        finding.property,
-        finding.detail,
+        finding.failure.property,
+        finding.detail(),
         finding.case
     )
 }

@@ -142,7 +142,7 @@ impl<'a> KernelReport<'a> {
         let refusal = failures.find(|failure| matches!(failure.cause, Cause::Refused | Cause::Unsupported));
         if let Some(refusal) = refusal {
             self.refused += 1;
-            self.take_refused(case, &refusal.detail);
+            self.take_refused(case, &refusal.detail());
         }
         if trial.skipped.is_some() {
             self.unsupported += 1;

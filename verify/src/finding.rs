@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::case::Case;
 use crate::data::Distribution;
@@ -33,39 +34,51 @@ pub fn program() -> &'static str {
 pub struct Finding {
     /// The kernel's name.
     pub kernel: String,
-    /// What was violated; of several properties the strictest.
-    pub property: Property,
-    /// What kind of failure it is.
-    pub cause: Cause,
     /// The case.
     pub case: Case,
-    /// First and worst place, both values with their bits, the bound.
-    pub detail: String,
-    /// Further properties that the same cause violates on the case, the strictest first.
-    pub also: Vec<Failure>,
+    /// What is violated.
+    pub failure: Failure,
+    /// What it takes to see it again.
+    pub again: Again,
     /// The command that shows it again, wherever it is pasted.
     pub replay: String,
     /// Seconds from the start of the run to the finding, where there was a run.
     pub seconds: Option<f64>,
 }
 
+/// What it takes to see a finding again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Its case.
+    Case,
+    /// Its case, after N others.
+    After(u64),
+    /// Nobody knows: it was seen once.
+    Unknown,
+}
+
+/// The command that calls `kernel` with `case`, whose tensor, if any, is of `weights`.
+fn replay(kernel: &dyn Kernel, case: &Case, weights: Option<&Weights>) -> String {
+    let file = weights.filter(|_| case.tensor.is_some());
+    let weights = file.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
+    let library = kernel.library().map_or(String::new(), |path| format!(" --lib {}", anywhere(path)));
+    format!("{} replay{library} --kernel {}{weights} {case}", program(), shell_word(kernel.name()))
+}
+
+/// The block that is written when a kernel crashes the process on a case.
+pub(crate) fn record(kernel: &dyn Kernel, case: &Case, weights: Option<&Weights>) -> String {
+    format!("\n  kernel:  {kernel:?}\n  case:    {case}\n  again:   {}\n", replay(kernel, case, weights))
+}
+
 impl Finding {
     /// The finding that `failure` is, of `kernel` on `case`, whose tensor, if any, is of `weights`.
     pub fn new(kernel: &dyn Kernel, case: &Case, weights: Option<&Weights>, failure: Failure) -> Self {
-        let file = weights.filter(|_| case.tensor.is_some());
-        let weights =
-            file.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
-        let library = kernel.library().map_or(String::new(), |path| format!(" --lib {}", anywhere(path)));
-        let program = program();
-        let name = shell_word(kernel.name());
         Self {
             kernel: kernel.name().to_owned(),
-            property: failure.property,
-            cause: failure.cause,
             case: case.clone(),
-            detail: failure.detail,
-            also: failure.also,
-            replay: format!("{program} replay{library} --kernel {name}{weights} {case}"),
+            failure,
+            again: Again::Case,
+            replay: replay(kernel, case, weights),
             seconds: None,
         }
     }
@@ -81,33 +94,32 @@ impl Finding {
         });
         let command = self.replay.strip_suffix(&case).unwrap_or(&self.replay);
         self.replay = format!("{command}{}{case}", String::from_iter(options));
-        self.detail +=
-            &format!("; only after other calls: a new process needs {}", count(calls, "earlier case"));
+        self.again = Again::After(calls);
         self
     }
 
     /// The same finding, which was not seen a second time; `command` repeats the run that it was seen in.
     #[must_use]
     pub(crate) fn seen_once(mut self, command: String) -> Self {
-        self.detail +=
-            "; seen once: not again by this case in a new process, nor after the cases that came before";
-        self.replay = command;
+        (self.again, self.replay) = (Again::Unknown, command);
         self
     }
 
     /// The violated properties, each once, the strictest first.
     pub fn properties(&self) -> Vec<Property> {
-        let mut properties = vec![self.property];
-        properties.extend(self.also.iter().map(|failure| failure.property));
+        let mut properties: Vec<Property> = self.failure.all().map(|failure| failure.property).collect();
         properties.dedup();
         properties
     }
 
     /// Whether it is one of `property` by `cause`, or that is one of several properties that it violates.
     pub fn shows(&self, property: Property, cause: Cause) -> bool {
-        let own =
-            Failure { also: self.also.clone(), ..Failure::new(self.property, self.cause, String::new()) };
-        own.shows(property, cause)
+        self.failure.shows(property, cause)
+    }
+
+    /// What shows it, in words.
+    pub fn detail(&self) -> String {
+        self.failure.detail() + &self.again.to_string()
     }
 
     /// Its call with integer data, and how that fails, where it is a stricter oracle and the same kind of failure: what is wrong is
@@ -117,13 +129,14 @@ impl Finding {
         examine: impl FnOnce(&Case) -> Vec<Failure>,
     ) -> Option<(Case, Failure)> {
         let case = Case { distribution: Distribution::Integer, ..self.case.clone() };
-        if self.property.number().is_none() || case == self.case {
+        let Failure { property, cause, .. } = self.failure;
+        if property.number().is_none() || case == self.case {
             return None;
         }
         let is_stricter = |failure: &Failure| {
             failure.property.number().is_some()
-                && failure.property.strictness() < self.property.strictness()
-                && failure.cause.is_like(self.cause)
+                && failure.property.strictness() < property.strictness()
+                && failure.cause.is_like(cause)
         };
         let failure = examine(&case).into_iter().find(is_stricter)?;
         Some((case, failure))
@@ -133,32 +146,42 @@ impl Finding {
     pub fn operation(&self) -> Operation {
         self.case.operation
     }
+}
 
-    /// The block that is written when the kernel crashes the process.
-    pub(crate) fn last_words(&self) -> String {
-        format!(
-            "\n  kernel:  {} {}\n  case:    {}\n  again:   {}\n",
-            self.kernel,
-            self.operation(),
-            self.case,
-            self.replay
-        )
-    }
-
-    /// The finding as machines read it.
-    pub fn to_json(&self) -> FindingJson {
-        FindingJson {
-            kernel: self.kernel.clone(),
-            operation: self.operation().name().to_owned(),
-            property: self.property.name().to_owned(),
-            properties: self.properties().into_iter().map(|property| property.name().to_owned()).collect(),
-            cause: self.cause.to_string(),
-            case: self.case.to_string(),
-            detail: self.detail.clone(),
-            also: self.also.iter().map(also_text).collect(),
-            replay: self.replay.clone(),
-            seconds: self.seconds.map(|seconds| (seconds * 1e3).round() / 1e3),
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Case => Ok(()),
+            Self::After(calls) => {
+                write!(f, "; only after other calls: a new process needs {}", count(*calls, "earlier case"))
+            }
+            Self::Unknown => f.write_str(
+                "; seen once: not again by this case in a new process, nor after the cases that came before",
+            ),
         }
+    }
+}
+
+/// As machines read it: the fields of docs/verification.md, those of [`Evidence::facts`](crate::evidence::Evidence::facts) among them.
+impl Serialize for Finding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kernel", &self.kernel)?;
+        map.serialize_entry("operation", self.operation().name())?;
+        map.serialize_entry("property", &self.failure.property)?;
+        map.serialize_entry("properties", &self.properties())?;
+        map.serialize_entry("cause", &self.failure.cause.to_string())?;
+        map.serialize_entry("case", &self.case.to_string())?;
+        map.serialize_entry("detail", &self.detail())?;
+        for (name, fact) in self.failure.evidence.facts() {
+            map.serialize_entry(name, &fact)?;
+        }
+        map.serialize_entry("also", &self.failure.also.iter().map(also_text).collect::<Vec<_>>())?;
+        map.serialize_entry("replay", &self.replay)?;
+        if let Some(seconds) = self.seconds {
+            map.serialize_entry("seconds", &((seconds * 1e3).round() / 1e3))?;
+        }
+        map.end()
     }
 }
 
@@ -171,8 +194,8 @@ impl fmt::Display for Finding {
         let properties = properties.join(", ");
         let head = format!("{} {} violates {properties}{after}", self.kernel, self.operation());
         folded(f, "finding: ", &head)?;
-        folded(f, "  what:    ", &self.detail)?;
-        for failure in &self.also {
+        folded(f, "  what:    ", &self.detail())?;
+        for failure in &self.failure.also {
             folded(f, "           ", &also_text(failure))?;
         }
         writeln!(f, "  case:    {}", self.case)?;
@@ -180,34 +203,8 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A finding in the JSON report.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FindingJson {
-    /// The kernel's name.
-    pub kernel: String,
-    /// The operation's name.
-    pub operation: String,
-    /// The name of the violated property; of several the strictest.
-    pub property: String,
-    /// The names of all properties that the cause violates on the case, the strictest first.
-    pub properties: Vec<String>,
-    /// What kind of failure it is, in a few words.
-    pub cause: String,
-    /// The case's text form.
-    pub case: String,
-    /// First and worst place, values, bound.
-    pub detail: String,
-    /// The same for each further violation: its property and its detail.
-    pub also: Vec<String>,
-    /// The command to run again.
-    pub replay: String,
-    /// Seconds from the start of the run to the finding, where there was a run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<f64>,
-}
-
 fn also_text(failure: &Failure) -> String {
-    format!("`{}`: {}", failure.property, failure.detail)
+    format!("`{}`: {}", failure.property, failure.evidence)
 }
 
 /// A path that names the same file from every folder, as one word of a POSIX shell.
@@ -237,11 +234,9 @@ mod tests {
         let also = vec![Failure::new(Property::Memory, Cause::Process, words.clone())];
         let finding = Finding {
             kernel: "mine".to_owned(),
-            property: Property::Order,
-            cause: Cause::Process,
             case: case.clone(),
-            detail: words,
-            also,
+            failure: Failure { also, ..Failure::new(Property::Order, Cause::Process, words) },
+            again: Again::Case,
             replay: format!("qk256 replay --kernel mine {case}"),
             seconds: None,
         };

@@ -5,10 +5,10 @@ mod quantize;
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::Buffer;
+use crate::evidence::{Allowed, Bits, Evidence, Miss, Place, Wrong, ulp};
 use crate::inputs::Inputs;
 use crate::oracle::{Expected, FLAT_BOUND, RowTruth, Wide};
 use crate::property::{Cause, Failure, Property, PropertyCounts};
-use crate::words::count;
 
 /// An error and where it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,11 +56,6 @@ pub(crate) fn same_sum(a: u32, b: u32) -> bool {
     same_bits(a, b) || (a | b) << 1 == 0
 }
 
-/// An output of `width` bytes with its bits, as findings show it.
-pub(crate) fn show(width: usize, bits: u32) -> String {
-    if width == 1 { format!("{bits:#04x}") } else { format!("{:e} ({bits:#010x})", f32::from_bits(bits)) }
-}
-
 fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut Judgement) {
     judgement.properties.add(Property::BitExact, expected.len() as u64);
     // Comparing slices first is what makes this cheap.
@@ -69,34 +64,22 @@ fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut
     }
     let wrong: Vec<usize> = (0..expected.len()).filter(|&at| !same_bits(expected[at], output[at])).collect();
     if let Some(&first) = wrong.first() {
-        let width = inputs.operation.width(Buffer::Out);
-        let (got, want) = (show(width, output[first]), show(width, expected[first]));
-        let block_len = inputs.shape.format.block_len;
-        let (block, element) = (first / block_len, first % block_len);
-        let are = if wrong.len() == 1 { "is" } else { "are" };
-        let detail = format!(
-            "{} of {} {are} wrong; the first is element {element} of block {block}: got {got}, must be {want}",
-            wrong.len(),
-            count(expected.len() as u64, "output")
-        );
-        let cause = Cause::of_bits(width, expected[first], output[first]);
-        judgement.failures.push(Failure::new(Property::BitExact, cause, detail));
+        let (must, got) = (expected[first], output[first]);
+        let cause = Cause::of_bits(inputs.operation.width(Buffer::Out), must, got);
+        let evidence = Evidence::Judged(Wrong {
+            wrong: wrong.len() as u64,
+            of: expected.len() as u64,
+            first: Miss::new(inputs, first, got, must),
+            worst: None,
+        });
+        judgement.failures.push(Failure::new(Property::BitExact, cause, evidence));
     }
-}
-
-/// A row that misses its property.
-struct Miss {
-    row: usize,
-    error: f64,
-    got: f32,
-    must: String,
-    cause: Cause,
 }
 
 fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement: &mut Judgement) {
     let mut misses =
         [Property::BitExact, Property::ExactRegime, Property::Flat, Property::Bound, Property::Special]
-            .map(|property| (property, Vec::<Miss>::new()));
+            .map(|property| (property, Vec::<(Miss, Cause)>::new()));
     let (mut exact_rows, mut fixed_rows) = (0, 0);
     for (row, (truth, &bits)) in rows.iter().zip(output).enumerate() {
         let got = f32::from_bits(bits);
@@ -130,8 +113,8 @@ fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement
                     .iter_mut()
                     .find(|(property, _)| *property == demand.property)
                     .expect("a property of rows");
-                let (error, must, cause) = (demand.error, demand.must(), demand.cause(got));
-                list.push(Miss { row, error, got, must, cause });
+                let (place, expected) = (Place::Row(row), demand.allowed());
+                list.push((Miss { place, got: Bits::of(got), expected }, demand.cause(got)));
             }
         }
     }
@@ -159,7 +142,7 @@ impl Demand<'_> {
     /// The distance of f32 neighbours at the magnitude of what must be.
     fn ulp(&self) -> f64 {
         match self.truth {
-            RowTruth::Near { exact, .. } | RowTruth::Fixed { exact, .. } => ulp(*exact),
+            RowTruth::Near { exact, .. } | RowTruth::Fixed { exact, .. } => ulp(exact.to_f32()),
             _ => 1.0,
         }
     }
@@ -176,25 +159,18 @@ impl Demand<'_> {
         Cause::of_bits(size_of::<f32>(), must.to_bits(), got.to_bits())
     }
 
-    fn must(&self) -> String {
-        match self.truth {
-            RowTruth::Exact(exact) => show(size_of::<f32>(), exact.to_bits()),
-            RowTruth::Nan => "NaN".to_owned(),
-            RowTruth::Infinite(infinity) => format!("{infinity}"),
-            RowTruth::NotFinite => "NaN or infinite".to_owned(),
+    fn allowed(&self) -> Allowed {
+        match *self.truth {
+            RowTruth::Exact(exact) => Allowed::Exactly(Bits::of(exact)),
             RowTruth::Fixed { bits, .. } if self.property == Property::BitExact => {
-                show(size_of::<f32>(), *bits)
+                Allowed::Exactly(Bits::of(f32::from_bits(bits)))
             }
             RowTruth::Near { exact, .. } | RowTruth::Fixed { exact, .. } => {
-                let nearest = show(size_of::<f32>(), exact.to_f32().to_bits());
-                format!(
-                    "within {:e} of {nearest}; error {:e}, {:.1} ulp",
-                    self.bound,
-                    self.error,
-                    self.error / self.ulp()
-                )
+                Allowed::Near { nearest: Bits::of(exact.to_f32()), bound: self.bound, error: self.error }
             }
-            RowTruth::MayOverflow => "anything".to_owned(),
+            RowTruth::Infinite(infinity) => Allowed::Infinity(Bits::of(infinity)),
+            RowTruth::Nan => Allowed::Nan,
+            RowTruth::NotFinite | RowTruth::MayOverflow => Allowed::NotFinite,
         }
     }
 }
@@ -232,23 +208,12 @@ fn near(truth: &RowTruth, got: f32, exact: Wide, bound: f64, flat: bool) -> [Opt
     [Some(within(Property::Bound, bound)), flat.then(|| within(Property::Flat, FLAT_BOUND))]
 }
 
-/// The distance of f32 neighbours at the magnitude of `exact`.
-fn ulp(exact: Wide) -> f64 {
-    let near = exact.to_f32().abs();
-    f64::from(near.next_up()) - f64::from(near)
-}
-
-fn describe(property: Property, rows: usize, misses: &[Miss]) -> Option<Failure> {
-    let first = misses.first()?;
-    let worst = misses.iter().fold(first, |worst, miss| if miss.error > worst.error { miss } else { worst });
-    let show = |miss: &Miss| {
-        format!("row {}: got {}, must be {}", miss.row, show(size_of::<f32>(), miss.got.to_bits()), miss.must)
-    };
-    let are = if misses.len() == 1 { "is" } else { "are" };
-    let rows = count(rows as u64, "row");
-    let mut detail = format!("{} of {rows} {are} wrong; the first is {}", misses.len(), show(first));
-    if worst.row != first.row {
-        detail += &format!("; the worst is {}", show(worst));
-    }
-    Some(Failure::new(property, first.cause, detail))
+fn describe(property: Property, rows: usize, misses: &[(Miss, Cause)]) -> Option<Failure> {
+    let &(first, cause) = misses.first()?;
+    let worse =
+        |worst: Miss, &(miss, _): &(Miss, Cause)| if miss.error() > worst.error() { miss } else { worst };
+    let worst = misses.iter().fold(first, worse);
+    let worst = (worst.place != first.place).then(|| Box::new(worst));
+    let evidence = Evidence::Judged(Wrong { wrong: misses.len() as u64, of: rows as u64, first, worst });
+    Some(Failure::new(property, cause, evidence))
 }

@@ -9,6 +9,7 @@ pub mod case;
 pub mod check;
 pub mod child;
 pub mod data;
+pub mod evidence;
 pub mod exhaustive;
 pub mod fault_injection;
 pub mod features;

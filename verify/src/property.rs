@@ -5,10 +5,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::Buffer;
+use crate::evidence::Evidence;
 
 /// One thing that a kernel is held to. The numbered ones are the oracle ladder of docs/verification.md; the others are
 /// the contract and the metamorphic relations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Property {
     /// Oracle 1: bit-identical.
     BitExact,
@@ -17,14 +19,17 @@ pub enum Property {
     /// Oracle 3: bit-identical to the kernel's own order of summation, revealed from outside.
     Order,
     /// Oracle 4: 1e-4, flat.
+    #[serde(rename = "flat-1e-4")]
     Flat,
     /// Oracle 5: gamma_d times the sum of absolute terms; in fixed point, what rounding x and y may come to.
     Bound,
     /// Oracle 6: NaN, infinities.
+    #[serde(rename = "special-values")]
     Special,
     /// Nothing outside of the buffers is read or written, nor slack elements of the output.
     Memory,
     /// Inputs are left as they were.
+    #[serde(rename = "inputs-unchanged")]
     Inputs,
     /// The floating-point mode is left as it was: that of SSE, that of the x87, and its registers empty.
     Mxcsr,
@@ -55,6 +60,7 @@ pub enum Property {
     /// Registers that a call must preserve are preserved. Asked of plugins, and of whoever calls through [`crate::registers`].
     Registers,
     /// The process is left as it was: signals, limits, variables, CPUs, threads and the like.
+    #[serde(rename = "process-state")]
     Process,
     /// Repeated calls need no more memory.
     Leak,
@@ -253,15 +259,20 @@ pub struct Failure {
     /// What kind of failure it is.
     pub cause: Cause,
     /// First and worst place, values with their bits, the bound.
-    pub detail: String,
+    pub evidence: Evidence,
     /// Further properties that the same cause violates on the same case, the strictest first. They have none themselves.
     pub also: Vec<Failure>,
 }
 
 impl Failure {
     /// A violation of one property.
-    pub const fn new(property: Property, cause: Cause, detail: String) -> Self {
-        Self { property, cause, detail, also: Vec::new() }
+    pub fn new(property: Property, cause: Cause, evidence: impl Into<Evidence>) -> Self {
+        Self { property, cause, evidence: evidence.into(), also: Vec::new() }
+    }
+
+    /// The evidence in words.
+    pub fn detail(&self) -> String {
+        self.evidence.to_string()
     }
 
     /// Itself and what the same cause violates beside, the strictest first.
@@ -379,5 +390,17 @@ impl fmt::Display for Cause {
             Self::Process => "process",
         };
         f.write_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_has_one_name() {
+        for property in Property::ALL {
+            assert_eq!(serde_json::to_value(property).expect("it is JSON"), property.name());
+        }
     }
 }

@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::buffer::Buffer;
 use crate::case::{Case, MaterializeError};
+use crate::evidence::Call;
 use crate::fault_injection::{FaultInjection, OldContents, Real};
-use crate::finding::Finding;
+use crate::finding::{self, Finding};
 use crate::inputs::Inputs;
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
@@ -141,9 +142,7 @@ impl Harness {
     /// If the case is of another operation.
     pub fn examine(&mut self, kernel: &dyn Kernel, prepared: &Prepared) -> Trial {
         assert_eq!(kernel.operation(), prepared.case.operation, "a case is for kernels of its operation");
-        let finding = |failure| Finding::new(kernel, &prepared.case, self.weights.as_ref(), failure);
-        let crash = Failure::new(Property::Crash, Cause::Process, String::new());
-        let record = finding(crash).last_words();
+        let record = finding::record(kernel, &prepared.case, self.weights.as_ref());
         let inputs = &prepared.inputs;
         let process = self.watches(kernel).then(ProcessState::now);
         let mut trial = fault::on_record(&record, || match &prepared.expected {
@@ -187,7 +186,10 @@ impl Harness {
         let mut smallest = finding.clone();
         crate::case::shrink(&finding.case, |candidate| {
             let found = self.findings(kernel, candidate).unwrap_or_default();
-            match found.into_iter().find(|found| found.shows(finding.property, finding.cause)) {
+            match found
+                .into_iter()
+                .find(|found| found.failure.shows(finding.failure.property, finding.failure.cause))
+            {
                 Some(found) => {
                     smallest = found;
                     true
@@ -282,8 +284,7 @@ impl Harness {
         for call in 2..=WARM_UP_CALLS {
             let again = self.arena.call_again(kernel, inputs);
             trial.take_call(&again);
-            let when = format!("in call number {call}");
-            trial.same(Property::Repeat, inputs, first, &again.output[..first.len()], &when);
+            trial.same(Property::Repeat, inputs, first, &again.output[..first.len()], Call::Number(call));
             if !trial.passed() {
                 return;
             }
@@ -324,11 +325,10 @@ impl Harness {
         let large = self.faults.old_contents(inputs.operation, OldContents::Large);
         let moved = self.arena.call(kernel, inputs, Flush::Start, large);
         trial.take_call(&moved);
-        let when = "at other addresses and over other old contents";
-        trial.same(Property::Placement, inputs, first, &moved.output[..outputs], when);
+        trial.same(Property::Placement, inputs, first, &moved.output[..outputs], Call::Moved);
         let again = self.arena.call_again(kernel, inputs);
         trial.take_call(&again);
-        trial.same(Property::Repeat, inputs, first, &again.output[..outputs], "called again");
+        trial.same(Property::Repeat, inputs, first, &again.output[..outputs], Call::Again);
         let is_single = self.orders.is_single(kernel, inputs);
         // Where the oracle knows the bits of every row, it knows them for every number of rows.
         let is_invariant = !kernel.varies_with_rows() && !expected.is_exact();

@@ -267,7 +267,7 @@ fn two_causes_of_wrong_values_are_two_findings() {
         ..GEMV
     };
     let report = checked_by(&[&DENSE_AND_DEAF], 1, 600);
-    let heads: BTreeSet<Cause> = report.findings.iter().map(|finding| finding.cause).collect();
+    let heads: BTreeSet<Cause> = report.findings.iter().map(|finding| finding.failure.cause).collect();
     assert_eq!(report.findings.len(), 2, "{:#?}", report.findings);
     assert!(heads.contains(&Cause::NotNan), "{:#?}", report.findings);
 }
@@ -291,7 +291,7 @@ fn one_property_with_two_causes_is_two_findings_and_neither_shrinks_into_the_oth
     let mut found: Vec<(Property, Cause, bool)> = Vec::new();
     for finding in &report.findings {
         let inputs = finding.case.materialize(None).expect("the case has data");
-        found.push((finding.property, finding.cause, inputs.is_legal()));
+        found.push((finding.failure.property, finding.failure.cause, inputs.is_legal()));
     }
     found.sort_unstable();
     assert_eq!(found, [(Property::Sizes, Cause::Accepted, false), (Property::Sizes, Cause::Refused, true)]);

@@ -26,7 +26,7 @@ const CHANGED: KernelFn = kernel("changed", complement::<false>);
 fn found(kernel: &KernelFn, case: &str) -> (Vec<Property>, String) {
     let case: Case = case.parse().expect("the test's own case parses");
     let findings = Harness::new(None).findings(kernel, &case).expect("the case has data");
-    (findings.iter().map(|finding| finding.property).collect(), format!("{findings:?}"))
+    (findings.iter().map(|finding| finding.failure.property).collect(), format!("{findings:?}"))
 }
 
 #[test]

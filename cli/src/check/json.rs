@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use qk256_verify::Property;
 use qk256_verify::check::{KernelReport, Report, SweepReport};
-use qk256_verify::finding::FindingJson;
 use qk256_verify::judge::WorstError;
 use qk256_verify::number;
 use qk256_verify::timing::Ratio;
 use qk256_verify::trace::Width;
+use qk256_verify::{Finding, Property};
 use serde::Serialize;
 
 use super::speed::Speed;
@@ -33,7 +32,7 @@ struct Document<'a> {
     seconds: f64,
     /// The signal that ended the run, if one did.
     ended_by: Option<&'static str>,
-    findings: Vec<FindingJson>,
+    findings: &'a [Finding],
 }
 
 #[derive(Serialize)]
@@ -122,7 +121,7 @@ pub(super) fn render(report: &Report<'_>, speeds: &Speeds, outcome: &Outcome, en
         harness_faults: &report.harness_faults,
         seconds: (end.seconds * 1e3).round() / 1e3,
         ended_by: end.signal,
-        findings: report.findings.iter().map(qk256_verify::Finding::to_json).collect(),
+        findings: &report.findings,
     };
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }

@@ -59,7 +59,7 @@ fn test_cases(report: &Report<'_>, kernel: &KernelReport<'_>) -> Vec<TestCase> {
             let blocks: Vec<String> = own(property).map(ToString::to_string).collect();
             let status = own(property).next().map_or(TestCaseStatus::success(), |finding| {
                 let mut failure = TestCaseStatus::non_success(NonSuccessKind::Failure);
-                failure.set_message(finding.detail.clone()).set_description(blocks.join("\n\n"));
+                failure.set_message(finding.detail()).set_description(blocks.join("\n\n"));
                 failure
             });
             let mut case = TestCase::new(format!("{name} {property}"), status);

@@ -13,11 +13,12 @@ use crate::signals;
 
 /// What is printed of a finding at once whose case is made smaller when the run is over.
 pub(super) fn notice(finding: &Finding) -> String {
-    let Finding { kernel, property, case, seconds, .. } = finding;
+    let Finding { kernel, failure, case, seconds, .. } = finding;
     format!(
-        "found after {:.1} s: {kernel} {} violates `{property}`; a smaller case follows at the end\n  case:    {case}",
+        "found after {:.1} s: {kernel} {} violates `{}`; a smaller case follows at the end\n  case:    {case}",
         seconds.unwrap_or_default(),
-        finding.operation()
+        finding.operation(),
+        failure.property
     )
 }
 

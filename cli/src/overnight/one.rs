@@ -146,7 +146,7 @@ pub(crate) fn run_triage(args: &Triage) -> Result<Verdict> {
             let planted = planted.iter().map(|mutant| &mutant.kernel as &dyn Kernel);
             for kernel in own.chain(planted).filter(|kernel| kernel.operation() == case.operation) {
                 for found in harness.findings(kernel, &case)? {
-                    findings.push(harness.minimize(kernel, &found).to_json());
+                    findings.push(harness.minimize(kernel, &found));
                 }
             }
         }

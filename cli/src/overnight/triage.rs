@@ -4,8 +4,8 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use qk256_verify::child::{Child, Errors, Patience};
-use qk256_verify::finding::FindingJson;
 use qk256_verify::fuzz::case_of;
+use serde::Deserialize;
 
 use super::directory::{Artifact, CASE, Directory, INPUT};
 use super::engine::itself;
@@ -56,9 +56,20 @@ pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&
     Ok(fresh)
 }
 
+/// What is kept of a finding of a process.
+#[derive(Deserialize)]
+struct Seen {
+    kernel: String,
+    operation: String,
+    property: String,
+    case: String,
+    detail: String,
+    replay: String,
+}
+
 /// What one process saw.
 struct Look {
-    findings: Vec<FindingJson>,
+    findings: Vec<Seen>,
     /// What a process printed that ended without an answer.
     died: Option<String>,
 }
@@ -95,8 +106,8 @@ fn reported(artifact: &Artifact, look: &Look) -> Result<Vec<(String, Content, St
     if look.findings.is_empty() {
         return Ok(vec![without_findings(artifact, look)?]);
     }
-    let reported = |finding: &FindingJson| {
-        let FindingJson { kernel, operation, property, case, detail, replay, .. } = finding;
+    let reported = |finding: &Seen| {
+        let Seen { kernel, operation, property, case, detail, replay } = finding;
         let slug = format!("{kernel}-{operation}-{property}-{}", shape_class(case));
         let file = format!("# {kernel} {operation} violates `{property}`\n# {detail}\n{case}\n");
         (plain(&slug), Content::Case(file), format!("{detail}\n{case}\nagain: {replay}"))

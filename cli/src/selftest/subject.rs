@@ -179,7 +179,7 @@ impl Subject {
 /// What a report comes to: a finding, or that the check was one in name only.
 fn seen(report: &Report<'_>) -> (Option<String>, String) {
     match (report.findings.first(), report.vacuous()) {
-        (Some(finding), _) => (Some(finding.property.name().to_owned()), finding.to_string()),
+        (Some(finding), _) => (Some(finding.failure.property.name().to_owned()), finding.to_string()),
         (None, Some(vacuous)) => (Some(VACUOUS.to_owned()), vacuous.to_string()),
         (None, None) => (None, String::new()),
     }

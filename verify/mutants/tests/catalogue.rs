@@ -156,7 +156,7 @@ fn a_minimised_finding_is_at_its_smallest_shape_and_replays() {
     let line = smallest.replay.split_once(" gemv ").expect("a replay line has the case").1;
     let again = format!("gemv {line}").parse().expect("a replay line parses");
     let found = harness.findings(&dropper, &again).expect("the case has data");
-    assert!(found.iter().any(|finding| finding.property == Property::ExactRegime), "{found:?}");
+    assert!(found.iter().any(|finding| finding.failure.property == Property::ExactRegime), "{found:?}");
 }
 
 #[test]

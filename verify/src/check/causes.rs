@@ -52,16 +52,12 @@ impl Causes {
 
     /// Notes what was made of news: the smallest case, which may violate more.
     pub(crate) fn made(&mut self, kernel: usize, finding: &Finding) {
-        let failure = Failure {
-            also: finding.also.clone(),
-            ..Failure::new(finding.property, finding.cause, String::new())
-        };
-        self.add(kernel, &failure);
-        if finding.property.is_of_values() {
+        self.add(kernel, &finding.failure);
+        if finding.failure.property.is_of_values() {
             self.known.push(Known {
                 kernel,
                 case: finding.case.clone(),
-                strictness: finding.property.strictness(),
+                strictness: finding.failure.property.strictness(),
                 properties: finding.properties(),
             });
         }

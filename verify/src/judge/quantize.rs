@@ -1,6 +1,7 @@
 //! Quantised blocks held against what the oracle demands.
 
-use super::{Judgement, show};
+use super::Judgement;
+use crate::evidence::{Bits, Evidence, WrongBlock, WrongCode};
 use crate::format::QK256;
 use crate::oracle::BlockTruth;
 use crate::property::{Cause, Failure, Property};
@@ -32,17 +33,16 @@ pub(super) fn judge_blocks(truths: &[BlockTruth], output: &[u32], judgement: &mu
         if excess <= slack {
             judgement.share = judgement.share.max(if slack > 0.0 { excess / slack } else { 0.0 });
         } else {
-            worse.push(block.failure(Property::Bound));
+            worse.push((block.wrong(), block.cause()));
         }
         if !block.truth.is_right(&block.codes, block.scale) {
-            other_bits.push(block.failure(Property::BitExact));
+            other_bits.push((block.wrong(), block.cause()));
         }
     }
-    for failures in [other_bits, worse] {
-        let count = failures.len();
-        judgement.failures.extend(failures.into_iter().next().map(|first| Failure {
-            detail: format!("{count} of {} blocks are wrong; the first is {}", truths.len(), first.detail),
-            ..first
+    for (property, blocks) in [(Property::BitExact, other_bits), (Property::Bound, worse)] {
+        let (wrong, of) = (blocks.len() as u64, truths.len() as u64);
+        judgement.failures.extend(blocks.into_iter().next().map(|(first, cause)| {
+            Failure::new(property, cause, Evidence::Blocks { wrong, of, first: Box::new(first) })
         }));
     }
 }
@@ -53,11 +53,20 @@ impl Block<'_> {
         self.truth.error(&self.codes, self.scale) - self.truth.least()
     }
 
-    fn failure(&self, property: Property) -> Failure {
-        let error = self.truth.error(&self.codes, self.scale);
-        let errors = format!("squared error {error:e}, the least is {:e}", self.truth.least());
-        let detail = format!("block {}: {}; {errors}", self.number, self.difference());
-        Failure::new(property, self.cause(), detail)
+    fn wrong(&self) -> WrongBlock {
+        let value = |element| self.truth.values().get(element).copied().map(Bits::of);
+        let code = self.first_wrong_code();
+        WrongBlock {
+            number: self.number,
+            code: code.map(|(element, got, must)| WrongCode {
+                element,
+                codes: [got, must],
+                value: value(element),
+            }),
+            scale: [self.scale, *self.truth.right()[0].scales.start()].map(Bits::of),
+            error: self.truth.error(&self.codes, self.scale),
+            least: self.truth.least(),
+        }
     }
 
     /// The first element whose code is not that of the first right choice, and both codes.
@@ -65,20 +74,6 @@ impl Block<'_> {
         let right = &self.truth.right()[0].codes;
         let codes = (0..QK256.block_len).map(|at| (at, QK256.code(&self.codes, at), QK256.code(right, at)));
         codes.into_iter().find(|(_, got, must)| got != must)
-    }
-
-    fn difference(&self) -> String {
-        let right = &self.truth.right()[0];
-        let scale = |scale: f32| show(size_of::<f32>(), scale.to_bits());
-        let scales = format!("scale {}, must be {}", scale(self.scale), scale(*right.scales.start()));
-        match self.first_wrong_code() {
-            Some((at, got, must)) => {
-                let value = self.truth.values().get(at);
-                let value = value.map_or("padding".to_owned(), |value| format!("value {value:e}"));
-                format!("code {got} of element {at} ({value}), must be {must}; {scales}")
-            }
-            None => scales,
-        }
     }
 
     fn cause(&self) -> Cause {

@@ -1,5 +1,7 @@
 //! What an operation is made of: the words in which each describes itself.
 
+use serde::{Deserialize, Serialize};
+
 use crate::buffer::Buffer;
 use crate::data::Distribution;
 use crate::format::Format;
@@ -111,7 +113,7 @@ impl Elements<'_> {
 }
 
 /// A change of the inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// Padding codes, gaps between rows and slack.
     Padding,

@@ -6,8 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::model::negates;
 use super::probe::Probe;
 use super::{Model, Operands, Subject, reveal};
+use crate::evidence::{Evidence, Miss, Wrong};
 use crate::inputs::Inputs;
-use crate::judge::{same_sum, show};
+use crate::judge::same_sum;
 use crate::kernel::Kernel;
 use crate::memory::Placement;
 use crate::oracle::{self, Expected, RowTruth};
@@ -128,7 +129,7 @@ impl KnownOrders {
             self.models.insert(key, None);
             return None;
         }
-        Some((rows.len() as u64, failure(&wrong, rows.len(), outputs)))
+        Some((rows.len() as u64, failure(inputs, &wrong, rows.len(), outputs)))
     }
 }
 
@@ -186,17 +187,15 @@ fn misses(model: &Model, inputs: &Inputs, rows: &[usize], outputs: &[u32]) -> Ve
     rows.iter().map(|&row| (row, must(row))).filter(|&(row, must)| !same_sum(must, outputs[row])).collect()
 }
 
-/// The finding for the rows of these that are wrong, if there are some.
-fn failure(wrong: &[(usize, u32)], rows: usize, outputs: &[u32]) -> Option<Failure> {
+/// The failure that the rows of these are which are wrong, if there are some.
+fn failure(inputs: &Inputs, wrong: &[(usize, u32)], rows: usize, outputs: &[u32]) -> Option<Failure> {
     let &(first, must) = wrong.first()?;
-    let show = |bits| show(size_of::<f32>(), bits);
-    let detail = format!(
-        "{} of {rows} rows are not what the kernel's own order of summation gives, which predicts other rows with random codes and with \
-         these; the first is row {first}: got {}, must be {} (`qk256 reveal` shows the order)",
-        wrong.len(),
-        show(outputs[first]),
-        show(must)
-    );
     let cause = Cause::of_bits(size_of::<f32>(), must, outputs[first]);
-    Some(Failure::new(Property::Order, cause, detail))
+    let evidence = Evidence::Order(Wrong {
+        wrong: wrong.len() as u64,
+        of: rows as u64,
+        first: Miss::new(inputs, first, outputs[first], must),
+        worst: None,
+    });
+    Some(Failure::new(Property::Order, cause, evidence))
 }

@@ -82,11 +82,12 @@ impl Confirm<'_> {
             let is_new = worker.is_none();
             let ended = self.plugin.examine_in(&mut worker, self.place, &[], candidate, Beside::default());
             let Ok(Ended::Examined(examined)) = ended else { return false };
-            let Some(mut failure) = examined.violation((finding.property, finding.cause)) else {
+            let Some(mut failure) = examined.violation((finding.failure.property, finding.failure.cause))
+            else {
                 return false;
             };
             if !is_new {
-                match self.fresh(&[], candidate, (finding.property, finding.cause)) {
+                match self.fresh(&[], candidate, (finding.failure.property, finding.failure.cause)) {
                     Some(seen) => failure = seen,
                     None => {
                         // Whatever it keeps from earlier calls, it is no use any more.

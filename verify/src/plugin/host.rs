@@ -132,11 +132,11 @@ impl Host {
                 let library = self.shown();
                 Err(PluginError::Load(format!(
                     "{library} ends the process that loads it: {}",
-                    failure.detail
+                    failure.detail()
                 )))
             }
             Ok(Answer::Death(Death { ending: Ending::Outside(failure), .. })) => {
-                Err(PluginError::Ended { library: self.shown(), why: failure.detail })
+                Err(PluginError::Ended { library: self.shown(), why: failure.detail() })
             }
             Ok(Answer::Death(Death { ending: Ending::NoMemory(why) | Ending::Harness(why), .. })) => {
                 Err(worker.fault(why))

@@ -147,7 +147,7 @@ impl Plugin {
     /// The error that a death is where nothing was examined.
     pub(super) fn broken_off(&self, death: Death) -> PluginError {
         match death.ending {
-            Ending::Kernel(failure) | Ending::Outside(failure) => PluginError::Load(failure.detail),
+            Ending::Kernel(failure) | Ending::Outside(failure) => PluginError::Load(failure.detail()),
             Ending::NoMemory(why) | Ending::Harness(why) => self.fault(why),
         }
     }

@@ -175,6 +175,8 @@ mod tests {
     use std::time::Duration;
 
     use crate::buffer::Buffer;
+    use crate::evidence::{Allowed, Bits, Call, Evidence, Miss, Place, Wrong, WrongBlock, WrongCode};
+    use crate::memory::Violation;
     use crate::property::Cause;
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -260,10 +262,73 @@ mod tests {
 
     fn failure() -> impl Strategy<Value = Failure> {
         let one = || {
-            (property(), cause(), any::<String>())
-                .prop_map(|(property, cause, detail)| Failure::new(property, cause, detail))
+            (property(), cause(), evidence())
+                .prop_map(|(property, cause, evidence)| Failure::new(property, cause, evidence))
         };
         (one(), vec(one(), 0..3)).prop_map(|(failure, also)| Failure { also, ..failure })
+    }
+
+    fn miss() -> impl Strategy<Value = Miss> {
+        let bits = || any::<u32>().prop_map(|bits| Bits::of(f32::from_bits(bits)));
+        let near = (bits(), number(), number()).prop_map(|(nearest, bound, error)| Allowed::Near {
+            nearest,
+            bound,
+            error,
+        });
+        let allowed = prop_oneof![
+            bits().prop_map(Allowed::Exactly),
+            near,
+            Just(Allowed::Infinity(Bits::of(f32::NEG_INFINITY))),
+            Just(Allowed::Nan),
+            Just(Allowed::NotFinite)
+        ];
+        let place = prop_oneof![
+            any::<usize>().prop_map(Place::Row),
+            any::<usize>().prop_map(|index| Place::Element {
+                buffer: Buffer::OutScales,
+                index,
+                block_len: 256
+            })
+        ];
+        (place, bits(), allowed).prop_map(|(place, got, expected)| Miss { place, got, expected })
+    }
+
+    fn evidence() -> impl Strategy<Value = Evidence> {
+        let wrong = || {
+            (any::<(u64, u64)>(), miss(), proptest::option::of(miss().prop_map(Box::new)))
+                .prop_map(|((wrong, of), first, worst)| Wrong { wrong, of, first, worst })
+        };
+        let code = any::<(usize, [u8; 2], Option<u32>)>().prop_map(|(element, codes, value)| WrongCode {
+            element,
+            codes,
+            value: value.map(|bits| Bits::of(f32::from_bits(bits))),
+        });
+        let block = (any::<usize>(), proptest::option::of(code), [number(), number()]);
+        let block = block.prop_map(|(number, code, [error, least])| {
+            let scale = [error, least].map(|number| Bits::of(number as f32));
+            let first = Box::new(WrongBlock { number, code, scale, error, least });
+            Evidence::Blocks { wrong: 1, of: 2, first }
+        });
+        let call = any::<usize>().prop_map(Call::Number);
+        let access = any::<(bool, isize)>().prop_map(|(write, distance)| {
+            Evidence::Access(Violation::OutOfBounds { buffer: Buffer::X, write, distance })
+        });
+        let input = any::<(usize, u8, u8)>().prop_map(|(byte, was, is)| Evidence::Input {
+            buffer: Buffer::Packed,
+            byte,
+            was,
+            is,
+        });
+        prop_oneof![
+            wrong().prop_map(Evidence::Judged),
+            wrong().prop_map(Evidence::Order),
+            block,
+            (call, miss()).prop_map(|(call, miss)| Evidence::Further(call, miss)),
+            miss().prop_map(Evidence::Repeated),
+            access,
+            input,
+            any::<String>().prop_map(Evidence::Words)
+        ]
     }
 
     fn cause() -> impl Strategy<Value = Cause> {

@@ -291,8 +291,8 @@ impl<'g> Run<'g> {
             Ending::Kernel(failure) => self.fell(step, kernel, failure, history),
             // In a process of its own, and again: that is the kernel.
             Ending::Outside(failure) if !is_first => self.fell(step, kernel, failure, history),
-            Ending::Outside(Failure { detail: why, .. }) => {
-                let note = format!("{why}; the same case in a new process was not");
+            Ending::Outside(failure) => {
+                let note = format!("{}; the same case in a new process was not", failure.detail());
                 self.lock().once.insert((step, kernel), note);
                 self.resume(step, kernel, history.1, true);
             }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::buffer::Buffer;
+use crate::evidence::Evidence;
 use crate::inputs::{Inputs, PackedBytes};
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
 use crate::memory::{LARGE_BYTES, Placement, Region, Violation, fault, floats, floats_mut, with_stack};
@@ -229,12 +230,8 @@ impl Arena {
                 let at = before.iter().zip(after).position(|(before, after)| before != after)?;
                 Some((start + at, before[at]))
             })?;
-            let detail = format!(
-                "byte {at} of `{}` was {before:#04x} before the call and is {:#04x} after it",
-                buffer.name(),
-                after[at]
-            );
-            Some(Failure::new(Property::Inputs, Cause::Changed(buffer), detail))
+            let evidence = Evidence::Input { buffer, byte: at, was: before, is: after[at] };
+            Some(Failure::new(Property::Inputs, Cause::Changed(buffer), evidence))
         });
         if changed.is_some() {
             inputs
@@ -419,5 +416,5 @@ fn as_failure(violation: Violation, outcome: Option<Outcome>, inputs: &Inputs) -
         },
         Violation::ReadOnly { buffer, .. } => (Property::Memory, Cause::Changed(buffer)),
     };
-    Some(Failure::new(property, cause, format!("the kernel {violation}")))
+    Some(Failure::new(property, cause, Evidence::Access(violation)))
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::call::guarded;
 use super::{Harness, Prepared, Trial};
 use crate::buffer::Buffer;
+use crate::evidence::{Evidence, Miss};
 use crate::inputs::Inputs;
-use crate::judge::{same_bits, show};
+use crate::judge::same_bits;
 use crate::kernel::{Arguments, Kernel};
 use crate::memory::{Repeated, fault, floats, floats_mut};
 use crate::operation::Operation;
@@ -125,15 +126,9 @@ impl Harness {
         trial.properties.add(Property::BitExact, expected.len() as u64);
         if let Some((at, got)) = wrong {
             let must = expected[at % inputs.period];
-            let [shown, right] = [got, must].map(|bits| show(inputs.operation.width(Buffer::Out), bits));
-            let detail = format!(
-                "out[{at}], or another output that lies in the same memory, is {shown}; it must be {right}"
-            );
-            trial.fail(Failure::new(
-                Property::BitExact,
-                Cause::of_bits(inputs.operation.width(Buffer::Out), must, got),
-                detail,
-            ));
+            let cause = Cause::of_bits(inputs.operation.width(Buffer::Out), must, got);
+            let evidence = Evidence::Repeated(Miss::new(inputs, at, got, must));
+            trial.fail(Failure::new(Property::BitExact, cause, evidence));
         }
         trial
     }

@@ -3,8 +3,9 @@
 mod blocks;
 
 use crate::buffer::Buffer;
+use crate::evidence::{Call, Evidence, Miss, Place};
 use crate::inputs::{Inputs, PackedBytes};
-use crate::judge::{same_bits, same_sum, show};
+use crate::judge::{same_bits, same_sum};
 use crate::operation::{Change, Effect};
 use crate::oracle::RowTruth;
 use crate::property::{Cause, Failure, Property};
@@ -151,32 +152,17 @@ impl Relation {
     pub(super) fn check(&self, first: &[u32], changed: &[u32]) -> Option<Failure> {
         let at = self.first_wrong(first, changed)?;
         let expected = self.expected(first, at);
-        let (buffer, index) = self.inputs.output_place(at);
-        let (name, width) = (buffer.name(), self.inputs.operation.width(buffer));
-        let (must, got) = (show(width, expected), show(width, changed[at]));
-        let detail = match &self.parameter {
+        let mut miss = Miss::new(&self.inputs, at, changed[at], expected);
+        let call = match &self.parameter {
             Parameter::Places(rows) if self.change == Change::FewRows => {
-                let (row, count) = (rows[at], rows.len());
-                let noun = if count == 1 { "row" } else { "rows" };
-                format!("row {row} is {must} in this matrix and {got} in one of {count} {noun}")
+                miss.place = Place::Row(rows[at]);
+                Call::FewRows(rows.len())
             }
-            _ => format!("{}: {name}[{index}] must be {must}, got {got}", self.deed()),
+            _ => Call::Changed(self.change),
         };
+        let width = self.inputs.operation.width(self.inputs.output_place(at).0);
         let cause = Cause::of_bits(width, expected, changed[at]);
-        Some(Failure::new(self.property(), cause, detail))
-    }
-
-    fn deed(&self) -> &'static str {
-        match self.change {
-            Change::Padding => "with padding codes, gaps and slack changed",
-            Change::Complement => "with every code complemented",
-            Change::NegatedX | Change::NegatedScales => "with x, or the scales, negated in the same buffers",
-            Change::PowerOfTwo => "with x times a power of two",
-            Change::RowOrder => "with the rows in another order",
-            Change::FewRows => "with some of the rows alone",
-            Change::BlockOrder => "with the blocks in another order",
-            Change::OneBlock => "called with one block alone, in buffers without slack",
-        }
+        Some(Failure::new(self.property(), cause, Evidence::Further(call, miss)))
     }
 }
 

@@ -1,8 +1,9 @@
 //! What is seen of a kernel on one case.
 
 use super::call::CallResult;
+use crate::evidence::{Call, Evidence, Miss};
 use crate::inputs::Inputs;
-use crate::judge::{Judgement, WorstError, same_bits, show};
+use crate::judge::{Judgement, WorstError, same_bits};
 use crate::property::{Cause, Failure, Property, PropertyCounts};
 
 /// What a kernel did with a case.
@@ -76,7 +77,7 @@ impl Trial {
         inputs: &Inputs,
         first: &[u32],
         now: &[u32],
-        when: &str,
+        call: Call,
     ) {
         self.properties.add(property, 1);
         // Comparing slices first is what makes this cheap.
@@ -84,15 +85,10 @@ impl Trial {
             return;
         }
         if let Some(at) = (0..first.len()).find(|&at| !same_bits(first[at], now[at])) {
-            let (buffer, index) = inputs.output_place(at);
-            let (name, width) = (buffer.name(), inputs.operation.width(buffer));
+            let width = inputs.operation.width(inputs.output_place(at).0);
             let cause = Cause::of_bits(width, first[at], now[at]);
-            let (now, first) = (show(width, now[at]), show(width, first[at]));
-            self.fail(Failure::new(
-                property,
-                cause,
-                format!("{when}, {name}[{index}] is {now}; it was {first}"),
-            ));
+            let miss = Miss::new(inputs, at, now[at], first[at]);
+            self.fail(Failure::new(property, cause, Evidence::Further(call, miss)));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Barrier;
 use super::call::{Arena, CallResult, Flush};
 use super::relations::Relation;
 use super::{Harness, Trial};
+use crate::evidence::Call;
 use crate::inputs::Inputs;
 use crate::kernel::Kernel;
 use crate::memory::fault;
@@ -12,9 +13,6 @@ use crate::property::Property;
 
 /// Calls that each of several threads makes.
 const CALLS_PER_THREAD: usize = 12;
-
-/// When results of several threads are held against those of calls made alone.
-const AT_ONCE: &str = "called alone and then from several threads at once, each with other data";
 
 impl Harness {
     /// Calls the kernel from several threads at once, each with other data: each result must be that of the same call made alone,
@@ -62,7 +60,7 @@ impl Harness {
         for (variant, result) in &results {
             trial.take_call(result);
             let (alone, now) = (&alone[*variant].output[..outputs], &result.output[..outputs]);
-            trial.same(Property::Threads, inputs, alone, now, AT_ONCE);
+            trial.same(Property::Threads, inputs, alone, now, Call::AtOnce);
         }
     }
 }

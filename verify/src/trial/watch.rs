@@ -84,7 +84,7 @@ impl Harness {
         let judge = |output: &[u32]| {
             let output = &output[..inputs.outputs()];
             let failure = self.faults.judge(inputs, expected, None, output).failures.into_iter().next()?;
-            Some(failure.detail)
+            Some(failure.detail())
         };
         let Some(failure) = first::examine(kernel, case, judge) else { return trial };
         trial.properties.add(Property::FirstCall, 1);
