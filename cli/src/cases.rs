@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use qk256_verify::case::{Case, parse_file};
-use qk256_verify::plugin::Plugins;
-use qk256_verify::{Harness, Operation, Weights};
+use qk256_verify::{Examiner, Operation};
 
 use crate::plugins::Libraries;
 use crate::usage::{KERNELS, RUN};
@@ -56,22 +55,12 @@ impl CaseArgs {
         self.words.iter().map(|path| Ok((Some(path.into()), read(Path::new(path))?))).collect()
     }
 
-    /// The kernels of the libraries that are named, if any.
+    /// What the case is for: the kernels of the libraries that are named, or those of this project.
     ///
     /// # Errors
-    /// If one cannot be loaded, or is no plugin.
-    pub(crate) fn plugins(&self) -> Result<Option<Plugins>> {
+    /// If a library cannot be loaded, or is no plugin; or if the weights cannot be opened.
+    pub(crate) fn examiner(&self) -> Result<Box<dyn Examiner>> {
         self.libraries.open(self.weights.as_ref())
-    }
-
-    /// A harness with the weights given.
-    ///
-    /// # Errors
-    /// If the weights cannot be opened.
-    pub(crate) fn harness(&self) -> Result<Harness> {
-        let mut harness = Harness::new(self.weights.as_deref().map(Weights::open).transpose()?);
-        harness.watch_process(true);
-        Ok(harness)
     }
 }
 

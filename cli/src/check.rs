@@ -3,25 +3,20 @@
 mod args;
 mod json;
 mod junit;
-mod speed;
 mod table;
 mod watch;
 
 use std::io::{Write, stderr};
 
 use anyhow::{Context, Result, bail};
-use qk256_verify::check::{self, KernelReport, Report};
-use qk256_verify::plugin::Plugins;
-use qk256_verify::{Finding, Harness, Weights, registry};
-
-use crate::plugins::OF_LIBRARIES;
+use qk256_verify::check::{KernelReport, Report};
+use qk256_verify::examiner::Timing;
 
 use crate::Verdict;
 use crate::output::{self, OutputFile, stdout};
 use crate::signals;
-use speed::Speed;
 use table::Extras;
-use watch::{End, Watch, notice};
+use watch::{End, Watch};
 
 pub(crate) use args::Args;
 
@@ -38,15 +33,14 @@ pub(crate) enum Outcome {
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     signals::watch();
-    match args.libraries.open(args.weights.as_ref())? {
-        Some(plugins) => run_plugins(args, &plugins),
-        None => run_own(args),
+    if args.exhaustive {
+        args.libraries.forbid("--exhaustive")?;
     }
-}
-
-fn run_own(args: &Args) -> Result<Verdict> {
-    let all = registry::kernels();
-    let kernels = args.selection.of(&all)?;
+    if !args.require.is_empty() {
+        args.libraries.forbid("--require")?;
+    }
+    let examiner = args.libraries.open(args.weights.as_ref())?;
+    let kernels = args.selection.among(&examiner.kernels())?;
     for feature in &args.require {
         if kernels.iter().all(|kernel| !kernel.required_features().contains(&feature.as_str())) {
             bail!(
@@ -55,46 +49,21 @@ fn run_own(args: &Args) -> Result<Verdict> {
         }
     }
     let files = Files::create(args)?;
-    let weights = args.weights.as_deref().map(open).transpose()?;
-    let mut harness = Harness::new(weights);
-    harness.watch_process(true);
-    let mut watch = Watch::new(args.fail_fast, Finding::to_string);
-    let mut report = check::check(&mut harness, &kernels, &args.plan(), &mut |progress| watch.see(progress))?;
-    let speed = if args.no_speed || watch.is_over(report.findings.len()) {
-        vec![None; kernels.len()]
-    } else {
-        watch.bar.set_message("timing");
-        speed::measure(&mut harness, &all, &mut report)?
-    };
-    watch.announce(&report.findings);
-    let extras = Extras { beside: &[], weights: harness.weights(), verbose: args.verbose };
-    files.write(args, &report, &speed, extras, &watch.end())
-}
-
-/// The same for the kernels of libraries.
-fn run_plugins(args: &Args, plugins: &Plugins) -> Result<Verdict> {
-    if args.exhaustive {
-        bail!("--exhaustive works with the kernels of this project only: leave it out, or leave out --lib");
+    if let Some(weights) = examiner.weights().filter(|weights| weights.tensors().is_empty()) {
+        bail!("{} has no 2-D f32, f16 or bf16 tensor to check on", weights.path().display());
     }
-    if !args.require.is_empty() {
-        bail!("--require works with the kernels of this project only: leave it out, or leave out --lib");
-    }
-    let wanted = args.selection.filter();
-    args.selection.among(&plugins.kernels().collect::<Vec<_>>()).context(OF_LIBRARIES)?;
-    let files = Files::create(args)?;
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let mut watch = Watch::new(args.fail_fast, notice);
-    let mut report = plugins.check(&args.plan(), &wanted, jobs, &mut |progress| watch.see(progress))?;
-    let (speed, beside) = if args.no_speed || watch.is_over(report.findings.len()) {
-        (vec![None; report.kernels.len()], Vec::new())
+    let mut watch = Watch::new(args.fail_fast);
+    let mut report = examiner.check(&kernels, &args.plan(), jobs, &mut |progress| watch.see(progress))?;
+    let timing = if args.no_speed || watch.is_over(report.findings.len()) {
+        Timing::none(report.kernels.len())
     } else {
         watch.bar.set_message("timing");
-        speed::of_plugins(plugins, &mut report)
+        examiner.time(&mut report)?
     };
-    watch.go_over_to(Finding::to_string);
-    watch.announce(&report.findings);
-    let extras = Extras { beside: &beside, weights: None, verbose: args.verbose };
-    files.write(args, &report, &speed, extras, &watch.end())
+    watch.announce(&report.findings, true);
+    let extras = Extras { timing: &timing, weights: examiner.weights(), verbose: args.verbose };
+    files.write(args, &report, extras, &watch.end())
 }
 
 /// The files of the reports.
@@ -112,18 +81,13 @@ impl Files {
     }
 
     /// Writes all that there is to report of a check. What cannot be written keeps nothing else from being written.
-    fn write(
-        self,
-        args: &Args,
-        report: &Report<'_>,
-        speed: &Speeds,
-        extras: Extras<'_>,
-        end: &End,
-    ) -> Result<Verdict> {
+    fn write(self, args: &Args, report: &Report<'_>, extras: Extras<'_>, end: &End) -> Result<Verdict> {
         let outcome = outcome(report, &args.require, end);
-        let json = self.json.map(|file| file.write(json::render(report, speed, &outcome, end)?.as_bytes()));
+        let json = self
+            .json
+            .map(|file| file.write(json::render(report, &extras.timing.speeds, &outcome, end)?.as_bytes()));
         let junit = self.junit.map(|file| file.write(junit::render(report, end)?.as_bytes()));
-        let table = write!(stdout(), "{}", table::render(report, speed, extras));
+        let table = write!(stdout(), "{}", table::render(report, extras));
         let mut complaints = report.harness_faults.clone();
         complaints
             .extend(outcome.why_invalid().map(str::to_owned).or(end.signal.map(|name| end.shown(name))));
@@ -134,14 +98,6 @@ impl Files {
         let written = [json, junit, Some(table.map_err(Into::into))];
         output::all_written(written.into_iter().flatten(), outcome.verdict())
     }
-}
-
-fn open(path: &std::path::Path) -> Result<Weights> {
-    let weights = Weights::open(path)?;
-    if weights.tensors().is_empty() {
-        bail!("{} has no 2-D f32, f16 or bf16 tensor to check on", path.display());
-    }
-    Ok(weights)
 }
 
 fn outcome(report: &Report<'_>, required: &[String], end: &End) -> Outcome {
@@ -205,9 +161,6 @@ impl Outcome {
     }
 }
 
-/// A speed for each kernel of the report, in its order.
-type Speeds = Vec<Option<Speed>>;
-
 /// Turns a formatting error, which strings never give, into the error type of commands.
 fn text(bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).context("the report is not UTF-8")
@@ -217,8 +170,9 @@ fn text(bytes: Vec<u8>) -> Result<String> {
 mod tests {
     use std::ops::ControlFlow;
 
-    use qk256_verify::check::{Budget, Plan};
-    use qk256_verify::{Kernel, KernelFn, Operation, Outcome as CallOutcome};
+    use qk256_verify::check::{self, Budget, Plan};
+    use qk256_verify::examiner::InProcess;
+    use qk256_verify::{Examiner, Harness, Kernel, KernelFn, Operation, Outcome as CallOutcome, registry};
 
     use super::*;
 
@@ -244,24 +198,29 @@ mod tests {
 
     const END: End = End { seconds: 1.0, signal: None };
 
-    const PLAIN: Extras<'_> = Extras { beside: &[], weights: None, verbose: false };
+    const PLAN: Plan = Plan::new(1, Budget::Cases(20));
+
+    /// The table of a report, with nothing more than is always shown.
+    fn table(report: &Report<'_>, timing: &Timing) -> String {
+        table::render(report, Extras { timing, weights: None, verbose: false })
+    }
 
     fn checked<'a>(kernels: &[&'a dyn Kernel]) -> Report<'a> {
-        let plan = Plan::new(1, Budget::Cases(20));
-        check::check(&mut Harness::new(None), kernels, &plan, &mut |_| ControlFlow::Continue(()))
+        check::check(&mut Harness::new(None), kernels, &PLAN, &mut |_| ControlFlow::Continue(()))
             .expect("cases have data")
     }
 
     #[test]
     fn a_wrong_kernel_is_a_finding_in_every_report_and_is_not_timed() {
-        let mut report = checked(&[&ZEROS]);
-        let speed =
-            speed::measure(&mut Harness::new(None), &[Box::new(ZEROS)], &mut report).expect("it has data");
-        assert!(speed[0].is_none(), "a wrong kernel has no speed");
+        let examiner = InProcess::of(vec![Box::new(ZEROS)], Harness::new(None));
+        let report = examiner.check(&examiner.kernels(), &PLAN, 1, &mut |_| ControlFlow::Continue(()));
+        let mut report = report.expect("cases have data");
+        let timing = examiner.time(&mut report).expect("it has data");
+        assert!(timing.speeds[0].is_none(), "a wrong kernel has no speed");
         let outcome = outcome(&report, &[], &END);
         assert_eq!(outcome, Outcome::Finding);
         let json: serde_json::Value =
-            serde_json::from_str(&json::render(&report, &speed, &outcome, &END).expect("it renders"))
+            serde_json::from_str(&json::render(&report, &timing.speeds, &outcome, &END).expect("it renders"))
                 .expect("it is JSON");
         assert_eq!(json["verdict"], "finding");
         let finding = &json["findings"][0];
@@ -270,10 +229,14 @@ mod tests {
             (&finding["property"], &finding["case"]),
             (&"bit-exact".into(), &"unpack len=1 dist=unit seed=2".into())
         );
+        assert_eq!(
+            (&finding["index"], &finding["got"], &finding["wrong"]),
+            (&0.into(), &0.into(), &1.into())
+        );
         assert_eq!(finding["replay"], "qk256 replay --kernel zeros unpack len=1 dist=unit seed=2");
         let junit = junit::render(&report, &END).expect("it renders");
         assert!(!junit.contains(r#"failures="0""#) && junit.contains("1 of 1 output is wrong"), "{junit}");
-        assert!(table::render(&report, &speed, PLAIN).contains("WRONG in "));
+        assert!(table(&report, &timing).contains("WRONG in "));
     }
 
     #[test]
@@ -285,7 +248,7 @@ mod tests {
         assert!(
             matches!(outcome(&report, &["sve2".to_owned()], &END), Outcome::Invalid(why) if why.contains("sve2"))
         );
-        let table = table::render(&report, &vec![None, None], PLAIN);
+        let table = table(&report, &Timing::none(2));
         assert!(table.contains("skipped: no sve2"), "{table}");
         assert!(
             table.contains(

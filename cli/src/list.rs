@@ -42,7 +42,8 @@ struct Row<'a> {
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let all = registry::kernels();
-    let rows: Vec<Row<'_>> = args.selection.of(&all)?.into_iter().map(row).collect();
+    let all: Vec<&dyn Kernel> = all.iter().map(Box::as_ref).collect();
+    let rows: Vec<Row<'_>> = args.selection.among(&all)?.into_iter().map(row).collect();
     if args.json {
         writeln!(stdout(), "{}", serde_json::to_string_pretty(&rows)?)?;
         return Ok(Verdict::Pass);

@@ -24,8 +24,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use qk256_verify::examiner::ExamineError;
 use qk256_verify::memory::fault::exit_after_crash;
-use qk256_verify::plugin::PluginError;
 
 /// Check low-bit quantised SIMD kernels: are they right, memory-safe and fast?
 ///
@@ -149,7 +149,7 @@ fn main() -> ExitCode {
         Ok(Verdict::Finding) => ExitCode::from(FINDING),
         Ok(Verdict::Unknown) => ExitCode::from(UNKNOWN),
         Ok(Verdict::Interrupted) => interrupted(),
-        Err(error) if matches!(error.downcast_ref(), Some(PluginError::Interrupted)) => interrupted(),
+        Err(error) if matches!(error.downcast_ref(), Some(ExamineError::Interrupted)) => interrupted(),
         Err(error) if is_closed_pipe(&error) => ExitCode::from(CLOSED_PIPE),
         Err(error) => {
             // Nothing more can be done if standard error is gone as well.

@@ -4,14 +4,12 @@ use std::io::{Write, stderr};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use qk256_verify::plugin::Plugins;
 use qk256_verify::{Case, Finding, interrupt};
 
 use crate::Verdict;
 use crate::cases::CaseArgs;
 use crate::output::{self, OutputFile, stdout};
-use crate::plugins::chosen;
-use crate::select::CaseKernels;
+use crate::select::for_operation;
 use crate::signals;
 use crate::usage::{REPORTS, help_end};
 
@@ -41,11 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     };
     signals::watch();
     let output = args.output.as_deref().map(OutputFile::create).transpose()?;
-    let smallest = match args.case.plugins()? {
-        Some(plugins) => of_plugins(args, &plugins, case)?,
-        None => of_own(args, case)?,
-    };
-    let Some(smallest) = smallest else {
+    let Some(smallest) = smallest(args, case)? else {
         if interrupt::is_requested() {
             return Ok(Verdict::Interrupted);
         }
@@ -60,22 +54,13 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     output::all_written(written.into_iter().chain(shown), Verdict::Finding)
 }
 
-fn of_own(args: &Args, case: &Case) -> Result<Option<Finding>> {
-    let mut harness = args.case.harness()?;
-    for kernel in &CaseKernels::of(case.operation, args.case.kernel.as_deref())?.runnable {
-        if let Some(finding) = harness.findings(kernel.as_ref(), case)?.first() {
-            return Ok(Some(harness.minimize(kernel.as_ref(), finding)));
-        }
-    }
-    Ok(None)
-}
-
-fn of_plugins(args: &Args, plugins: &Plugins, case: &Case) -> Result<Option<Finding>> {
-    let harness = args.case.harness()?;
-    for kernel in chosen(plugins, case.operation, args.case.kernel.as_deref())? {
-        if let Some(failure) = plugins.examine(kernel, &[], case)?.failures.into_iter().next() {
-            let finding = Finding::new(kernel, case, harness.weights(), failure);
-            return Ok(Some(plugins.minimize(kernel, &finding)?));
+/// The smallest case of the first kernel that fails on this one, with its finding.
+fn smallest(args: &Args, case: &Case) -> Result<Option<Finding>> {
+    let examiner = args.case.examiner()?;
+    for kernel in for_operation(examiner.as_ref(), case.operation, args.case.kernel.as_deref())? {
+        if let Some(failure) = examiner.examine(kernel, &[], case)?.failures.into_iter().next() {
+            let finding = Finding::new(kernel, case, examiner.weights(), failure);
+            return Ok(Some(examiner.minimize(kernel, &finding)?));
         }
     }
     Ok(None)

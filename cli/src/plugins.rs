@@ -4,13 +4,13 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use qk256_verify::examiner::{ExamineError, InProcess};
 use qk256_verify::plugin::{Host, Plugins, serve};
-use qk256_verify::{Operation, Weights};
+use qk256_verify::{Examiner, Weights};
 
 use crate::Verdict;
-use crate::select::Selection;
 use crate::usage::{self, KERNELS};
 
 /// Options that name shared libraries.
@@ -40,13 +40,14 @@ impl Libraries {
         Self { libraries: libraries.to_vec(), timeout: None }
     }
 
-    /// The kernels of the libraries; `None` if none is named. `weights` is the file that their workers open.
+    /// The kernels of the libraries; those of this project if none is named. `weights` is the file that tensors of cases come from.
     ///
     /// # Errors
-    /// If one cannot be loaded, or is no plugin.
-    pub(crate) fn open(&self, weights: Option<&PathBuf>) -> Result<Option<Plugins>> {
+    /// If a library cannot be loaded, or is no plugin; or if the weights cannot be opened.
+    pub(crate) fn open(&self, weights: Option<&PathBuf>) -> Result<Box<dyn Examiner>> {
+        let opened = weights.map(|path| Weights::open(path)).transpose()?;
         if self.libraries.is_empty() {
-            return Ok(None);
+            return Ok(Box::new(InProcess::new(opened)));
         }
         let itself = std::env::current_exe().context("cannot find this program")?;
         let program = vec![itself.to_string_lossy().into_owned(), "worker".to_owned()];
@@ -56,49 +57,19 @@ impl Libraries {
             weights: weights.cloned(),
             timeout: self.timeout.unwrap_or(crate::HANG),
         };
-        let opened = weights.map(|path| Weights::open(path)).transpose()?;
-        Ok(Some(Plugins::open(self.libraries.iter().map(host).collect(), opened)?))
+        let plugins = Plugins::open(self.libraries.iter().map(host).collect(), opened);
+        Ok(Box::new(plugins.map_err(ExamineError::from)?))
     }
-}
 
-/// What precedes the reason why no kernel of a library is chosen.
-pub(crate) const OF_LIBRARIES: &str = "no kernel of --lib is chosen";
-
-/// The kernels of `plugins` of this operation, by this name if there is one.
-///
-/// # Errors
-/// If there is none.
-pub(crate) fn chosen<'g>(
-    plugins: &'g Plugins,
-    operation: Operation,
-    name: Option<&str>,
-) -> Result<Vec<&'g dyn qk256_verify::Kernel>> {
-    let all: Vec<_> = plugins.kernels().collect();
-    Selection::new(operation, name).among(&all).context(OF_LIBRARIES)
-}
-
-/// The kernel of this operation: the one of this name, or the only one that the libraries export.
-///
-/// # Errors
-/// If there is none, or no name is given and there are several.
-pub(crate) fn only<'g>(
-    plugins: &'g Plugins,
-    operation: Operation,
-    name: Option<&str>,
-) -> Result<&'g dyn qk256_verify::Kernel> {
-    let kernels = chosen(plugins, operation, name)?;
-    let exported: Vec<_> = kernels.into_iter().filter(|kernel| plugins.has(*kernel)).collect();
-    match exported[..] {
-        [] => anyhow::bail!("no library exports qk256_{operation}"),
-        [kernel] => Ok(kernel),
-        _ if name.is_some() => Ok(exported[0]),
-        _ => {
-            let names: Vec<&str> = exported.iter().map(|kernel| kernel.name()).collect();
-            anyhow::bail!(
-                "the libraries have several kernels of {operation}: give the name of one: {}",
-                names.join(", ")
-            )
+    /// Refuses an option that works with the kernels of this project only.
+    ///
+    /// # Errors
+    /// If a library is named as well.
+    pub(crate) fn forbid(&self, option: &str) -> Result<()> {
+        if self.libraries.is_empty() {
+            return Ok(());
         }
+        bail!("{option} works with the kernels of this project only: leave it out, or leave out --lib")
     }
 }
 

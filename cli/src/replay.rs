@@ -3,16 +3,14 @@
 use std::io::{Write, stderr};
 
 use anyhow::{Context, Result};
-use qk256_verify::kernel::missing_features;
-use qk256_verify::plugin::Plugins;
+use qk256_verify::examiner::Examined;
 use qk256_verify::words::folded;
-use qk256_verify::{Case, Finding, Harness, Property, Weights, interrupt};
+use qk256_verify::{Case, Examiner, Finding, Kernel, interrupt};
 
 use crate::Verdict;
 use crate::cases::CaseArgs;
 use crate::output::stdout;
-use crate::plugins::chosen;
-use crate::select::CaseKernels;
+use crate::select::for_operation;
 use crate::signals;
 use crate::usage::{RUN, help_end};
 
@@ -53,23 +51,16 @@ fn earlier(text: &str) -> Result<(u64, Case)> {
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     signals::watch();
-    let plugins = args.case.plugins()?;
-    let mut harness = args.case.harness()?;
+    let examiner = args.case.examiner()?;
     let mut verdict = Verdict::Pass;
     for (file, case) in args.case.cases()? {
         if let Some(file) = file {
             writeln!(stdout(), "{}:", file.display())?;
         }
-        let name = args.case.kernel.as_deref();
-        let seen = match &plugins {
-            Some(plugins) => match replay_plugins(plugins, name, (&args.after, &case), harness.weights()) {
-                Err(_) if interrupt::is_requested() => Verdict::Interrupted,
-                seen => seen?,
-            },
-            None => replay(&mut harness, name, &case)?,
-        };
-        if seen == Verdict::Finding {
-            verdict = Verdict::Finding;
+        match replay(args, examiner.as_ref(), &case) {
+            Err(_) if interrupt::is_requested() => {}
+            Ok(Verdict::Finding) => verdict = Verdict::Finding,
+            seen => drop(seen?),
         }
         if interrupt::is_requested() {
             return Ok(if verdict == Verdict::Finding { verdict } else { Verdict::Interrupted });
@@ -78,66 +69,28 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     Ok(verdict)
 }
 
-/// The same for the kernels of libraries.
-fn replay_plugins(
-    plugins: &Plugins,
-    name: Option<&str>,
-    (earlier, case): (&[(u64, Case)], &Case),
-    weights: Option<&Weights>,
-) -> Result<Verdict> {
+fn replay(args: &Args, examiner: &dyn Examiner, case: &Case) -> Result<Verdict> {
     let mut verdict = Verdict::Pass;
-    for kernel in chosen(plugins, case.operation, name)? {
-        let seen = plugins.examine(kernel, earlier, case)?;
-        let properties = seen.properties.iter().copied();
-        show(&format!("{kernel:?}"), seen.skipped.as_deref(), seen.failures.is_empty(), properties)?;
+    for kernel in for_operation(examiner, case.operation, args.case.kernel.as_deref())? {
+        let seen = examiner.examine(kernel, &args.after, case)?;
+        show(kernel, &seen)?;
         for failure in seen.failures {
             verdict = Verdict::Finding;
-            writeln!(stderr(), "{}\n", Finding::new(kernel, case, weights, failure))?;
+            writeln!(stderr(), "{}\n", Finding::new(kernel, case, examiner.weights(), failure))?;
         }
     }
     Ok(verdict)
 }
 
-/// Prints what became of a kernel: skipped for a reason, right as far as these properties go, or wrong.
-fn show(
-    kernel: &str,
-    skipped: Option<&str>,
-    passed: bool,
-    properties: impl Iterator<Item = Property>,
-) -> Result<()> {
-    let (label, words) = match (skipped, passed) {
-        (Some(why), _) => ("skip     ", format!("{kernel}: {why}")),
-        (None, true) => (
-            "pass     ",
-            format!("{kernel}: {}", properties.map(Property::name).collect::<Vec<_>>().join(", ")),
-        ),
-        (None, false) => ("finding  ", kernel.to_owned()),
+/// Prints what became of a kernel: skipped for a reason, right as far as its properties go, or wrong.
+fn show(kernel: &dyn Kernel, seen: &Examined) -> Result<()> {
+    let properties = || seen.properties.iter().map(|property| property.name()).collect::<Vec<_>>().join(", ");
+    let (label, words) = match &seen.skipped {
+        Some(why) => ("skip     ", format!("{kernel:?}: {why}")),
+        None if seen.failures.is_empty() => ("pass     ", format!("{kernel:?}: {}", properties())),
+        None => ("finding  ", format!("{kernel:?}")),
     };
     let mut text = String::new();
     folded(&mut text, label, &words).expect("a string takes all");
     Ok(write!(stdout(), "{text}")?)
-}
-
-fn replay(harness: &mut Harness, name: Option<&str>, case: &Case) -> Result<Verdict> {
-    let kernels = CaseKernels::of(case.operation, name)?;
-    for kernel in &kernels.skipped {
-        let missing = missing_features(kernel.required_features()).join(", ");
-        let label = format!("{} {}", kernel.name(), case.operation);
-        show(&label, Some(&format!("this CPU lacks {missing}")), true, [].into_iter())?;
-    }
-    let prepared = harness.prepare(case)?;
-    let mut verdict = Verdict::Pass;
-    for kernel in &kernels.runnable {
-        let first = harness.examine_first_calls(kernel.as_ref(), &prepared);
-        let mut trial = harness.examine(kernel.as_ref(), &prepared);
-        trial.properties.merge(&first.properties);
-        trial.failures.extend(first.failures);
-        let label = format!("{} {}", kernel.name(), case.operation);
-        show(&label, trial.skipped, trial.passed(), trial.properties.applied())?;
-        for failure in trial.failures {
-            verdict = Verdict::Finding;
-            writeln!(stderr(), "{}\n", Finding::new(kernel.as_ref(), case, harness.weights(), failure))?;
-        }
-    }
-    Ok(verdict)
 }

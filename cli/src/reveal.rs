@@ -3,15 +3,15 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use qk256_verify::Operation;
-use qk256_verify::order::{RevealError, Revealed, Subject};
+use qk256_verify::order::Subject;
 use qk256_verify::words::{count, folded};
 
 use crate::Verdict;
 use crate::output::{OutputFile, stdout};
-use crate::plugins::{Libraries, only};
-use crate::select::CaseKernels;
+use crate::plugins::Libraries;
+use crate::select::only;
 use crate::usage::{self, REPORTS, RUN, help_end};
 
 /// Find the order in which a gemv kernel adds up a row, and show it as a tree.
@@ -82,28 +82,15 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let [dot, svg] = OutputFile::create_each([("--dot", &args.dot), ("--svg", &args.svg)])?;
     let subject = Subject { rows: args.rows, row: args.row, ..Subject::one_row(args.cols, args.scaled) };
-    let named = args.kernel.as_deref();
-    let (name, revealed) = match args.libraries.open(None)? {
-        Some(plugins) => {
-            let kernel = only(&plugins, Operation::Gemv, named)?;
-            (kernel.name().to_owned(), plugins.reveal(kernel, subject)?)
-        }
-        None => {
-            let name = named.context("give the name of a kernel: `qk256 list` shows them")?;
-            let kernels = CaseKernels::of(Operation::Gemv, named)?;
-            match Revealed::of(kernels.runnable[0].as_ref(), subject) {
-                Ok(revealed) => (name.to_owned(), Ok(revealed)),
-                Err(error @ RevealError::NoTree(_)) => (name.to_owned(), Err(error.to_string())),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    };
+    let examiner = args.libraries.open(None)?;
+    let kernel = only(examiner.as_ref(), Operation::Gemv, args.kernel.as_deref())?;
+    let revealed = examiner.reveal(kernel, subject)?;
     let revealed = match revealed {
         Ok(revealed) => revealed,
         Err(why) => {
             let mut text = String::new();
             let columns = count(args.cols as u64, "column");
-            folded(&mut text, "", &format!("{name} gemv, {columns}: {why}")).expect("a string takes all");
+            folded(&mut text, "", &format!("{kernel:?}, {columns}: {why}")).expect("a string takes all");
             write!(stdout(), "{text}")?;
             return Ok(Verdict::Pass);
         }

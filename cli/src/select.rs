@@ -1,9 +1,9 @@
 //! Which kernels a command is about.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use qk256_verify::kernel::{Kernel, missing_features};
-use qk256_verify::{Operation, registry};
+use qk256_verify::{Examiner, Operation};
 
 use crate::usage::KERNELS;
 
@@ -20,39 +20,27 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// The kernels of `operation`, or the one of them named `name`.
-    pub(crate) fn new(operation: Operation, name: Option<&str>) -> Self {
-        Self { operations: vec![operation], kernels: name.map(str::to_owned).into_iter().collect() }
-    }
-
-    /// Whether a kernel is meant.
-    pub(crate) fn filter(&self) -> impl Fn(&dyn Kernel) -> bool {
-        |kernel| {
-            (self.operations.is_empty() || self.operations.contains(&kernel.operation()))
-                && (self.kernels.is_empty() || self.kernels.iter().any(|name| name == kernel.name()))
-        }
-    }
-
     /// The kernels of `all` that are meant.
     ///
     /// # Errors
     /// If a name is not that of a kernel, or nothing is left.
-    pub(crate) fn of<'a>(&self, all: &'a [Box<dyn Kernel>]) -> Result<Vec<&'a dyn Kernel>> {
-        self.among(&all.iter().map(Box::as_ref).collect::<Vec<_>>())
+    pub(crate) fn among<'a>(&self, all: &[&'a dyn Kernel]) -> Result<Vec<&'a dyn Kernel>> {
+        let chosen = self.chosen(all);
+        let is_of_library = all.iter().any(|kernel| kernel.library().is_some());
+        if is_of_library { chosen.context("no kernel of --lib is chosen") } else { chosen }
     }
 
-    /// The same of kernels wherever they come from.
-    ///
-    /// # Errors
-    /// If a name is not that of a kernel, or nothing is left.
-    pub(crate) fn among<'a>(&self, all: &[&'a dyn Kernel]) -> Result<Vec<&'a dyn Kernel>> {
+    fn chosen<'a>(&self, all: &[&'a dyn Kernel]) -> Result<Vec<&'a dyn Kernel>> {
         let is_there = |name: &String| all.iter().any(|kernel| kernel.name() == name);
         if let Some(name) = self.kernels.iter().find(|name| !is_there(name)) {
             let names = distinct(all.iter().map(|kernel| kernel.name()));
             bail!("there is no kernel `{name}`; the kernels are {}", names.join(", "));
         }
-        let wanted = self.filter();
-        let chosen: Vec<&dyn Kernel> = all.iter().copied().filter(|kernel| wanted(*kernel)).collect();
+        let is_meant = |kernel: &&dyn Kernel| {
+            (self.operations.is_empty() || self.operations.contains(&kernel.operation()))
+                && (self.kernels.is_empty() || self.kernels.iter().any(|name| name == kernel.name()))
+        };
+        let chosen: Vec<&dyn Kernel> = all.iter().copied().filter(is_meant).collect();
         if chosen.is_empty() {
             let operations = distinct(self.operations.iter().map(|operation| operation.name())).join(", ");
             match &self.kernels[..] {
@@ -79,33 +67,50 @@ fn distinct<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     seen
 }
 
-/// The kernels that a case is for.
-pub(crate) struct CaseKernels {
-    /// Those that this CPU can run.
-    pub(crate) runnable: Vec<Box<dyn Kernel>>,
-    /// Those that it cannot.
-    pub(crate) skipped: Vec<Box<dyn Kernel>>,
+/// The kernels of an operation, or the one of them that is named; those that this CPU cannot run come first.
+///
+/// # Errors
+/// If there are none, or this CPU can run none of them.
+pub(crate) fn for_operation<'a>(
+    examiner: &'a dyn Examiner,
+    operation: Operation,
+    name: Option<&str>,
+) -> Result<Vec<&'a dyn Kernel>> {
+    let kernels = name.map(str::to_owned).into_iter().collect();
+    let selection = Selection { operations: vec![operation], kernels };
+    let mut chosen = selection.among(&examiner.kernels())?;
+    let missing = |kernel: &&'a dyn Kernel| missing_features(kernel.required_features());
+    chosen.sort_by_key(|kernel| missing(kernel).is_empty());
+    if chosen.iter().all(|kernel| !missing(kernel).is_empty()) {
+        let missing = distinct(chosen.iter().flat_map(missing)).join(", ");
+        bail!(
+            "this CPU can run no kernel of this case: it lacks {missing}; `qk256 list` shows what each kernel needs"
+        );
+    }
+    Ok(chosen)
 }
 
-impl CaseKernels {
-    /// The kernels of `operation`, or the one of them named `name`.
-    ///
-    /// # Errors
-    /// If there are none, or this CPU can run none of them.
-    pub(crate) fn of(operation: Operation, name: Option<&str>) -> Result<Self> {
-        let all = registry::kernels();
-        Selection::new(operation, name).of(&all)?;
-        let (runnable, skipped): (Vec<_>, Vec<_>) = all
-            .into_iter()
-            .filter(|kernel| kernel.operation() == operation && name.is_none_or(|name| name == kernel.name()))
-            .partition(|kernel| missing_features(kernel.required_features()).is_empty());
-        if runnable.is_empty() {
-            let missing = skipped.iter().flat_map(|kernel| missing_features(kernel.required_features()));
-            let missing = distinct(missing).join(", ");
+/// The kernel of an operation: the one of this name, or the only one that the libraries export.
+///
+/// # Errors
+/// As [`for_operation`], or if no name is given and there are several.
+pub(crate) fn only<'a>(
+    examiner: &'a dyn Examiner,
+    operation: Operation,
+    name: Option<&str>,
+) -> Result<&'a dyn Kernel> {
+    let mut kernels = for_operation(examiner, operation, name)?;
+    kernels.retain(|kernel| examiner.has(*kernel));
+    match kernels[..] {
+        [] => bail!("no library exports qk256_{operation}"),
+        [kernel] => Ok(kernel),
+        [kernel, ..] if name.is_some() => Ok(kernel),
+        _ => {
+            let names: Vec<&str> = kernels.iter().map(|kernel| kernel.name()).collect();
             bail!(
-                "this CPU can run no kernel of this case: it lacks {missing}; `qk256 list` shows what each kernel needs"
-            );
+                "the libraries have several kernels of {operation}: give the name of one: {}",
+                names.join(", ")
+            )
         }
-        Ok(Self { runnable, skipped })
     }
 }

@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         eprintln!("{finding}\n");
     }
     let properties: Vec<&str> =
-        report.kernels[0].properties.applied().map(|property| property.name()).collect();
+        report.kernels[0].counts.properties.applied().map(|property| property.name()).collect();
     println!(
         "{} cases, {} findings; checked: {}",
         report.cases,

@@ -3,6 +3,7 @@
 mod covering;
 mod file;
 mod generate;
+mod json;
 mod materialize;
 mod models;
 mod shrink;

@@ -171,7 +171,7 @@ impl Serialize for Finding {
         map.serialize_entry("property", &self.failure.property)?;
         map.serialize_entry("properties", &self.properties())?;
         map.serialize_entry("cause", &self.failure.cause.to_string())?;
-        map.serialize_entry("case", &self.case.to_string())?;
+        map.serialize_entry("case", &self.case)?;
         map.serialize_entry("detail", &self.detail())?;
         for (name, fact) in self.failure.evidence.facts() {
             map.serialize_entry(name, &fact)?;

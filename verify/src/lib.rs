@@ -10,6 +10,7 @@ pub mod check;
 pub mod child;
 pub mod data;
 pub mod evidence;
+pub mod examiner;
 pub mod exhaustive;
 pub mod fault_injection;
 pub mod features;
@@ -41,6 +42,7 @@ pub mod weights;
 pub mod words;
 
 pub use case::Case;
+pub use examiner::Examiner;
 pub use fault_injection::FaultInjection;
 pub use finding::Finding;
 pub use kernel::{Arguments, Kernel, KernelFn, Outcome};

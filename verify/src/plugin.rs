@@ -16,8 +16,7 @@ mod worker;
 
 pub use abi::{ABI_VERSION, LoadError, load_here};
 pub use host::{Host, PluginError};
-pub use loaded::Examined;
-pub use plugins::{Plugins, Speed};
+pub use plugins::Plugins;
 pub use worker::serve;
 
 use crate::operation::Operation;

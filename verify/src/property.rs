@@ -1,11 +1,14 @@
 //! The names of everything that is checked.
 
+mod counts;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::Buffer;
 use crate::evidence::Evidence;
+pub use counts::PropertyCounts;
 
 /// One thing that a kernel is held to. The numbered ones are the oracle ladder of docs/verification.md; the others are
 /// the contract and the metamorphic relations.
@@ -222,32 +225,6 @@ impl Property {
 impl fmt::Display for Property {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-/// How often each property was applied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PropertyCounts([u64; Property::ALL.len()]);
-
-impl PropertyCounts {
-    /// Counts `times` more applications.
-    pub fn add(&mut self, property: Property, times: u64) {
-        self.0[property as usize] += times;
-    }
-
-    /// Applications of `property`.
-    pub fn of(&self, property: Property) -> u64 {
-        self.0[property as usize]
-    }
-
-    /// Adds the counts of another tally.
-    pub fn merge(&mut self, other: &Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
-    }
-
-    /// The properties that were applied at all.
-    pub fn applied(&self) -> impl Iterator<Item = Property> {
-        Property::ALL.into_iter().filter(|&property| self.of(property) > 0)
     }
 }
 

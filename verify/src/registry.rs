@@ -79,6 +79,11 @@ pub const SCALAR: &str = "scalar";
 /// What the names of honest scalar code start with: a speed-up is quoted over the best of these.
 pub const FAST_SCALAR: &str = "fast_scalar";
 
+/// Whether a kernel is one of the scalar ones that others are timed against.
+pub(crate) fn is_scalar(kernel: &dyn Kernel) -> bool {
+    kernel.library().is_none() && (kernel.name() == SCALAR || kernel.name().starts_with(FAST_SCALAR))
+}
+
 impl Kernel for Own {
     fn name(&self) -> &str {
         &self.name

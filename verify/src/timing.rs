@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::Kernel;
+use crate::registry;
 pub use clock::cpu_time;
 pub use workload::Workload;
 
@@ -123,6 +124,43 @@ impl Ratio {
         let rounds: Vec<f64> = rounds.into_iter().collect();
         Self { median: quantile(&rounds, 0.5), low: quantile(&rounds, 0.1), high: quantile(&rounds, 0.9) }
     }
+}
+
+/// How fast a kernel is beside the scalar ones of its operation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speed {
+    /// Rows of the workload.
+    pub rows: usize,
+    /// Its columns.
+    pub cols: usize,
+    /// Median time of a call, in nanoseconds.
+    #[serde(with = "crate::number")]
+    pub nanoseconds: f64,
+    /// Over the in-order scalar kernel, if it was timed beside.
+    #[serde(rename = "speedup_over_scalar")]
+    pub over_scalar: Option<Ratio>,
+    /// Over the fastest of the honest scalar kernels, if one was timed beside.
+    #[serde(rename = "speedup_over_fast_scalar")]
+    pub over_fast_scalar: Option<Ratio>,
+}
+
+/// Times kernels of one operation in turn, as [`race`] does: the speed of each beside the scalar ones of this project that are among them.
+///
+/// # Panics
+/// As [`race`].
+pub fn speeds(kernels: &[&dyn Kernel], workload: &mut Workload, budget: Duration) -> Vec<Speed> {
+    let race = race(kernels, workload, budget);
+    let scalars = (0..kernels.len()).filter(|&at| registry::is_scalar(kernels[at]));
+    let (scalar, fast): (Vec<_>, Vec<_>) = scalars.partition(|&at| kernels[at].name() == registry::SCALAR);
+    let fast = fast.into_iter().min_by(|&a, &b| race.nanoseconds(a).total_cmp(&race.nanoseconds(b)));
+    let speed = |at| Speed {
+        rows: workload.case().rows,
+        cols: workload.case().cols,
+        nanoseconds: race.nanoseconds(at),
+        over_scalar: scalar.first().map(|&base| race.speedup(at, base)),
+        over_fast_scalar: fast.map(|base| race.speedup(at, base)),
+    };
+    (0..kernels.len()).map(speed).collect()
 }
 
 /// The quantile of values in any order, interpolated between the two nearest ranks. NaN if there are none.

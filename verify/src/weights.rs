@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -12,10 +13,10 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use crate::format::QK256;
 
 /// An open safetensors file, mapped into memory: its tensors are read when they are asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Weights {
     path: PathBuf,
-    file: Mmap,
+    file: Arc<Mmap>,
     /// Offset of the first byte behind the header.
     data: usize,
     metadata: Metadata,
@@ -114,7 +115,7 @@ impl Weights {
         let file = unsafe { Mmap::map(&file) }.map_err(failed)?;
         let (header, metadata) = SafeTensors::read_metadata(&file).map_err(format)?;
         let data = header + size_of::<u64>();
-        Ok(Self { path: path.to_owned(), file, data, metadata })
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), data, metadata })
     }
 
     /// The file.

@@ -2,9 +2,19 @@
 
 use std::fmt;
 
+use serde::Serializer;
+
 /// `1 case`, `2 cases`.
 pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Serialises a value as it is printed.
+///
+/// # Errors
+/// If the writer fails.
+pub fn shown<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// Columns that printed text fits in.

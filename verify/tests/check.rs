@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use qk256_verify::check::{Budget, Plan, Progress, Report, Vacuous, check};
+use qk256_verify::check::{Budget, Plan, Progress, Refusal, Report, Vacuous, check};
 use qk256_verify::property::Cause;
 use qk256_verify::{
     Arguments, Case, Harness, Kernel, KernelFn, Operation, Outcome, Property, case, registry,
@@ -39,7 +39,7 @@ fn a_watcher_ends_the_run_at_the_first_finding_and_has_it_as_it_was_met() {
         if progress.findings > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let report = checked(&[&ZEROS], plan, stop);
-    assert_eq!((report.findings.is_empty(), report.kernels[0].failed), (false, 1));
+    assert_eq!((report.findings.is_empty(), report.kernels[0].counts.failed), (false, 1));
     assert!(report.cases < 100, "{} cases were made", report.cases);
     let whole = checked(&[&ZEROS], Plan::new(1, Budget::Cases(20)), &mut |_| ControlFlow::Continue(()));
     assert!(whole.cases >= 20);
@@ -252,7 +252,7 @@ fn one_cause_is_one_finding_whatever_properties_it_violates() {
     let report = checked_by(&[&DENSE], 1, 600);
     let [finding] = &report.findings[..] else { panic!("{:#?}", report.findings) };
     assert!(finding.properties().len() > 1, "{finding}");
-    assert!(report.kernels[0].failed > 20, "{} cases fail", report.kernels[0].failed);
+    assert!(report.kernels[0].counts.failed > 20, "{} cases fail", report.kernels[0].counts.failed);
 }
 
 #[test]
@@ -296,8 +296,9 @@ fn one_property_with_two_causes_is_two_findings_and_neither_shrinks_into_the_oth
     found.sort_unstable();
     assert_eq!(found, [(Property::Sizes, Cause::Accepted, false), (Property::Sizes, Cause::Refused, true)]);
     let kernel = &report.kernels[0];
-    let (smallest, why) = kernel.smallest_refused.as_ref().expect("legal calls were refused");
-    assert!(kernel.refused > 1 && smallest.cols == 3 && why.contains("`x` has "), "{smallest}: {why}");
+    let Refusal { case: smallest, why } =
+        kernel.counts.smallest_refused.as_ref().expect("legal calls were refused");
+    assert!(kernel.counts.refused > 1 && smallest.cols == 3 && why.contains("`x` has "), "{smallest}: {why}");
 }
 
 #[test]

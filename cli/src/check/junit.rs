@@ -53,7 +53,7 @@ fn test_cases(report: &Report<'_>, kernel: &KernelReport<'_>) -> Vec<TestCase> {
     };
     let properties = Property::ALL
         .into_iter()
-        .filter(|&property| kernel.properties.of(property) > 0 || own(property).next().is_some());
+        .filter(|&property| kernel.counts.properties.of(property) > 0 || own(property).next().is_some());
     properties
         .map(|property| {
             let blocks: Vec<String> = own(property).map(ToString::to_string).collect();

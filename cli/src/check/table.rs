@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color};
-use qk256_verify::check::{KernelReport, Report, SweepReport};
-use qk256_verify::timing::Ratio;
+use qk256_verify::check::{KernelReport, Refusal, Report, SweepReport, Worst};
+use qk256_verify::examiner::{Reference, Timing};
+use qk256_verify::timing::{Ratio, Speed};
 use qk256_verify::trace::Width;
 use qk256_verify::words::{count, folded};
 use qk256_verify::{Property, Weights};
 
-use super::Speeds;
-use super::speed::{Beside, Speed};
 use crate::list::needs;
 use crate::output;
 
@@ -23,8 +22,8 @@ const NUMBERS: [usize; 4] = [3, 4, 5, 6];
 /// What a report is rendered with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extras<'a> {
-    /// Kernels of ours that plugins were timed beside.
-    pub(crate) beside: &'a [Beside],
+    /// How fast the kernels are.
+    pub(crate) timing: &'a Timing,
     /// Weights that the kernels were checked on.
     pub(crate) weights: Option<&'a Weights>,
     /// Whether what was checked of each kernel is shown as well.
@@ -32,7 +31,7 @@ pub(crate) struct Extras<'a> {
 }
 
 /// The table, notes on what was skipped or left open, and the summary line.
-pub(crate) fn render(report: &Report<'_>, speeds: &Speeds, extras: Extras<'_>) -> String {
+pub(crate) fn render(report: &Report<'_>, extras: Extras<'_>) -> String {
     let mut table = output::fitted_table(HEADER);
     for column in NUMBERS {
         table
@@ -40,22 +39,22 @@ pub(crate) fn render(report: &Report<'_>, speeds: &Speeds, extras: Extras<'_>) -
             .expect("the header has that many columns")
             .set_cell_alignment(CellAlignment::Right);
     }
-    for (kernel, speed) in report.kernels.iter().zip(speeds) {
+    for (kernel, speed) in report.kernels.iter().zip(&extras.timing.speeds) {
         table.add_row(row(kernel, speed.as_ref()));
     }
-    for own in extras.beside {
+    for own in &extras.timing.references {
         table.add_row(own_row(own));
     }
     let mut text = format!("{table}\n");
-    if speeds.iter().any(Option::is_some) {
+    if extras.timing.speeds.iter().any(Option::is_some) {
         text += "time: of one call; speed-up: over the fastest scalar kernel; --verbose shows more\n";
     }
-    describe(&mut text, report, speeds, extras).expect("writing to a string does not fail");
+    describe(&mut text, report, extras).expect("writing to a string does not fail");
     text
 }
 
 fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> Vec<Cell> {
-    let cases = if report.is_skipped() { "-".to_owned() } else { report.cases.to_string() };
+    let cases = if report.is_skipped() { "-".to_owned() } else { report.counts.cases.to_string() };
     vec![
         Cell::new(report.kernel.operation()),
         Cell::new(report.kernel.name()),
@@ -68,20 +67,20 @@ fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> Vec<Cell> {
 }
 
 /// A kernel of ours that plugins were timed beside.
-fn own_row(own: &Beside) -> Vec<Cell> {
+fn own_row(own: &Reference) -> Vec<Cell> {
     let name = format!("{} (qk256)", own.name);
     let cells = [own.operation.name(), &name, "-", "-", "-", &time(&own.speed), &speedup(Some(&own.speed))];
     cells.map(Cell::new).to_vec()
 }
 
 fn verdict(report: &KernelReport<'_>) -> Cell {
-    match report.failed {
+    match report.counts.failed {
         _ if report.not_exported.is_some() => Cell::new("skipped: not exported").fg(Color::Yellow),
         _ if report.is_skipped() => {
             Cell::new(format!("skipped: no {}", report.missing.join(", "))).fg(Color::Yellow)
         }
         0 if report.supports_nothing() => Cell::new("not supported").fg(Color::Yellow),
-        0 if report.cases == 0 => Cell::new("not checked").fg(Color::Yellow),
+        0 if report.counts.cases == 0 => Cell::new("not checked").fg(Color::Yellow),
         0 => Cell::new("ok").fg(Color::Green),
         failed => Cell::new(format!("WRONG in {}", count(failed, "case")))
             .fg(Color::Red)
@@ -90,12 +89,12 @@ fn verdict(report: &KernelReport<'_>) -> Cell {
 }
 
 fn worst(report: &KernelReport<'_>) -> String {
-    match &report.worst {
-        _ if report.failed > 0 => "-".to_owned(),
-        Some((worst, _)) => format!("{:.1e}", worst.absolute),
+    match &report.counts.worst {
+        _ if report.counts.failed > 0 => "-".to_owned(),
+        Some(worst) => format!("{:.1e}", worst.error.absolute),
         // What has its bits by definition has no error, unless it rounds: then it is within the bound.
-        None if report.properties.of(Property::BitExact) > 0
-            && report.properties.of(Property::Bound) == 0 =>
+        None if report.counts.properties.of(Property::BitExact) > 0
+            && report.counts.properties.of(Property::Bound) == 0 =>
         {
             "0".to_owned()
         }
@@ -120,12 +119,12 @@ fn over_best_scalar(speed: &Speed) -> Option<Ratio> {
     ratios.into_iter().flatten().min_by(|a, b| a.median.total_cmp(&b.median))
 }
 
-fn describe(text: &mut String, report: &Report<'_>, speeds: &Speeds, extras: Extras<'_>) -> fmt::Result {
+fn describe(text: &mut String, report: &Report<'_>, extras: Extras<'_>) -> fmt::Result {
     if extras.verbose {
-        for (kernel, speed) in report.kernels.iter().zip(speeds) {
+        for (kernel, speed) in report.kernels.iter().zip(&extras.timing.speeds) {
             details(text, kernel, speed.as_ref())?;
         }
-        legend(text, report, speeds, extras.weights)?;
+        legend(text, report, extras)?;
     }
     for kernel in &report.kernels {
         if let Some(why) = &kernel.given_up {
@@ -145,20 +144,20 @@ fn describe(text: &mut String, report: &Report<'_>, speeds: &Speeds, extras: Ext
 /// How much of the run a kernel had no part in: kinds of calls that it does not support, and legal cases that it refused.
 fn not_done(text: &mut String, report: &KernelReport<'_>) -> fmt::Result {
     if report.supports_nothing() {
-        let cases = report.support.values().map(|support| support.unsupported).sum();
+        let cases = report.counts.support.values().map(|support| support.unsupported).sum();
         return writeln!(text, "{}: not supported ({})", report.label(), count(cases, "case"));
     }
-    for (kind, support) in report.support.iter().filter(|(_, support)| support.unsupported > 0) {
+    for (kind, support) in report.counts.support.iter().filter(|(_, support)| support.unsupported > 0) {
         let cases = count(support.unsupported, "case");
         writeln!(text, "{}: does not support {kind} ({cases})", report.label())?;
     }
-    let Some((case, why)) = &report.smallest_refused else { return Ok(()) };
-    let legal = count(report.cases - report.wrong_sizes, "legal case");
+    let Some(Refusal { case, why }) = &report.counts.smallest_refused else { return Ok(()) };
+    let legal = count(report.counts.cases - report.counts.wrong_sizes, "legal case");
     writeln!(
         text,
         "{}: {} of {legal} refused or not supported; nothing else was checked on them",
         report.label(),
-        report.refused
+        report.counts.refused
     )?;
     writeln!(text, "  the smallest:  {case}")?;
     folded(text, "                 ", why)
@@ -175,7 +174,7 @@ fn details(text: &mut String, report: &KernelReport<'_>, speed: Option<&Speed>) 
     });
     let features = needs(report.kernel.required_features());
     writeln!(text, "\n{} (features: {features}; {registers})", report.label())?;
-    let properties: Vec<&str> = report.properties.applied().map(Property::name).collect();
+    let properties: Vec<&str> = report.counts.properties.applied().map(Property::name).collect();
     folded(text, "  checked:      ", &properties.join(", "))?;
     if let Some(order) = order(report) {
         folded(text, "  order:        ", &order)?;
@@ -183,7 +182,7 @@ fn details(text: &mut String, report: &KernelReport<'_>, speed: Option<&Speed>) 
     if report.exhausted {
         folded(text, "  exhaustive:   ", "every one of 2^32 scales, or every one-hot x up to 1100 columns")?;
     }
-    if let Some((worst, case)) = &report.worst {
+    if let Some(Worst { error: worst, case }) = &report.counts.worst {
         writeln!(text, "  worst error:  {:.1e} ({:.1} ulp) in this case:", worst.absolute, worst.ulps)?;
         writeln!(text, "                {case}")?;
     }
@@ -206,12 +205,12 @@ fn order(report: &KernelReport<'_>) -> Option<String> {
     if report.kernel.varies_with_rows() {
         return Some("depends on the number of rows, as declared".to_owned());
     }
-    if report.unexplained {
+    if report.counts.unexplained {
         return Some(
             "no order of summation explains every row; those rows are held to the bound alone".to_owned(),
         );
     }
-    let (columns, depth) = report.depth?;
+    let (columns, depth) = report.counts.depth?;
     let rank = if depth + 1 == columns {
         "as accurate as a sum in order"
     } else {
@@ -219,14 +218,14 @@ fn order(report: &KernelReport<'_>) -> Option<String> {
     };
     Some(format!(
         "known; {columns} columns add up at depth {depth}, which is {rank}; largest error {:.2} of its bound",
-        report.share
+        report.counts.share
     ))
 }
 
 /// What the columns and lines mean.
-fn legend(text: &mut String, report: &Report<'_>, speeds: &Speeds, weights: Option<&Weights>) -> fmt::Result {
+fn legend(text: &mut String, report: &Report<'_>, extras: Extras<'_>) -> fmt::Result {
     writeln!(text)?;
-    if let Some(weights) = weights {
+    if let Some(weights) = extras.weights {
         let (tensors, skipped) = (weights.tensors().len() as u64, weights.skipped());
         let path = weights.path().display();
         writeln!(
@@ -235,7 +234,7 @@ fn legend(text: &mut String, report: &Report<'_>, speeds: &Speeds, weights: Opti
             count(tensors, "tensor")
         )?;
     }
-    if speeds.iter().any(Option::is_some) {
+    if extras.timing.speeds.iter().any(Option::is_some) {
         writeln!(
             text,
             "time: median of one call, on 1024 elements or 2560x2560 without scales, kernels timed in turn"
@@ -252,9 +251,9 @@ fn legend(text: &mut String, report: &Report<'_>, speeds: &Speeds, weights: Opti
 /// How much of the sweeps was run.
 fn sweeps(text: &mut String, report: &Report<'_>) -> fmt::Result {
     let sum = |of: fn(&SweepReport) -> usize| report.sweeps.iter().map(of).sum::<usize>();
-    let (edges, pairs) = (sum(|sweep| sweep.met.edges), sum(|sweep| sweep.met.pairs));
-    let (all_edges, all_pairs) = (sum(|sweep| sweep.whole.edges), sum(|sweep| sweep.whole.pairs));
-    let (shapes, all_shapes) = (sum(|sweep| sweep.met.shapes), sum(|sweep| sweep.whole.shapes));
+    let (edges, pairs) = (sum(|sweep| sweep.edges), sum(|sweep| sweep.pairs));
+    let (all_edges, all_pairs) = (sum(|sweep| sweep.all_edges), sum(|sweep| sweep.all_pairs));
+    let (shapes, all_shapes) = (sum(|sweep| sweep.shapes), sum(|sweep| sweep.all_shapes));
     writeln!(
         text,
         "sweep: {edges} of {all_edges} edges, {pairs} of {all_pairs} pairs of edges, {shapes} of {all_shapes} further shapes"
@@ -287,7 +286,7 @@ fn skipped(text: &mut String, report: &Report<'_>) -> fmt::Result {
 
 /// Cases, kernels, seed and verdict.
 fn summary(text: &mut String, report: &Report<'_>) -> fmt::Result {
-    let checked = report.kernels.iter().filter(|kernel| kernel.cases > 0).count() as u64;
+    let checked = report.kernels.iter().filter(|kernel| kernel.counts.cases > 0).count() as u64;
     let verdict = match report.findings.len() as u64 {
         0 => "no findings".to_owned(),
         findings => count(findings, "finding"),

@@ -12,7 +12,7 @@ use qk256_verify::{Finding, interrupt};
 use crate::signals;
 
 /// What is printed of a finding at once whose case is made smaller when the run is over.
-pub(super) fn notice(finding: &Finding) -> String {
+fn notice(finding: &Finding) -> String {
     let Finding { kernel, failure, case, seconds, .. } = finding;
     format!(
         "found after {:.1} s: {kernel} {} violates `{}`; a smaller case follows at the end\n  case:    {case}",
@@ -27,9 +27,8 @@ pub(super) struct Watch {
     pub(super) bar: ProgressBar,
     start: Instant,
     fail_fast: bool,
-    show: fn(&Finding) -> String,
-    /// Findings that were printed.
-    announced: Vec<Finding>,
+    /// Findings that were printed, and whether as they are in the report.
+    announced: Vec<(Finding, bool)>,
 }
 
 /// When a run ended, and what ended it before its time.
@@ -39,13 +38,13 @@ pub(super) struct End {
 }
 
 impl Watch {
-    pub(super) fn new(fail_fast: bool, show: fn(&Finding) -> String) -> Self {
-        Self { bar: progress_bar(), start: Instant::now(), fail_fast, show, announced: Vec::new() }
+    pub(super) fn new(fail_fast: bool) -> Self {
+        Self { bar: progress_bar(), start: Instant::now(), fail_fast, announced: Vec::new() }
     }
 
     /// Shows progress, prints what was found, and decides whether the run goes on.
     pub(super) fn see(&mut self, progress: Progress<'_>) -> ControlFlow<()> {
-        self.announce(progress.found);
+        self.announce(progress.found, progress.is_final);
         self.bar.set_position((progress.fraction * 1000.0) as u64);
         self.bar.set_message(format!(
             "{}, {}",
@@ -55,19 +54,14 @@ impl Watch {
         if self.is_over(progress.findings) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Prints all findings from now on in another way, those as well that were printed before.
-    pub(super) fn go_over_to(&mut self, show: fn(&Finding) -> String) {
-        self.show = show;
-        self.announced.clear();
-    }
-
-    /// Prints the findings that were not printed before.
-    pub(super) fn announce(&mut self, findings: &[Finding]) {
+    /// Prints the findings that were not printed before; where they are not final, that a smaller case follows.
+    pub(super) fn announce(&mut self, findings: &[Finding], is_final: bool) {
         for finding in findings {
-            if !self.announced.contains(finding) {
+            if self.announced.iter().all(|(known, how)| known != finding || *how != is_final) {
+                let text = if is_final { finding.to_string() } else { notice(finding) };
                 // The reports have it as well: they are written also where standard error is gone.
-                self.bar.suspend(|| drop(writeln!(stderr(), "{}\n", (self.show)(finding))));
-                self.announced.push(finding.clone());
+                self.bar.suspend(|| drop(writeln!(stderr(), "{text}\n")));
+                self.announced.push((finding.clone(), is_final));
             }
         }
     }

@@ -87,7 +87,7 @@ fn look(artifact: &Artifact, plant: Option<&str>) -> Result<Look> {
     command.args(plant.into_iter().flat_map(|name| ["--plant", name]));
     let child = Child::start(&mut command, Errors::Kept);
     let mut child = child.context("cannot start this program again")?;
-    let (findings, end) = child.finish::<Vec<FindingJson>>(&Patience::ENDLESS);
+    let (findings, end) = child.finish::<Vec<Seen>>(&Patience::ENDLESS);
     let status = end.status().map_or_else(String::new, |status| status.to_string());
     let died = findings.is_none().then(|| format!("{status}\n{}", child.errors().trim()));
     Ok(Look { findings: findings.unwrap_or_default(), died })

@@ -89,7 +89,7 @@ impl Steps {
                 Budget::Cases(cases) => done.min(cases.max(1)),
                 Budget::Time(_) => done.div_ceil(self.plan.seeds),
             };
-            SweepReport { operation, met: sweep.coverage(met), whole: sweep.whole() }
+            SweepReport::new(operation, sweep.coverage(met), sweep.whole())
         };
         self.operations.iter().map(report).collect()
     }
@@ -239,6 +239,9 @@ mod tests {
             }
         }
         let [report, ..] = &steps.sweeps(sweeps)[..] else { panic!("there are three sweeps") };
-        assert_eq!(report.met, report.whole);
+        assert_eq!(
+            [report.edges, report.pairs, report.shapes],
+            [report.all_edges, report.all_pairs, report.all_shapes]
+        );
     }
 }

@@ -2,46 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-use super::{KernelReport, Report};
-use crate::case::Case;
-
-/// Calls that a kernel supports all or none of, whatever their sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Kind {
-    /// Whether there are block scales.
-    pub scaled: bool,
-    /// Digits of a `gemv_fixed`; 0 for others.
-    pub digits: u8,
-}
-
-impl Kind {
-    /// The kind of a case with at least one element; others say nothing of what a kernel supports.
-    pub fn of(case: &Case) -> Option<Self> {
-        let digits = if case.operation.has_digits() { case.digits } else { 0 };
-        (case.rows > 0 && case.cols > 0).then_some(Self { scaled: case.scaled, digits })
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.digits {
-            0 if self.scaled => f.write_str("calls with scales"),
-            0 => f.write_str("calls without scales"),
-            digits => write!(f, "calls with {digits} digits"),
-        }
-    }
-}
-
-/// What a kernel did with the legal cases of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Support {
-    /// Cases that it did.
-    pub done: u64,
-    /// Cases that it says it does not support.
-    pub unsupported: u64,
-}
+use super::report::{KernelReport, Kind, Report, Support};
 
 /// Why a run without findings shows nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,9 +84,9 @@ impl Report<'_> {
         }
         let library = kernel.kernel.library();
         let does_more = |other: &KernelReport<'_>| {
-            other.kernel.library() == library && other.support.values().any(|support| support.done > 0)
+            other.kernel.library() == library && other.counts.support.values().any(|support| support.done > 0)
         };
-        let of = kernel.cases + kernel.unsupported;
+        let of = kernel.counts.cases + kernel.counts.unsupported;
         let is_part = library.is_some() && self.kernels.iter().any(does_more);
         (!is_part).then(|| Vacuous::Unsupported { kernel: kernel.label(), of })
     }
@@ -150,19 +111,20 @@ impl KernelReport<'_> {
 
     /// Whether the kernel answered every legal case that it does not support it.
     pub fn supports_nothing(&self) -> bool {
-        !self.support.is_empty() && self.support.values().all(|each| each.done == 0 && each.unsupported > 0)
+        !self.counts.support.is_empty()
+            && self.counts.support.values().all(|each| each.done == 0 && each.unsupported > 0)
     }
 
     fn vacuous(&self) -> Option<Vacuous> {
-        if self.cases + self.unsupported == 0 {
+        if self.counts.cases + self.counts.unsupported == 0 {
             return Some(Vacuous::NotReached(self.label()));
         }
         if let Some((&kind, &support)) =
-            self.support.iter().find(|(_, each)| each.done > 0 && each.unsupported > 0)
+            self.counts.support.iter().find(|(_, each)| each.done > 0 && each.unsupported > 0)
         {
             return Some(Vacuous::SomeSizes { kernel: self.label(), kind, support });
         }
-        let compared = self.properties.applied().any(|property| property.number().is_some());
+        let compared = self.counts.properties.applied().any(|property| property.number().is_some());
         (!compared).then(|| Vacuous::NotCompared(self.label()))
     }
 }

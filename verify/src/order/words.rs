@@ -21,15 +21,18 @@ pub struct Revealed {
 }
 
 impl Revealed {
-    /// Asks `kernel` how it adds up the row of `subject`, and whether it does so elsewhere.
+    /// Asks `kernel` how it adds up the row of `subject`, and whether it does so elsewhere; in words why no tree explains it.
     ///
     /// # Errors
-    /// As [`reveal()`].
+    /// As [`reveal()`], but for [`RevealError::NoTree`].
     ///
     /// # Panics
     /// If the kernel does.
-    pub fn of(kernel: &dyn Kernel, subject: Subject) -> Result<Self, RevealError> {
-        let model = reveal(kernel, subject)?;
+    pub fn of(kernel: &dyn Kernel, subject: Subject) -> Result<Result<Self, String>, RevealError> {
+        let model = match reveal(kernel, subject) {
+            Err(error @ RevealError::NoTree(_)) => return Ok(Err(error.to_string())),
+            revealed => revealed?,
+        };
         let differing = differing_places(kernel, &model, subject.scaled)?;
         let elsewhere = match &differing[..] {
             [] => "the same in every tile of rows, at every address and on every thread that was tried"
@@ -37,7 +40,7 @@ impl Revealed {
             places => format!("another order at: {}", places.join(", ")),
         };
         let words = [order(kernel.name(), model.order()), arithmetic(&model), elsewhere].join("\n");
-        Ok(Self { words, dot: model.order().to_dot(), svg: model.order().to_svg(), differing })
+        Ok(Ok(Self { words, dot: model.order().to_dot(), svg: model.order().to_svg(), differing }))
     }
 }
 

@@ -6,6 +6,7 @@ use super::OPERATIONS;
 use super::host::{Answer, Death, Ending, Host, PluginError, Worker, exists};
 use super::message::{Beside, Request, Response};
 use crate::case::Case;
+use crate::examiner::Examined;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
 use crate::property::{Cause, Failure, Property};
@@ -54,17 +55,6 @@ impl Kernel for KernelHandle {
     fn call(&self, _: Arguments<'_>) -> Outcome {
         Outcome::Unsupported
     }
-}
-
-/// What one case comes to.
-#[derive(Clone, Debug)]
-pub struct Examined {
-    /// Why the kernel was not called, or that it does not do this.
-    pub skipped: Option<String>,
-    /// The properties that were applied.
-    pub properties: Vec<Property>,
-    /// What was violated.
-    pub failures: Vec<Failure>,
 }
 
 impl Plugin {
@@ -118,12 +108,12 @@ impl Plugin {
             Some(alive) => alive,
             None => self.host.start()?.1,
         };
-        let words = earlier.iter().map(|(times, case)| (*times, case.to_string())).collect();
-        let request = Request::Examine { kernel: place, earlier: words, case: case.to_string(), beside };
+        let request =
+            Request::Examine { kernel: place, earlier: earlier.to_vec(), case: case.clone(), beside };
         match alive.ask(&request, &mut |_| {})? {
-            Answer::Response(Response::Examined { skipped, properties, failures }) => {
+            Answer::Response(Response::Examined(examined)) => {
                 *worker = Some(alive);
-                Ok(Ended::Examined(Examined { skipped, properties, failures }))
+                Ok(Ended::Examined(examined))
             }
             Answer::Response(Response::Failed(why)) => Err(PluginError::Load(why)),
             Answer::Response(other) => Err(alive.unexpected(&other)),

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
-use crate::check::{KernelReport, Kind, Plan, Support};
-use crate::judge::WorstError;
+use crate::check::{Counts, Plan};
+use crate::examiner::Examined;
 use crate::operation::Operation;
 use crate::order::Revealed;
 use crate::property::{Failure, Property};
-use crate::timing::Ratio;
+use crate::timing::Speed;
 use crate::trace::Width;
 
 /// What the worker is asked for. Kernels are named by their place in [`Response::Loaded`].
@@ -29,8 +29,8 @@ pub(super) enum Request {
     Examine {
         kernel: usize,
         /// How often, and the case.
-        earlier: Vec<(u64, String)>,
-        case: String,
+        earlier: Vec<(u64, Case)>,
+        case: Case,
         /// What to look for as well.
         beside: Beside,
     },
@@ -74,103 +74,20 @@ pub(super) enum Response {
     /// The cases are done.
     Done { counts: Vec<Counts>, without_memory: u64 },
     /// The result of one case.
-    Examined { skipped: Option<String>, properties: Vec<Property>, failures: Vec<Failure> },
+    Examined(Examined),
     /// The order, or why there is no tree.
     Revealed(Result<Revealed, String>),
     /// The widest registers seen in use.
     Traced(Option<Width>),
-    /// Kernels and their times, the plugin first.
-    Timed(Vec<Timed>),
+    /// Kernels by name and their speed, the plugin first.
+    Timed(Vec<(String, Speed)>),
     /// A request could not be done.
     Failed(String),
 }
 
-/// What a worker has counted of one kernel.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Counts {
-    cases: u64,
-    wrong_sizes: u64,
-    unsupported: u64,
-    failed: u64,
-    support: Vec<(Kind, Support)>,
-    refused: u64,
-    smallest_refused: Option<(String, String)>,
-    properties: Vec<(Property, u64)>,
-    worst: Option<(WorstError, String)>,
-    unexplained: bool,
-    #[serde(with = "crate::number")]
-    share: f64,
-    depth: Option<(usize, usize)>,
-}
-
-impl Counts {
-    pub(super) fn of(report: &KernelReport<'_>, unexplained: bool, depth: Option<(usize, usize)>) -> Self {
-        Self {
-            cases: report.cases,
-            wrong_sizes: report.wrong_sizes,
-            unsupported: report.unsupported,
-            failed: report.failed,
-            support: report.support.iter().map(|(&kind, &support)| (kind, support)).collect(),
-            refused: report.refused,
-            smallest_refused: report
-                .smallest_refused
-                .as_ref()
-                .map(|(case, why)| (case.to_string(), why.clone())),
-            properties: report
-                .properties
-                .applied()
-                .map(|property| (property, report.properties.of(property)))
-                .collect(),
-            worst: report.worst.as_ref().map(|(worst, case)| (*worst, case.to_string())),
-            unexplained,
-            share: report.share,
-            depth,
-        }
-    }
-
-    pub(super) fn add_to(&self, report: &mut KernelReport<'_>) {
-        report.cases += self.cases;
-        report.wrong_sizes += self.wrong_sizes;
-        report.unsupported += self.unsupported;
-        report.failed += self.failed;
-        for (kind, support) in &self.support {
-            let all = report.support.entry(*kind).or_default();
-            all.done += support.done;
-            all.unsupported += support.unsupported;
-        }
-        report.refused += self.refused;
-        if let Some((case, why)) = &self.smallest_refused
-            && let Ok(case) = case.parse()
-        {
-            report.take_refused(&case, why);
-        }
-        report.unexplained |= self.unexplained;
-        report.share = report.share.max(self.share);
-        report.depth = report.depth.max(self.depth);
-        self.properties.iter().for_each(|&(property, times)| report.properties.add(property, times));
-        if let Some((worst, case)) = &self.worst
-            && let Ok(case) = case.parse::<Case>()
-        {
-            report.take_worst(*worst, &case);
-        }
-    }
-}
-
-/// The time of a kernel.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Timed {
-    pub(super) name: String,
-    #[serde(with = "crate::number")]
-    pub(super) nanoseconds: f64,
-    /// The speed-up over the in-order scalar kernel.
-    pub(super) over_scalar: Ratio,
-    /// The speed-up over the fastest of the honest scalar kernels.
-    pub(super) over_fast_scalar: Ratio,
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{BTreeMap, HashSet};
     use std::fmt::Debug;
     use std::time::Duration;
 
@@ -183,8 +100,12 @@ mod tests {
     use proptest::test_runner::TestRunner;
 
     use super::*;
-    use crate::check::Budget;
+    use crate::case::nth;
+    use crate::check::{Budget, Kind, Refusal, Support, Worst};
     use crate::child::line;
+    use crate::judge::WorstError;
+    use crate::property::PropertyCounts;
+    use crate::timing::Ratio;
 
     /// Bits of the values that are written or read wrongly first: infinities, the largest and the smallest, zeros, a NaN.
     const EDGES: [f64; 12] = [
@@ -212,6 +133,10 @@ mod tests {
 
     fn operation() -> impl Strategy<Value = Operation> {
         proptest::sample::select(Operation::ALL.to_vec())
+    }
+
+    fn case() -> impl Strategy<Value = Case> {
+        (operation(), any::<(u64, u64)>()).prop_map(|(operation, (seed, index))| nth(operation, seed, index))
     }
 
     fn plan() -> impl Strategy<Value = Plan> {
@@ -242,7 +167,7 @@ mod tests {
             from_kernel,
             dropped,
         });
-        let examine = any::<((usize, [bool; 2]), Vec<(u64, String)>, String)>().prop_map(
+        let examine = (any::<(usize, [bool; 2])>(), vec((any::<u64>(), case()), 0..3), case()).prop_map(
             |((kernel, [leaks, first_calls]), earlier, case)| Request::Examine {
                 kernel,
                 earlier,
@@ -346,22 +271,23 @@ mod tests {
     }
 
     fn counts() -> impl Strategy<Value = Counts> {
-        let worst = (number(), number(), any::<String>())
-            .prop_map(|(absolute, ulps, case)| (WorstError { absolute, ulps }, case));
+        let worst = (number(), number(), case())
+            .prop_map(|(absolute, ulps, case)| Worst { error: WorstError { absolute, ulps }, case });
         let whole = any::<(u64, u64, u64, u64, bool, Option<(usize, usize)>)>();
-        let refusals = (vec(support(), 0..3), any::<(u64, Option<(String, String)>)>());
-        let properties = vec((property(), any::<u64>()), 0..4);
-        (whole, refusals, properties, proptest::option::of(worst), number()).prop_map(
-            |(whole, (support, (refused, smallest_refused)), properties, worst, share)| {
+        let refused = (any::<u64>(), proptest::option::of((case(), any::<String>())));
+        let properties = vec((property(), 1..=u64::MAX), 0..4);
+        let properties = properties.prop_map(|all| PropertyCounts::from(BTreeMap::from_iter(all)));
+        (whole, (vec(support(), 0..3), refused), properties, proptest::option::of(worst), number()).prop_map(
+            |(whole, (support, (refused, smallest)), properties, worst, share)| {
                 let (cases, wrong_sizes, unsupported, failed, unexplained, depth) = whole;
                 Counts {
                     cases,
                     wrong_sizes,
                     unsupported,
                     failed,
-                    support,
+                    support: support.into_iter().collect(),
                     refused,
-                    smallest_refused,
+                    smallest_refused: smallest.map(|(case, why)| Refusal { case, why }),
                     properties,
                     worst,
                     unexplained,
@@ -372,12 +298,15 @@ mod tests {
         )
     }
 
-    fn timed() -> impl Strategy<Value = Timed> {
-        let ratio =
-            || (number(), number(), number()).prop_map(|(median, low, high)| Ratio { median, low, high });
-        (any::<String>(), number(), ratio(), ratio()).prop_map(
-            |(name, nanoseconds, over_scalar, over_fast_scalar)| Timed {
-                name,
+    fn speed() -> impl Strategy<Value = Speed> {
+        let ratio = || {
+            let ratio = (number(), number(), number());
+            proptest::option::of(ratio.prop_map(|(median, low, high)| Ratio { median, low, high }))
+        };
+        (any::<(usize, usize)>(), number(), ratio(), ratio()).prop_map(
+            |((rows, cols), nanoseconds, over_scalar, over_fast_scalar)| Speed {
+                rows,
+                cols,
                 nanoseconds,
                 over_scalar,
                 over_fast_scalar,
@@ -398,8 +327,9 @@ mod tests {
             .prop_map(|((step, kernel), failure)| Response::Found { step, kernel, failure });
         let done = (vec(counts(), 0..3), any::<u64>())
             .prop_map(|(counts, without_memory)| Response::Done { counts, without_memory });
-        let examined = (any::<Option<String>>(), vec(property(), 0..4), vec(failure(), 0..3))
-            .prop_map(|(skipped, properties, failures)| Response::Examined { skipped, properties, failures });
+        let examined = (any::<Option<String>>(), vec(property(), 0..4), vec(failure(), 0..3)).prop_map(
+            |(skipped, properties, failures)| Response::Examined(Examined { skipped, properties, failures }),
+        );
         let revealed = any::<Result<(String, String, String, Vec<String>), String>>().prop_map(|revealed| {
             let revealed =
                 revealed.map(|(words, dot, svg, differing)| Revealed { words, dot, svg, differing });
@@ -416,7 +346,7 @@ mod tests {
             examined,
             revealed,
             proptest::option::of(width).prop_map(Response::Traced),
-            vec(timed(), 0..3).prop_map(Response::Timed),
+            vec((any::<String>(), speed()), 0..3).prop_map(Response::Timed),
             any::<String>().prop_map(Response::Failed),
         ]
     }
@@ -439,7 +369,7 @@ mod tests {
             Response::NotReady(_) => "not ready",
             Response::Found { .. } => "found",
             Response::Done { .. } => "done",
-            Response::Examined { .. } => "examined",
+            Response::Examined(_) => "examined",
             Response::Revealed(_) => "revealed",
             Response::Traced(_) => "traced",
             Response::Timed(_) => "timed",

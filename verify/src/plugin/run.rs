@@ -10,9 +10,9 @@ use std::time::Instant;
 use super::OPERATIONS;
 use super::host::{Answer, Death, Ending, PluginError, Worker};
 use super::loaded::{KernelHandle, Plugin};
-use super::message::{Counts, Request, Response};
+use super::message::{Request, Response};
 use crate::case::Case;
-use crate::check::{Plan, Progress, Steps};
+use crate::check::{Counts, Plan, Progress, Steps};
 use crate::fault_injection::Real;
 use crate::finding::Finding;
 use crate::interrupt;
@@ -94,7 +94,7 @@ struct State {
     next: u64,
     /// Pieces that a dead worker has left.
     left: Vec<Piece>,
-    counts: BTreeMap<usize, Vec<Counts>>,
+    counts: BTreeMap<usize, Counts>,
     without_memory: u64,
     /// Of each kernel, property and cause the violations by the earliest cases.
     found: BTreeMap<(usize, Property, Cause), Vec<Sighting>>,
@@ -173,7 +173,8 @@ impl<'g> Run<'g> {
         }
         let fraction = self.steps.fraction(state.next, self.start.elapsed()).min(1.0);
         let found = state.first.as_slice();
-        let progress = Progress { fraction, cases: state.done, findings: found.len(), found };
+        let progress =
+            Progress { fraction, cases: state.done, findings: found.len(), found, is_final: false };
         if watch(progress).is_break() {
             (state.stopped, state.is_over) = (true, true);
         }
@@ -239,7 +240,7 @@ impl<'g> Run<'g> {
                 state.without_memory += without_memory;
                 state.done += end - start;
                 for (kernel, counts) in counts.into_iter().enumerate() {
-                    state.counts.entry(kernel).or_default().push(counts);
+                    state.counts.entry(kernel).or_default().merge(counts);
                 }
                 Ok(())
             }

@@ -9,16 +9,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::abi::{PluginKernel, is_inside, load};
-use super::message::{Counts, Request, Response, Timed};
+use super::message::{Request, Response};
 use super::process::{FdGuard, Shared, high};
 use crate::case::{Case, MaterializeError};
-use crate::check::{KernelReport, Steps, traced};
+use crate::check::{Counts, Steps, traced};
 use crate::child::{SharedMemory, line};
+use crate::examiner::Examined;
 use crate::kernel::{Kernel, missing_features};
 use crate::memory::fault;
-use crate::order::{RevealError, Revealed, Subject};
+use crate::order::{Revealed, Subject};
 use crate::registry;
-use crate::timing::{Ratio, Workload, race};
+use crate::timing::{Workload, speeds};
 use crate::trial::{Harness, Prepared, Trial};
 use crate::weights::Weights;
 
@@ -136,10 +137,8 @@ impl Bench {
     }
 
     /// A case with its data.
-    fn prepared(&self, case: &str) -> Result<(Case, Prepared), String> {
-        let case: Case = case.parse().map_err(|error| format!("{error}"))?;
-        let prepared = self.harness.prepare(&case).map_err(|error| error.to_string())?;
-        Ok((case, prepared))
+    fn prepared(&self, case: &Case) -> Result<Prepared, String> {
+        self.harness.prepare(case).map_err(|error| error.to_string())
     }
 
     /// Examines a kernel, with what it does to its process.
@@ -234,8 +233,7 @@ impl Worker {
         answers: &mut File,
     ) -> std::io::Result<Response> {
         let Self { examined: kernels, bench, .. } = self;
-        let mut reports: Vec<KernelReport<'_>> =
-            kernels.iter().map(|kernel| KernelReport::blank(kernel)).collect();
+        let mut counts = vec![Counts::default(); kernels.len()];
         let mut without_memory = 0;
         for step in start..end {
             let Some(case) = steps.case(step) else { break };
@@ -248,40 +246,36 @@ impl Worker {
                 Err(error) => return Ok(Response::Failed(format!("{case}: {error}"))),
             };
             let first = if step == start { from_kernel } else { 0 };
-            for (kernel, report) in reports.iter_mut().enumerate().skip(first) {
-                if report.kernel.operation() != case.operation || dropped.contains(&kernel) {
+            for (kernel, counts) in counts.iter_mut().enumerate().skip(first) {
+                if kernels[kernel].operation() != case.operation || dropped.contains(&kernel) {
                     continue;
                 }
                 let trial = bench.examine(step, (kernel, &kernels[kernel]), &prepared);
-                report.take(&case, prepared.is_legal(), &trial);
+                counts.take(&case, prepared.is_legal(), &trial);
                 for failure in trial.failures {
                     write(answers, &Response::Found { step, kernel, failure })?;
                 }
             }
         }
-        let counts = |report: &KernelReport<'_>| {
-            let harness = &bench.harness;
-            Counts::of(
-                report,
-                harness.has_unexplained_order(report.kernel),
-                harness.known_depth(report.kernel),
-            )
-        };
-        Ok(Response::Done { counts: reports.iter().map(counts).collect(), without_memory })
+        counts
+            .iter_mut()
+            .zip(kernels.iter())
+            .for_each(|(counts, kernel)| counts.take_order(&bench.harness, kernel));
+        Ok(Response::Done { counts, without_memory })
     }
 
     /// Examines a kernel by a case, after the kernels of the library were called with earlier ones. The steps that are noted are the
     /// numbers of the calls before.
     fn after(
         &mut self,
-        earlier: &[(u64, String)],
+        earlier: &[(u64, Case)],
         (kernel, first_calls): (usize, bool),
-        case: &str,
+        case: &Case,
     ) -> Result<Response, String> {
         let Self { examined: kernels, bench, .. } = self;
         let mut step = 0;
         for (times, case) in earlier {
-            let (case, prepared) = bench.prepared(case)?;
+            let prepared = bench.prepared(case)?;
             let Some(place) = kernels.iter().position(|kernel| kernel.operation() == case.operation) else {
                 return Err(format!("{case}: the library does not have this operation"));
             };
@@ -290,29 +284,22 @@ impl Worker {
                 step += 1;
             }
         }
-        let (_, prepared) = bench.prepared(case)?;
+        let prepared = bench.prepared(case)?;
         let mut first = Trial::default();
         if first_calls && earlier.is_empty() {
             let Bench { harness, shared, guard } = &mut *bench;
             let calls = || harness.examine_first_calls(&kernels[kernel], &prepared);
             first = shared.busy_with(step, kernel, calls, || guard.is_intact());
         }
-        let mut trial = bench.examine(step, (kernel, &kernels[kernel]), &prepared);
-        trial.properties.merge(&first.properties);
-        trial.failures.extend(first.failures);
-        Ok(Response::Examined {
-            skipped: trial.skipped.map(str::to_owned),
-            properties: trial.properties.applied().collect(),
-            failures: trial.failures,
-        })
+        let trial = bench.examine(step, (kernel, &kernels[kernel]), &prepared);
+        Ok(Response::Examined(Examined::of(trial, first)))
     }
 
     fn reveal(&mut self, kernel: usize, subject: Subject) -> Response {
         let Self { kernels, bench, .. } = self;
         let revealed = bench.busy_with(kernel, || Revealed::of(&kernels[kernel], subject));
         match revealed {
-            Ok(revealed) => Response::Revealed(Ok(revealed)),
-            Err(error @ RevealError::NoTree(_)) => Response::Revealed(Err(error.to_string())),
+            Ok(revealed) => Response::Revealed(revealed),
             Err(error) => Response::Failed(error.to_string()),
         }
     }
@@ -328,29 +315,13 @@ impl Worker {
         let mut workload = Workload::usual(operation);
         let own = registry::kernels();
         let can_run = |own: &&dyn Kernel| {
-            let name = own.name();
-            let is_base = name == registry::SCALAR || name.starts_with(registry::FAST_SCALAR);
-            let is_meant = is_base || registry::is_chosen(*own);
+            let is_meant = registry::is_scalar(*own) || registry::is_chosen(*own);
             own.operation() == operation && is_meant && missing_features(own.required_features()).is_empty()
         };
         let mut racers: Vec<&dyn Kernel> = vec![&self.kernels[kernel]];
         racers.extend(own.iter().map(Box::as_ref).filter(can_run));
-        let race = self.bench.busy_with(kernel, || race(&racers, &mut workload, budget));
-        let scalar =
-            racers.iter().position(|racer| racer.name() == registry::SCALAR && racer.library().is_none());
-        let fast = (1..racers.len())
-            .filter(|&at| racers[at].name().starts_with(registry::FAST_SCALAR))
-            .min_by(|&a, &b| race.nanoseconds(a).total_cmp(&race.nanoseconds(b)));
-        let over = |at, base: Option<usize>| {
-            let unknown = Ratio { median: 0.0, low: 0.0, high: 0.0 };
-            base.map_or(unknown, |base| race.speedup(at, base))
-        };
-        let timed = |at: usize| Timed {
-            name: racers[at].name().to_owned(),
-            nanoseconds: race.nanoseconds(at),
-            over_scalar: over(at, scalar),
-            over_fast_scalar: over(at, fast),
-        };
-        Response::Timed((0..racers.len()).map(timed).collect())
+        let speeds = self.bench.busy_with(kernel, || speeds(&racers, &mut workload, budget));
+        let names = racers.iter().map(|racer| racer.name().to_owned());
+        Response::Timed(names.zip(speeds).collect())
     }
 }

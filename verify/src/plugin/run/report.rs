@@ -44,7 +44,7 @@ impl<'g> Run<'g> {
             let mut causes = Causes::default();
             for sightings in state.found_of(place) {
                 let first = &sightings[0];
-                kernel.properties.add(first.failure.property, 1);
+                kernel.counts.properties.add(first.failure.property, 1);
                 let mut examine = |case: &Case| {
                     self.plugin
                         .examine(place, &[], case, Beside::default())
@@ -59,10 +59,10 @@ impl<'g> Run<'g> {
                 let seconds = sightings.iter().map(|seen| seen.seconds).reduce(f64::min);
                 report.findings.push(Finding { seconds, ..finding });
             }
-            if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
+            if kernel.counts.failed == 0 && kernel.counts.cases > 0 && !interrupt::is_requested() {
                 report.findings.extend(self.first_calls(confirm, &mut kernel));
             }
-            if kernel.failed == 0 && kernel.cases > 0 && !interrupt::is_requested() {
+            if kernel.counts.failed == 0 && kernel.counts.cases > 0 && !interrupt::is_requested() {
                 match trace(self.plugin, place) {
                     Ok(trace) => kernel.trace = trace,
                     Err(error) => state.faults.push(error.to_string()),
@@ -80,10 +80,13 @@ impl<'g> Run<'g> {
         let case = Harness::first_case(kernel.kernel.operation());
         let beside = Beside { first_calls: true, ..Beside::default() };
         let examined = self.plugin.examine(confirm.place, &[], &case, beside).ok()?;
-        kernel.properties.add(Property::FirstCall, examined.properties.contains(&Property::FirstCall).into());
+        kernel
+            .counts
+            .properties
+            .add(Property::FirstCall, examined.properties.contains(&Property::FirstCall).into());
         let failure =
             examined.failures.into_iter().find(|failure| failure.property == Property::FirstCall)?;
-        kernel.failed += 1;
+        kernel.counts.failed += 1;
         let seconds = Some(self.began.elapsed().as_secs_f64());
         Some(Finding { seconds, ..confirm.finding(&case, failure) })
     }
@@ -150,17 +153,17 @@ impl State {
 
     /// Adds what is known of the kernel at `place` to its report.
     fn count(&self, place: usize, kernel: &mut KernelReport<'_>) {
-        self.counts.get(&place).into_iter().flatten().for_each(|counts| counts.add_to(kernel));
+        kernel.counts = self.counts.get(&place).cloned().unwrap_or_default();
         let deaths = || self.deaths.iter().filter(|((at, _), _)| *at == place);
         let enough = deaths().find(|(_, deaths)| **deaths >= ENOUGH_DEATHS);
         kernel.given_up = enough.map(|((_, property), deaths)| format!("{deaths} times `{property}`"));
         let dead = deaths().map(|(_, &deaths)| deaths as u64).sum::<u64>();
-        kernel.cases += dead;
-        kernel.failed += dead;
+        kernel.counts.cases += dead;
+        kernel.counts.failed += dead;
         // The counts of a worker that was at work when the run was ended are lost, its findings are not.
         let found = self.found.keys().filter(|(at, ..)| *at == place).count();
-        kernel.failed = kernel.failed.max(u64::from(found > 0));
-        kernel.cases = kernel.cases.max(kernel.failed);
+        kernel.counts.failed = kernel.counts.failed.max(u64::from(found > 0));
+        kernel.counts.cases = kernel.counts.cases.max(kernel.counts.failed);
     }
 }
 
