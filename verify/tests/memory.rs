@@ -1,6 +1,6 @@
 //! What a kernel may only read it cannot write unseen, through the public API: wherever the buffers lie and whoever calls.
 
-use qk256_verify::{Arguments, Case, Harness, KernelFn, Operation, Outcome, Property};
+use qk256_verify::{Arguments, Case, Finding, Harness, KernelFn, Operation, Outcome, Property};
 
 /// A gemv that gives the last byte of `packed` for each row, and complements that byte; then it restores it, or not.
 fn complement<const RESTORED: bool>(arguments: Arguments<'_>) -> Outcome {
@@ -26,7 +26,10 @@ const CHANGED: KernelFn = kernel("changed", complement::<false>);
 fn found(kernel: &KernelFn, case: &str) -> (Vec<Property>, String) {
     let case: Case = case.parse().expect("the test's own case parses");
     let findings = Harness::new(None).findings(kernel, &case).expect("the case has data");
-    (findings.iter().map(|finding| finding.failure.property).collect(), format!("{findings:?}"))
+    (
+        findings.iter().map(|finding| finding.failure.property).collect(),
+        findings.iter().map(Finding::detail).collect::<Vec<_>>().join("\n"),
+    )
 }
 
 #[test]
