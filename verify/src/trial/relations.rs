@@ -175,8 +175,9 @@ fn times(bits: u32, factor: f32) -> u32 {
 fn padding(inputs: &Inputs) -> Option<Inputs> {
     let mut changed = inputs.clone();
     let (shape, cols) = (inputs.shape, inputs.shape.cols);
-    let is_full = cols.is_multiple_of(shape.format.block_len);
-    if !is_full || inputs.packed.kept().len() > shape.rows * shape.row_bytes() {
+    let (is_full, kept) = (cols.is_multiple_of(shape.format.block_len), inputs.packed.kept().len());
+    // Some operations read no packed codes.
+    if kept > 0 && (!is_full || kept > shape.rows * shape.row_bytes()) {
         let row = shape.format.pack(&vec![u8::MAX; cols]);
         let packed = &mut changed.packed;
         packed.kept_mut().iter_mut().for_each(|byte| *byte = !*byte);
