@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::os::fd::RawFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -155,17 +155,11 @@ impl Subject {
             )
         };
         let complained = child.errors();
-        let how =
-            ["hang", "crash", "exit"].into_iter().find(|how| complained.contains(&format!("finding: {how}")));
-        let caught_by = match (how, status.signal()) {
-            (Some(how), _) => how.to_owned(),
-            (None, Some(signal)) => format!("signal {signal}"),
-            (None, None) => {
-                bail!("the process of {self} ended without a result or a reason: {complained}")
-            }
+        let Some(caught_by) = ended_by(status, &complained) else {
+            bail!("the process of {self} ended without a result or a reason: {complained}")
         };
         let time = Duration::from_nanos(progress.nanoseconds.load(Ordering::Relaxed));
-        let hung = if how == Some("hang") { HANG } else { Duration::ZERO };
+        let hung = if caught_by == "hang" { HANG } else { Duration::ZERO };
         let milliseconds = (time + hung).as_secs_f64() * 1e3;
         Ok(Some(Verdict {
             caught_by: Some(caught_by),
@@ -209,4 +203,12 @@ impl FromStr for Subject {
         let found = super::all().into_iter().find(|subject| subject.to_string() == word);
         found.ok_or_else(|| format!("`{word}` is no kernel and no fault of the selftest"))
     }
+}
+
+/// What ended a process without a result: what it reported last, or the signal.
+fn ended_by(status: ExitStatus, complained: &str) -> Option<String> {
+    let reported = |how: &&str| complained.contains(&format!("finding: {how}"));
+    let how = ["hang", "crash", "exit"].into_iter().find(reported);
+    let signal = || status.signal().map(|signal| format!("signal {signal}"));
+    how.map(str::to_owned).or_else(signal)
 }

@@ -11,7 +11,7 @@ use crate::kernel::Kernel;
 use crate::plugin::abi::symbol_name;
 use crate::plugin::confirm::{Confirm, MOST_EARLIER};
 use crate::plugin::host::{Answer, PluginError};
-use crate::plugin::loaded::Plugin;
+use crate::plugin::loaded::{KernelHandle, Plugin};
 use crate::plugin::message::{Beside, Request, Response};
 use crate::property::{Cause, Property};
 use crate::trace::{Trace, Width};
@@ -33,46 +33,66 @@ impl<'g> Run<'g> {
         report.without_memory += state.without_memory;
         report.sweeps.extend(self.steps.sweeps(state.next));
         for handle in &self.kernels {
-            let mut kernel = KernelReport::blank(*handle);
-            let Some(place) = handle.place else {
-                kernel.not_exported = Some(symbol_name(handle.operation));
-                report.kernels.push(kernel);
-                continue;
-            };
-            state.count(place, &mut kernel);
-            let confirm = Confirm { plugin: self.plugin, kernel: *handle, place, weights: self.weights };
-            let mut causes = Causes::default();
-            for sightings in state.found_of(place) {
-                let first = &sightings[0];
-                kernel.counts.properties.add(first.failure.property, 1);
-                let mut examine = |case: &Case| {
-                    self.plugin
-                        .examine(place, &[], case, Beside::default())
-                        .map_or(Vec::new(), |examined| examined.failures)
-                };
-                let case = self.case(first.step);
-                let Some(news) = causes.news(place, &case, first.failure.clone(), &mut examine) else {
-                    continue;
-                };
-                let finding = self.confirmed(confirm, (news.property, news.cause), sightings);
-                causes.made(place, &finding);
-                let seconds = sightings.iter().map(|seen| seen.seconds).reduce(f64::min);
-                report.findings.push(Finding { seconds, ..finding });
-            }
-            if kernel.counts.failed == 0 && kernel.counts.cases > 0 && !interrupt::is_requested() {
-                report.findings.extend(self.first_calls(confirm, &mut kernel));
-            }
-            if kernel.counts.failed == 0 && kernel.counts.cases > 0 && !interrupt::is_requested() {
-                match trace(self.plugin, place) {
-                    Ok(trace) => kernel.trace = trace,
-                    Err(error) => state.faults.push(error.to_string()),
-                }
-            }
+            let kernel = self.of_kernel(handle, &mut state, &mut report.findings);
             report.kernels.push(kernel);
         }
         report.notes.extend(counted(state.notes.into_iter().chain(state.once.into_values())));
         report.harness_faults.extend(state.faults);
         Ok(())
+    }
+
+    /// The report of a kernel, and the findings of what was seen of it.
+    fn of_kernel(
+        &self,
+        handle: &'g KernelHandle,
+        state: &mut State,
+        findings: &mut Vec<Finding>,
+    ) -> KernelReport<'g> {
+        let mut kernel = KernelReport::blank(handle);
+        let Some(place) = handle.place else {
+            kernel.not_exported = Some(symbol_name(handle.operation));
+            return kernel;
+        };
+        state.count(place, &mut kernel);
+        let confirm = Confirm { plugin: self.plugin, kernel: handle, place, weights: self.weights };
+        findings.extend(self.findings_of(confirm, state, &mut kernel));
+        let is_right = |kernel: &KernelReport<'_>| kernel.counts.failed == 0 && kernel.counts.cases > 0;
+        if is_right(&kernel) && !interrupt::is_requested() {
+            findings.extend(self.first_calls(confirm, &mut kernel));
+        }
+        if is_right(&kernel) && !interrupt::is_requested() {
+            match trace(self.plugin, place) {
+                Ok(trace) => kernel.trace = trace,
+                Err(error) => state.faults.push(error.to_string()),
+            }
+        }
+        kernel
+    }
+
+    /// One finding for each cause of the failures that were seen.
+    fn findings_of(
+        &self,
+        confirm: Confirm<'_>,
+        state: &State,
+        kernel: &mut KernelReport<'g>,
+    ) -> Vec<Finding> {
+        let (mut causes, mut findings) = (Causes::default(), Vec::new());
+        for sightings in state.found_of(confirm.place) {
+            let first = &sightings[0];
+            kernel.counts.properties.add(first.failure.property, 1);
+            let mut examine = |case: &Case| {
+                let examined = self.plugin.examine(confirm.place, &[], case, Beside::default());
+                examined.map_or(Vec::new(), |examined| examined.failures)
+            };
+            let case = self.case(first.step);
+            let news = causes.news(confirm.place, &case, first.failure.clone(), &mut examine);
+            let Some(news) = news else { continue };
+            let finding = self.confirmed(confirm, (news.property, news.cause), sightings);
+            causes.made(confirm.place, &finding);
+            let seconds = sightings.iter().map(|seen| seen.seconds).reduce(f64::min);
+            findings.push(Finding { seconds, ..finding });
+        }
+        findings
     }
 
     /// What first calls of processes violate, if anything.
