@@ -3,6 +3,7 @@
 mod adopt;
 mod cases;
 mod check;
+mod formats;
 mod gate;
 mod history;
 mod list;
@@ -60,6 +61,7 @@ struct Cli {
 enum Command {
     Check(check::Args),
     List(list::Args),
+    Formats(formats::Args),
     Replay(replay::Args),
     Minimize(minimize::Args),
     Reveal(reveal::Args),
@@ -128,6 +130,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Check(args) => check::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Formats(args) => formats::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Minimize(args) => minimize::run(&args),
         Command::Reveal(args) => reveal::run(&args),

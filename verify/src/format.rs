@@ -3,20 +3,38 @@
 //! A format is a value ([`Format`]). The harness decodes by it and shares no code with any kernel. To add one, write a file with a
 //! constant, and a line of [`ALL`].
 
+mod i2_s;
+mod i2_s_neon;
+mod iq2_bn;
+mod q1_0;
+mod q2_0;
+mod q4_0;
 mod qk256;
+mod tq2_0;
 
+use half::{bf16, f16};
+
+pub use i2_s::I2_S;
+pub use i2_s_neon::I2_S_NEON;
+pub use iq2_bn::IQ2_BN;
+pub use q1_0::Q1_0;
+pub use q2_0::Q2_0;
+pub use q4_0::Q4_0;
 pub use qk256::QK256;
+pub use tq2_0::TQ2_0;
 
 /// Every format.
-pub const ALL: &[&Format] = &[&QK256];
+pub const ALL: &[&Format] = &[&QK256, &Q2_0, &Q1_0, &Q4_0, &TQ2_0, &I2_S, &I2_S_NEON, &IQ2_BN];
 
 /// A format of blocks of `block_len` elements in `block_bytes` bytes, of which each byte holds `8 / bits` codes.
 ///
 /// With P codes a byte and groups of G bytes, code `e` of a block is in byte `codes_at + e / (G * P) * G + e % G`, in slot `e / G % P`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Format {
-    /// The name in reports.
+    /// The name in options and reports.
     pub name: &'static str,
+    /// The project that it comes from.
+    pub origin: &'static str,
     /// Elements of a block.
     pub block_len: usize,
     /// Bytes of a block.
@@ -51,6 +69,55 @@ pub enum Scale {
     None,
     /// One f32 a block, in a buffer of their own, or none at all, as the call has it.
     Separate,
+    /// One in each block, from this byte on.
+    InBlock(usize, Number),
+    /// One before the blocks of each row.
+    BeforeRow(Number),
+}
+
+/// How a scale is stored, least significant byte first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+    /// IEEE 754 binary32.
+    F32,
+}
+
+impl Number {
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+        }
+    }
+
+    /// Its bytes.
+    pub const fn width(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+        }
+    }
+
+    /// The number in the first bytes, exact.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn read(self, bytes: &[u8]) -> f64 {
+        let low = || bytes.first_chunk().copied().expect("the number is there");
+        match self {
+            Self::F16 => f16::from_le_bytes(low()).into(),
+            Self::Bf16 => bf16::from_le_bytes(low()).into(),
+            Self::F32 => {
+                f32::from_le_bytes(bytes.first_chunk().copied().expect("the number is there")).into()
+            }
+        }
+    }
 }
 
 impl Format {
@@ -69,9 +136,17 @@ impl Format {
         len.div_ceil(self.block_len)
     }
 
-    /// Bytes of the blocks that hold this many elements, wrapping as the arithmetic of a careless caller would.
+    /// Bytes before the blocks of a row.
+    pub const fn header_bytes(&self) -> usize {
+        match self.scale {
+            Scale::BeforeRow(number) => number.width(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of a row of this many elements, wrapping as the arithmetic of a careless caller would.
     pub const fn row_bytes(&self, len: usize) -> usize {
-        self.blocks(len).wrapping_mul(self.block_bytes)
+        self.header_bytes().wrapping_add(self.blocks(len).wrapping_mul(self.block_bytes))
     }
 
     /// The weight of a code, of which the low bits count.
@@ -113,7 +188,8 @@ impl Format {
         assert!(packed.len() >= self.row_bytes(len), "{len} elements have whole blocks");
         let group_len = self.group * self.codes_per_byte();
         let mut weights = vec![0; len];
-        for (block, weights) in packed.chunks(self.block_bytes).zip(weights.chunks_mut(self.block_len)) {
+        let blocks = packed[self.header_bytes()..].chunks(self.block_bytes);
+        for (block, weights) in blocks.zip(weights.chunks_mut(self.block_len)) {
             let groups = block[self.codes_at..].chunks(self.group).zip(weights.chunks_mut(group_len));
             for (group, weights) in groups {
                 for (at, weight) in weights.iter_mut().enumerate() {
@@ -124,6 +200,36 @@ impl Format {
             }
         }
         weights
+    }
+
+    /// The first `len` numbers of a row: weights times the scales that are among its bytes, exact. The others count as one.
+    ///
+    /// # Panics
+    /// If the bytes end before the last.
+    pub fn decode(&self, row: &[u8], len: usize) -> Vec<f64> {
+        let scale = |at: usize| match self.scale {
+            Scale::None | Scale::Separate => 1.0,
+            Scale::BeforeRow(number) => number.read(row),
+            Scale::InBlock(byte, number) => {
+                number.read(&row[self.header_bytes() + at / self.block_len * self.block_bytes + byte..])
+            }
+        };
+        let weights = self.weights(row, len).into_iter().enumerate();
+        weights.map(|(at, weight)| f64::from(weight) * scale(at)).collect()
+    }
+
+    /// The elements whose codes a byte of a block holds, from its most significant bits on; none of a byte that holds no codes.
+    pub fn elements(&self, byte: usize) -> Vec<usize> {
+        let mut elements: Vec<(usize, usize)> = (0..self.block_len)
+            .map(|element| (self.place(element), element))
+            .filter(|((at, _), _)| *at == self.header_bytes() + byte)
+            .map(|((_, slot), element)| (slot, element))
+            .collect();
+        elements.sort_unstable();
+        if self.order == BitOrder::LsbFirst {
+            elements.reverse();
+        }
+        elements.into_iter().map(|(_, element)| element).collect()
     }
 
     /// The codes of the first `len` elements of packed blocks, in order.
@@ -149,7 +255,8 @@ impl Format {
         let (block, element) = (at / self.block_len, at % self.block_len);
         let group = self.group * self.codes_per_byte();
         let byte = self.codes_at + element / group * self.group + element % self.group;
-        (block * self.block_bytes + byte, element / self.group % self.codes_per_byte())
+        let byte = self.header_bytes() + block * self.block_bytes + byte;
+        (byte, element / self.group % self.codes_per_byte())
     }
 
     const fn shift(&self, slot: usize) -> u32 {
@@ -167,6 +274,7 @@ mod tests {
     /// Groups, most significant bits first, codes behind something else: a layout that no format of [`ALL`] needs to have.
     const ODD: Format = Format {
         name: "odd",
+        origin: "this test",
         block_len: 32,
         block_bytes: 20,
         bits: 4,
@@ -197,7 +305,7 @@ mod tests {
             let codes: Vec<u8> =
                 (0..3 * format.block_len).map(|at| (at * 7 / 3) as u8 % format.code_count()).collect();
             let packed = format.pack(&codes);
-            assert_eq!(packed.len(), 3 * format.block_bytes, "{}", format.name);
+            assert_eq!(packed.len(), format.header_bytes() + 3 * format.block_bytes, "{}", format.name);
             let weights = codes.iter().map(|&code| format.weight(code));
             assert!(format.weights(&packed, codes.len()).into_iter().eq(weights), "{}", format.name);
             assert!(format.codes(&packed, codes.len()).eq(codes), "{}", format.name);

@@ -5,6 +5,7 @@ use super::{BitOrder, Format, Scale};
 /// The format of the kernels of this project.
 pub const QK256: Format = Format {
     name: "qk256",
+    origin: "this project",
     block_len: 256,
     block_bytes: 64,
     bits: 2,
