@@ -7,7 +7,7 @@ pub use libfuzzer_sys;
 pub use qk256_verify;
 use qk256_verify::fuzz::Target;
 
-/// Declares the program of a [`Target`](qk256_verify::fuzz::Target), by its name.
+/// Declares the program of a [`Target`], by its name.
 #[macro_export]
 macro_rules! target {
     ($target:literal) => {

@@ -50,7 +50,7 @@ struct Fit {
 }
 
 impl BlockTruth {
-    /// What these values must become, at most [`QK256.block_len`] of them, all finite.
+    /// What these values must become, at most a block of them, all finite.
     pub(super) fn of(values: &[f32]) -> Self {
         let mut magnitudes: Vec<f64> = values.iter().map(|value| f64::from(value.abs())).collect();
         magnitudes.sort_by(|a, b| b.total_cmp(a));
