@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::{Result, bail};
-use qk256_verify::format::{self, Format, Scale};
+use qk256_verify::format::{self, BitOrder, Format, Scale};
 
 use crate::Verdict;
 use crate::output::{self, stdout};
@@ -85,7 +85,10 @@ fn drawing(format: &Format) -> String {
     text.push('\n');
     for byte in 0..format.block_bytes {
         let _ = write!(text, "{byte:4} ");
-        let elements = format.elements(byte);
+        let mut elements: Vec<usize> = format.elements(byte).collect();
+        if format.order == BitOrder::LsbFirst {
+            elements.reverse();
+        }
         if elements.is_empty() {
             let _ = write!(text, "  scale");
         }

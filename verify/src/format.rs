@@ -150,6 +150,7 @@ impl Format {
     }
 
     /// The weight of a code, of which the low bits count.
+    #[inline(always)]
     pub const fn weight(&self, code: u8) -> i8 {
         self.values[(code & (self.code_count() - 1)) as usize]
     }
@@ -158,6 +159,7 @@ impl Format {
     ///
     /// # Panics
     /// If the bytes end before it.
+    #[inline(always)]
     pub const fn code(&self, packed: &[u8], at: usize) -> u8 {
         let (byte, slot) = self.place(at);
         packed[byte] >> self.shift(slot) & (self.code_count() - 1)
@@ -167,39 +169,60 @@ impl Format {
     ///
     /// # Panics
     /// If the bytes end before it.
+    #[inline(always)]
     pub const fn set_code(&self, packed: &mut [u8], at: usize, code: u8) {
         let (byte, slot) = self.place(at);
-        let mask = (self.code_count() - 1) << self.shift(slot);
+        let mask = self.mask(slot);
         packed[byte] = packed[byte] & !mask | code << self.shift(slot) & mask;
     }
 
-    /// Packs these codes into whole blocks; the bits that they leave are zero.
+    /// Packs these codes into a row of whole blocks; the bits that they leave are zero.
     pub fn pack(&self, codes: &[u8]) -> Vec<u8> {
-        let mut packed = vec![0; self.row_bytes(codes.len())];
-        codes.iter().enumerate().for_each(|(at, &code)| self.set_code(&mut packed, at, code));
+        let (mut packed, mask) = (vec![0; self.row_bytes(codes.len())], self.code_count() - 1);
+        self.places(codes.len(), |at, byte, shift| packed[byte] |= (codes[at] & mask) << shift);
         packed
     }
 
-    /// The weights of the first `len` elements of packed blocks, in order.
+    /// The codes of the first `len` elements of a row, in order.
+    ///
+    /// # Panics
+    /// If the bytes end before the last.
+    pub fn codes(&self, packed: &[u8], len: usize) -> Vec<u8> {
+        let (mut codes, mask) = (vec![0; len], self.code_count() - 1);
+        self.places(len, |at, byte, shift| codes[at] = packed[byte] >> shift & mask);
+        codes
+    }
+
+    /// The weights of the first `len` elements of a row, in order.
     ///
     /// # Panics
     /// If the bytes end before the last.
     pub fn weights(&self, packed: &[u8], len: usize) -> Vec<i8> {
-        assert!(packed.len() >= self.row_bytes(len), "{len} elements have whole blocks");
-        let group_len = self.group * self.codes_per_byte();
         let mut weights = vec![0; len];
-        let blocks = packed[self.header_bytes()..].chunks(self.block_bytes);
-        for (block, weights) in blocks.zip(weights.chunks_mut(self.block_len)) {
-            let groups = block[self.codes_at..].chunks(self.group).zip(weights.chunks_mut(group_len));
-            for (group, weights) in groups {
-                for (at, weight) in weights.iter_mut().enumerate() {
-                    let (byte, slot) =
-                        if self.group == 1 { (0, at) } else { (at % self.group, at / self.group) };
-                    *weight = self.weight(group[byte] >> self.shift(slot));
+        self.places(len, |at, byte, shift| weights[at] = self.weight(packed[byte] >> shift));
+        weights
+    }
+
+    /// Calls `each` with the first `len` elements of a row, byte by byte: which element it is, the byte that holds its code, and how far
+    /// that is to be shifted. As [`place`](Self::place) says, without a division for each.
+    #[inline]
+    fn places(&self, len: usize, mut each: impl FnMut(usize, usize, u32)) {
+        let slots = self.codes_per_byte();
+        let shifts: [u32; 8] = std::array::from_fn(|slot| self.shift(slot % slots));
+        for block in 0..self.blocks(len) {
+            let mut byte = self.header_bytes() + block * self.block_bytes + self.codes_at;
+            for group in (block * self.block_len..(block + 1) * self.block_len).step_by(self.group * slots) {
+                for first in group..group + self.group {
+                    for (slot, &shift) in shifts[..slots].iter().enumerate() {
+                        let at = first + slot * self.group;
+                        if at < len {
+                            each(at, byte, shift);
+                        }
+                    }
+                    byte += 1;
                 }
             }
         }
-        weights
     }
 
     /// The first `len` numbers of a row: weights times the scales that are among its bytes, exact. The others count as one.
@@ -218,26 +241,17 @@ impl Format {
         weights.map(|(at, weight)| f64::from(weight) * scale(at)).collect()
     }
 
-    /// The elements whose codes a byte of a block holds, from its most significant bits on; none of a byte that holds no codes.
-    pub fn elements(&self, byte: usize) -> Vec<usize> {
-        let mut elements: Vec<(usize, usize)> = (0..self.block_len)
-            .map(|element| (self.place(element), element))
-            .filter(|((at, _), _)| *at == self.header_bytes() + byte)
-            .map(|((_, slot), element)| (slot, element))
-            .collect();
-        elements.sort_unstable();
-        if self.order == BitOrder::LsbFirst {
-            elements.reverse();
-        }
-        elements.into_iter().map(|(_, element)| element).collect()
+    /// The elements whose codes a byte of a block holds, in the order of slots; none of a byte that holds no codes.
+    pub fn elements(&self, byte: usize) -> impl Iterator<Item = usize> + use<> {
+        let (group, slots) = (self.group, self.codes_per_byte());
+        let held = byte.checked_sub(self.codes_at).filter(|byte| byte * slots < self.block_len);
+        let of_slot = move |byte: usize, slot| (byte / group * slots + slot) * group + byte % group;
+        held.into_iter().flat_map(move |byte| (0..slots).map(move |slot| of_slot(byte, slot)))
     }
 
-    /// The codes of the first `len` elements of packed blocks, in order.
-    ///
-    /// # Panics
-    /// If the bytes end before the last.
-    pub fn codes<'a>(&self, packed: &'a [u8], len: usize) -> impl Iterator<Item = u8> + use<'a, '_> {
-        (0..len).map(move |at| self.code(packed, at))
+    /// The bits of a byte that hold the code of a slot.
+    pub const fn mask(&self, slot: usize) -> u8 {
+        (self.code_count() - 1) << self.shift(slot)
     }
 
     /// Whether codes that are complemented have weights that are negated.
@@ -251,6 +265,7 @@ impl Format {
     }
 
     /// Byte and slot of element `at` of packed blocks.
+    #[inline(always)]
     const fn place(&self, at: usize) -> (usize, usize) {
         let (block, element) = (at / self.block_len, at % self.block_len);
         let group = self.group * self.codes_per_byte();
@@ -259,6 +274,7 @@ impl Format {
         (byte, element / self.group % self.codes_per_byte())
     }
 
+    #[inline(always)]
     const fn shift(&self, slot: usize) -> u32 {
         match self.order {
             BitOrder::LsbFirst => self.bits * slot as u32,
@@ -288,7 +304,7 @@ mod tests {
     #[test]
     fn codes_are_where_the_description_says() {
         let qk256: Vec<u8> = (0..64_u8).map(|byte| byte.wrapping_mul(37)).collect();
-        for (at, code) in QK256.codes(&qk256, 256).enumerate() {
+        for (at, code) in QK256.codes(&qk256, 256).into_iter().enumerate() {
             assert_eq!(code, qk256[at / 4] >> (2 * (at % 4)) & 3, "element {at}");
         }
         // Element 9 is the second of the low nibbles of the first group, element 16 the first of the second group, behind 8 bytes.
@@ -308,7 +324,7 @@ mod tests {
             assert_eq!(packed.len(), format.header_bytes() + 3 * format.block_bytes, "{}", format.name);
             let weights = codes.iter().map(|&code| format.weight(code));
             assert!(format.weights(&packed, codes.len()).into_iter().eq(weights), "{}", format.name);
-            assert!(format.codes(&packed, codes.len()).eq(codes), "{}", format.name);
+            assert_eq!(format.codes(&packed, codes.len()), codes, "{}", format.name);
         }
     }
 

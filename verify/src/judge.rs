@@ -47,11 +47,13 @@ pub fn judge(inputs: &Inputs, expected: &Expected, depth: Option<usize>, output:
 }
 
 /// Whether two outputs are the same: equal bits, or NaN both.
+#[inline]
 pub(crate) fn same_bits(a: u32, b: u32) -> bool {
     a == b || (f32::from_bits(a).is_nan() && f32::from_bits(b).is_nan())
 }
 
 /// Whether two sums are the same: equal bits, NaN both, or zero both.
+#[inline]
 pub(crate) fn same_sum(a: u32, b: u32) -> bool {
     same_bits(a, b) || (a | b) << 1 == 0
 }

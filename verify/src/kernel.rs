@@ -139,6 +139,7 @@ pub struct Arguments<'a> {
 
 impl Arguments<'_> {
     /// The same arguments, for a call before the one that takes these.
+    #[inline]
     pub fn reborrow(&mut self) -> Arguments<'_> {
         Arguments { out_bytes: self.out_bytes, out: self.out, ..*self }
     }

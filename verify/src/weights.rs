@@ -202,7 +202,7 @@ impl Weights {
 
 impl Quantized {
     /// The codes of the first row, in order.
-    pub fn codes(&self) -> impl Iterator<Item = u8> {
+    pub fn codes(&self) -> Vec<u8> {
         QK256.codes(&self.packed, self.cols)
     }
 }

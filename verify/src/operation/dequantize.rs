@@ -14,8 +14,8 @@ pub(super) const SPEC: Spec = Spec {
     has_digits: false,
     needs_finite_x: false,
     truth: Truth::Elements(|elements, at| {
-        let weight = f64::from(elements.format.weight(elements.code(at)));
-        ((weight * f64::from(elements.scale(at))) as f32).to_bits()
+        let exact = f64::from(elements.weight(at)) * f64::from(elements.scale(at));
+        (exact as f32).to_bits()
     }),
     relations: &[
         (Change::Padding, Effect::Same),

@@ -13,7 +13,7 @@ pub(super) const SPEC: Spec = Spec {
     form: Form::Vector(Buffer::Out),
     has_digits: false,
     needs_finite_x: false,
-    truth: Truth::Elements(|elements, at| f32::from(elements.format.weight(elements.codes[at])).to_bits()),
+    truth: Truth::Elements(|elements, at| f32::from(elements.weight(at)).to_bits()),
     relations: &[(Change::Padding, Effect::Same), (Change::Complement, Effect::Negated)],
     distributions: Distribution::OF_SUMS,
     fuzz_targets: &[("lut", false)],

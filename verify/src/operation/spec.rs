@@ -90,20 +90,18 @@ pub enum Truth {
 /// The inputs of a vector operation, decoded by the format's description.
 #[derive(Debug)]
 pub struct Elements<'a> {
-    /// The format of the packed bytes.
+    /// The format.
     pub format: &'static Format,
-    /// Packed blocks.
-    pub packed: &'a [u8],
-    /// One code a byte.
+    /// The code of each element: as it was packed, or as it is given to `lut`.
     pub codes: &'a [u8],
     /// One scale a block.
     pub scales: &'a [f32],
 }
 
 impl Elements<'_> {
-    /// The code of an element of the packed blocks.
-    pub fn code(&self, at: usize) -> u8 {
-        self.format.code(self.packed, at)
+    /// The weight of an element.
+    pub fn weight(&self, at: usize) -> i8 {
+        self.format.weight(self.codes[at])
     }
 
     /// The scale of an element.

@@ -13,7 +13,7 @@ pub(super) const SPEC: Spec = Spec {
     form: Form::Vector(Buffer::Out),
     has_digits: false,
     needs_finite_x: false,
-    truth: Truth::Elements(|elements, at| elements.code(at).into()),
+    truth: Truth::Elements(|elements, at| elements.codes[at].into()),
     relations: &[(Change::Padding, Effect::Same), (Change::Complement, Effect::Complement)],
     distributions: Distribution::OF_SUMS,
     fuzz_targets: &[("unpack", false)],

@@ -124,10 +124,11 @@ impl Workload {
     /// workload has no arguments for.
     pub fn time(&mut self, kernel: &dyn Kernel, calls: u64) -> Duration {
         self.operation_of(kernel);
-        let mut done = calls == 1 || self.call(kernel) == Outcome::Done;
+        let mut arguments = self.arguments();
+        let mut done = calls == 1 || call(kernel, arguments.reborrow()) == Outcome::Done;
         let time = cpu_time(|| {
             for _ in 0..calls {
-                done &= self.call(kernel) == Outcome::Done;
+                done &= call(kernel, arguments.reborrow()) == Outcome::Done;
             }
         });
         assert!(done, "{kernel:?} does not do `{}`: check it before it is timed", self.case);
@@ -140,7 +141,7 @@ impl Workload {
     /// If the kernel is of an operation that the workload has no arguments for.
     pub fn run(&mut self, kernel: &dyn Kernel) -> Outcome {
         self.operation_of(kernel);
-        self.call(kernel)
+        call(kernel, self.arguments())
     }
 
     /// What the last call wrote: f32 as bits, codes widened.
@@ -149,11 +150,9 @@ impl Workload {
         codes.chain(self.floats_out.get().iter().map(|value| value.to_bits())).collect()
     }
 
-    /// One call. The compiler does not know of which kernel, so it can neither drop nor move any of it.
-    #[inline]
-    fn call(&mut self, kernel: &dyn Kernel) -> Outcome {
+    fn arguments(&mut self) -> Arguments<'_> {
         let Shape { rows, cols, row_stride, .. } = self.shape;
-        let arguments = Arguments {
+        Arguments {
             packed: self.packed.get(),
             codes: self.codes_in.get(),
             scales: self.scales.as_ref().map(Aligned::get),
@@ -164,9 +163,14 @@ impl Workload {
             cols,
             row_stride,
             digits: self.case.digits.into(),
-        };
-        black_box(kernel).call(arguments)
+        }
     }
+}
+
+/// One call. The compiler does not know of which kernel, so it can neither drop nor move any of it.
+#[inline]
+fn call(kernel: &dyn Kernel, arguments: Arguments<'_>) -> Outcome {
+    black_box(kernel).call(arguments)
 }
 
 /// Elements that start at a cache line, the same one of its page in every process.
