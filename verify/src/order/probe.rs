@@ -84,6 +84,9 @@ pub(super) struct Probe<'a> {
     subject: Subject,
     row_stride: usize,
     packed: Region,
+    /// The codes that were packed last, and what they became.
+    codes: Vec<u8>,
+    row: Vec<u8>,
     /// One of each block of each row; those of one row are alike for all.
     scales: Region,
     x: Region,
@@ -113,14 +116,15 @@ impl<'a> Probe<'a> {
             region
         };
         let mut packed = region(Buffer::Packed, rows * row_stride);
-        let ones = format.pack(&vec![one; cols]);
+        let codes = vec![one; cols];
+        let ones = format.pack(&codes);
         packed.bytes_mut().chunks_mut(row_stride.max(1)).for_each(|row| row.copy_from_slice(&ones));
         let mut x = region(Buffer::X, cols * size_of::<f32>());
         floats_mut(x.bytes_mut()).fill(1.0);
         let mut scales = region(Buffer::Scales, rows * format.blocks(cols) * size_of::<f32>());
         floats_mut(scales.bytes_mut()).fill(1.0);
         let y = region(Buffer::Out, rows * size_of::<f32>());
-        Ok(Self { kernel, subject, row_stride, packed, scales, x, y })
+        Ok(Self { kernel, subject, row_stride, packed, codes, row: ones, scales, x, y })
     }
 
     /// The format of the weights.
@@ -166,9 +170,13 @@ impl<'a> Probe<'a> {
     pub(super) fn product_of(&mut self, operands: &Operands) -> Result<f32, RevealError> {
         let Operands { codes, x, scales } = operands;
         floats_mut(self.x.bytes_mut()).copy_from_slice(x);
+        if self.codes != *codes {
+            self.row = self.subject.format.pack(codes);
+            self.codes.clone_from(codes);
+        }
+        // Every time: a kernel may have changed them.
         for row in self.packed.bytes_mut().chunks_mut(self.row_stride.max(1)) {
-            let packed = self.subject.format.pack(codes);
-            row[..packed.len()].copy_from_slice(&packed);
+            row.copy_from_slice(&self.row);
         }
         if self.is_scaled() {
             for row in floats_mut(self.scales.bytes_mut()).chunks_mut(scales.len().max(1)) {
