@@ -6,6 +6,7 @@ mod generate;
 mod json;
 mod materialize;
 mod models;
+mod patches;
 mod shrink;
 mod sweep;
 mod text;
