@@ -150,7 +150,7 @@ fn the_same_seed_gives_the_same_data() {
 }
 
 #[test]
-fn a_replay_names_the_propertys_that_a_case_ran_on() {
+fn a_replay_names_the_properties_that_a_case_ran_on() {
     let (out, _) =
         run(&["replay", "--kernel", "scalar", "gemv", "rows=2", "cols=300", "dist=integer", "seed=9"], 0);
     assert!(out.starts_with("pass     scalar gemv: exact-regime, order, memory"), "{out}");
@@ -260,7 +260,7 @@ fn a_closed_standard_output_is_no_panic_and_has_the_exit_code_of_sigpipe() {
 }
 
 #[test]
-fn a_selftest_shows_wrong_kernels_right_ones_and_faults_of_the_harness_apart() {
+fn a_selftest_distinguishes_wrong_kernels_right_ones_and_faults_of_the_harness() {
     let folder = scratch();
     let report = folder.path().join("s.json");
     for (part, kind) in [

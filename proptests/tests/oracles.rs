@@ -11,9 +11,9 @@ use qk256_verify::{Case, Operation, Property};
 /// Oracle 1.
 const BIT_EXACT: [Property; 1] = [Property::BitExact];
 
-property!(unpack_gives_the_very_codes, 512, BIT_EXACT, 50_000, |seed| vec![drawn(Operation::Unpack, seed)]);
+property!(unpack_gives_the_right_codes, 512, BIT_EXACT, 50_000, |seed| vec![drawn(Operation::Unpack, seed)]);
 
-property!(lut_gives_the_very_weights_of_the_low_two_bits, 512, BIT_EXACT, 50_000, |seed| {
+property!(lut_gives_the_right_weights_of_the_low_two_bits, 512, BIT_EXACT, 50_000, |seed| {
     // Any byte at all: six bits of a code say nothing.
     let mut case = drawn(Operation::Lut, seed);
     case.patches.push(Patch {
@@ -24,7 +24,7 @@ property!(lut_gives_the_very_weights_of_the_low_two_bits, 512, BIT_EXACT, 50_000
     vec![case]
 });
 
-property!(dequantize_gives_the_very_bits, 512, BIT_EXACT, 50_000, |seed| vec![drawn(
+property!(dequantize_is_bit_identical, 512, BIT_EXACT, 50_000, |seed| vec![drawn(
     Operation::Dequantize,
     seed
 )]);
@@ -43,7 +43,7 @@ property!(gemv_is_exact_for_a_single_activation, 512, [Property::ExactRegime], 5
     vec![drawn_from(Operation::Gemv, seed, Distribution::OneHot)]
 });
 
-property!(gemv_gives_the_very_bits_of_its_own_order_of_summation, 256, [Property::Order], 512, |seed| {
+property!(gemv_is_bit_identical_to_its_own_order_of_summation, 256, [Property::Order], 512, |seed| {
     [Distribution::Unit, Distribution::Ten, Distribution::Wide]
         .map(|distribution| Case { scaled: false, ..drawn_from(Operation::Gemv, seed, distribution) })
         .map(|case| Case { cols: case.cols.min(ORDER_COLUMNS), stride: case.stride.max(0), ..case })
@@ -95,7 +95,7 @@ fn fixed_on_each_distribution(seed: u64) -> Vec<Case> {
     FINITE.map(|distribution| drawn_from(Operation::GemvFixed, seed, distribution)).to_vec()
 }
 
-property!(gemv_fixed_gives_the_very_bits, 256, BIT_EXACT, 5_000, fixed_on_each_distribution);
+property!(gemv_fixed_is_bit_identical, 256, BIT_EXACT, 5_000, fixed_on_each_distribution);
 
 property!(gemv_fixed_stays_within_its_bound, 256, [Property::Bound], 5_000, fixed_on_each_distribution);
 

@@ -24,8 +24,8 @@ fn hold(property: PropertyTest, cases: impl Fn(&Tensor, &Case) -> Vec<Case>) {
 }
 
 #[test]
-fn vector_operations_give_the_very_bits_on_real_weights() {
-    let name = "vector_operations_give_the_very_bits_on_real_weights";
+fn vector_operations_are_bit_identical_on_real_weights() {
+    let name = "vector_operations_are_bit_identical_on_real_weights";
     let property = PropertyTest { name, rounds: 1, properties: &[Property::BitExact], at_least: 300_000 };
     hold(property, |tensor, base| {
         let whole = |operation| Case {
@@ -56,8 +56,8 @@ fn gemv_stays_within_the_bound_on_real_weights_and_scales() {
 }
 
 #[test]
-fn gemv_fixed_gives_the_very_bits_within_its_bound_on_real_weights() {
-    let name = "gemv_fixed_gives_the_very_bits_within_its_bound_on_real_weights";
+fn gemv_fixed_is_bit_identical_within_its_bound_on_real_weights() {
+    let name = "gemv_fixed_is_bit_identical_within_its_bound_on_real_weights";
     let property =
         PropertyTest { name, rounds: 1, properties: &[Property::BitExact, Property::Bound], at_least: 2000 };
     hold(property, |tensor, base| {

@@ -79,7 +79,7 @@ pub enum RowTruth {
     },
     /// Some order of operations may overflow: nothing is demanded of the value.
     MayOverflow,
-    /// Oracle 1: bit-identical. Whoever is, is within the bounds as well: these are theorems, held beside the bits so
+    /// Oracle 1: bit-identical, which implies the bounds: these are theorems, held beside the bits so
     /// that a wrong definition cannot pass for a right one.
     Fixed {
         /// The bits of the sum in fixed point.

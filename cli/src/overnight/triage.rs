@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn findings_are_reported_apart_by_their_smallest_shape() {
+    fn findings_are_distinguished_by_their_smallest_shape() {
         assert_eq!(shape_class("gemv rows=2 cols=63 dist=unit seed=0"), "2x63");
         assert_eq!(shape_class("unpack len=257 dist=unit seed=0"), "1mod64");
         assert_eq!(plain("a/b gemv"), "a-b-gemv");

@@ -31,7 +31,7 @@ fn what_a_kernel_does_to_its_process_is_a_finding() {
 }
 
 #[test]
-fn a_kernel_that_needs_more_stack_than_thread_pools_give_is_reported_apart_from_one_that_needs_little() {
+fn a_kernel_that_needs_more_stack_than_thread_pools_give_is_distinguished_from_one_that_needs_little() {
     if !has("cc") {
         return;
     }
