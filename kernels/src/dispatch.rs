@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::activations::rounding::Rounding;
 use crate::activations::{Activations, ActivationsError, Digits, Plane};
+use crate::batch::Batch;
 use crate::functions::Functions;
 use crate::level::Level;
 use crate::matrix::Matrix;
@@ -108,6 +109,37 @@ impl Kernels {
         let (_, gemv) = self.level.paths().nth(path).expect("a path of the level");
         // SAFETY: `self` exists only where the features of the level were detected (`Kernels::new`).
         unsafe { gemv(matrix, x, y) }
+    }
+
+    /// As [`scalar::gemm`](crate::scalar::gemm), each vector's product with the bits of [`gemv`](Self::gemv) of that vector alone.
+    ///
+    /// From 96 rows and 1024 columns on, `avx2` and `avx_vnni` copy up to four vectors at a time, and two rows, to memory that they
+    /// allocate.
+    ///
+    /// ```
+    /// use qk256_kernels::{Batch, Kernels, Matrix};
+    ///
+    /// let packed = [0b11_10_01_00; 64];
+    /// let matrix = Matrix::new(&packed, 1, 4, 64)?; // -2, -1, 1, 2
+    /// let x = Batch::new(&[1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 2.0], 2, 4, 4)?;
+    /// let mut y = [0.0; 2];
+    /// Kernels::detect().gemm(&matrix, &x, &mut y, 1)?;
+    /// assert_eq!(y, [-2.0, 2.0]);
+    /// # Ok::<(), qk256_kernels::SizeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The same.
+    #[inline]
+    pub fn gemm(
+        self,
+        matrix: &Matrix<'_>,
+        x: &Batch<'_>,
+        y: &mut [f32],
+        y_stride: usize,
+    ) -> Result<(), SizeError> {
+        // SAFETY: `self` exists only where the features of the level were detected (`Kernels::new`).
+        unsafe { (self.functions.gemm)(matrix, x, y, y_stride) }
     }
 
     /// Rounds `x` to N digits, for [`gemv_fixed`](Self::gemv_fixed) of this level or any other: the activations are the

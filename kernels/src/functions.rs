@@ -3,6 +3,7 @@
 //! They are `unsafe` to call, since each may need CPU features: those of the level that names it.
 
 use crate::activations::{Activations, Digits, Plane};
+use crate::batch::Batch;
 use crate::matrix::Matrix;
 use crate::size::SizeError;
 
@@ -10,6 +11,7 @@ pub(crate) type Unpack = unsafe fn(&[u8], &mut [u8]) -> Result<(), SizeError>;
 pub(crate) type Lut = unsafe fn(&[u8], &mut [f32]) -> Result<(), SizeError>;
 pub(crate) type Dequantize = unsafe fn(&[u8], &[f32], &mut [f32]) -> Result<(), SizeError>;
 pub(crate) type Gemv = unsafe fn(&Matrix<'_>, &[f32], &mut [f32]) -> Result<(), SizeError>;
+pub(crate) type Gemm = unsafe fn(&Matrix<'_>, &Batch<'_>, &mut [f32], usize) -> Result<(), SizeError>;
 pub(crate) type GemvFixed = unsafe fn(&Matrix<'_>, &Activations, &mut [f32]) -> Result<(), SizeError>;
 pub(crate) type MaxMagnitude = unsafe fn(&[f32]) -> f32;
 pub(crate) type LayOut = unsafe fn(&[f32], f64, Digits, &mut [Plane]) -> i64;
@@ -27,6 +29,8 @@ pub(crate) enum Function {
     Gemv(Gemv),
     /// One of the ways in which the level's `gemv` computes a product, by its name.
     GemvPath(&'static str, Gemv),
+    /// It gives the bits of the level's `gemv`, so a level that has one of them of its own has both.
+    Gemm(Gemm),
     GemvFixed(GemvFixed),
     /// The passes over `x` that come before `gemv_fixed`: [`Rounding`](crate::activations::rounding::Rounding).
     MaxMagnitude(MaxMagnitude),
@@ -41,6 +45,7 @@ impl Function {
             Self::Lut(_) => "lut",
             Self::Dequantize(_) => "dequantize",
             Self::Gemv(_) | Self::GemvPath(..) => "gemv",
+            Self::Gemm(_) => "gemm",
             Self::GemvFixed(_) | Self::MaxMagnitude(_) | Self::LayOut(_) => "gemv_fixed",
         }
     }
@@ -53,6 +58,7 @@ pub(crate) struct Functions {
     pub(crate) lut: Lut,
     pub(crate) dequantize: Dequantize,
     pub(crate) gemv: Gemv,
+    pub(crate) gemm: Gemm,
     pub(crate) gemv_fixed: GemvFixed,
     pub(crate) max_magnitude: MaxMagnitude,
     pub(crate) lay_out: LayOut,
@@ -69,6 +75,7 @@ impl Functions {
                 Function::Dequantize(dequantize) => self.dequantize = dequantize,
                 Function::Gemv(gemv) => self.gemv = gemv,
                 Function::GemvPath(..) => {}
+                Function::Gemm(gemm) => self.gemm = gemm,
                 Function::GemvFixed(gemv_fixed) => self.gemv_fixed = gemv_fixed,
                 Function::MaxMagnitude(max_magnitude) => self.max_magnitude = max_magnitude,
                 Function::LayOut(lay_out) => self.lay_out = lay_out,

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_level_runs_code_of_its_own_or_that_of_a_level_that_it_is_based_on() {
-        for operation in ["unpack", "lut", "dequantize", "gemv"] {
+        for operation in ["unpack", "lut", "dequantize", "gemv", "gemm"] {
             assert_eq!(Level::AvxVnni.code_of(operation).name(), Level::Avx2.code_of(operation).name());
         }
         assert_eq!(Level::Scalar.code_of("gemv"), Level::Scalar);

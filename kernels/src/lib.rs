@@ -6,7 +6,7 @@
 //! and must not matter. A block may carry one f32 scale.
 //!
 //! # Operations
-//! Five operations, with the same signatures in every implementation:
+//! Six operations, with the same signatures in every implementation:
 //!
 //! | operation | result |
 //! | --- | --- |
@@ -14,14 +14,15 @@
 //! | `lut` | `weights[i] = WEIGHTS[codes[i] & 3]`, the stage between unpacking and multiplying |
 //! | `dequantize` | `out[i] = weight[i] * scale[i / 256]` |
 //! | `gemv` | `y[r]` = the sum over `c` of `weight[r, c] * x[c]` |
-//! | `gemv_fixed` | the same without scales, `x` in fixed point ([`Activations`]): exact sums, rounded once |
+//! | `gemm` | `gemv` of each vector of a [`Batch`], bit for bit |
+//! | `gemv_fixed` | as `gemv` without scales, `x` in fixed point ([`Activations`]): exact sums, rounded once |
 //!
 //! A quantiser, of which there is one implementation, makes codes and scales of f32 values: [`quantize()`].
 //!
 //! A `gemv` with scales takes the weights that `dequantize` gives, weight times scale. That product is exact,
 //! down to subnormals, unless it overflows: a scale beyond `f32::MAX / 2` makes a weight of 2 infinite.
 //!
-//! The output's length says how much is asked for (`gemv`: the matrix does). Buffers longer than needed are
+//! The output's length says how much is asked for (products: the matrix does). Buffers longer than needed are
 //! legal everywhere; their excess is neither written nor of any influence. Wrong sizes are refused with a
 //! [`SizeError`] before any memory is touched. Outputs are overwritten, never accumulated into.
 //!
@@ -52,6 +53,7 @@ pub mod activations;
 pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx_vnni;
+mod batch;
 mod dispatch;
 pub mod fast_scalar;
 pub mod format;
@@ -65,6 +67,7 @@ pub mod scalar;
 mod size;
 
 pub use activations::{Activations, ActivationsError, Digits};
+pub use batch::Batch;
 pub use dispatch::{Kernels, Unsupported};
 pub use format::{BLOCK_BYTES, BLOCK_LEN, CODES_PER_BYTE, Packed, WEIGHTS, blocks};
 pub use level::Level;

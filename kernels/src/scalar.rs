@@ -1,6 +1,7 @@
 //! The definition of every operation, in order and without haste.
 
 use crate::activations::{Activations, rounding};
+use crate::batch::{Batch, Products};
 use crate::format::{BLOCK_LEN, CODES_PER_BYTE, INTEGER_WEIGHTS, Packed, WEIGHTS, blocks};
 use crate::functions::Functions;
 use crate::matrix::Matrix;
@@ -12,6 +13,7 @@ pub(crate) const FUNCTIONS: Functions = Functions {
     lut,
     dequantize,
     gemv,
+    gemm,
     gemv_fixed,
     max_magnitude: rounding::compare_magnitudes,
     lay_out: rounding::lay_out,
@@ -65,6 +67,23 @@ pub fn gemv(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeErr
     let (x, y) = matrix.fit(x, y)?;
     for (r, y) in y.iter_mut().enumerate() {
         *y = dot(matrix.row(r), matrix.row_scales(r), x);
+    }
+    Ok(())
+}
+
+/// Writes the product of row `r` and vector `b` of `x` to `y[b * y_stride + r]`, as [`gemv`] computes it.
+///
+/// With more than one vector `y` needs `(batch - 1) * y_stride + rows` elements. With one, `rows`, and `y_stride` is not looked
+/// at. The elements between the products are not written.
+///
+/// # Errors
+/// [`SizeError::OtherColumns`] if the vectors have not as many elements as the matrix has columns,
+/// [`SizeError::SmallVectorStride`] if products would overlap, [`SizeError::Overflow`] if the length that `y` needs overflows,
+/// [`SizeError::TooShort`] if `y` is shorter.
+pub fn gemm(matrix: &Matrix<'_>, x: &Batch<'_>, y: &mut [f32], y_stride: usize) -> Result<(), SizeError> {
+    let mut y = Products::new(matrix, x, y, y_stride)?;
+    for b in 0..y.batch() {
+        gemv(matrix, x.vector(b), y.product(b))?;
     }
     Ok(())
 }

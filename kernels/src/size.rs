@@ -23,6 +23,15 @@ pub enum SizeError {
         /// The stride that was given, in bytes.
         actual: usize,
     },
+    /// Two vectors of a batch would overlap. A batch of one vector is never refused for its stride.
+    SmallVectorStride {
+        /// The buffer in question: `x` or `y`.
+        buffer: Buffer,
+        /// The elements of one vector.
+        needed: usize,
+        /// The stride that was given, in elements.
+        actual: usize,
+    },
     /// The length that a buffer would need does not fit in a `usize`.
     Overflow {
         /// The buffer in question.
@@ -30,7 +39,7 @@ pub enum SizeError {
     },
     /// A matrix has scales where an operation takes none.
     Scaled,
-    /// Activations in fixed point are of another number of columns than the matrix.
+    /// Activations, in fixed point or a batch of them, are of another number of columns than the matrix.
     OtherColumns {
         /// The columns of the matrix.
         needed: usize,
@@ -51,9 +60,9 @@ pub enum Buffer {
     Scales,
     /// f32 values to quantise.
     Values,
-    /// The vector that a matrix is multiplied by.
+    /// The vectors that a matrix is multiplied by.
     X,
-    /// The product, an f32 a row.
+    /// The products, an f32 a row each.
     Y,
 }
 
@@ -97,6 +106,9 @@ impl fmt::Display for SizeError {
             }
             SizeError::SmallStride { needed, actual } => {
                 write!(f, "the row stride is too small: {needed} bytes needed, {actual} given")
+            }
+            SizeError::SmallVectorStride { buffer, needed, actual } => {
+                write!(f, "the stride of `{buffer}` is too small: {needed} elements needed, {actual} given")
             }
             SizeError::Overflow { buffer } => {
                 write!(f, "the length that `{buffer}` would need does not fit in a usize")

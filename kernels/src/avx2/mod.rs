@@ -8,6 +8,8 @@
 //! | `gemv` | FMA into 64 partial sums, and the choice between the next two |
 //! | `natural` | one row at a time, `x` as it is |
 //! | `permuted` | two rows at a time, `x` copied in the order of shifted codes |
+//! | `gemm` | `gemv` of several vectors, and the choice whether they share a tile |
+//! | `tile` | two rows and up to four vectors at a time: codes shifted and `x` permuted once |
 //! | `digits` | the layout of fixed-point activations |
 //! | `fixed` | integer sums of byte products |
 //! | `prefetch` | asking for the codes of later rows in time |
@@ -20,12 +22,14 @@ mod cursor;
 mod dequantize;
 pub(crate) mod digits;
 pub(crate) mod fixed;
+mod gemm;
 mod gemv;
 pub(crate) mod lanes;
 mod lut;
 mod natural;
 mod permuted;
 mod prefetch;
+mod tile;
 mod unpack;
 
 use std::arch::is_x86_feature_detected;
@@ -45,6 +49,7 @@ pub(crate) const OWN: &[Function] = &[
     Function::Gemv(gemv::gemv::<AHEAD>),
     Function::GemvPath("natural", gemv::gemv_natural),
     Function::GemvPath("permuted", gemv::gemv_permuted),
+    Function::Gemm(gemm::gemm),
     Function::GemvFixed(fixed::gemv::<AHEAD>),
     Function::MaxMagnitude(digits::max_magnitude),
     Function::LayOut(digits::lay_out),

@@ -20,7 +20,7 @@ use crate::matrix::Matrix;
 const VECTORS: usize = GROUP / LANES;
 
 /// Partial sums of a row in one pass, by their second number.
-type Partials = [__m256; 4];
+pub(super) type Partials = [__m256; 4];
 
 /// A copy of `x` in whole blocks, at cache lines: vector `m` of each group has `x[16 * j + m]` in lane `j`.
 pub(super) struct PermutedX {
@@ -71,7 +71,7 @@ impl Group {
 /// Lane `j` of row `m` from lane `m` of row `j`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn transpose(rows: [__m256; LANES]) -> [__m256; LANES] {
+pub(super) fn transpose(rows: [__m256; LANES]) -> [__m256; LANES] {
     let mut pairs = rows;
     for i in [0, 2, 4, 6] {
         pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
@@ -173,7 +173,7 @@ fn add_group<const P: usize>(
 /// Brings code number `code` of each lane's lowest byte to the low end.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn shift_codes(codes: __m256i, code: usize) -> __m256i {
+pub(super) fn shift_codes(codes: __m256i, code: usize) -> __m256i {
     match code {
         0 => codes,
         1 => _mm256_srli_epi32::<2>(codes),
@@ -185,7 +185,7 @@ fn shift_codes(codes: __m256i, code: usize) -> __m256i {
 /// The sum of the partial sums, in the order of [`gemv`](super::gemv): the lanes of all registers at once.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn add_partials([a, b, c, d]: Partials, [e, f, g, h]: Partials) -> f32 {
+pub(super) fn add_partials([a, b, c, d]: Partials, [e, f, g, h]: Partials) -> f32 {
     let (ab, cd) = (
         add_2_apart(add_4_apart(a, e), add_4_apart(b, f)),
         add_2_apart(add_4_apart(c, g), add_4_apart(d, h)),

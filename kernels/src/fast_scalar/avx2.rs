@@ -6,6 +6,7 @@
 use super::body;
 use crate::activations::Activations;
 use crate::avx2::digits;
+use crate::batch::Batch;
 use crate::functions::Function;
 use crate::matrix::Matrix;
 use crate::size::SizeError;
@@ -16,6 +17,7 @@ pub(crate) const OWN: &[Function] = &[
     Function::Lut(lut),
     Function::Dequantize(dequantize),
     Function::Gemv(gemv),
+    Function::Gemm(gemm),
     Function::GemvFixed(gemv_fixed),
     Function::MaxMagnitude(digits::max_magnitude),
     Function::LayOut(digits::lay_out),
@@ -39,6 +41,11 @@ fn dequantize(packed: &[u8], scales: &[f32], out: &mut [f32]) -> Result<(), Size
 #[target_feature(enable = "avx2,fma")]
 fn gemv(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
     body::gemv(matrix, x, y)
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn gemm(matrix: &Matrix<'_>, x: &Batch<'_>, y: &mut [f32], y_stride: usize) -> Result<(), SizeError> {
+    body::gemm(matrix, x, y, y_stride)
 }
 
 #[target_feature(enable = "avx2,fma")]

@@ -5,6 +5,7 @@
 use std::array;
 
 use crate::activations::{Activations, Digits, Group, PLANE, join};
+use crate::batch::{Batch, Products};
 use crate::format::{BLOCK_BYTES, BLOCK_LEN, CODES_PER_BYTE, Packed, WEIGHTS, blocks};
 use crate::matrix::Matrix;
 use crate::size::{Buffer, SizeError, at_least};
@@ -51,6 +52,20 @@ pub(super) fn gemv(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), 
     let (x, y) = matrix.fit(x, y)?;
     for (r, y) in y.iter_mut().enumerate() {
         *y = dot(matrix.row(r), matrix.row_scales(r), x);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+pub(super) fn gemm(
+    matrix: &Matrix<'_>,
+    x: &Batch<'_>,
+    y: &mut [f32],
+    y_stride: usize,
+) -> Result<(), SizeError> {
+    let mut y = Products::new(matrix, x, y, y_stride)?;
+    for b in 0..y.batch() {
+        gemv(matrix, x.vector(b), y.product(b))?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ pub(crate) mod avx2;
 mod body;
 
 use crate::activations::Activations;
+use crate::batch::Batch;
 use crate::functions::Function;
 use crate::matrix::Matrix;
 use crate::size::SizeError;
@@ -24,6 +25,7 @@ pub(crate) const OWN: &[Function] = &[
     Function::Lut(lut),
     Function::Dequantize(dequantize),
     Function::Gemv(gemv),
+    Function::Gemm(gemm),
     Function::GemvFixed(gemv_fixed),
 ];
 
@@ -61,6 +63,14 @@ pub fn dequantize(packed: &[u8], scales: &[f32], out: &mut [f32]) -> Result<(), 
 /// The same.
 pub fn gemv(matrix: &Matrix<'_>, x: &[f32], y: &mut [f32]) -> Result<(), SizeError> {
     body::gemv(matrix, x, y)
+}
+
+/// As [`scalar::gemm`](crate::scalar::gemm), each vector by [`gemv`].
+///
+/// # Errors
+/// The same.
+pub fn gemm(matrix: &Matrix<'_>, x: &Batch<'_>, y: &mut [f32], y_stride: usize) -> Result<(), SizeError> {
+    body::gemm(matrix, x, y, y_stride)
 }
 
 /// As [`scalar::gemv_fixed`](crate::scalar::gemv_fixed), bit for bit.
