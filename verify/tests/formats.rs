@@ -75,13 +75,40 @@ fn iq2_bn(block: &[u8]) -> Vec<f64> {
         .collect()
 }
 
+fn tq1_0(block: &[u8]) -> Vec<f64> {
+    let powers = [1_u32, 3, 9, 27, 81];
+    let (scale, mut out) = (half_at(block, 52), Vec::new());
+    for (bytes, digits) in [(&block[..32], 5), (&block[32..48], 5), (&block[48..52], 4)] {
+        for power in &powers[..digits] {
+            let digit = |&byte: &u8| (u32::from(byte) * power % 256 * 3) >> 8;
+            out.extend(bytes.iter().map(digit).map(|digit| (f64::from(digit) - 1.0) * scale));
+        }
+    }
+    out
+}
+
+fn q2_k(block: &[u8]) -> Vec<f64> {
+    let (d, dmin, mut out) = (half_at(block, 80), half_at(block, 82), Vec::new());
+    for half in [&block[16..48], &block[48..80]] {
+        for shift in [0, 2, 4, 6] {
+            for byte in half {
+                let s = block[out.len() / 16];
+                out.push(d * f64::from(s & 15) * f64::from(byte >> shift & 3) - dmin * f64::from(s >> 4));
+            }
+        }
+    }
+    out
+}
+
 /// Bytes before the blocks of a row, bytes of a block, and how a block is decoded.
-const BY_HAND: [(&str, usize, usize, Decode); 8] = [
+const BY_HAND: [(&str, usize, usize, Decode); 10] = [
     ("qk256", 0, 64, qk256),
     ("q2_0", 0, 18, q2_0),
     ("q1_0", 0, 18, q1_0),
     ("q4_0", 0, 18, q4_0),
     ("tq2_0", 0, 66, tq2_0),
+    ("tq1_0", 0, 54, tq1_0),
+    ("q2_k", 0, 84, q2_k),
     ("i2_s", 0, 32, i2_s),
     ("i2_s_neon", 0, 16, i2_s_neon),
     ("iq2_bn", 4, 16, iq2_bn),
@@ -124,8 +151,107 @@ fn every_format_is_decoded_by_hand_to_the_same_numbers() {
 #[test]
 fn each_code_is_in_one_byte() {
     for format in format::ALL {
-        let mut all: Vec<usize> = (0..format.block_bytes).flat_map(|byte| format.elements(byte)).collect();
+        let of_byte = |byte| format.elements_of_byte(byte).map(|(element, _)| element);
+        let mut all: Vec<usize> = (0..format.block_bytes).flat_map(of_byte).collect();
         all.sort_unstable();
         assert_eq!(all, Vec::from_iter(0..format.block_len), "{}", format.name);
     }
+}
+
+/// A row of random bytes.
+fn random_row(format: &Format, len: usize, rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut row = vec![0; format.row_bytes(len)];
+    rng.fill_bytes(&mut row);
+    row
+}
+
+/// What is seen of the first elements of a row, NaNs alike.
+fn bits(format: &Format, row: &[u8], len: usize) -> Vec<(u8, u64, u64)> {
+    let bits = |number: f64| if number.is_nan() { f64::NAN.to_bits() } else { number.to_bits() };
+    let elements = format.elements(row, len).into_iter();
+    elements.map(|element| (element.code, bits(element.weight), bits(element.magnitude))).collect()
+}
+
+#[test]
+fn codes_come_back_from_the_row_that_they_were_packed_into() {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    for format in format::ALL {
+        for len in [0, 1, format.block_len - 1, format.block_len, 2 * format.block_len + 3] {
+            let codes: Vec<u8> =
+                (0..len).map(|_| (rng.next_u32() % u32::from(format.code_count())) as u8).collect();
+            let mut row = format.pack(&codes);
+            assert_eq!(row.len(), format.row_bytes(len), "{}", format.name);
+            assert_eq!(format.codes(&row, len), codes, "{}", format.name);
+            for at in (0..len).step_by(7) {
+                let (scales, code) = (format.scale_places(len), (codes[at] + 1) % format.code_count());
+                scales.iter().for_each(|&(byte, number)| number.write(-1.5, &mut row[byte..]));
+                format.set_code(&mut row, at, code);
+                assert_eq!(format.code(&row, at), code, "{}", format.name);
+                format.set_code(&mut row, at, codes[at]);
+                assert!(
+                    scales.iter().all(|&(byte, number)| number.read(&row[byte..]) == -1.5),
+                    "{}",
+                    format.name
+                );
+            }
+            assert_eq!(format.codes(&row, len), codes, "{}: the other codes stay", format.name);
+        }
+    }
+}
+
+#[test]
+fn bits_that_are_not_own_do_not_matter_and_reach_the_next_code() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    for format in format::ALL {
+        for len in [1, format.block_len - 1, format.block_len, format.block_len + 5] {
+            let own = format.own_bits(len).expect("each code is in one byte");
+            let row = random_row(format, len, &mut rng);
+            let changed: Vec<u8> = row.iter().zip(&own).map(|(byte, own)| byte ^ !own).collect();
+            assert_eq!(bits(format, &row, len), bits(format, &changed, len), "{} {len}", format.name);
+            // The codes of plain formats and of q2_k are apart; those of tq1_0 share bytes.
+            let codes = |row| format.codes(row, format.blocks(len) * format.block_len)[len..].to_vec();
+            let differ = codes(&row).iter().zip(codes(&changed)).all(|(one, other)| *one != other);
+            assert!(differ || format.name == "tq1_0", "{} {len}", format.name);
+        }
+    }
+}
+
+#[test]
+fn magnitudes_are_those_of_the_bound() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    for format in format::ALL {
+        let len = 2 * format.block_len;
+        let mut row = random_row(format, len, &mut rng);
+        for (byte, number) in format.scale_places(len) {
+            number.write(-0.375, &mut row[byte..]);
+        }
+        let scale = if format.has_inner_scales() { 0.375 } else { 1.0 };
+        let largest = format.values().map(|values| values[usize::from(format.extreme_codes()[0])]);
+        for (at, element) in format.elements(&row, len).into_iter().enumerate() {
+            let must = match largest {
+                Some(largest) => {
+                    let value = f64::from(format.weight(element.code));
+                    assert_eq!(element.weight.abs(), value.abs() * scale, "{} {at}", format.name);
+                    (value.abs() + f64::from(largest).abs()) * scale
+                }
+                None => {
+                    let s = row[at / 256 * 84 + at % 256 / 16];
+                    0.375 * f64::from(s & 15) * f64::from(element.code) + 0.375 * f64::from(s >> 4)
+                }
+            };
+            assert_eq!(element.magnitude, must, "{} {at}", format.name);
+        }
+    }
+}
+
+#[test]
+fn what_holds_of_codes_is_known_of_formats_without_a_description() {
+    let [tq1_0, q2_k] = [&format::TQ1_0, &format::Q2_K];
+    assert_eq!((tq1_0.code_count(), tq1_0.extreme_codes(), tq1_0.code_of(1)), (3, vec![0, 2], Some(2)));
+    assert_eq!((q2_k.code_count(), q2_k.extreme_codes(), q2_k.code_of(1)), (4, vec![0, 3], None));
+    assert_eq!((tq1_0.terms_per_block(), q2_k.terms_per_block()), (1, 2));
+    assert_eq!(q2_k.scale_places(257).iter().map(|place| place.0).collect::<Vec<_>>(), [80, 82, 164, 166]);
+    assert_eq!(format::IQ2_BN.scale_places(257).len(), 1, "one scale a row");
+    assert!(!tq1_0.is_symmetric() && !q2_k.is_symmetric() && format::QK256.is_symmetric());
+    assert_ne!(tq1_0.coding, q2_k.coding);
 }

@@ -1,6 +1,6 @@
 //! QK256: 256 elements in 64 bytes, 2 bits each, the first in the least significant bits (docs/format.md). The scales are apart.
 
-use super::{BitOrder, Format, Scale};
+use super::{BitOrder, Coding, Format, Plain, Scale};
 
 /// The format of the kernels of this project.
 pub const QK256: Format = Format {
@@ -8,10 +8,13 @@ pub const QK256: Format = Format {
     origin: "this project",
     block_len: 256,
     block_bytes: 64,
-    bits: 2,
-    codes_at: 0,
-    group: 1,
-    order: BitOrder::LsbFirst,
-    values: &[-2, -1, 1, 2],
-    scale: Scale::Separate,
+    coding: Coding::Plain(Plain {
+        bits: 2,
+        codes_at: 0,
+        group: 1,
+        order: BitOrder::LsbFirst,
+        values: &[-2, -1, 1, 2],
+        scale: Scale::Separate,
+    }),
+    activations: None,
 };

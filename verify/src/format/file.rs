@@ -1,0 +1,93 @@
+//! Formats from TOML files, and formats by name.
+
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+use std::{fs, io};
+
+use super::description::{Description, Problem};
+use super::{ALL, Format};
+
+/// The formats of files that were loaded.
+static LOADED: RwLock<Vec<&'static Format>> = RwLock::new(Vec::new());
+
+/// Why a file describes no format.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// The file cannot be read.
+    #[error("cannot read the format of {path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system reported.
+        error: io::Error,
+    },
+    /// The file is not TOML, or has not the fields of a format.
+    #[error("{path} describes no format: {error}")]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line.
+        error: Box<toml::de::Error>,
+    },
+    /// A field does not fit the others.
+    #[error("{path}: `{field}`: {problem}")]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// What is wrong, and what to write in its place.
+        problem: String,
+    },
+}
+
+/// The format of this name: one of [`ALL`], or one that was loaded.
+pub fn find(name: &str) -> Option<&'static Format> {
+    let loaded = LOADED.read().unwrap_or_else(PoisonError::into_inner);
+    named(name, &loaded)
+}
+
+/// Reads the format that a TOML file describes, as docs/formats.md says. It is kept for good, and [`find`] finds it. A description that was
+/// loaded before gives the format that it gave then.
+///
+/// # Errors
+/// The file cannot be read, a field is missing, unknown or of the wrong type, fields contradict each other, or the name is that of another
+/// format.
+pub fn load(path: &Path) -> Result<&'static Format, FormatError> {
+    let text =
+        fs::read_to_string(path).map_err(|error| FormatError::Read { path: path.to_owned(), error })?;
+    let description: Description = toml::from_str(&text)
+        .map_err(|error| FormatError::Toml { path: path.to_owned(), error: Box::new(error) })?;
+    let in_file =
+        |Problem { field, what }| FormatError::Field { path: path.to_owned(), field, problem: what };
+    let format = description.format(&path.display().to_string()).map_err(in_file)?;
+    keep(format).map_err(in_file)
+}
+
+/// Adds a format to those that [`find`] finds, unless it is there.
+fn keep(format: Format) -> Result<&'static Format, Problem> {
+    let mut loaded = LOADED.write().unwrap_or_else(PoisonError::into_inner);
+    match named(format.name, &loaded) {
+        None => {
+            loaded.push(Box::leak(Box::new(format)));
+            Ok(loaded[loaded.len() - 1])
+        }
+        Some(known) if is_same(known, &format) => Ok(known),
+        Some(known) => {
+            let what =
+                format!("`{}` is the name of a format from {}: choose another", known.name, known.origin);
+            Err(Problem { field: "name", what })
+        }
+    }
+}
+
+/// The format of this name, of ours or of these.
+fn named(name: &str, loaded: &[&'static Format]) -> Option<&'static Format> {
+    ALL.iter().chain(loaded).find(|format| format.name == name).copied()
+}
+
+/// Whether two formats of one name differ in nothing but where they come from.
+fn is_same(one: &Format, other: &Format) -> bool {
+    let sizes = |format: &Format| (format.block_len, format.block_bytes);
+    sizes(one) == sizes(other) && one.coding == other.coding
+}

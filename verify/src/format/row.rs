@@ -1,0 +1,216 @@
+//! The bytes of a row and what they hold: codes, weights and elements, and back.
+
+use super::{BlockCoding, Coding, Element, Format, Plain, Scale, largest_magnitude, value};
+
+impl Format {
+    /// The code of element `at` of a row.
+    ///
+    /// # Panics
+    /// If the bytes end before it.
+    #[inline(always)]
+    pub fn code(&self, row: &[u8], at: usize) -> u8 {
+        match &self.coding {
+            Coding::Plain(plain) => {
+                let (byte, slot) = self.place(plain, at);
+                row[byte] >> plain.shift(slot) & plain.largest_code()
+            }
+            Coding::Custom(coding) => {
+                self.custom_codes(*coding, self.block(row, at / self.block_len))[at % self.block_len]
+            }
+        }
+    }
+
+    /// Puts the code of element `at`, modulo the number of codes, into a row.
+    ///
+    /// # Panics
+    /// If the bytes end before it.
+    #[inline(always)]
+    pub fn set_code(&self, row: &mut [u8], at: usize, code: u8) {
+        match &self.coding {
+            Coding::Plain(plain) => {
+                let (byte, slot) = self.place(plain, at);
+                let mask = plain.mask(slot);
+                row[byte] = row[byte] & !mask | code << plain.shift(slot) & mask;
+            }
+            Coding::Custom(coding) => {
+                let block = &mut row[self.header_bytes() + at / self.block_len * self.block_bytes..]
+                    [..self.block_bytes];
+                let mut codes = self.custom_codes(*coding, block);
+                codes[at % self.block_len] = code;
+                coding.encode(&codes, block);
+            }
+        }
+    }
+
+    /// Packs these codes, modulo the number of codes, into a row of whole blocks. Scales and the bits that are left are zero.
+    pub fn pack(&self, codes: &[u8]) -> Vec<u8> {
+        let mut row = vec![0; self.row_bytes(codes.len())];
+        match &self.coding {
+            Coding::Plain(plain) => {
+                let mask = plain.largest_code();
+                self.places(plain, codes.len(), |at, byte, shift| row[byte] |= (codes[at] & mask) << shift);
+            }
+            Coding::Custom(coding) => {
+                let blocks = row[self.header_bytes()..].chunks_mut(self.block_bytes);
+                for (block, codes) in blocks.zip(codes.chunks(self.block_len)) {
+                    let mut whole = codes.to_vec();
+                    whole.resize(self.block_len, 0);
+                    coding.encode(&whole, block);
+                }
+            }
+        }
+        row
+    }
+
+    /// The codes of the first `len` elements of a row, in order.
+    ///
+    /// # Panics
+    /// If the bytes end before the last.
+    pub fn codes(&self, row: &[u8], len: usize) -> Vec<u8> {
+        match &self.coding {
+            Coding::Plain(plain) => {
+                let (mut codes, mask) = (vec![0; len], plain.largest_code());
+                self.places(plain, len, |at, byte, shift| codes[at] = row[byte] >> shift & mask);
+                codes
+            }
+            Coding::Custom(coding) => {
+                let mut codes = Vec::with_capacity(len);
+                self.decode_custom(*coding, row, len, |element| codes.push(element.code));
+                codes
+            }
+        }
+    }
+
+    /// The weights of the first `len` elements of a row before scales, in order.
+    ///
+    /// # Panics
+    /// If the bytes end before the last, or codes have no [`values`](Self::values).
+    pub fn weights(&self, row: &[u8], len: usize) -> Vec<i8> {
+        match &self.coding {
+            Coding::Plain(plain) => {
+                let mut weights = vec![0; len];
+                self.places(plain, len, |at, byte, shift| weights[at] = plain.weight(row[byte] >> shift));
+                weights
+            }
+            Coding::Custom(coding) => {
+                let mut weights = Vec::with_capacity(len);
+                self.decode_custom(*coding, row, len, |element| weights.push(value(*coding, element.code)));
+                weights
+            }
+        }
+    }
+
+    /// The first `len` numbers of a row: weights times the scales that are among its bytes, exact. The others count as one.
+    ///
+    /// # Panics
+    /// If the bytes end before the last.
+    pub fn decode(&self, row: &[u8], len: usize) -> Vec<f64> {
+        let mut numbers = Vec::with_capacity(len);
+        self.each_element(row, len, |element| numbers.push(element.weight));
+        numbers
+    }
+
+    /// The first `len` elements of a row, with the scales that are among its bytes. The others count as one.
+    ///
+    /// # Panics
+    /// If the bytes end before the last.
+    pub fn elements(&self, row: &[u8], len: usize) -> Vec<Element> {
+        let mut elements = Vec::with_capacity(len);
+        self.each_element(row, len, |element| elements.push(element));
+        elements
+    }
+
+    /// A mask of the bits of a row that its first `len` elements depend on: their codes, and all bytes that hold no codes. The other bits
+    /// may be anything. `None` where the codes of some elements are not in one byte, and the last block is not whole.
+    pub fn own_bits(&self, len: usize) -> Option<Vec<u8>> {
+        let mut own = vec![u8::MAX; self.row_bytes(len)];
+        if len.is_multiple_of(self.block_len) {
+            return Some(own);
+        }
+        let last = own.len() - self.block_bytes;
+        let block = &mut own[last..];
+        let used = len % self.block_len;
+        let places: Option<Vec<_>> =
+            (0..self.block_len).map(|element| self.place_in_block(element)).collect();
+        let places = places?;
+        places[used..].iter().for_each(|&(byte, bits)| block[byte] &= !bits);
+        // Bits that a code past the end shares with one that is used.
+        places[..used].iter().for_each(|&(byte, bits)| block[byte] |= bits);
+        Some(own)
+    }
+
+    /// Byte and slot of element `at` of a row.
+    #[inline(always)]
+    const fn place(&self, plain: &Plain, at: usize) -> (usize, usize) {
+        let (byte, slot) = plain.place(at % self.block_len);
+        (self.header_bytes() + at / self.block_len * self.block_bytes + byte, slot)
+    }
+
+    /// Calls `each` with the first `len` elements of a row, byte by byte: which element it is, the byte that holds its code, and how far
+    /// that is to be shifted. As [`place`](Self::place) says, without a division for each.
+    #[inline]
+    fn places(&self, plain: &Plain, len: usize, mut each: impl FnMut(usize, usize, u32)) {
+        let (slots, bytes) = (plain.codes_per_byte(), plain.group);
+        let shifts: [u32; 8] = std::array::from_fn(|slot| plain.shift(slot % slots));
+        for block in 0..self.blocks(len) {
+            let mut byte = self.header_bytes() + block * self.block_bytes + plain.codes_at;
+            for group in (block * self.block_len..(block + 1) * self.block_len).step_by(bytes * slots) {
+                for first in group..group + bytes {
+                    for (slot, &shift) in shifts[..slots].iter().enumerate() {
+                        let at = first + slot * bytes;
+                        if at < len {
+                            each(at, byte, shift);
+                        }
+                    }
+                    byte += 1;
+                }
+            }
+        }
+    }
+
+    /// Calls `each` with the first `len` elements of a row, in order.
+    fn each_element(&self, row: &[u8], len: usize, mut each: impl FnMut(Element)) {
+        let plain = match &self.coding {
+            Coding::Plain(plain) => plain,
+            Coding::Custom(coding) => return self.decode_custom(*coding, row, len, each),
+        };
+        let largest = f64::from(largest_magnitude(plain.values));
+        for (block, codes) in self.codes(row, len).chunks(self.block_len).enumerate() {
+            let scale = match plain.scale {
+                Scale::None | Scale::Separate => 1.0,
+                Scale::BeforeRow(number) => number.read(row),
+                Scale::InBlock(byte, number) => number.read(&self.block(row, block)[byte..]),
+            };
+            for &code in codes {
+                let value = f64::from(plain.weight(code));
+                let magnitude = (value.abs() + largest) * scale.abs();
+                each(Element { code, weight: value * scale, magnitude });
+            }
+        }
+    }
+
+    /// Calls `each` with the first `len` elements of a row, in order.
+    fn decode_custom(&self, coding: &dyn BlockCoding, row: &[u8], len: usize, mut each: impl FnMut(Element)) {
+        for block in 0..self.blocks(len) {
+            let mut left = len - block * self.block_len;
+            coding.decode(self.block(row, block), &mut |element| {
+                if left > 0 {
+                    each(element);
+                    left -= 1;
+                }
+            });
+        }
+    }
+
+    /// The codes of a block.
+    fn custom_codes(&self, coding: &dyn BlockCoding, block: &[u8]) -> Vec<u8> {
+        let mut codes = Vec::with_capacity(self.block_len);
+        coding.decode(block, &mut |element| codes.push(element.code));
+        codes
+    }
+
+    /// The bytes of a block of a row.
+    fn block<'a>(&self, row: &'a [u8], block: usize) -> &'a [u8] {
+        &row[self.header_bytes() + block * self.block_bytes..][..self.block_bytes]
+    }
+}
