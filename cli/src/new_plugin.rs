@@ -1,22 +1,23 @@
 //! `qk256 new-plugin`: a plugin to start from: a slow and right kernel in a new folder.
 
+mod template;
+
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use qk256_verify::Operation;
 use qk256_verify::finding::shell_word;
 
 use crate::Verdict;
+use crate::format_option::Chosen;
 use crate::output::stdout;
 use crate::usage::{RUN, help_end};
+use template::Kernel;
 
 /// The ABI, the same for every language.
 const HEADER: &str = include_str!("../../verify/include/qk256_kernel.h");
-
-/// The kernels to start from: the example plugins, which the tests check.
-const PLAIN: &str = include_str!("../../verify/plugins/plain.c");
-const RUST: &str = include_str!("../../verify/plugins/rust/src/lib.rs");
 
 const CARGO: &str = include_str!("new_plugin/Cargo.toml.txt");
 const MAKEFILE: &str = include_str!("new_plugin/Makefile.txt");
@@ -24,17 +25,32 @@ const README: &str = include_str!("new_plugin/README.md.txt");
 
 /// Write a plugin to start from: a slow, right kernel with its build file and a README.
 ///
-/// The plugin is a shared library with the functions of verify/include/qk256_kernel.h. `qk256 check --lib` checks it.
+/// The plugin is a shared library with the table of verify/include/qk256_kernel.h. `qk256 check --lib` checks it.
 #[derive(clap::Args)]
 #[command(after_help = help_end!(
     "qk256 new-plugin mine && make -C mine && qk256 check --lib mine/libkernel.so",
-    "qk256 new-plugin --lang rust mine";
+    "qk256 new-plugin --lang rust mine",
+    "qk256 new-plugin --format q4_0 --operation dot mine";
     "0" => "the files are written"
 ))]
 pub(crate) struct Args {
     /// Language of the kernel
     #[arg(long, value_enum, value_name = "LANGUAGE", default_value = "c", help_heading = RUN)]
     lang: Language,
+
+    /// Format of its weights, such as q4_0 (`qk256 formats` lists them), or a TOML file that describes one
+    #[arg(
+        long,
+        value_name = "NAME|FILE.toml",
+        value_parser = Chosen::parse,
+        default_value = "qk256",
+        help_heading = RUN
+    )]
+    format: Chosen,
+
+    /// Operation of the kernel: unpack, dequantize, gemv, gemm or dot
+    #[arg(long, visible_alias = "op", value_name = "OPERATION", default_value = "gemv", help_heading = RUN)]
+    operation: Operation,
 
     /// Folder to write to. It must be new or empty
     #[arg(value_name = "DIR")]
@@ -50,10 +66,12 @@ enum Language {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
+    let kernel = Kernel::new(args.lang, args.format.format, args.operation)?;
     claim(&args.folder)?;
     let program = std::env::current_exe().context("cannot find this program")?;
     let program = shell_word(&program.to_string_lossy());
-    for (name, text) in files(args.lang, &program) {
+    let check = format!("{program} check --lib {}{}", args.lang.library(), args.format.option());
+    for (name, text) in files(args.lang, &kernel, (&program, &check)) {
         let path = args.folder.join(name);
         let cannot = || format!("cannot write {}", path.display());
         if let Some(folder) = path.parent() {
@@ -61,10 +79,10 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         }
         std::fs::write(&path, text).with_context(cannot)?;
     }
-    let (folder, source, library) = (args.folder.display(), args.lang.source(), args.lang.library());
+    let (folder, source) = (args.folder.display(), args.lang.source());
     writeln!(stdout(), "{folder}/{source} is a slow and right kernel to start from. Build it and check it:")?;
     let folder = shell_word(&args.folder.to_string_lossy());
-    writeln!(stdout(), "  cd {folder} && {} && {program} check --lib {library}", args.lang.build())?;
+    writeln!(stdout(), "  cd {folder} && {} && {check}", args.lang.build())?;
     Ok(Verdict::Pass)
 }
 
@@ -83,10 +101,10 @@ fn claim(folder: &Path) -> Result<()> {
     }
 }
 
-/// What goes into the folder, by name. `program` is how a shell calls this program.
-fn files(language: Language, program: &str) -> [(&'static str, String); 4] {
+/// What goes into the folder, by name. `program` is how a shell calls this program, and `check` how the plugin is checked.
+fn files(language: Language, kernel: &Kernel, (program, check): (&str, &str)) -> [(&'static str, String); 4] {
     let filled = |template: &str| {
-        let words = [("SOURCE", language.source()), ("LIBRARY", language.library())];
+        let words = [("SOURCE", language.source()), ("LIBRARY", language.library()), ("CHECK", check)];
         let build = [("BUILD", language.build()), ("COMPILE", language.compile()), ("QK256", program)];
         words
             .into_iter()
@@ -98,30 +116,11 @@ fn files(language: Language, program: &str) -> [(&'static str, String); 4] {
         Language::Rust => ("Cargo.toml", CARGO.to_owned()),
     };
     [
-        (language.source(), kernel(language)),
+        (language.source(), kernel.text()),
         ("qk256_kernel.h", HEADER.to_owned()),
         build,
         ("README.md", filled(README)),
     ]
-}
-
-/// The example plugin without the bug that it can be built with.
-fn kernel(language: Language) -> String {
-    let (example, name, first, last) = match language {
-        Language::C | Language::Cpp => (PLAIN, "\"plain\"", "#ifdef QK256_BUG", "#endif"),
-        Language::Rust => (RUST, "\"rust_example\"", "#[cfg(feature = \"bug\")]", ";"),
-    };
-    let mut in_bug = false;
-    let mut text = String::new();
-    for line in example.lines() {
-        let starts = line.trim_start().starts_with(first);
-        if !in_bug && !starts {
-            text += line;
-            text += "\n";
-        }
-        in_bug = starts || in_bug && !line.ends_with(last);
-    }
-    text.replace(name, "\"my_kernel\"")
 }
 
 impl Language {
@@ -160,28 +159,15 @@ impl Language {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use qk256_verify::format::QK256;
 
-    #[test]
-    fn a_kernel_to_start_from_has_a_name_to_change_and_no_bug() {
-        for (language, start, end) in [
-            (Language::C, "/* A kernel in plain C", "return QK256_DONE;\n}\n"),
-            (Language::Cpp, "/* A kernel in plain C", "return QK256_DONE;\n}\n"),
-            (Language::Rust, "//! A kernel in Rust", "& 3\n}\n"),
-        ] {
-            let kernel = kernel(language);
-            assert!(kernel.starts_with(start) && kernel.ends_with(end), "{language:?}: {kernel}");
-            assert!(kernel.contains("\"my_kernel\""), "{language:?}: {kernel}");
-            assert!(!kernel.to_lowercase().contains("bug"), "{language:?}: {kernel}");
-            let (opened, closed) = (kernel.matches('{').count(), kernel.matches('}').count());
-            assert_eq!(opened, closed, "{language:?}");
-        }
-    }
+    use super::*;
 
     #[test]
     fn no_word_of_a_template_is_left_over() {
         for &language in Language::value_variants() {
-            for (name, text) in files(language, "/a/qk256") {
+            let kernel = Kernel::new(language, &QK256, Operation::Gemv).expect("there is a template");
+            for (name, text) in files(language, &kernel, ("/a/qk256", "/a/qk256 check")) {
                 // `$@` is a word of make.
                 assert!(!text.is_empty() && !text.replace("$@", "").contains('@'), "{name}: {text}");
             }

@@ -7,18 +7,20 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use qk256_verify::examiner::{ExamineError, InProcess};
+use qk256_verify::memory::fault::exit_after_crash;
 use qk256_verify::plugin::{Host, Plugins, serve};
 use qk256_verify::{Examiner, Weights};
 
-use crate::Verdict;
+use crate::format_option::Formats;
 use crate::usage::{self, KERNELS};
+use crate::{FINDING, HANG, Verdict, signals};
 
 /// Options that name shared libraries.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Libraries {
     /// Use the kernels of this shared library, not those of this project. Can be repeated
     ///
-    /// The library exports the functions of verify/include/qk256_kernel.h. `qk256 new-plugin` writes one to start from.
+    /// The library exports the table of verify/include/qk256_kernel.h. `qk256 new-plugin` writes one to start from.
     #[arg(long = "lib", value_name = "FILE", help_heading = KERNELS)]
     libraries: Vec<PathBuf>,
 
@@ -32,12 +34,15 @@ pub(crate) struct Libraries {
         help_heading = KERNELS
     )]
     timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) formats: Formats,
 }
 
 impl Libraries {
     /// These libraries, with the default time limit.
-    pub(crate) fn of(libraries: &[PathBuf]) -> Self {
-        Self { libraries: libraries.to_vec(), timeout: None }
+    pub(crate) fn of(libraries: &[PathBuf], formats: &Formats) -> Self {
+        Self { libraries: libraries.to_vec(), timeout: None, formats: formats.clone() }
     }
 
     /// The kernels of the libraries; those of this project if none is named. `weights` is the file that tensors of cases come from.
@@ -47,14 +52,22 @@ impl Libraries {
     pub(crate) fn open(&self, weights: Option<&PathBuf>) -> Result<Box<dyn Examiner>> {
         let opened = weights.map(|path| Weights::open(path)).transpose()?;
         if self.libraries.is_empty() {
-            return Ok(Box::new(InProcess::new(opened)));
+            let files =
+                [("--weights", weights)].into_iter().filter_map(|(option, file)| Some((option, file?)));
+            let formats = self.formats.files();
+            let files = files.chain(formats.iter().map(|file| ("--format", file)));
+            let mut program = worker_program()?;
+            program.extend(
+                files.flat_map(|(option, file)| [option.to_owned(), file.to_string_lossy().into_owned()]),
+            );
+            return Ok(Box::new(InProcess::new(opened, &self.formats.of_files()).in_processes_of(program)));
         }
-        let itself = std::env::current_exe().context("cannot find this program")?;
-        let program = vec![itself.to_string_lossy().into_owned(), "worker".to_owned()];
+        let program = worker_program()?;
         let host = |library: &PathBuf| Host {
             program: program.clone(),
             library: library.clone(),
             weights: weights.cloned(),
+            formats: self.formats.files(),
             timeout: self.timeout.unwrap_or(crate::HANG),
         };
         let plugins = Plugins::open(self.libraries.iter().map(host).collect(), opened);
@@ -73,23 +86,40 @@ impl Libraries {
     }
 }
 
-/// Do what a host asks for: the process that a library is loaded in.
+/// This program as a worker.
+fn worker_program() -> Result<Vec<String>> {
+    let itself = std::env::current_exe().context("cannot find this program")?;
+    Ok(vec![itself.to_string_lossy().into_owned(), "worker".to_owned()])
+}
+
+/// Do what a host asks for: the process that a library is loaded in, or that examines some kernels of this project.
 #[derive(Args)]
 pub(crate) struct Worker {
-    #[arg(long, value_name = "FILE")]
-    lib: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "record")]
+    lib: Option<PathBuf>,
 
     /// The descriptor of the file in which host and worker share memory
-    #[arg(long, value_name = "DESCRIPTOR")]
-    record: RawFd,
+    #[arg(long, value_name = "DESCRIPTOR", requires = "lib")]
+    record: Option<RawFd>,
 
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+
+    #[command(flatten)]
+    formats: Formats,
 }
 
 pub(crate) fn work(args: &Worker) -> Result<Verdict> {
     let weights = args.weights.as_deref().map(Weights::open).transpose()?;
-    // SAFETY: `qk256 worker` is a process that does this and nothing else.
-    unsafe { serve(&args.lib, args.record, weights) }.context("the worker lost its host")?;
+    let served = match (&args.lib, args.record) {
+        // SAFETY: `qk256 worker` is a process that does this and nothing else.
+        (Some(library), Some(record)) => unsafe { serve(library, record, weights) },
+        _ => {
+            signals::watch();
+            exit_after_crash(FINDING.into(), HANG);
+            InProcess::new(weights, &args.formats.of_files()).serve()
+        }
+    };
+    served.context("the worker lost its host")?;
     Ok(Verdict::Pass)
 }

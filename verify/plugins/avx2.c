@@ -1,4 +1,5 @@
-/* A kernel in C with AVX2 and FMA. On another CPU, or for one, it says that it supports nothing.
+/* Kernels in C with AVX2 and FMA. The table declares both features, so that no other CPU is asked to run them. On another
+ * architecture nothing is supported.
  *
  * Order of summation: column c goes to lane c % 8 of the partial sum c / 8 % 8, from left to right. At the
  * end partial sums 4, 2 and 1 apart are added, then lanes 4, 2 and 1 apart: the same tree for each row,
@@ -8,38 +9,25 @@
 
 #include "qk256_kernel.h"
 
-uint32_t qk256_abi_version(void) {
-    return QK256_ABI_VERSION;
-}
-
-const char *qk256_kernel_name(void) {
-    return "c_avx2";
-}
-
-uint32_t qk256_flags(void) {
-    return QK256_FLAG_CHECKS_SIZES;
-}
-
 /* Blocks that hold N elements. */
 static size_t blocks(size_t elements) {
     return elements / QK256_BLOCK_ELEMENTS + (elements % QK256_BLOCK_ELEMENTS != 0);
 }
 
-/* Whether a matrix of this shape, with its vectors, lies within these lengths. */
-static int fits(size_t packed_len, const float *scales, size_t scales_len, size_t x_len, size_t y_len,
-                size_t rows, size_t cols, size_t row_stride) {
-    size_t row_bytes, needed;
-    if (x_len < cols || y_len < rows || __builtin_mul_overflow(blocks(cols), QK256_BLOCK_BYTES, &row_bytes)) {
+/* Whether the matrix of a call lies within its buffers. */
+static int fits(const qk256_call *call) {
+    size_t row_bytes, needed, n = blocks(call->cols);
+    if (__builtin_mul_overflow(n, QK256_BLOCK_BYTES, &row_bytes)) {
         return 0;
     }
-    if (scales && (__builtin_mul_overflow(rows, blocks(cols), &needed) || scales_len < needed)) {
+    if (call->scales && (__builtin_mul_overflow(call->rows, n, &needed) || call->scales_len < needed)) {
         return 0;
     }
-    if (rows < 2) {
-        return rows == 0 || packed_len >= row_bytes;
+    if (call->rows < 2) {
+        return call->rows == 0 || call->packed_len >= row_bytes;
     }
-    return row_stride >= row_bytes && !__builtin_mul_overflow(rows - 1, row_stride, &needed) &&
-           !__builtin_add_overflow(needed, row_bytes, &needed) && packed_len >= needed;
+    return call->row_stride >= row_bytes && !__builtin_mul_overflow(call->rows - 1, call->row_stride, &needed) &&
+           !__builtin_add_overflow(needed, row_bytes, &needed) && call->packed_len >= needed;
 }
 
 #if defined(__x86_64__)
@@ -52,11 +40,6 @@ static int fits(size_t packed_len, const float *scales, size_t scales_len, size_
 
 /* Floats of a register, and partial sums of a row. */
 enum { LANES = 8, PARTIALS = 8, GROUP = LANES * PARTIALS };
-
-/* FMA comes with a flag of its own: there are CPUs with AVX2 alone. */
-static int is_supported(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
 
 /* The four weights times a scale, in each half of a register: what the codes are looked up in. */
 AVX2_PART __m256 table(float scale) {
@@ -213,59 +196,55 @@ AVX2 static void dequantize(const uint8_t *packed, const float *scales, float *o
     }
 }
 
+static int32_t run_unpack(const qk256_call *call) {
+    if (!fits(call)) {
+        return QK256_REFUSED;
+    }
+    unpack(call->packed, (uint8_t *)call->out, call->cols);
+    return QK256_DONE;
+}
+
+static int32_t run_dequantize(const qk256_call *call) {
+    if (!fits(call)) {
+        return QK256_REFUSED;
+    }
+    dequantize(call->packed, call->scales, (float *)call->out, call->cols);
+    return QK256_DONE;
+}
+
+static int32_t run_gemv(const qk256_call *call) {
+    if (!fits(call) || call->x_len < call->cols || call->out_len < call->rows) {
+        return QK256_REFUSED;
+    }
+    gemv(call->packed, call->scales, (const float *)call->x, (float *)call->out, call->rows, call->cols,
+         call->row_stride);
+    return QK256_DONE;
+}
+
 #else
 
-static int is_supported(void) {
-    return 0;
+static int32_t run_unpack(const qk256_call *call) {
+    (void)call, (void)fits;
+    return QK256_UNSUPPORTED;
 }
 
-static void gemv(const uint8_t *packed, const float *scales, const float *x, float *y, size_t rows,
-                 size_t cols, size_t row_stride) {
-    (void)packed, (void)scales, (void)x, (void)y, (void)rows, (void)cols, (void)row_stride;
+static int32_t run_dequantize(const qk256_call *call) {
+    return run_unpack(call);
 }
 
-static void unpack(const uint8_t *packed, uint8_t *codes, size_t len) {
-    (void)packed, (void)codes, (void)len;
-}
-
-static void dequantize(const uint8_t *packed, const float *scales, float *out, size_t len) {
-    (void)packed, (void)scales, (void)out, (void)len;
+static int32_t run_gemv(const qk256_call *call) {
+    return run_unpack(call);
 }
 
 #endif
 
-int32_t qk256_unpack(const uint8_t *packed, size_t packed_len, uint8_t *codes, size_t codes_len) {
-    if (!is_supported()) {
-        return QK256_UNSUPPORTED;
-    }
-    if (packed_len / QK256_BLOCK_BYTES < blocks(codes_len)) {
-        return QK256_REFUSED;
-    }
-    unpack(packed, codes, codes_len);
-    return QK256_DONE;
-}
+static const qk256_kernel KERNELS[] = {
+    QK256_KERNEL("c_avx2", "unpack", "qk256", "f32", "avx2 fma", QK256_FLAG_REFUSES_WRONG_SIZES, run_unpack),
+    QK256_KERNEL("c_avx2", "dequantize", "qk256", "f32", "avx2 fma", QK256_FLAG_REFUSES_WRONG_SIZES, run_dequantize),
+    QK256_KERNEL("c_avx2", "gemv", "qk256", "f32", "avx2 fma", QK256_FLAG_REFUSES_WRONG_SIZES, run_gemv),
+};
 
-int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
-                         float *out, size_t out_len) {
-    if (!is_supported()) {
-        return QK256_UNSUPPORTED;
-    }
-    if (packed_len / QK256_BLOCK_BYTES < blocks(out_len) || scales_len < blocks(out_len)) {
-        return QK256_REFUSED;
-    }
-    dequantize(packed, scales, out, out_len);
-    return QK256_DONE;
-}
-
-int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
-                   const float *x, size_t x_len, float *y, size_t y_len, size_t rows, size_t cols,
-                   size_t row_stride) {
-    if (!is_supported()) {
-        return QK256_UNSUPPORTED;
-    }
-    if (!fits(packed_len, scales, scales_len, x_len, y_len, rows, cols, row_stride)) {
-        return QK256_REFUSED;
-    }
-    gemv(packed, scales, x, y, rows, cols, row_stride);
-    return QK256_DONE;
+const qk256_kernel *qk256_kernels(uint32_t abi_version, size_t *count) {
+    *count = sizeof KERNELS / sizeof KERNELS[0];
+    return abi_version == QK256_ABI_VERSION ? KERNELS : NULL;
 }

@@ -29,20 +29,10 @@
 
 #include "qk256_kernel.h"
 
-/* The right kernel, under names that nobody looks for. */
-#define qk256_abi_version right_abi_version
-#define qk256_kernel_name right_kernel_name
-#define qk256_flags right_flags
-#define qk256_unpack right_unpack
-#define qk256_dequantize right_dequantize
-#define qk256_gemv right_gemv
+/* The right kernels, in a table that nobody looks for. */
+#define qk256_kernels right_kernels
 #include "plain.c"
-#undef qk256_abi_version
-#undef qk256_kernel_name
-#undef qk256_flags
-#undef qk256_unpack
-#undef qk256_dequantize
-#undef qk256_gemv
+#undef qk256_kernels
 
 /* What a compiler may not leave out, whatever it knows of the memory. */
 #define READ(address) ((void)*(const volatile uint8_t *)(address))
@@ -55,64 +45,27 @@
         *place = value;                                                                                      \
     } while (0)
 
-#ifndef FAULT_NO_VERSION
-uint32_t qk256_abi_version(void) {
-#ifdef FAULT_VERSION
-    return 2;
-#else
-    return QK256_ABI_VERSION;
-#endif
-}
-#endif
-
-/* Optional: without it, the file has a name. */
-#ifndef FAULT_NO_NAME
-const char *qk256_kernel_name(void) {
-    return "faults";
-}
-#endif
-
-/* Optional: without it, wrong sizes never come. */
-#ifndef FAULT_NO_FLAGS
-uint32_t qk256_flags(void) {
-#ifdef FAULT_VARIES_DECLARED
-    return QK256_FLAG_CHECKS_SIZES | QK256_FLAG_VARIES_WITH_ROWS;
-#else
-    return QK256_FLAG_CHECKS_SIZES;
-#endif
-}
-#endif
-
 #ifdef FAULT_MISSING_SYMBOL
 /* Is defined nowhere. */
 extern int32_t qk256_test_missing(void);
 #endif
 
-#if !defined(FAULT_NO_OPERATION) && !defined(FAULT_ONLY_GEMV)
-/* Exported, and not supported: some of the operations, or all. */
+/* In the table, and not supported: some of the operations, or all. */
 #if defined(FAULT_GEMV_ALONE) || defined(FAULT_NOTHING)
 #define ONLY_GEMV 1
 #else
 #define ONLY_GEMV 0
 #endif
 
-int32_t qk256_unpack(const uint8_t *packed, size_t packed_len, uint8_t *codes, size_t codes_len) {
-    if (ONLY_GEMV) {
-        return QK256_UNSUPPORTED;
-    }
-    return right_unpack(packed, packed_len, codes, codes_len);
+#ifndef FAULT_ONLY_GEMV
+static int32_t faulty_unpack(const qk256_call *call) {
+    return ONLY_GEMV ? QK256_UNSUPPORTED : unpack(call);
 }
 
-int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
-                         float *out, size_t out_len) {
-    if (ONLY_GEMV) {
-        return QK256_UNSUPPORTED;
-    }
-    return right_dequantize(packed, packed_len, scales, scales_len, out, out_len);
+static int32_t faulty_dequantize(const qk256_call *call) {
+    return ONLY_GEMV ? QK256_UNSUPPORTED : dequantize(call);
 }
 #endif
-
-#ifndef FAULT_NO_OPERATION
 
 /* The shapes at which the kernel takes the process with it: few, as each costs the caller a process, and of a
  * loop its time limit as well. */
@@ -387,26 +340,22 @@ static float poor_dot(const uint8_t *row, const float *scales, const float *x, s
 }
 #endif
 
-#if defined(FAULT_CLOBBER) && defined(__x86_64__)
-/* As hand-written assembly does that forgets to save two registers. */
-__asm__(".text\n.globl qk256_gemv\n.type qk256_gemv, @function\nqk256_gemv:\n"
-        "movq $7, %rbx\nmovq $7, %r14\njmp saved_gemv@PLT\n");
-#define qk256_gemv saved_gemv
-QK256_EXPORT int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales,
-                                size_t scales_len, const float *x, size_t x_len, float *y, size_t y_len,
-                                size_t rows, size_t cols, size_t row_stride);
-#endif
-
-int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
-                   const float *x, size_t x_len, float *y, size_t y_len, size_t rows, size_t cols,
-                   size_t row_stride) {
+static int32_t faulty_gemv(const qk256_call *call) {
+    const uint8_t *packed = call->packed;
+    const float *scales = call->scales, *x = (const float *)call->x;
+    float *y = (float *)call->out;
+    size_t packed_len = call->packed_len, scales_len = call->scales_len, x_len = call->x_len;
+    size_t y_len = call->out_len, rows = call->rows, cols = call->cols, row_stride = call->row_stride;
+    /* Each fault uses some of them. */
+    (void)packed, (void)packed_len, (void)scales, (void)scales_len, (void)x, (void)x_len;
+    (void)y, (void)y_len, (void)row_stride;
 #if defined(FAULT_REFUSE) || defined(FAULT_REFUSE_AND_ACCEPT)
     if (rows > 1 && cols % 4 == 3) {
         return QK256_REFUSED;
     }
 #endif
 #if defined(FAULT_ACCEPT) || defined(FAULT_REFUSE_AND_ACCEPT)
-    /* What is not there is left out, and the caller hears nothing of it. */
+    /* What is not there is left out, and the caller is not told. */
     cols = x_len < cols ? x_len : cols;
 #endif
 #if defined(FAULT_ALIGNED_STACK)
@@ -429,8 +378,9 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
     float *old = (float *)malloc(y_len * sizeof *y + 1);
     memcpy(old, y, y_len * sizeof *y);
 #endif
-    int32_t result =
-        right_gemv(packed, packed_len, scales, scales_len, x, x_len, y, y_len, rows, cols, row_stride);
+    qk256_call right = *call;
+    right.cols = cols;
+    int32_t result = gemv(&right);
     if (result == QK256_DONE && rows > 0 && cols > 0) {
         fall(rows, cols);
         leave();
@@ -530,4 +480,71 @@ int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales
     return result;
 }
 
+#if defined(FAULT_CLOBBER) && defined(__x86_64__)
+/* As hand-written assembly does that forgets to save two registers. */
+int32_t saved_gemv(const qk256_call *call);
+int32_t clobbering_gemv(const qk256_call *call);
+
+int32_t saved_gemv(const qk256_call *call) {
+    return faulty_gemv(call);
+}
+
+__asm__(".text\n.globl clobbering_gemv\n.type clobbering_gemv, @function\nclobbering_gemv:\n"
+        "movq $7, %rbx\nmovq $7, %r14\njmp saved_gemv@PLT\n");
+#define GEMV clobbering_gemv
+#else
+#define GEMV faulty_gemv
 #endif
+
+#if defined(FAULT_NO_FLAGS)
+/* Wrong sizes never come. */
+#define FLAGS 0
+#elif defined(FAULT_VARIES_DECLARED)
+#define FLAGS (QK256_FLAG_REFUSES_WRONG_SIZES | QK256_FLAG_VARIES_WITH_ROWS)
+#else
+#define FLAGS QK256_FLAG_REFUSES_WRONG_SIZES
+#endif
+
+#ifdef FAULT_NO_NAME
+#define NAME NULL
+#else
+#define NAME "faults"
+#endif
+
+static const qk256_kernel FAULTY[] = {
+#ifndef FAULT_ONLY_GEMV
+    QK256_KERNEL(NAME, "unpack", "qk256", "f32", "", FLAGS, faulty_unpack),
+    QK256_KERNEL(NAME, "dequantize", "qk256", "f32", "", FLAGS, faulty_dequantize),
+#endif
+    QK256_KERNEL(NAME, "gemv", "qk256", "f32", "", FLAGS, GEMV),
+};
+
+#if defined(FAULT_OLD_VERSION)
+/* What a plugin of version 1 exports, beside its operations. */
+QK256_EXPORT uint32_t qk256_abi_version(void);
+
+uint32_t qk256_abi_version(void) {
+    return 1;
+}
+#endif
+
+#if defined(FAULT_NO_VERSION) || defined(FAULT_OLD_VERSION)
+/* The table has another name. */
+#define qk256_kernels table_of_kernels
+QK256_EXPORT const qk256_kernel *qk256_kernels(uint32_t abi_version, size_t *count);
+#endif
+
+const qk256_kernel *qk256_kernels(uint32_t abi_version, size_t *count) {
+    (void)right_kernels;
+#ifdef FAULT_NO_OPERATION
+    *count = 0;
+#else
+    *count = sizeof FAULTY / sizeof FAULTY[0];
+#endif
+#ifdef FAULT_VERSION
+    /* Knows another version. */
+    return abi_version == 77 ? FAULTY : NULL;
+#else
+    return abi_version == QK256_ABI_VERSION ? FAULTY : NULL;
+#endif
+}

@@ -1,4 +1,5 @@
-/* A kernel in plain C: every operation, slow and short. A place to start from, in C11 and in C++17. */
+/* Kernels in plain C for qk256: unpack, dequantize and gemv, slow and short. A place to start from, in C11 and in
+ * C++17. */
 #include "qk256_kernel.h"
 
 static const float WEIGHTS[4] = {-2.0f, -1.0f, 1.0f, 2.0f};
@@ -20,27 +21,25 @@ static int product(size_t a, size_t b, size_t *result) {
     return a == 0 || *result / a == b;
 }
 
-/* Whether a matrix of this shape, with its vectors, lies within these lengths. */
-static int fits(size_t packed_len, const float *scales, size_t scales_len, size_t x_len, size_t y_len,
-                size_t rows, size_t cols, size_t row_stride) {
+/* Whether the matrix of a call lies within its buffers. */
+static int fits(const qk256_call *call) {
     size_t row_bytes, scales_needed, last_row = 0;
-    if (x_len < cols || y_len < rows) {
+    if (!product(blocks(call->cols), QK256_BLOCK_BYTES, &row_bytes)) {
         return 0;
     }
-    if (!product(blocks(cols), QK256_BLOCK_BYTES, &row_bytes)) {
+    if (call->scales &&
+        (!product(call->rows, blocks(call->cols), &scales_needed) || call->scales_len < scales_needed)) {
         return 0;
     }
-    if (scales && (!product(rows, blocks(cols), &scales_needed) || scales_len < scales_needed)) {
-        return 0;
-    }
-    if (rows == 0) {
+    if (call->rows == 0) {
         return 1;
     }
     /* With one row nobody looks at the stride. */
-    if (rows > 1 && (row_stride < row_bytes || !product(rows - 1, row_stride, &last_row))) {
+    if (call->rows > 1 &&
+        (call->row_stride < row_bytes || !product(call->rows - 1, call->row_stride, &last_row))) {
         return 0;
     }
-    return packed_len >= last_row && packed_len - last_row >= row_bytes;
+    return call->packed_len >= last_row && call->packed_len - last_row >= row_bytes;
 }
 
 /* The product of one row and x, added from left to right. `scales` are those of the row, if there are any. */
@@ -58,48 +57,48 @@ static float dot(const uint8_t *row, const float *scales, const float *x, size_t
     return sum;
 }
 
-uint32_t qk256_abi_version(void) {
-    return QK256_ABI_VERSION;
-}
-
-const char *qk256_kernel_name(void) {
-    return "plain";
-}
-
-uint32_t qk256_flags(void) {
-    return QK256_FLAG_CHECKS_SIZES;
-}
-
-int32_t qk256_unpack(const uint8_t *packed, size_t packed_len, uint8_t *codes, size_t codes_len) {
-    if (packed_len / QK256_BLOCK_BYTES < blocks(codes_len)) {
+static int32_t unpack(const qk256_call *call) {
+    uint8_t *codes = (uint8_t *)call->out;
+    if (!fits(call)) {
         return QK256_REFUSED;
     }
-    for (size_t i = 0; i < codes_len; i++) {
-        codes[i] = (uint8_t)code(packed, i);
+    for (size_t i = 0; i < call->cols; i++) {
+        codes[i] = (uint8_t)code(call->packed, i);
     }
     return QK256_DONE;
 }
 
-int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
-                         float *out, size_t out_len) {
-    if (packed_len / QK256_BLOCK_BYTES < blocks(out_len) || scales_len < blocks(out_len)) {
+static int32_t dequantize(const qk256_call *call) {
+    float *out = (float *)call->out;
+    if (!fits(call)) {
         return QK256_REFUSED;
     }
-    for (size_t i = 0; i < out_len; i++) {
-        out[i] = WEIGHTS[code(packed, i)] * scales[i / QK256_BLOCK_ELEMENTS];
+    for (size_t i = 0; i < call->cols; i++) {
+        out[i] = WEIGHTS[code(call->packed, i)] * call->scales[i / QK256_BLOCK_ELEMENTS];
     }
     return QK256_DONE;
 }
 
-int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len,
-                   const float *x, size_t x_len, float *y, size_t y_len, size_t rows, size_t cols,
-                   size_t row_stride) {
-    if (!fits(packed_len, scales, scales_len, x_len, y_len, rows, cols, row_stride)) {
+static int32_t gemv(const qk256_call *call) {
+    float *y = (float *)call->out;
+    if (!fits(call) || call->x_len < call->cols || call->out_len < call->rows) {
         return QK256_REFUSED;
     }
-    for (size_t r = 0; r < rows; r++) {
-        const float *row_scales = scales ? scales + r * blocks(cols) : NULL;
-        y[r] = dot(packed + r * row_stride, row_scales, x, cols);
+    for (size_t r = 0; r < call->rows; r++) {
+        const float *scales = call->scales ? call->scales + r * blocks(call->cols) : NULL;
+        y[r] = dot(call->packed + r * call->row_stride, scales, (const float *)call->x, call->cols);
     }
     return QK256_DONE;
+}
+
+/* Another kernel is one more line, whatever it computes. */
+static const qk256_kernel KERNELS[] = {
+    QK256_KERNEL("plain", "unpack", "qk256", "f32", "", QK256_FLAG_REFUSES_WRONG_SIZES, unpack),
+    QK256_KERNEL("plain", "dequantize", "qk256", "f32", "", QK256_FLAG_REFUSES_WRONG_SIZES, dequantize),
+    QK256_KERNEL("plain", "gemv", "qk256", "f32", "", QK256_FLAG_REFUSES_WRONG_SIZES, gemv),
+};
+
+const qk256_kernel *qk256_kernels(uint32_t abi_version, size_t *count) {
+    *count = sizeof KERNELS / sizeof KERNELS[0];
+    return abi_version == QK256_ABI_VERSION ? KERNELS : NULL;
 }

@@ -6,6 +6,7 @@
 
 mod abi;
 mod confirm;
+mod declared;
 mod host;
 mod loaded;
 mod message;
@@ -14,12 +15,7 @@ mod process;
 mod run;
 mod worker;
 
-pub use abi::{ABI_VERSION, LoadError, load_here};
+pub use abi::{ABI_VERSION, KERNEL_BYTES, LoadError, RUN_AT, load_here};
 pub use host::{Host, PluginError};
 pub use plugins::Plugins;
 pub use worker::serve;
-
-use crate::operation::Operation;
-
-/// The operations that the ABI has, in the order of reports.
-pub const OPERATIONS: [Operation; 3] = [Operation::Unpack, Operation::Dequantize, Operation::Gemv];

@@ -5,8 +5,8 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 
-/// Arguments of a call: six in registers, the others on the stack.
-pub const ARGUMENTS: usize = 11;
+/// Arguments of a call, all of them in registers.
+pub const ARGUMENTS: usize = 2;
 
 thread_local! {
     /// Of the calls of this thread since the last [`take`]: what was left changed, if anything; `None` where there were none.
@@ -40,12 +40,12 @@ pub unsafe fn call(function: *const c_void, arguments: [u64; ARGUMENTS]) -> i32 
     }
     #[cfg(not(all(target_arch = "x86_64", unix)))]
     {
-        type Function = unsafe extern "C" fn(u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64) -> i32;
+        type Function = unsafe extern "C" fn(u64, u64) -> i32;
         // SAFETY: the caller says that it is such a function; further arguments than it takes do no harm where the caller removes them.
         let function = unsafe { std::mem::transmute::<*const c_void, Function>(function) };
-        let [a, b, c, d, e, f, g, h, i, j, k] = arguments;
+        let [first, second] = arguments;
         // SAFETY: the caller answers for the arguments.
-        unsafe { function(a, b, c, d, e, f, g, h, i, j, k) }
+        unsafe { function(first, second) }
     }
 }
 
@@ -120,7 +120,7 @@ mod x86_64 {
         }
     }
 
-    /// The call with a stack of `bytes` bytes for arguments: moves in what is passed, calls, and finds the block again.
+    /// The call with a stack that is moved by `bytes`: moves in what is passed, calls, and finds the block again.
     macro_rules! call_with_stack {
         ($bytes:literal, $cfa:literal) => {
             concat!(
@@ -129,22 +129,8 @@ mod x86_64 {
                 "\n.cfi_def_cfa_offset ",
                 $cfa,
                 "
-                mov r10, [rax + {arguments} + 48]
-                mov [rsp], r10
-                mov r10, [rax + {arguments} + 56]
-                mov [rsp + 8], r10
-                mov r10, [rax + {arguments} + 64]
-                mov [rsp + 16], r10
-                mov r10, [rax + {arguments} + 72]
-                mov [rsp + 24], r10
-                mov r10, [rax + {arguments} + 80]
-                mov [rsp + 32], r10
                 mov rdi, [rax + {arguments}]
                 mov rsi, [rax + {arguments} + 8]
-                mov rdx, [rax + {arguments} + 16]
-                mov rcx, [rax + {arguments} + 24]
-                mov r8, [rax + {arguments} + 32]
-                mov r9, [rax + {arguments} + 40]
                 mov rbx, [rax + {preserved}]
                 mov rbp, [rax + {preserved} + 8]
                 mov r12, [rax + {preserved} + 16]
@@ -199,10 +185,10 @@ mod x86_64 {
         2:
         cmp qword ptr [rax + {moves_stack}], 0
         jne 3f",
-        call_with_stack!("48", "112"),
+        call_with_stack!("16", "80"),
         "jmp 4f
         3:",
-        call_with_stack!("64", "128"),
+        call_with_stack!("32", "96"),
         "4:
         mov [r11 + {result}], rax
         mov [r11 + {preserved}], rbx
@@ -269,21 +255,8 @@ mod x86_64 {
 mod tests {
     use super::*;
 
-    extern "C" fn weighted(
-        a: u64,
-        b: u64,
-        c: u64,
-        d: u64,
-        e: u64,
-        f: u64,
-        g: u64,
-        h: u64,
-        i: u64,
-        j: u64,
-        k: u64,
-    ) -> i32 {
-        let all = [a, b, c, d, e, f, g, h, i, j, k];
-        all.iter().zip(1..).map(|(argument, place)| argument * place).sum::<u64>() as i32
+    extern "C" fn weighted(first: u64, second: u64) -> i32 {
+        (first + 2 * second) as i32
     }
 
     #[test]
@@ -291,7 +264,7 @@ mod tests {
         let arguments = std::array::from_fn(|at| at as u64 * 3 + 1);
         let expected: u64 = arguments.iter().zip(1..).map(|(argument, place)| argument * place).sum();
         for _ in 0..2 {
-            // SAFETY: the function takes eleven integers.
+            // SAFETY: the function takes two integers.
             let result = unsafe { call(weighted as *const c_void, arguments) };
             assert_eq!(result, expected as i32);
             assert_eq!(take(), Some(None), "a call was seen, and nothing is changed");

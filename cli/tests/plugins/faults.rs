@@ -20,13 +20,13 @@ pub(crate) const FEW_CASES: &str = "110";
 /// Warnings of the example plugins are errors.
 pub(crate) const STRICT: &[&str] = &["-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fPIC", "-shared"];
 
-/// A fault of `faults.c` and what `check` must say of it.
+/// A fault of a plugin and what `check` must say of it.
 pub(crate) struct Fault {
     /// What is behind `FAULT_`.
     pub(crate) name: &'static str,
     /// Must be found.
     pub(crate) property: &'static str,
-    /// Must be in the detail of that finding.
+    /// Must be in the case or in the detail of that finding.
     pub(crate) words: &'static str,
     /// May be found as well: `None` for any.
     pub(crate) besides: Option<&'static [&'static str]>,
@@ -42,17 +42,22 @@ pub(crate) const fn among_others(name: &'static str, property: &'static str, wor
     Fault { name, property, words, besides: None }
 }
 
-/// Checks each fault by its gemv, where all of them are, and reports every one that is not seen as it must be.
+/// Checks each fault of `faults.c` by its gemv, where all of them are, and reports every one that is not seen as it must be.
 pub(crate) fn expect(faults: &[Fault]) {
+    expect_of("faults.c", "faults", "gemv", faults);
+}
+
+/// The same of the faults of another source, by that kernel of it.
+pub(crate) fn expect_of(source: &str, kernel: &str, operation: &str, faults: &[Fault]) {
     if !has("cc") {
         return;
     }
     let folder = scratch();
     let mut wrong = String::new();
     for expected in faults {
-        let library = fault(&folder, expected.name);
-        let (report, printed) = check_by(FEW_CASES, &library, &["--op", "gemv"], 1);
-        if let Some(complaint) = expected.complaint(&report) {
+        let library = fault_of(&folder, source, expected.name);
+        let (report, printed) = check_by(FEW_CASES, &library, &["--op", operation], 1);
+        if let Some(complaint) = expected.complaint(kernel, operation, &report) {
             writeln!(wrong, "{}: {complaint}\n{printed}", expected.name).expect("a string takes it all");
         }
     }
@@ -60,16 +65,16 @@ pub(crate) fn expect(faults: &[Fault]) {
 }
 
 impl Fault {
-    fn complaint(&self, report: &Value) -> Option<String> {
+    fn complaint(&self, kernel: &str, operation: &str, report: &Value) -> Option<String> {
         let findings = report["findings"].as_array().expect("findings is a list");
         let Some(finding) = findings.iter().find(|finding| violated(finding).contains(&self.property)) else {
             return Some(format!("not found on `{}`", self.property));
         };
-        let detail = format!("{} {}", finding["detail"], finding["also"]);
+        let detail = format!("{} {} {}", finding["case"], finding["detail"], finding["also"]);
         if !detail.contains(self.words) {
-            return Some(format!("the detail must contain `{}`: {detail}", self.words));
+            return Some(format!("the case or the detail must contain `{}`: {detail}", self.words));
         }
-        if (&finding["kernel"], &finding["operation"]) != (&"faults".into(), &"gemv".into()) {
+        if (&finding["kernel"], &finding["operation"]) != (&kernel.into(), &operation.into()) {
             return Some(format!("found in another kernel: {finding}"));
         }
         let is_surplus = |found: &String| {
@@ -149,9 +154,14 @@ pub(crate) fn shown(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
 }
 
-/// The kernel with one fault, or none.
+/// The kernel of `faults.c` with one fault, or none.
 pub(crate) fn fault(folder: &TempDir, name: &str) -> PathBuf {
-    let library = c(folder, "faults.c", &[&format!("-DFAULT_{name}")]);
+    fault_of(folder, "faults.c", name)
+}
+
+/// The kernel of a source with one of its faults.
+pub(crate) fn fault_of(folder: &TempDir, source: &str, name: &str) -> PathBuf {
+    let library = c(folder, source, &[&format!("-DFAULT_{name}")]);
     let own = library.with_file_name(format!("{name}.so"));
     std::fs::rename(library, &own).expect("a scratch file can be renamed");
     own
@@ -164,18 +174,42 @@ pub(crate) fn c(folder: &TempDir, source: &str, options: &[&str]) -> PathBuf {
 
 pub(crate) fn build(compiler: &str, folder: &TempDir, source: &str, options: &[&str]) -> PathBuf {
     let library = folder.path().join(Path::new(source).with_extension("so"));
-    let mut command = Command::new(compiler);
-    command.args(options).args(STRICT).arg(format!("-I{VERIFY}/include"));
-    succeed(command.arg("-o").arg(&library).arg(format!("{VERIFY}/plugins/{source}")));
+    let source = PathBuf::from(format!("{VERIFY}/plugins/{source}"));
+    succeed(self::compiler(compiler, options, &source).arg("-o").arg(&library));
     library
+}
+
+/// A compiler of a library in C, to which warnings are errors.
+pub(crate) fn compiler(compiler: &str, options: &[&str], source: &Path) -> Command {
+    let mut command = Command::new(compiler);
+    command.args(options).args(STRICT).arg(format!("-I{VERIFY}/include")).arg(source);
+    command
+}
+
+/// The same of one in Rust.
+pub(crate) fn rustc(source: &Path) -> Command {
+    let mut command = Command::new("rustc");
+    command
+        .args([
+            "-O",
+            "-D",
+            "warnings",
+            "--edition",
+            "2024",
+            "--crate-type",
+            "cdylib",
+            "--crate-name",
+            "kernel",
+        ])
+        .arg(source);
+    command
 }
 
 /// The example plugin in Rust.
 pub(crate) fn rust(folder: &TempDir, options: &[&str]) -> PathBuf {
     let library = folder.path().join("rust.so");
-    let mut command = Command::new("rustc");
-    command.args(["-O", "--edition", "2024", "--crate-type", "cdylib"]).args(options);
-    succeed(command.arg("-o").arg(&library).arg(format!("{VERIFY}/plugins/rust/src/lib.rs")));
+    let source = PathBuf::from(format!("{VERIFY}/plugins/rust/src/lib.rs"));
+    succeed(rustc(&source).args(options).arg("-o").arg(&library));
     library
 }
 
@@ -193,7 +227,13 @@ pub(crate) fn has(program: &str) -> bool {
 /// Whether this CPU can run the example with intrinsics. If not, a skip is reported.
 #[track_caller]
 pub(crate) fn has_avx2() -> bool {
-    let missing = missing_features(&["avx2", "fma"]);
+    has_features(&["avx2", "fma"])
+}
+
+/// Whether this CPU has all of these features. If not, a skip is reported.
+#[track_caller]
+pub(crate) fn has_features(features: &[&str]) -> bool {
+    let missing = missing_features(features);
     if !missing.is_empty() {
         skip(&missing);
     }

@@ -1,99 +1,66 @@
-//! The C ABI, version 1: what is looked up in a shared library, and how it is called.
+//! The C ABI, version 2: what is looked up in a shared library, and how its kernels are called.
+
+mod call;
+mod error;
+mod fields;
+mod kernel;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::error::Error;
-use std::ffi::{CStr, c_char, c_void};
-use std::path::{Path, PathBuf};
+use std::ffi::c_char;
+use std::path::Path;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-use super::OPERATIONS;
-use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
-use crate::operation::Operation;
-use crate::registers;
+use crate::kernel::Kernel;
+pub use error::LoadError;
+pub(super) use kernel::PluginKernel;
 
 /// The version of the ABI that is spoken here.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
-/// The answer of a function that does not do what it is asked for.
-const QK256_UNSUPPORTED: i32 = 1;
+/// The most kernels of a library: a larger number is garbage.
+const MOST_KERNELS: usize = 4096;
 
-/// Bit 0 of the flags: wrong sizes are refused.
-const REFUSES_WRONG_SIZES: u32 = 1;
+/// `qk256_kernels`.
+type Kernels = unsafe extern "C" fn(u32, *mut usize) -> *const RawKernel;
 
-/// Bit 1: the bits of a row may depend on the number of rows.
-const VARIES_WITH_ROWS: u32 = 2;
-
-type Unpack = unsafe extern "C" fn(*const u8, usize, *mut u8, usize) -> i32;
-type Dequantize = unsafe extern "C" fn(*const u8, usize, *const f32, usize, *mut f32, usize) -> i32;
-type Gemv = unsafe extern "C" fn(
-    *const u8,
-    usize,
-    *const f32,
-    usize,
-    *const f32,
-    usize,
-    *mut f32,
-    usize,
-    usize,
-    usize,
-    usize,
-) -> i32;
-
-/// Why a library is no plugin.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LoadError {
-    /// The system cannot load it.
-    #[error("cannot load {path}: {why}")]
-    NotLoaded {
-        /// The library.
-        path: String,
-        /// The system's reason.
-        why: String,
-    },
-    /// It does not say which ABI it speaks.
-    #[error(
-        "{0} is not a plugin: it exports no `qk256_abi_version`; verify/include/qk256_kernel.h lists what to export"
-    )]
-    NoVersion(String),
-    /// It speaks another ABI.
-    #[error(
-        "{path} has version {version} of the ABI, and this qk256 has {ABI_VERSION}: build it with the header of this qk256"
-    )]
-    Version {
-        /// The library.
-        path: String,
-        /// What it says.
-        version: u32,
-    },
-    /// It has no kernel.
-    #[error(
-        "{0} exports none of `qk256_unpack`, `qk256_dequantize` and `qk256_gemv`: there is nothing to check"
-    )]
-    NoOperation(String),
+/// `qk256_kernel`, field by field as in the header.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+struct RawKernel {
+    size: usize,
+    name: *const c_char,
+    operation: *const c_char,
+    format: *const c_char,
+    activations: *const c_char,
+    features: *const c_char,
+    flags: u32,
+    cols_multiple: u32,
+    rows_multiple: u32,
+    max_batch: u32,
+    alignment: u32,
+    over_read: u32,
+    max_cols: u64,
+    max_code: u32,
+    activation_min: i32,
+    rounds_x: u32,
+    prepared_bytes: Option<unsafe extern "C" fn(*const call::Call) -> usize>,
+    prepare: Option<unsafe extern "C" fn(*const call::Call, *mut u8) -> i32>,
+    run: Option<unsafe extern "C" fn(*const call::Call) -> i32>,
 }
 
-/// A kernel of a library, callable in this process.
-#[derive(Clone)]
-pub(super) struct PluginKernel {
-    name: String,
-    library: PathBuf,
-    refuses_wrong_sizes: bool,
-    varies_with_rows: bool,
-    /// Whether calls go through [`registers::call`], which takes as long as some twenty instructions.
-    sees_registers: bool,
-    function: Function,
-}
+/// Bytes of `qk256_kernel`, which its first field states.
+pub const KERNEL_BYTES: usize = size_of::<RawKernel>();
 
-#[derive(Clone, Copy)]
-enum Function {
-    Unpack(Unpack),
-    Dequantize(Dequantize),
-    Gemv(Gemv),
-}
+/// The byte of a `qk256_kernel` where the address of its function stands.
+pub const RUN_AT: usize = std::mem::offset_of!(RawKernel, run);
 
-/// The kernels of the library at `path`, loaded into this process for good. A process that has anything to lose starts another
-/// ([`Plugins`](super::Plugins)).
+/// The kernels of the library at `path`, loaded into this process for good, those that this CPU cannot run among them. A process that has
+/// anything to lose starts another ([`Plugins`](super::Plugins)).
 ///
 /// # Safety
 /// Whatever the library does, when it is loaded and when its kernels are called, it does to this process: it may write to any memory,
@@ -101,7 +68,7 @@ enum Function {
 /// there for nothing else.
 ///
 /// # Errors
-/// If it is no plugin.
+/// If it is no plugin, or a kernel is described in a way that makes no sense.
 pub unsafe fn load_here(path: &Path) -> Result<Vec<Box<dyn Kernel>>, LoadError> {
     // SAFETY: the caller answers for the library.
     let kernels = unsafe { load(path)? };
@@ -122,61 +89,71 @@ pub(super) unsafe fn load(path: &Path) -> Result<Vec<PluginKernel>, LoadError> {
     let library = unsafe { Library::open(Some(&whole), RTLD_NOW | RTLD_LOCAL) };
     let library = library.map_err(|error| not_loaded(reason(&error)))?;
     let library: &'static Library = Box::leak(Box::new(library));
-    let version = symbol::<unsafe extern "C" fn() -> u32>(library, "qk256_abi_version");
-    // SAFETY: the ABI gives the function this type.
-    let version = unsafe { version.ok_or_else(|| LoadError::NoVersion(shown()))?() };
-    if version != ABI_VERSION {
-        return Err(LoadError::Version { path: shown(), version });
+    // SAFETY: the ABI gives the name this type.
+    let kernels = unsafe { library.get::<Kernels>(b"qk256_kernels") };
+    let Ok(kernels) = kernels else { return Err(without_table(library, shown())) };
+    let mut count = 0;
+    // SAFETY: the ABI gives the function this type; the caller answers for what it does.
+    let table = unsafe { kernels(ABI_VERSION, &raw mut count) };
+    if table.is_null() {
+        return Err(LoadError::Version(shown()));
     }
-    let flags = symbol::<unsafe extern "C" fn() -> u32>(library, "qk256_flags");
-    // SAFETY: as above.
-    let flags = flags.map_or(0, |flags| unsafe { flags() });
-    let file = || path.file_stem().map_or("plugin".to_owned(), |stem| stem.to_string_lossy().into_owned());
-    let name = name(library).unwrap_or_else(file);
-    let kernel = |function| PluginKernel {
-        name: name.clone(),
-        library: path.to_owned(),
-        refuses_wrong_sizes: flags & REFUSES_WRONG_SIZES != 0,
-        varies_with_rows: flags & VARIES_WITH_ROWS != 0,
-        sees_registers: false,
-        function,
+    if !(1..=MOST_KERNELS).contains(&count) {
+        return Err(LoadError::Count { path: shown(), count });
+    }
+    let raw = read_table(path, table.cast(), count)?;
+    let kernel = |(number, raw): (usize, &RawKernel)| {
+        // SAFETY: the caller answers for the library: what it gives as strings are strings, which stay.
+        let kernel = unsafe { PluginKernel::of(raw, path) };
+        kernel.map_err(|problem| LoadError::field(path, number, raw.name, problem))
     };
-    let functions = OPERATIONS.into_iter().filter_map(|operation| function(library, operation));
-    let kernels: Vec<PluginKernel> = functions.map(kernel).collect();
-    if kernels.is_empty() { Err(LoadError::NoOperation(shown())) } else { Ok(kernels) }
+    let kernels: Vec<PluginKernel> = (1..).zip(&raw).map(kernel).collect::<Result<_, _>>()?;
+    all_differ(path, &kernels)?;
+    Ok(kernels)
+}
+
+/// The entries of a table, each as large as it says.
+fn read_table(path: &Path, table: *const u8, count: usize) -> Result<Vec<RawKernel>, LoadError> {
+    let mut entries: Vec<RawKernel> = Vec::with_capacity(count);
+    for number in 0..count {
+        let step = entries.first().map_or(0, |first| first.size);
+        // SAFETY: the ABI says that the table has this many entries, each of the size that the first states.
+        let entry = unsafe { table.add(number * step) };
+        // The first field is read alone: where it is too small, there are not that many bytes.
+        // SAFETY: as above.
+        let size = unsafe { entry.cast::<usize>().read_unaligned() };
+        let is_right = size >= KERNEL_BYTES && (number == 0 || size == step);
+        if !is_right {
+            return Err(LoadError::Size { path: path.display().to_string(), number: number + 1, size });
+        }
+        // SAFETY: the entry has at least as many bytes, and every bit pattern is one of numbers and pointers.
+        entries.push(unsafe { entry.cast::<RawKernel>().read_unaligned() });
+    }
+    Ok(entries)
+}
+
+/// Cases and commands name a kernel by its name and domain.
+fn all_differ(path: &Path, kernels: &[PluginKernel]) -> Result<(), LoadError> {
+    let mut met = HashMap::new();
+    for (number, kernel) in (1..).zip(kernels) {
+        if let Some(first) = met.insert((kernel.name(), kernel.domain()), number) {
+            let (path, kernel) = (path.display().to_string(), format!("{:?}", kernel as &dyn Kernel));
+            return Err(LoadError::Twice { path, first, second: number, kernel });
+        }
+    }
+    Ok(())
+}
+
+/// Why a library has no table: it may be one of version 1.
+fn without_table(library: &Library, path: String) -> LoadError {
+    // SAFETY: the function is looked up and not called.
+    let old = unsafe { library.get::<unsafe extern "C" fn() -> u32>(b"qk256_abi_version") };
+    if old.is_ok() { LoadError::Old(path) } else { LoadError::NoTable(path) }
 }
 
 /// What the loader says; libloading's own words only name the function that failed.
 fn reason(error: &libloading::Error) -> String {
     error.source().map_or(error.to_string(), ToString::to_string)
-}
-
-/// What the library calls itself, if it says.
-fn name(library: &'static Library) -> Option<String> {
-    let name = symbol::<unsafe extern "C" fn() -> *const c_char>(library, "qk256_kernel_name")?;
-    // SAFETY: the ABI gives the function this type.
-    let text = unsafe { name() };
-    if text.is_null() {
-        return None;
-    }
-    // SAFETY: the ABI says that it is a string that lives as long as the library.
-    let name = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
-    (!name.is_empty()).then_some(name)
-}
-
-fn function(library: &'static Library, operation: Operation) -> Option<Function> {
-    let name = symbol_name(operation);
-    match operation {
-        Operation::Unpack => symbol(library, &name).map(Function::Unpack),
-        Operation::Dequantize => symbol(library, &name).map(Function::Dequantize),
-        Operation::Gemv => symbol(library, &name).map(Function::Gemv),
-        _ => None,
-    }
-}
-
-/// What the function of an operation is called.
-pub(super) fn symbol_name(operation: Operation) -> String {
-    format!("qk256_{operation}")
 }
 
 thread_local! {
@@ -187,114 +164,4 @@ thread_local! {
 /// Whether the thread that calls this is in a function of the library, which it is in a signal handler if the signal came there.
 pub(super) fn is_inside() -> bool {
     INSIDE.get()
-}
-
-fn symbol<T: Copy>(library: &'static Library, name: &str) -> Option<T> {
-    // SAFETY: the ABI gives each name that is looked up here the type that it is looked up with.
-    unsafe { library.get::<T>(name.as_bytes()) }.ok().map(|symbol| *symbol)
-}
-
-impl PluginKernel {
-    /// The same kernel, whose calls see which registers are preserved.
-    pub(super) fn seeing_registers(&self) -> Self {
-        Self { sees_registers: true, ..self.clone() }
-    }
-}
-
-impl Function {
-    /// The function and the arguments of its call as words.
-    fn words(self, arguments: Arguments<'_>) -> (*const c_void, [u64; registers::ARGUMENTS]) {
-        let Arguments { packed, scales, x, out_bytes, out, rows, cols, row_stride, .. } = arguments;
-        let mut words = [0; registers::ARGUMENTS];
-        let mut pass =
-            |all: &[usize]| words.iter_mut().zip(all).for_each(|(word, &each)| *word = each as u64);
-        let packed = [address(packed), packed.len()];
-        let scales = scales.map_or([0, 0], |scales| [address(scales), scales.len()]);
-        let address = match self {
-            Self::Unpack(call) => {
-                pass([packed, [address_mut(out_bytes), out_bytes.len()]].as_flattened());
-                call as *const c_void
-            }
-            Self::Dequantize(call) => {
-                pass([packed, scales, [address_mut(out), out.len()]].as_flattened());
-                call as *const c_void
-            }
-            Self::Gemv(call) => {
-                pass([packed, scales, [address(x), x.len()], [address_mut(out), out.len()]].as_flattened());
-                words[8..].copy_from_slice(&[rows, cols, row_stride].map(|size| size as u64));
-                call as *const c_void
-            }
-        };
-        (address, words)
-    }
-}
-
-/// Where a slice begins.
-fn address<T>(slice: &[T]) -> usize {
-    slice.as_ptr().expose_provenance()
-}
-
-/// The same of one that the call writes.
-fn address_mut<T>(slice: &mut [T]) -> usize {
-    slice.as_mut_ptr().expose_provenance()
-}
-
-impl Kernel for PluginKernel {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn operation(&self) -> Operation {
-        match self.function {
-            Function::Unpack(_) => Operation::Unpack,
-            Function::Dequantize(_) => Operation::Dequantize,
-            Function::Gemv(_) => Operation::Gemv,
-        }
-    }
-
-    fn refuses_wrong_sizes(&self) -> bool {
-        self.refuses_wrong_sizes
-    }
-
-    fn varies_with_rows(&self) -> bool {
-        self.varies_with_rows && self.operation() == Operation::Gemv
-    }
-
-    fn library(&self) -> Option<&Path> {
-        Some(&self.library)
-    }
-
-    fn call(&self, arguments: Arguments<'_>) -> Outcome {
-        // SAFETY (of all): each pointer is that of a slice with the length beside it. For what the library does with them whoever loaded
-        // it answers (`load_here`).
-        INSIDE.set(true);
-        let result = if self.sees_registers {
-            let (function, words) = self.function.words(arguments);
-            // SAFETY: see above.
-            unsafe { registers::call(function, words) }
-        } else {
-            let Arguments { packed, scales, x, out_bytes, out, rows, cols, row_stride, .. } = arguments;
-            let (p, p_len, y, y_len) = (packed.as_ptr(), packed.len(), out.as_mut_ptr(), out.len());
-            let (s, s_len) = scales.map_or((std::ptr::null(), 0), |scales| (scales.as_ptr(), scales.len()));
-            match self.function {
-                // SAFETY: see above.
-                Function::Unpack(call) => unsafe { call(p, p_len, out_bytes.as_mut_ptr(), out_bytes.len()) },
-                // SAFETY: see above.
-                Function::Dequantize(call) => unsafe { call(p, p_len, s, s_len, y, y_len) },
-                Function::Gemv(call) => {
-                    let (x, x_len) = (x.as_ptr(), x.len());
-                    // SAFETY: see above.
-                    unsafe { call(p, p_len, s, s_len, x, x_len, y, y_len, rows, cols, row_stride) }
-                }
-            }
-        };
-        INSIDE.set(false);
-        match result {
-            0 => Outcome::Done,
-            QK256_UNSUPPORTED => Outcome::Unsupported,
-            2 => Outcome::Refused,
-            // It becomes a finding, as any panic of a kernel, and says what it is.
-            other => std::panic::panic_any(UnknownOutcome(other)),
-        }
-    }
 }

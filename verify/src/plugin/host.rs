@@ -22,12 +22,14 @@ const SHOWN: usize = 200;
 /// How workers are made.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// The program and its first words; `--lib`, `--record` and `--weights` with their values follow.
+    /// The program and its first words; `--lib`, `--record`, `--weights` and `--format` with their values follow.
     pub program: Vec<String>,
     /// The shared library.
     pub library: PathBuf,
     /// Weights that cases may name.
     pub weights: Option<PathBuf>,
+    /// TOML files of formats that kernels may name.
+    pub formats: Vec<PathBuf>,
     /// How long one call may take.
     pub timeout: Duration,
 }
@@ -153,6 +155,9 @@ impl Host {
         command.args(["--record", &descriptor]);
         if let Some(weights) = &self.weights {
             command.arg("--weights").arg(weights);
+        }
+        for format in &self.formats {
+            command.arg("--format").arg(format);
         }
         let child = Child::start(&mut command, Errors::Kept)?;
         Ok(Worker { library: self.library.clone(), timeout: self.timeout, child, shared })

@@ -2,20 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use super::OPERATIONS;
+use super::declared::Declared;
 use super::host::{Answer, Death, Ending, Host, PluginError, Worker, exists};
 use super::message::{Beside, Request, Response};
 use crate::case::Case;
+use crate::domain::Domain;
 use crate::examiner::Examined;
-use crate::kernel::{Arguments, Kernel, Outcome};
-use crate::operation::Operation;
+use crate::features;
+use crate::kernel::{Arguments, Kernel, Outcome, missing_features};
 use crate::property::{Cause, Failure, Property};
 
 /// A library.
 #[derive(Debug)]
 pub(super) struct Plugin {
     pub(super) host: Host,
-    /// One for each operation of the ABI.
+    /// In the order of the library.
     pub(super) kernels: Vec<KernelHandle>,
 }
 
@@ -24,11 +25,39 @@ pub(super) struct Plugin {
 pub(super) struct KernelHandle {
     name: String,
     pub(super) library: PathBuf,
-    pub(super) operation: Operation,
+    pub(super) domain: Domain,
+    features: Vec<&'static str>,
     refuses_wrong_sizes: bool,
-    varies_with_rows: bool,
-    /// Its place among the kernels of the worker; `None` if the library does not export it.
-    pub(super) place: Option<usize>,
+    prepares: bool,
+    /// Its place among the kernels of the library.
+    pub(super) place: usize,
+}
+
+impl KernelHandle {
+    /// The kernel that the worker has at `place`.
+    fn of(declared: Declared, place: usize, library: &Path) -> Result<Self, PluginError> {
+        let unknown = || PluginError::Harness {
+            library: library.display().to_string(),
+            why: format!("the worker's kernel {place} is not understood: {declared:?}"),
+        };
+        let domain = declared.domain().ok_or_else(unknown)?;
+        let features =
+            declared.features.iter().map(|feature| features::named(feature)).collect::<Result<_, _>>();
+        let features = features.map_err(|_| unknown())?;
+        let Declared { name, refuses_wrong_sizes, prepares, .. } = declared;
+        Ok(Self { name, library: library.to_owned(), domain, features, refuses_wrong_sizes, prepares, place })
+    }
+
+    /// Whether this CPU has all that it needs.
+    pub(super) fn can_run(&self) -> bool {
+        missing_features(&self.features).is_empty()
+    }
+
+    /// Why it cannot be called here, if so.
+    pub(super) fn why_not(&self) -> Option<String> {
+        let missing = missing_features(&self.features);
+        (!missing.is_empty()).then(|| format!("this CPU lacks {}", missing.join(", ")))
+    }
 }
 
 impl Kernel for KernelHandle {
@@ -36,20 +65,25 @@ impl Kernel for KernelHandle {
         &self.name
     }
 
-    fn operation(&self) -> Operation {
-        self.operation
+    fn domain(&self) -> Domain {
+        self.domain
+    }
+
+    fn required_features(&self) -> &[&str] {
+        &self.features
     }
 
     fn refuses_wrong_sizes(&self) -> bool {
         self.refuses_wrong_sizes
     }
 
-    fn varies_with_rows(&self) -> bool {
-        self.varies_with_rows
-    }
-
     fn library(&self) -> Option<&Path> {
         Some(&self.library)
+    }
+
+    /// How many bytes a call needs only a worker can say.
+    fn prepared_bytes(&self, _: &Arguments<'_>) -> Option<usize> {
+        self.prepares.then_some(0)
     }
 
     fn call(&self, _: Arguments<'_>) -> Outcome {
@@ -61,18 +95,11 @@ impl Plugin {
     pub(super) fn open(host: Host) -> Result<Self, PluginError> {
         exists(&host.library)?;
         let (loaded, _) = host.start()?;
-        let Response::Loaded { name, refuses_wrong_sizes, varies_with_rows, operations } = loaded else {
+        let Response::Loaded { kernels } = loaded else {
             unreachable!("a worker that starts has loaded its library")
         };
-        let kernel = |operation: Operation| KernelHandle {
-            name: name.clone(),
-            library: host.library.clone(),
-            operation,
-            refuses_wrong_sizes,
-            varies_with_rows: varies_with_rows && operation == Operation::Gemv,
-            place: operations.iter().position(|&exported| exported == operation),
-        };
-        let kernels = OPERATIONS.into_iter().map(kernel).collect();
+        let kernel = |(place, declared)| KernelHandle::of(declared, place, &host.library);
+        let kernels = kernels.into_iter().enumerate().map(kernel).collect::<Result<_, _>>()?;
         Ok(Self { kernels, host })
     }
 
@@ -108,8 +135,12 @@ impl Plugin {
             Some(alive) => alive,
             None => self.host.start()?.1,
         };
-        let request =
-            Request::Examine { kernel: place, earlier: earlier.to_vec(), case: case.clone(), beside };
+        let request = Request::Examine {
+            kernel: place,
+            earlier: earlier.to_vec(),
+            case: Box::new(case.clone()),
+            beside,
+        };
         match alive.ask(&request, &mut |_| {})? {
             Answer::Response(Response::Examined(examined)) => {
                 *worker = Some(alive);
@@ -154,6 +185,11 @@ pub(super) enum Ended {
 impl Examined {
     fn failed(failure: Failure) -> Self {
         Self { skipped: None, properties: vec![failure.property], failures: vec![failure] }
+    }
+
+    /// Of a kernel that was not called, and why.
+    pub(super) fn skipped(why: String) -> Self {
+        Self { skipped: Some(why), ..Self::nothing() }
     }
 
     fn nothing() -> Self {

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::declared::Declared;
 use crate::case::Case;
 use crate::check::{Counts, Plan};
 use crate::examiner::Examined;
-use crate::operation::Operation;
 use crate::order::Revealed;
 use crate::property::{Failure, Property};
 use crate::timing::Speed;
@@ -17,7 +17,8 @@ pub(super) enum Request {
     /// Examine kernels by the cases `start..end` of a plan, but for the first kernels of the first case.
     Steps {
         plan: Plan,
-        operations: Vec<Operation>,
+        /// The kernels whose cases the plan has, dropped ones among them.
+        wanted: Vec<usize>,
         start: u64,
         end: u64,
         /// The first kernel that is called with the first case.
@@ -30,7 +31,7 @@ pub(super) enum Request {
         kernel: usize,
         /// How often, and the case.
         earlier: Vec<(u64, Case)>,
-        case: Case,
+        case: Box<Case>,
         /// What to look for as well.
         beside: Beside,
     },
@@ -64,7 +65,7 @@ impl Beside {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Response {
     /// The first message of a worker: the library's kernels.
-    Loaded { name: String, refuses_wrong_sizes: bool, varies_with_rows: bool, operations: Vec<Operation> },
+    Loaded { kernels: Vec<Declared> },
     /// The library is not a plugin, and why.
     NotLoaded(String),
     /// The worker cannot do its work, and why; the library was not touched.
@@ -103,7 +104,10 @@ mod tests {
     use crate::case::nth;
     use crate::check::{Budget, Kind, Refusal, Support, Worst};
     use crate::child::line;
+    use crate::domain::Domain;
     use crate::judge::WorstError;
+    use crate::operation::Operation;
+    use crate::plugin::declared::drawn as drawn_declared;
     use crate::property::PropertyCounts;
     use crate::timing::Ratio;
 
@@ -136,7 +140,9 @@ mod tests {
     }
 
     fn case() -> impl Strategy<Value = Case> {
-        (operation(), any::<(u64, u64)>()).prop_map(|(operation, (seed, index))| nth(operation, seed, index))
+        (operation(), any::<(u64, u64)>()).prop_map(|(operation, (seed, index))| {
+            nth(Domain::nth_drawn(operation, seed as usize), seed, index)
+        })
     }
 
     fn plan() -> impl Strategy<Value = Plan> {
@@ -145,12 +151,13 @@ mod tests {
             any::<(u64, u32)>().prop_map(|(s, n)| { Duration::new(s, n % 1_000_000_000) })
         ];
         let budget = prop_oneof![any::<u64>().prop_map(Budget::Cases), time.prop_map(Budget::Time)];
-        (any::<u64>(), budget, any::<u64>(), any::<[bool; 3]>()).prop_map(
-            |(seed, budget, seeds, [exhaustive, huge, minimize])| Plan {
+        (any::<u64>(), budget, any::<u64>(), any::<[bool; 4]>()).prop_map(
+            |(seed, budget, seeds, [exhaustive, edges, huge, minimize])| Plan {
                 seed,
                 budget,
                 seeds,
                 exhaustive,
+                edges,
                 huge,
                 minimize,
             },
@@ -158,10 +165,11 @@ mod tests {
     }
 
     fn request() -> impl Strategy<Value = Request> {
-        let steps = (plan(), vec(operation(), 0..4), any::<(u64, u64, usize)>(), vec(any::<usize>(), 0..4));
-        let steps = steps.prop_map(|(plan, operations, (start, end, from_kernel), dropped)| Request::Steps {
+        let steps =
+            (plan(), vec(any::<usize>(), 0..4), any::<(u64, u64, usize)>(), vec(any::<usize>(), 0..4));
+        let steps = steps.prop_map(|(plan, wanted, (start, end, from_kernel), dropped)| Request::Steps {
             plan,
-            operations,
+            wanted,
             start,
             end,
             from_kernel,
@@ -171,7 +179,7 @@ mod tests {
             |((kernel, [leaks, first_calls]), earlier, case)| Request::Examine {
                 kernel,
                 earlier,
-                case,
+                case: Box::new(case),
                 beside: Beside { leaks, first_calls },
             },
         );
@@ -315,14 +323,7 @@ mod tests {
     }
 
     fn response() -> impl Strategy<Value = Response> {
-        let loaded = (any::<String>(), any::<[bool; 2]>(), vec(operation(), 0..4)).prop_map(
-            |(name, [refuses_wrong_sizes, varies_with_rows], operations)| Response::Loaded {
-                name,
-                refuses_wrong_sizes,
-                varies_with_rows,
-                operations,
-            },
-        );
+        let loaded = vec(drawn_declared(), 0..3).prop_map(|kernels| Response::Loaded { kernels });
         let found = (any::<(u64, usize)>(), failure())
             .prop_map(|((step, kernel), failure)| Response::Found { step, kernel, failure });
         let done = (vec(counts(), 0..3), any::<u64>())

@@ -37,7 +37,7 @@ impl Plugins {
 
     /// Times a kernel beside our own; the plugin comes first. Nothing if it does not survive that.
     fn time_one(&self, kernel: &dyn Kernel) -> Result<Vec<(String, Speed)>, PluginError> {
-        let (plugin, place) = self.place(kernel)?;
+        let (plugin, &KernelHandle { place, .. }) = self.handle(kernel)?;
         let milliseconds = time_for(kernel.operation()).as_millis() as u64;
         let (_, mut worker) = plugin.host.start()?;
         Ok(match worker.ask(&Request::Time { kernel: place, milliseconds }, &mut |_| {})? {
@@ -46,16 +46,16 @@ impl Plugins {
         })
     }
 
-    /// The library of a kernel, and the kernel's place there.
-    fn place(&self, kernel: &dyn Kernel) -> Result<(&Plugin, usize), PluginError> {
+    /// The library of a kernel, and the kernel there.
+    fn handle(&self, kernel: &dyn Kernel) -> Result<(&Plugin, &KernelHandle), PluginError> {
         let place = self.plugins.iter().find_map(|plugin| {
             let handle = plugin.kernels.iter().find(|handle| {
-                handle.operation == kernel.operation() && Some(handle.library.as_path()) == kernel.library()
+                (handle.name(), handle.domain) == (kernel.name(), kernel.domain())
+                    && Some(handle.library.as_path()) == kernel.library()
             })?;
-            Some((plugin, handle.place?))
+            Some((plugin, handle))
         });
-        let unknown = || PluginError::Load(format!("{kernel:?} is exported by none of the libraries"));
-        place.ok_or_else(unknown)
+        place.ok_or_else(|| PluginError::Load(format!("{kernel:?} is in none of the libraries")))
     }
 }
 
@@ -74,10 +74,6 @@ impl Examiner for Plugins {
     fn kernels(&self) -> Vec<&dyn Kernel> {
         let kernels = self.plugins.iter().flat_map(|plugin| &plugin.kernels);
         kernels.map(|handle| handle as &dyn Kernel).collect()
-    }
-
-    fn has(&self, kernel: &dyn Kernel) -> bool {
-        self.place(kernel).is_ok()
     }
 
     fn weights(&self) -> Option<&Weights> {
@@ -112,12 +108,15 @@ impl Examiner for Plugins {
         earlier: &[(u64, Case)],
         case: &Case,
     ) -> Result<Examined, ExamineError> {
-        let (plugin, place) = self.place(kernel)?;
-        Ok(plugin.examine(place, earlier, case, Beside::ALL)?)
+        let (plugin, handle) = self.handle(kernel)?;
+        if let Some(why) = handle.why_not() {
+            return Ok(Examined::skipped(why));
+        }
+        Ok(plugin.examine(handle.place, earlier, case, Beside::ALL)?)
     }
 
     fn minimize(&self, kernel: &dyn Kernel, finding: &Finding) -> Result<Finding, ExamineError> {
-        let (plugin, place) = self.place(kernel)?;
+        let (plugin, &KernelHandle { place, .. }) = self.handle(kernel)?;
         Ok(Confirm { plugin, kernel, place, weights: self.weights.as_ref() }.minimize(finding))
     }
 
@@ -126,7 +125,7 @@ impl Examiner for Plugins {
         kernel: &dyn Kernel,
         subject: Subject,
     ) -> Result<Result<Revealed, String>, ExamineError> {
-        let (plugin, place) = self.place(kernel)?;
+        let (plugin, &KernelHandle { place, .. }) = self.handle(kernel)?;
         let Subject { rows, cols, row, scaled, .. } = subject;
         let (_, mut worker) = plugin.host.start()?;
         Ok(match worker.ask(&Request::Reveal { kernel: place, rows, cols, row, scaled }, &mut |_| {})? {
@@ -141,7 +140,7 @@ impl Examiner for Plugins {
     fn time(&self, report: &mut Report<'_>) -> Result<Timing, ExamineError> {
         let mut timing = Timing::none(report.kernels.len());
         for (row, speed) in report.kernels.iter().zip(&mut timing.speeds) {
-            let operation = row.kernel.operation();
+            let domain = row.kernel.domain();
             if row.counts.failed > 0 || row.counts.cases == 0 || interrupt::is_requested() {
                 continue;
             }
@@ -154,8 +153,8 @@ impl Examiner for Plugins {
                 }
             };
             *speed = timed.next().map(|(_, speed)| speed);
-            if timing.references.iter().all(|known| known.operation != operation) {
-                timing.references.extend(timed.map(|(name, speed)| Reference { operation, name, speed }));
+            if timing.references.iter().all(|known| known.domain != domain) {
+                timing.references.extend(timed.map(|(name, speed)| Reference { domain, name, speed }));
             }
         }
         Ok(timing)

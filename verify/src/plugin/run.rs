@@ -7,16 +7,14 @@ use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use super::OPERATIONS;
 use super::host::{Answer, Death, Ending, PluginError, Worker};
 use super::loaded::{KernelHandle, Plugin};
 use super::message::{Request, Response};
 use crate::case::Case;
-use crate::check::{Counts, Plan, Progress, Steps};
+use crate::check::{Counts, Plan, Progress, Steps, domains};
 use crate::fault_injection::Real;
 use crate::finding::Finding;
 use crate::interrupt;
-use crate::operation::Operation;
 use crate::property::{Cause, Failure, Property};
 use crate::weights::Weights;
 
@@ -43,7 +41,8 @@ pub(super) struct Run<'g> {
     plugin: &'g Plugin,
     kernels: Vec<&'g KernelHandle>,
     plan: Plan,
-    operations: Vec<Operation>,
+    /// The places of the kernels whose cases the plan has.
+    places: Vec<usize>,
     steps: Steps,
     start: Instant,
     /// When the run of all libraries began.
@@ -125,17 +124,14 @@ impl<'g> Run<'g> {
         weights: Option<&'g Weights>,
         began: Instant,
     ) -> Self {
-        let exported = |operation: &Operation| {
-            kernels.iter().any(|handle| handle.operation == *operation && handle.place.is_some())
-        };
-        let operations: Vec<Operation> = OPERATIONS.into_iter().filter(exported).collect();
-        let steps = Steps::new(&plan, &operations, weights, &Real);
-        let wanted = |place: usize| kernels.iter().any(|handle| handle.place == Some(place));
+        let callable = || kernels.iter().filter(|handle| handle.can_run());
+        let places: Vec<usize> = callable().map(|handle| handle.place).collect();
+        let steps = Steps::new(&plan, &domains(callable().map(|handle| handle.domain)), weights, &Real);
         let unwanted =
-            plugin.kernels.iter().filter_map(|handle| handle.place).filter(|&place| !wanted(place));
+            plugin.kernels.iter().map(|handle| handle.place).filter(|place| !places.contains(place));
         let state = State { dropped: unwanted.collect(), ..State::default() };
         let state = Mutex::new(state);
-        Self { plugin, kernels, plan, operations, steps, start: Instant::now(), began, weights, state }
+        Self { plugin, kernels, plan, places, steps, start: Instant::now(), began, weights, state }
     }
 
     /// Breaks where the watcher has ended the run.
@@ -144,7 +140,7 @@ impl<'g> Run<'g> {
         jobs: usize,
         watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
     ) -> ControlFlow<()> {
-        if self.operations.is_empty() {
+        if self.places.is_empty() {
             return ControlFlow::Continue(());
         }
         let watch = Mutex::new(watch);
@@ -223,8 +219,8 @@ impl<'g> Run<'g> {
             None => Session { worker: self.plugin.host.start()?.1, done: Vec::new() },
         };
         let dropped = self.lock().dropped.iter().copied().collect();
-        let (plan, operations) = (self.plan, self.operations.clone());
-        let request = Request::Steps { plan, operations, start, end, from_kernel, dropped };
+        let (plan, wanted) = (self.plan, self.places.clone());
+        let request = Request::Steps { plan, wanted, start, end, from_kernel, dropped };
         let Session { worker, done } = &mut alive;
         let answer = worker.ask(&request, &mut |response| {
             if let Response::Found { step, kernel, failure } = response {
@@ -278,7 +274,7 @@ impl<'g> Run<'g> {
 
     /// The finding that a violation is on the case that it was seen on.
     fn first(&self, step: u64, kernel: usize, failure: &Failure, seconds: f64) -> Option<Finding> {
-        let handle = self.kernels.iter().find(|handle| handle.place == Some(kernel))?;
+        let handle = self.kernels.iter().find(|handle| handle.place == kernel)?;
         let finding = Finding::new(*handle, &self.steps.case(step)?, self.weights, failure.clone());
         Some(Finding { seconds: Some(seconds), ..finding })
     }

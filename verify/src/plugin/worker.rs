@@ -9,15 +9,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::abi::{PluginKernel, is_inside, load};
+use super::declared::Declared;
 use super::message::{Request, Response};
 use super::process::{FdGuard, Shared, high};
 use crate::case::{Case, MaterializeError};
-use crate::check::{Counts, Steps, traced};
+use crate::check::{Counts, Steps, domains, traced};
 use crate::child::{SharedMemory, line};
 use crate::examiner::Examined;
+use crate::format;
 use crate::kernel::{Kernel, missing_features};
 use crate::memory::fault;
 use crate::order::{Revealed, Subject};
+use crate::reference;
 use crate::registry;
 use crate::timing::{Workload, speeds};
 use crate::trial::{Harness, Prepared, Trial};
@@ -60,7 +63,8 @@ pub unsafe fn serve(library: &Path, record: RawFd, weights: Option<Weights>) -> 
     match kernels {
         Ok(kernels) => {
             watch(shared);
-            write(&mut channel.answers, &loaded(&kernels))?;
+            let declared = kernels.iter().map(Declared::of).collect();
+            write(&mut channel.answers, &Response::Loaded { kernels: declared })?;
             let mut harness = Harness::new(weights);
             harness.watch_process(true);
             let bench = Bench { harness, shared, guard };
@@ -87,13 +91,15 @@ impl Channel {
     }
 }
 
-fn loaded(kernels: &[PluginKernel]) -> Response {
-    Response::Loaded {
-        name: kernels[0].name().to_owned(),
-        refuses_wrong_sizes: kernels[0].refuses_wrong_sizes(),
-        varies_with_rows: kernels.iter().any(Kernel::varies_with_rows),
-        operations: kernels.iter().map(Kernel::operation).collect(),
-    }
+/// The kernel that an earlier case is called with: the one that is examined if it takes the case, or else one of its name, or another.
+fn place_for(kernels: &[PluginKernel], examined: usize, case: &Case) -> Option<usize> {
+    let takes = |place: &usize| {
+        let kernel = &kernels[*place];
+        kernel.domain() == case.domain() && missing_features(kernel.required_features()).is_empty()
+    };
+    let rank =
+        |place: &usize| (*place != examined, kernels[*place].name() != kernels[examined].name(), *place);
+    (0..kernels.len()).filter(takes).min_by_key(rank)
 }
 
 /// From now on whatever ends the process is noted in shared memory.
@@ -200,9 +206,10 @@ impl Worker {
         let mut line = String::new();
         while channel.requests.read_line(&mut line)? > 0 {
             let response = match serde_json::from_str(&line)? {
-                Request::Steps { plan, operations, start, end, from_kernel, dropped } => {
+                Request::Steps { plan, wanted, start, end, from_kernel, dropped } => {
                     let harness = &self.bench.harness;
-                    let steps = Steps::new(&plan, &operations, harness.weights(), harness.faults());
+                    let domains = domains(wanted.iter().map(|&place| self.kernels[place].domain()));
+                    let steps = Steps::new(&plan, &domains, harness.weights(), harness.faults());
                     let first = (start, from_kernel);
                     self.steps(&steps, first, end, &dropped, &mut channel.answers)?
                 }
@@ -247,7 +254,7 @@ impl Worker {
             };
             let first = if step == start { from_kernel } else { 0 };
             for (kernel, counts) in counts.iter_mut().enumerate().skip(first) {
-                if kernels[kernel].operation() != case.operation || dropped.contains(&kernel) {
+                if kernels[kernel].domain() != case.domain() || dropped.contains(&kernel) {
                     continue;
                 }
                 let trial = bench.examine(step, (kernel, &kernels[kernel]), &prepared);
@@ -276,8 +283,8 @@ impl Worker {
         let mut step = 0;
         for (times, case) in earlier {
             let prepared = bench.prepared(case)?;
-            let Some(place) = kernels.iter().position(|kernel| kernel.operation() == case.operation) else {
-                return Err(format!("{case}: the library does not have this operation"));
+            let Some(place) = place_for(kernels, kernel, case) else {
+                return Err(format!("{case}: the library has no kernel for this case that this CPU can run"));
             };
             for _ in 0..*times {
                 bench.examine(step, (place, &kernels[place]), &prepared);
@@ -311,12 +318,18 @@ impl Worker {
 
     /// Times a kernel beside the scalar ones of its operation and our own fastest.
     fn time(&mut self, kernel: usize, budget: Duration) -> Response {
-        let operation = self.kernels[kernel].operation();
-        let mut workload = Workload::usual(operation);
-        let own = registry::kernels();
+        let domain = self.kernels[kernel].domain();
+        let mut workload = Workload::usual(domain);
+        let mut own = registry::kernels();
+        if !format::ALL.contains(&domain.format) {
+            own.extend(reference::kernels_of_file(domain.format));
+        }
         let can_run = |own: &&dyn Kernel| {
             let is_meant = registry::is_scalar(*own) || registry::is_chosen(*own);
-            own.operation() == operation && is_meant && missing_features(own.required_features()).is_empty()
+            workload.can_time(*own)
+                && own.operation() == domain.operation
+                && is_meant
+                && missing_features(own.required_features()).is_empty()
         };
         let mut racers: Vec<&dyn Kernel> = vec![&self.kernels[kernel]];
         racers.extend(own.iter().map(Box::as_ref).filter(can_run));

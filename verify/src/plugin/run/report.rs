@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{ENOUGH_DEATHS, Run, Sighting, State};
 use crate::case::Case;
+use crate::check::domains;
 use crate::check::{Budget, Causes, KernelReport, Plan, Report};
-use crate::finding::{Finding, anywhere, program, shell_word};
+use crate::finding::{Finding, anywhere, option_of_format, program, shell_word};
 use crate::interrupt;
 use crate::kernel::Kernel;
-use crate::plugin::abi::symbol_name;
 use crate::plugin::confirm::{Confirm, MOST_EARLIER};
 use crate::plugin::host::{Answer, PluginError};
 use crate::plugin::loaded::{KernelHandle, Plugin};
@@ -49,10 +49,10 @@ impl<'g> Run<'g> {
         findings: &mut Vec<Finding>,
     ) -> KernelReport<'g> {
         let mut kernel = KernelReport::blank(handle);
-        let Some(place) = handle.place else {
-            kernel.not_exported = Some(symbol_name(handle.operation));
+        if kernel.is_skipped() {
             return kernel;
-        };
+        }
+        let place = handle.place;
         state.count(place, &mut kernel);
         let confirm = Confirm { plugin: self.plugin, kernel: handle, place, weights: self.weights };
         findings.extend(self.findings_of(confirm, state, &mut kernel));
@@ -97,7 +97,7 @@ impl<'g> Run<'g> {
 
     /// What first calls of processes violate, if anything.
     fn first_calls(&self, confirm: Confirm<'_>, kernel: &mut KernelReport<'_>) -> Option<Finding> {
-        let case = Harness::first_case(kernel.kernel.operation());
+        let case = Harness::first_case(kernel.kernel.domain());
         let beside = Beside { first_calls: true, ..Beside::default() };
         let examined = self.plugin.examine(confirm.place, &[], &case, beside).ok()?;
         kernel
@@ -148,12 +148,22 @@ impl<'g> Run<'g> {
         };
         let weights =
             self.weights.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
-        let operations = self.operations.iter().map(|operation| format!(" --op {operation}"));
+        let wanted =
+            domains(self.kernels.iter().filter(|handle| handle.can_run()).map(|handle| handle.domain));
+        let mut options: Vec<String> = Vec::new();
+        for domain in wanted {
+            let own = [format!(" --op {}", domain.operation), option_of_format(domain.format)];
+            options.extend(
+                own.into_iter()
+                    .filter(|option| !option.is_empty() && !options.contains(option))
+                    .collect::<Vec<_>>(),
+            );
+        }
         format!(
             "{} check --lib {library} --kernel {}{}{weights} --seed {seed} --seeds {seeds} {budget} --jobs 1 --no-speed",
             program(),
             shell_word(kernel.name()),
-            String::from_iter(operations)
+            options.concat()
         )
     }
 }
