@@ -11,7 +11,7 @@ use qk256_verify::judge::{self, Judgement};
 use qk256_verify::oracle::{Expected, RowTruth, expected};
 use qk256_verify::property::Failure;
 use qk256_verify::shape::Threads;
-use qk256_verify::{Arguments, Case, Kernel, KernelFn, Operation, Outcome, Property};
+use qk256_verify::{Arguments, Case, Domain, Kernel, KernelFn, Operation, Outcome, Property};
 
 use crate::model::{BLOCK_BYTES, BLOCK_ELEMENTS};
 
@@ -54,29 +54,29 @@ pub fn faults() -> Vec<Fault> {
         fault(
             "one-seed",
             "first-byte-of-127-taken-for-a-mark",
-            &Cases(|operation, _, index| Case {
-                seed: 0,
-                patches: Vec::new(),
-                ..case::nth(operation, 0, index)
-            }),
+            &Cases(|domain, _, index| Case { seed: 0, patches: Vec::new(), ..case::nth(domain, 0, index) }),
         ),
         fault(
             "only-the-first-case",
             "last-dropped-when-7-of-8",
-            &Cases(|operation, seed, _| case::nth(operation, seed, 0)),
+            &Cases(|domain, seed, _| case::nth(domain, seed, 0)),
         ),
         fault(
             "no-partial-blocks",
             "mask-of-the-tail-one-short",
-            &Cases(|operation, seed, index| whole_blocks(case::nth(operation, seed, index))),
+            &Cases(|domain, seed, index| whole_blocks(case::nth(domain, seed, index))),
         ),
         fault(
             "rows-a-multiple-of-4",
             "rest-of-4096-rows-of-one-column",
-            &Cases(|operation, seed, index| {
-                let case = legal(operation, seed, index);
+            &Cases(|domain, seed, index| {
+                let case = legal(domain, seed, index);
                 Case {
-                    rows: if operation.is_matrix() { case.rows.div_ceil(4).max(1) * 4 } else { case.rows },
+                    rows: if domain.operation.is_matrix() {
+                        case.rows.div_ceil(4).max(1) * 4
+                    } else {
+                        case.rows
+                    },
                     stride: case.stride.clamp(0, 4096),
                     ..case
                 }
@@ -85,8 +85,8 @@ pub fn faults() -> Vec<Fault> {
         fault(
             "no-longer-buffers",
             "longer-x-refused",
-            &Cases(|operation, seed, index| {
-                let mut case = case::nth(operation, seed, index);
+            &Cases(|domain, seed, index| {
+                let mut case = case::nth(domain, seed, index);
                 Buffer::ALL.into_iter().for_each(|buffer| case.slack[buffer] = case.slack[buffer].min(0));
                 Case { patches: Vec::new(), ..case }
             }),
@@ -94,33 +94,30 @@ pub fn faults() -> Vec<Fault> {
         fault(
             "one-thread",
             "off-from-the-ninth-call-of-another-thread",
-            &Cases(|operation, seed, index| Case {
-                threads: Threads::ONE,
-                ..case::nth(operation, seed, index)
-            }),
+            &Cases(|domain, seed, index| Case { threads: Threads::ONE, ..case::nth(domain, seed, index) }),
         ),
         fault(
             "dense-rows",
             "stride-taken-for-dense",
-            &Cases(|operation, seed, index| Case {
+            &Cases(|domain, seed, index| Case {
                 stride: 0,
                 patches: Vec::new(),
-                ..legal(operation, seed, index)
+                ..legal(domain, seed, index)
             }),
         ),
         fault(
             "no-long-rows",
             "columns-counted-in-16-bits",
-            &Cases(|operation, seed, index| {
-                let case = legal(operation, seed, index);
+            &Cases(|domain, seed, index| {
+                let case = legal(domain, seed, index);
                 Case { cols: case.cols.min(2048), patches: Vec::new(), ..case }
             }),
         ),
         fault(
             "no-special-values",
             "nan-lost-from-64-columns-on",
-            &Cases(|operation, seed, index| {
-                let case = legal(operation, seed, index);
+            &Cases(|domain, seed, index| {
+                let case = legal(domain, seed, index);
                 let distribution = if matches!(
                     case.distribution,
                     Distribution::Special | Distribution::OneHot | Distribution::Raw
@@ -242,9 +239,9 @@ struct OracleCallsTheKernel;
 
 impl FaultInjection for OracleCallsTheKernel {
     /// The outputs of the longest vectors are computed piece by piece, without this oracle.
-    fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
-        let case = case::nth(operation, seed, index);
-        if case.cols < 1 << 28 { case } else { Case::new(operation, 1, BLOCK_ELEMENTS) }
+    fn case(&self, domain: Domain, seed: u64, index: u64) -> Case {
+        let case = case::nth(domain, seed, index);
+        if case.cols < 1 << 28 { case } else { Case::new(domain, 1, BLOCK_ELEMENTS) }
     }
 
     fn expected(&self, inputs: &Inputs) -> Expected {
@@ -293,20 +290,20 @@ impl FaultInjection for Cleared {
 
 /// Other cases than those that are called for.
 #[derive(Debug)]
-struct Cases(fn(Operation, u64, u64) -> Case);
+struct Cases(fn(Domain, u64, u64) -> Case);
 
 impl FaultInjection for Cases {
-    fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
-        (self.0)(operation, seed, index)
+    fn case(&self, domain: Domain, seed: u64, index: u64) -> Case {
+        (self.0)(domain, seed, index)
     }
 }
 
 /// Case number `index` or, where its sizes are wrong, a drawn one whose sizes are not.
-fn legal(operation: Operation, seed: u64, index: u64) -> Case {
+fn legal(domain: Domain, seed: u64, index: u64) -> Case {
     let is_legal = |case: &Case| case.materialize(None).is_ok_and(|inputs| inputs.is_legal());
-    let behind = Sweep::of(operation).len();
+    let behind = Sweep::of(domain).len();
     let candidates =
-        (0..).map(|step| case::nth(operation, seed, if step == 0 { index } else { behind + index + step }));
+        (0..).map(|step| case::nth(domain, seed, if step == 0 { index } else { behind + index + step }));
     candidates.into_iter().find(is_legal).expect("most cases are legal")
 }
 

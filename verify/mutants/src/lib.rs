@@ -6,9 +6,11 @@
 
 mod contract;
 mod dispatch;
+mod dot;
 mod faults;
 mod first_call;
 mod fixed;
+mod gemm;
 mod invariance;
 mod long;
 mod machine;
@@ -34,7 +36,7 @@ mod threads;
 mod unpack;
 
 pub use faults::{Fault, ask_for_the_truth, faults};
-use qk256_verify::{Arguments, KernelFn, Operation, Outcome};
+use qk256_verify::{Arguments, Domain, KernelFn, Operation, Outcome};
 
 /// What a wrong kernel gets wrong; of a right one, what is unusual about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,7 +126,17 @@ impl Mutant {
         history: &'static str,
         call: fn(Arguments<'_>) -> Outcome,
     ) -> Self {
-        let kernel = KernelFn { name, operation, required_features: &[], refuses_wrong_sizes: true, call };
+        Self::of(class, Domain::new(operation), name, history, call)
+    }
+
+    const fn of(
+        class: Class,
+        domain: Domain,
+        name: &'static str,
+        history: &'static str,
+        call: fn(Arguments<'_>) -> Outcome,
+    ) -> Self {
+        let kernel = KernelFn { name, domain, required_features: &[], refuses_wrong_sizes: true, call };
         Self { name, class, kernel, huge: false, history }
     }
 
@@ -162,6 +174,13 @@ pub fn wrong() -> Vec<Mutant> {
         long::WRONG,
         quantize::values::WRONG,
         quantize::calls::WRONG,
+        gemm::vectors::WRONG,
+        gemm::rows::WRONG,
+        gemm::calls::WRONG,
+        dot::codes::WRONG,
+        dot::integers::WRONG,
+        dot::scales::WRONG,
+        dot::calls::WRONG,
     ]
     .concat()
 }
@@ -180,6 +199,8 @@ pub fn right() -> Vec<Mutant> {
         stack::RIGHT,
         long::RIGHT,
         quantize::right::RIGHT,
+        gemm::right::RIGHT,
+        dot::right::RIGHT,
     ]
     .concat()
 }

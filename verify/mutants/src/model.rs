@@ -1,6 +1,9 @@
 //! The shape that such kernels have, in pieces that can be replaced one at a time.
 
+pub(crate) mod dot;
 pub(crate) mod fixed;
+pub(crate) mod gemm;
+pub(crate) mod packing;
 pub(crate) mod quantize;
 pub(crate) mod stray;
 pub(crate) mod vector;
@@ -20,7 +23,7 @@ pub(crate) const BLOCK_ELEMENTS: usize = QK256.block_len;
 pub(crate) const BLOCK_BYTES: usize = QK256.block_bytes;
 
 /// Codes of a byte.
-pub(crate) const CODES_PER_BYTE: usize = QK256.codes_per_byte();
+pub(crate) const CODES_PER_BYTE: usize = QK256.plain().expect("QK256 is plain").codes_per_byte();
 
 /// Lanes of a vector of f32.
 pub(crate) const LANES: usize = 8;
@@ -86,7 +89,7 @@ impl<'a> Product<'a> {
     }
 
     pub(crate) fn shape(&self) -> Shape {
-        Shape { format: &QK256, rows: self.rows, cols: self.cols, row_stride: self.row_stride }
+        Shape::matrix(&QK256, self.rows, self.cols, self.row_stride)
     }
 
     /// Whether less of `buffer` was given than is needed.
@@ -96,7 +99,7 @@ impl<'a> Product<'a> {
             Buffer::Scales => self.scales.map_or(usize::MAX, <[f32]>::len),
             Buffer::X => self.x.len(),
             Buffer::Out => self.y.len(),
-            Buffer::Codes | Buffer::OutScales => return false,
+            Buffer::Codes | Buffer::OutScales | Buffer::Activations | Buffer::Prepared => return false,
         };
         (given as u128) < Operation::Gemv.needed(self.shape(), buffer)
     }

@@ -106,7 +106,7 @@ fn first_finding(
     wanted: impl Fn(&Finding) -> bool,
 ) -> Option<Finding> {
     (0..cases).find_map(|index| {
-        let case = case::from_seed(kernel.operation, 7, index);
+        let case = case::from_seed(kernel.domain, 7, index);
         harness.findings(kernel, &case).expect("seeded cases have data").into_iter().find(&wanted)
     })
 }
@@ -182,7 +182,7 @@ fn no_class_and_no_operation_is_short_of_mutants() {
         assert!(count >= 5, "{count} of class {}", class.name());
     }
     for operation in Operation::ALL {
-        let count = wrong.iter().filter(|mutant| mutant.kernel.operation == operation).count();
+        let count = wrong.iter().filter(|mutant| mutant.kernel.domain.operation == operation).count();
         assert!(count >= 5, "{count} of {operation}");
     }
 }

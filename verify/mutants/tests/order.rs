@@ -77,7 +77,11 @@ fn false_alarms(seeds: u64) -> Vec<Finding> {
         })
     };
     let right = right();
-    right.iter().filter(|mutant| mutant.kernel.operation == Operation::Gemv).filter_map(&mut first).collect()
+    right
+        .iter()
+        .filter(|mutant| mutant.kernel.domain.operation == Operation::Gemv)
+        .filter_map(&mut first)
+        .collect()
 }
 
 #[test]
