@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use qk256_kernels::{BLOCK_LEN, Matrix, WEIGHTS};
 use qk256_verify::check::{Budget, Plan, check};
-use qk256_verify::{Arguments, Harness, KernelFn, Operation, Outcome};
+use qk256_verify::{Arguments, Domain, Harness, KernelFn, Operation, Outcome};
 
 /// Cases that the kernel is checked by.
 const CASES: u64 = 2000;
@@ -40,7 +40,7 @@ fn f64_sum(arguments: Arguments<'_>) -> Outcome {
 /// Its declaration.
 const F64_SUM: KernelFn = KernelFn {
     name: "f64_sum",
-    operation: Operation::Gemv,
+    domain: Domain::new(Operation::Gemv),
     required_features: &[],
     refuses_wrong_sizes: true,
     call: f64_sum,

@@ -13,17 +13,30 @@ pub enum Buffer {
     Codes,
     /// Block scales, f32.
     Scales,
-    /// Activations, f32; of `quantize` the values.
+    /// Activations, f32, of a batch one vector behind the other; of `quantize` the values.
     X,
     /// The first output: codes (`unpack`), weights (`lut`, `dequantize`), a result for each row of a product, or packed codes (`quantize`).
     Out,
     /// The second output of `quantize`: block scales, f32.
     OutScales,
+    /// Quantised activations of `dot`, bytes.
+    Activations,
+    /// Weights as a kernel has prepared them, bytes.
+    Prepared,
 }
 
 impl Buffer {
     /// Every buffer, in the order of arguments.
-    pub const ALL: [Self; 6] = [Self::Packed, Self::Codes, Self::Scales, Self::X, Self::Out, Self::OutScales];
+    pub const ALL: [Self; 8] = [
+        Self::Packed,
+        Self::Codes,
+        Self::Scales,
+        Self::X,
+        Self::Out,
+        Self::OutScales,
+        Self::Activations,
+        Self::Prepared,
+    ];
 
     /// The buffers that some operation writes.
     pub const OUTPUTS: [Self; 2] = [Self::Out, Self::OutScales];
@@ -37,6 +50,8 @@ impl Buffer {
             Self::X => "x",
             Self::Out => "out",
             Self::OutScales => "out_scales",
+            Self::Activations => "activations",
+            Self::Prepared => "prepared",
         }
     }
 

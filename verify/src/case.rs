@@ -19,10 +19,13 @@ pub use shrink::shrink;
 pub use sweep::{Coverage, Sweep};
 pub use text::ParseError;
 
+use crate::activations::Activations;
 use crate::buffer::{Buffer, PerBuffer};
 use crate::data::{Codes, Distribution, Scales};
-use crate::format::{Format, QK256};
+use crate::domain::Domain;
+use crate::format::Format;
 use crate::operation::{DIGITS, Operation};
+use crate::requirements::Requirements;
 use crate::shape::{Shape, Threads};
 use crate::weights::TensorRows;
 
@@ -33,13 +36,23 @@ pub struct Case {
     pub operation: Operation,
     /// The format of the weights.
     pub format: &'static Format,
+    /// The kind of activations.
+    pub activations: &'static Activations,
+    /// What the case keeps to, data and all.
+    pub requirements: Requirements,
     /// Rows of the matrix; 1 for a vector operation.
     pub rows: usize,
     /// Columns of the matrix, or the length of the vector.
     pub cols: usize,
     /// Row stride in bytes beyond the blocks that a row owns; negative is a stride too small.
     pub stride: i64,
-    /// Whether a gemv has block scales. `dequantize` always has, the others never.
+    /// Vectors of a batch; 1 for operations without.
+    pub batch: usize,
+    /// Elements between the vectors of a batch; negative is a stride too small.
+    pub x_gap: i64,
+    /// Elements between the results of the vectors of a batch; negative is a stride too small.
+    pub out_gap: i64,
+    /// Whether a product has block scales in a buffer of their own. `dequantize` always has where the format has none inside.
     pub scaled: bool,
     /// Digits that x of a `gemv_fixed` is rounded to, legal if one of [`DIGITS`]; the most for the others.
     pub digits: u8,
@@ -70,15 +83,23 @@ pub struct Case {
 }
 
 impl Case {
-    /// The plainest case of a shape: dense, aligned, independent unit-range data.
-    pub fn new(operation: Operation, rows: usize, cols: usize) -> Self {
+    /// The plainest case of a shape: dense, aligned, independent unit-range data. Of a domain with requirements the shape may be one that
+    /// does not keep to them; the generators raise it.
+    pub fn new(domain: impl Into<Domain>, rows: usize, cols: usize) -> Self {
+        let domain = domain.into();
+        let Domain { operation, format, activations, requirements } = domain;
         Self {
             operation,
-            format: &QK256,
+            format,
+            activations,
+            requirements,
             rows,
             cols,
             stride: 0,
-            scaled: operation.is_always_scaled(),
+            batch: 1,
+            x_gap: 0,
+            out_gap: 0,
+            scaled: domain.is_always_scaled(),
             digits: *DIGITS.end(),
             offset: PerBuffer::default(),
             slack: PerBuffer::default(),
@@ -95,15 +116,27 @@ impl Case {
         }
     }
 
-    /// Dimensions as they are passed to the kernel. A row stride wraps, as a caller's own arithmetic would.
+    /// The domain that it is a case of.
+    pub fn domain(&self) -> Domain {
+        let &Self { operation, format, activations, requirements, .. } = self;
+        Domain { operation, format, activations, requirements }
+    }
+
+    /// Dimensions as they are passed to the kernel. Strides wrap, as a caller's own arithmetic would.
     pub fn shape(&self) -> Shape {
-        let row_bytes = self.format.row_bytes(self.cols);
-        Shape {
+        let mut shape = Shape {
             format: self.format,
+            activations: self.activations,
             rows: self.rows,
             cols: self.cols,
-            row_stride: row_bytes.wrapping_add_signed(self.stride as isize),
-        }
+            row_stride: 0,
+            whole_last_stride: self.requirements.whole_last_stride,
+            batch: self.batch,
+            x_stride: self.cols.wrapping_add_signed(self.x_gap as isize),
+            out_stride: self.rows.wrapping_add_signed(self.out_gap as isize),
+        };
+        shape.row_stride = shape.row_bytes().wrapping_add_signed(self.stride as isize);
+        shape
     }
 
     /// The buffers of the call that have an address of their own.
@@ -111,8 +144,9 @@ impl Case {
         self.operation.inputs(self.scaled).iter().chain(self.operation.outputs()).copied()
     }
 
-    /// Drops what the case says of buffers that its operation does not read.
+    /// Drops what the case says of buffers that its operation does not read, and raises sizes and offsets to what it requires.
     pub(crate) fn fit(&mut self) {
+        self.keep_to_requirements();
         let (read, written) = (self.operation.inputs(self.scaled), self.operation.outputs());
         for buffer in Buffer::ALL.into_iter().filter(|buffer| !read.contains(buffer)) {
             if !written.contains(&buffer) {
@@ -129,6 +163,51 @@ impl Case {
         if !self.scaled {
             self.scales = Scales::Independent;
         }
+    }
+
+    /// Raises sizes to what is required, and leaves out data that never come.
+    fn keep_to_requirements(&mut self) {
+        let domain = self.domain();
+        self.cols = domain.cols(self.cols);
+        if !self.operation.is_batched() {
+            (self.batch, self.x_gap, self.out_gap) = (1, 0, 0);
+        }
+        if domain.requirements.is_none() {
+            return;
+        }
+        if self.operation.is_matrix() {
+            self.rows = self.requirements.rows(self.rows);
+        }
+        self.batch = self.requirements.batch(self.batch);
+        self.scaled = domain.is_always_scaled() || (self.scaled && domain.may_be_scaled());
+        let alignment = self.requirements.alignment as usize;
+        for buffer in Buffer::ALL {
+            let elements = (alignment / self.operation.width(buffer)).max(1);
+            self.offset[buffer] = (usize::from(self.offset[buffer]) / elements * elements) as u8;
+        }
+        if self.stride > 0 && self.rows > 1 {
+            // Rows of an aligned matrix are aligned.
+            let stride = self.shape().row_stride;
+            self.stride += (stride.next_multiple_of(alignment) - stride) as i64;
+        }
+        if self.requirements.finite_only {
+            self.leave_out_what_is_not_finite();
+        }
+        // Fewer columns or vectors may be left than the patches were drawn for.
+        self.cut_patches();
+    }
+
+    fn leave_out_what_is_not_finite(&mut self) {
+        if self.distribution == Distribution::Special {
+            self.distribution = Distribution::Ten;
+        }
+        let is_finite = |bits: u32| f32::from_bits(bits).is_finite();
+        for buffer in [Buffer::X, Buffer::Scales] {
+            self.fill[buffer] = self.fill[buffer].filter(|&bits| is_finite(bits));
+        }
+        self.patches.retain(|patch| {
+            !matches!(patch.buffer, Buffer::X | Buffer::Scales) || patch.bits.iter().copied().all(is_finite)
+        });
     }
 
     /// This call with the data of another case, as far as they fit.

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, MaterializeError};
+use crate::domain::Domain;
 use crate::exhaustive::{self, ALL_SCALES};
 use crate::finding::Finding;
 use crate::kernel::Kernel;
-use crate::operation::{Exhaustive, Operation};
+use crate::operation::Exhaustive;
 use crate::property::{Cause, Failure, Property};
 use crate::timing::Workload;
 use crate::trace::{Trace, trace};
@@ -52,6 +53,8 @@ pub struct Plan {
     /// Whether what can be tried whole is: every scale of `dequantize`, every column of every row of `gemv`. That takes minutes,
     /// whatever the budget.
     pub exhaustive: bool,
+    /// Whether a run that time ends goes on until every edge of each sweep was met.
+    pub edges: bool,
     /// Whether vectors of 2^31 and 2^32 elements are tried first. That takes a minute or more, whatever the budget.
     pub huge: bool,
     /// Whether each finding is given by the smallest case that still shows it; otherwise by the case that it was met on.
@@ -61,7 +64,7 @@ pub struct Plan {
 impl Plan {
     /// A plan whose findings are minimised.
     pub const fn new(seed: u64, budget: Budget) -> Self {
-        Self { seed, budget, seeds: 1, exhaustive: false, huge: false, minimize: true }
+        Self { seed, budget, seeds: 1, exhaustive: false, edges: false, huge: false, minimize: true }
     }
 }
 
@@ -98,11 +101,8 @@ pub fn check<'a>(
     report.kernels.extend(kernels.iter().map(|&kernel| KernelReport::blank(kernel)));
     let (minimize, start, causes) = (plan.minimize, Instant::now(), Causes::default());
     let mut run = Run { harness, report, minimize, watch, start, causes };
-    let operations: Vec<Operation> = Operation::ALL
-        .into_iter()
-        .filter(|&op| kernels.iter().any(|kernel| kernel.operation() == op))
-        .collect();
-    if let Err(Ended::NoData(error)) = run.whole(&operations, plan) {
+    if let Err(Ended::NoData(error)) = run.whole(&domains(kernels.iter().map(|kernel| kernel.domain())), plan)
+    {
         return Err(error);
     }
     let mut report = run.report;
@@ -116,15 +116,27 @@ pub fn check<'a>(
     Ok(report)
 }
 
+/// The domains of kernels, each once, operation by operation.
+pub(crate) fn domains(of_kernels: impl Iterator<Item = Domain>) -> Vec<Domain> {
+    let mut domains: Vec<Domain> = Vec::new();
+    for domain in of_kernels {
+        if !domains.contains(&domain) {
+            domains.push(domain);
+        }
+    }
+    domains.sort_by_key(|domain| domain.operation);
+    domains
+}
+
 /// What `kernel` executes on a small call, after one that is not seen: what the first alone does, such as looking up symbols,
 /// is not the kernel's way of working. Threads that do part of the work are not seen.
 pub(crate) fn traced(kernel: &dyn Kernel) -> Trace {
     if kernel.shares_work() {
         return Trace::default();
     }
-    let operation = kernel.operation();
-    let (rows, cols) = operation.spec().traced_shape;
-    let mut workload = Workload::new(operation, rows, cols, false);
+    let domain = kernel.domain();
+    let (rows, cols) = domain.operation.spec().traced_shape;
+    let mut workload = Workload::new(domain, rows, cols, false);
     workload.run(kernel);
     trace(|| {
         workload.run(kernel);
@@ -157,8 +169,8 @@ struct Run<'h, 'a> {
 }
 
 impl Run<'_, '_> {
-    fn whole(&mut self, operations: &[Operation], plan: &Plan) -> Result<(), Ended> {
-        let steps = Steps::new(plan, operations, self.harness.weights(), self.harness.faults());
+    fn whole(&mut self, domains: &[Domain], plan: &Plan) -> Result<(), Ended> {
+        let steps = Steps::new(plan, domains, self.harness.weights(), self.harness.faults());
         self.first_calls()?;
         let mut done = 0;
         let mut ended = Ok(());
@@ -188,7 +200,7 @@ impl Run<'_, '_> {
             if !self.report.kernels[place].missing.is_empty() {
                 continue;
             }
-            let case = Harness::first_case(kernel.operation());
+            let case = Harness::first_case(kernel.domain());
             let prepared = self.harness.prepare(&case)?;
             let trial = self.harness.examine_first_calls(kernel, &prepared);
             let report = &mut self.report.kernels[place];
@@ -211,7 +223,8 @@ impl Run<'_, '_> {
             if !missing.is_empty() || kernel.shares_work() {
                 continue;
             }
-            let wrong = match kernel.operation().spec().exhaustive {
+            let exhaustive = kernel.operation().spec().exhaustive.filter(|_| kernel.domain().is_plain());
+            let wrong = match exhaustive {
                 Some(Exhaustive::Scales) => self.every_scale(kernel)?,
                 Some(Exhaustive::Wiring) => {
                     exhaustive::wrong_wiring(kernel, exhaustive::WIRED_COLS, WIRED_ROWS)
@@ -264,7 +277,7 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Examines every kernel of the case's operation that this CPU can run.
+    /// Examines every kernel of the case's domain that this CPU can run.
     fn case(&mut self, case: &Case, fraction: f64) -> Result<(), Ended> {
         let prepared = match self.harness.prepare(case) {
             Err(MaterializeError::NoSparseMemory { .. }) => {
@@ -276,7 +289,7 @@ impl Run<'_, '_> {
         self.report.cases += 1;
         for place in 0..self.report.kernels.len() {
             let report = &mut self.report.kernels[place];
-            if report.is_skipped() || report.kernel.operation() != case.operation {
+            if report.is_skipped() || report.kernel.domain() != case.domain() {
                 continue;
             }
             let trial = self.harness.examine(report.kernel, &prepared);

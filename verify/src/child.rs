@@ -24,6 +24,10 @@ pub use shared::{Record, SharedMemory, anonymous_file, pass};
 /// Between two looks at a child that is silent.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long the last lines of a child that has ended may be on their way, on a busy machine. As a rule they are followed at once by the
+/// end of the stream; where processes that the child has started keep that open, this is waited for.
+const LAST_LINE: Duration = Duration::from_secs(2);
+
 /// Where standard error of a child goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errors {
@@ -136,7 +140,7 @@ impl Child {
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(1)),
             }
             if let Ok(Some(status)) = self.process.try_wait() {
-                return self.lines.recv_timeout(LOOK).map_or(Answer::Ended(status), Answer::Line);
+                return self.lines.recv_timeout(LAST_LINE).map_or(Answer::Ended(status), Answer::Line);
             }
             if patience.is_interruptible && interrupt::is_requested() {
                 self.kill();
@@ -169,7 +173,7 @@ impl Child {
 
     /// The lines that are there now; of a child that has ended, all that are left.
     pub fn lines(&mut self) -> Vec<String> {
-        let wait = if self.is_running() { Duration::ZERO } else { LOOK };
+        let wait = if self.is_running() { Duration::ZERO } else { LAST_LINE };
         std::iter::from_fn(|| self.lines.recv_timeout(wait).ok()).collect()
     }
 
@@ -187,6 +191,11 @@ impl Child {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Kills it, and all of its group.
     pub fn kill(&mut self) {
         if self.is_running() {
@@ -195,6 +204,12 @@ impl Child {
         }
         let _ = self.process.wait();
     }
+}
+
+/// Asks a child that has not been waited for to end.
+pub(crate) fn terminate(id: u32) {
+    // SAFETY: kill has no preconditions; the number is that of a child of ours, which is not given to another before it is waited for.
+    unsafe { libc::kill(id as i32, libc::SIGTERM) };
 }
 
 impl Drop for Child {
@@ -264,6 +279,13 @@ mod tests {
         let (last, end) = child.finish::<u8>(&SOON);
         let Answer::Ended(status) = end else { panic!("it has ended") };
         assert_eq!((last, status.code()), (Some(2), Some(3)));
+    }
+
+    #[test]
+    fn a_line_that_comes_after_the_end_of_the_child_is_not_lost() {
+        let mut child = shell("(sleep 0.3; echo 7) & exit 3", Errors::Dropped);
+        let (last, end) = child.finish::<u8>(&SOON);
+        assert_eq!((last, end.status().and_then(|status| status.code())), (Some(7), Some(3)));
     }
 
     #[test]

@@ -19,24 +19,26 @@ pub enum Codes {
 }
 
 impl Codes {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Random,
-        Self::Uniform(0),
-        Self::Uniform(1),
-        Self::Uniform(2),
-        Self::Uniform(3),
-        Self::Ramp,
-        Self::Stripes,
-        Self::Bytes,
-    ];
+    /// Those that are tried of a format: every code everywhere, or of many the two that are largest in magnitude and two in between.
+    pub(crate) fn of(format: &Format) -> Vec<Self> {
+        let last = format.code_count() - 1;
+        let codes = if last > 3 { vec![0, 1, last / 2 + 1, last] } else { (0..=last).collect() };
+        let uniform = codes.into_iter().map(Self::Uniform);
+        let patterns = [Self::Ramp, Self::Stripes, Self::Bytes];
+        [Self::Random].into_iter().chain(uniform).chain(patterns).collect()
+    }
+
+    /// The codes of that name.
+    pub(crate) fn find(name: &str) -> Option<Self> {
+        let uniform = (0..UNIFORM.len() as u8).map(Self::Uniform);
+        let mut all = [Self::Random, Self::Ramp, Self::Stripes, Self::Bytes].into_iter().chain(uniform);
+        all.find(|codes| codes.name() == name)
+    }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Random => "random",
-            Self::Uniform(0) => "all0",
-            Self::Uniform(1) => "all1",
-            Self::Uniform(2) => "all2",
-            Self::Uniform(_) => "all3",
+            Self::Uniform(code) => UNIFORM[code as usize % UNIFORM.len()],
             Self::Ramp => "ramp",
             Self::Stripes => "stripes",
             Self::Bytes => "bytes",
@@ -45,12 +47,12 @@ impl Codes {
 
     /// Element `at` of the codes that `lut` reads; `None` where codes are random.
     pub(crate) fn code(self, format: &Format, at: usize) -> Option<u8> {
-        let largest = format.code_count() - 1;
+        let count = format.code_count();
         match self {
             Self::Random => None,
-            Self::Uniform(code) => Some(code & largest),
-            Self::Ramp => Some(at as u8 & largest),
-            Self::Stripes => Some(if at.is_multiple_of(2) { 0 } else { largest }),
+            Self::Uniform(code) => Some(code % count),
+            Self::Ramp => Some((at % usize::from(count)) as u8),
+            Self::Stripes => Some(if at.is_multiple_of(2) { 0 } else { count - 1 }),
             Self::Bytes => Some(every_byte(at / format.block_len, at % format.block_len)),
         }
     }
@@ -62,9 +64,17 @@ impl Codes {
             return Some((0..len).map(place).collect());
         }
         let codes: Option<Vec<u8>> = (0..format.block_len).map(|at| self.code(format, at)).collect();
-        Some(format.pack(&codes?).into_iter().cycle().take(len).collect())
+        let packed = format.pack(&codes?);
+        let (header, block) = packed.split_at(format.header_bytes());
+        Some(header.iter().chain(block.iter().cycle()).copied().take(len).collect())
     }
 }
+
+/// The names of codes that are the same everywhere.
+const UNIFORM: [&str; 16] = [
+    "all0", "all1", "all2", "all3", "all4", "all5", "all6", "all7", "all8", "all9", "all10", "all11",
+    "all12", "all13", "all14", "all15",
+];
 
 /// The byte at a place of a block of `codes=bytes`.
 pub(crate) const fn every_byte(block: usize, place: usize) -> u8 {
@@ -127,6 +137,9 @@ pub enum Distribution {
     /// In each block of 256 x is of few magnitudes, those of the format, those between which a quantiser decides, or such that two
     /// choices of codes have exactly the same error; scales 1.
     Levels,
+    /// Integer multiples of a power of two, of which the largest in magnitude of each group is 127 times that: what x rounded to 8 bits
+    /// holds exactly. Scales powers of two.
+    Steps,
     /// In each block of 256 one x is far larger than the others, or all are near the largest f32, or the smallest; scales 1.
     Outliers,
     /// Every x the largest integer of this many bits, and of one sign: narrow sums overflow there, where those of mixed signs do not.
@@ -150,6 +163,7 @@ impl Distribution {
         Self::Extreme,
         Self::Levels,
         Self::Outliers,
+        Self::Steps,
         Self::Full(7),
         Self::Full(8),
         Self::Full(15),
@@ -167,6 +181,20 @@ impl Distribution {
 
     /// The same for sums of digits.
     pub const OF_DIGITS: &[Self] = Self::ALL.split_at(12).0;
+
+    /// Those of products of quantised activations.
+    pub const OF_PRODUCTS: &[Self] = &[
+        Self::Extreme,
+        Self::Integer,
+        Self::Ten,
+        Self::Unit,
+        Self::OneHot,
+        Self::Wide,
+        Self::Subnormal,
+        Self::Special,
+        Self::Sparse,
+        Self::Raw,
+    ];
 
     /// Those of values to be quantised: all but [`Extreme`](Self::Extreme) and the full ones.
     pub const OF_VALUES: &[Self] = &[
@@ -202,6 +230,7 @@ impl Distribution {
             Self::Extreme => "extreme",
             Self::Levels => "levels",
             Self::Outliers => "outliers",
+            Self::Steps => "steps",
             Self::Full(7) => "full7",
             Self::Full(8) => "full8",
             Self::Full(15) => "full15",

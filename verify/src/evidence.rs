@@ -77,6 +77,15 @@ pub struct Miss {
 pub enum Place {
     /// A row of a matrix, which has one.
     Row(usize),
+    /// A row's result for one vector of a batch.
+    Result {
+        /// The vector.
+        vector: usize,
+        /// The row.
+        row: usize,
+        /// The element of the output.
+        index: usize,
+    },
     /// An element of a buffer.
     Element {
         /// The buffer.
@@ -162,6 +171,8 @@ pub enum Call {
     Changed(Change),
     /// Rows of the matrix, N of them, as a matrix of their own: the place is that in the whole matrix.
     FewRows(usize),
+    /// One vector of the batch, alone: the place is that in the whole batch.
+    OneVector,
 }
 
 impl From<String> for Evidence {
@@ -191,9 +202,11 @@ impl Miss {
     pub(crate) fn new(inputs: &Inputs, at: usize, got: u32, expected: u32) -> Self {
         let (buffer, index) = inputs.output_place(at);
         let bits = |bits| Bits::new(inputs.operation.width(buffer), bits);
-        let is_row = inputs.operation.is_matrix();
         let block_len = inputs.shape.format.block_len;
-        let place = if is_row { Place::Row(index) } else { Place::Element { buffer, index, block_len } };
+        let place = match inputs.operation.is_matrix() {
+            true => Place::of_result(inputs, at),
+            false => Place::Element { buffer, index, block_len },
+        };
         Self { place, got: bits(got), expected: Allowed::Exactly(bits(expected)) }
     }
 
@@ -203,6 +216,17 @@ impl Miss {
             Allowed::Near { error, .. } => error,
             _ => f64::INFINITY,
         }
+    }
+}
+
+impl Place {
+    /// The place of result number `at` of a product.
+    pub(crate) fn of_result(inputs: &Inputs, at: usize) -> Self {
+        if !inputs.operation.is_batched() || at >= inputs.shape.results() {
+            return Self::Row(at);
+        }
+        let (vector, row) = inputs.shape.vector_and_row(at);
+        Self::Result { vector, row, index: vector * inputs.shape.out_stride + row }
     }
 }
 

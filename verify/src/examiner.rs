@@ -9,12 +9,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, MaterializeError};
 use crate::check::{self, Plan, Progress, Report};
+use crate::domain::Domain;
 use crate::finding::Finding;
+use crate::format::Format;
 use crate::interrupt;
 use crate::kernel::{Kernel, missing_features};
 use crate::operation::Operation;
 use crate::order::{RevealError, Revealed, Subject};
+use crate::parts;
 use crate::property::{Failure, Property};
+use crate::reference;
 use crate::registry;
 use crate::timing::{Speed, Workload, speeds};
 use crate::trial::{Harness, Trial};
@@ -23,11 +27,8 @@ use crate::weights::Weights;
 /// Kernels that can be examined: those of this project, in this process ([`InProcess`]), or those of libraries, in processes of their
 /// own ([`Plugins`](crate::plugin::Plugins)).
 pub trait Examiner {
-    /// All kernels, in the order of reports; those that a library does not export among them.
+    /// All kernels, in the order of reports; those that this CPU cannot run among them.
     fn kernels(&self) -> Vec<&dyn Kernel>;
-
-    /// Whether there is code to call: a library need not export each kernel.
-    fn has(&self, kernel: &dyn Kernel) -> bool;
 
     /// The weights that tensors of cases come from.
     fn weights(&self) -> Option<&Weights>;
@@ -82,6 +83,9 @@ pub enum ExamineError {
     /// The process was asked to end.
     #[error("ended on request")]
     Interrupted,
+    /// A kernel ended the process that examined it, which has reported what was called.
+    #[error("a kernel ended the process that examined it; what was called is reported above")]
+    Crashed,
     /// Another reason.
     #[error(transparent)]
     Failed(Box<dyn Error + Send + Sync>),
@@ -135,8 +139,8 @@ pub struct Timing {
 /// A kernel of this project that plugins were timed beside.
 #[derive(Clone, Debug)]
 pub struct Reference {
-    /// Its operation.
-    pub operation: Operation,
+    /// Its domain.
+    pub domain: Domain,
     /// Its name.
     pub name: String,
     /// Its speed.
@@ -161,33 +165,54 @@ pub struct InProcess {
     kernels: Vec<Box<dyn Kernel>>,
     weights: Option<Weights>,
     harness: RefCell<Harness>,
+    /// The program that examines some of them in a process of its own, if there is one.
+    program: Option<Vec<String>>,
 }
 
 impl InProcess {
-    /// All of them, for cases without tensors or with those of `weights`. No other thread may be at work in this process.
-    pub fn new(weights: Option<Weights>) -> Self {
+    /// The same, which has a check done by several processes of this program: each calls [`serve`](Self::serve).
+    pub fn in_processes_of(self, program: Vec<String>) -> Self {
+        Self { program: Some(program), ..self }
+    }
+
+    /// Does a part of a check that another process has asked for ([`parts::serve`]).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn serve(&self) -> std::io::Result<()> {
+        parts::serve(&self.kernels(), &mut self.harness.borrow_mut())
+    }
+
+    /// All of them, and the reference kernels of formats of files, for cases without tensors or with those of `weights`. No other thread may
+    /// be at work in this process.
+    pub fn new(weights: Option<Weights>, of_files: &[&'static Format]) -> Self {
         let mut harness = Harness::new(weights);
         harness.watch_process(true);
-        Self::of(registry::kernels(), harness)
+        let mut kernels = registry::kernels();
+        kernels.extend(of_files.iter().flat_map(|format| reference::kernels_of_file(format)));
+        Self::of(kernels, harness)
     }
 
     /// Other kernels, examined in this harness.
     pub fn of(kernels: Vec<Box<dyn Kernel>>, harness: Harness) -> Self {
-        Self { kernels, weights: harness.weights().cloned(), harness: RefCell::new(harness) }
+        Self { kernels, weights: harness.weights().cloned(), harness: RefCell::new(harness), program: None }
     }
 
     /// The kernels of the workload's operation that may be timed: those of the report and the scalar ones, if they are right.
     fn racers(&self, report: &mut Report<'_>, workload: &Workload) -> Result<Vec<&dyn Kernel>, ExamineError> {
         let case = workload.case();
         let mut racers = Vec::new();
-        let timed = |kernel: &&dyn Kernel| kernel.operation() == case.operation && !kernel.shares_work();
+        let timed = |kernel: &&dyn Kernel| kernel.domain() == case.domain() && !kernel.shares_work();
         for kernel in self.kernels.iter().map(Box::as_ref).filter(timed) {
             let name = kernel.name();
-            let is_chosen = report.kernels.iter().any(|row| row.kernel.name() == name);
+            let is_chosen = report
+                .kernels
+                .iter()
+                .any(|row| row.kernel.name() == name && row.kernel.domain() == case.domain());
             let is_wrong = report
                 .findings
                 .iter()
-                .any(|finding| finding.kernel == name && finding.operation() == case.operation);
+                .any(|finding| finding.kernel == name && finding.case.domain() == case.domain());
             let is_missed = !missing_features(kernel.required_features()).is_empty();
             if is_wrong || is_missed || !(is_chosen || registry::is_scalar(kernel)) {
                 continue;
@@ -207,10 +232,6 @@ impl Examiner for InProcess {
         self.kernels.iter().map(Box::as_ref).collect()
     }
 
-    fn has(&self, _: &dyn Kernel) -> bool {
-        true
-    }
-
     fn weights(&self) -> Option<&Weights> {
         self.weights.as_ref()
     }
@@ -219,9 +240,24 @@ impl Examiner for InProcess {
         &'a self,
         kernels: &[&'a dyn Kernel],
         plan: &Plan,
-        _: usize,
+        jobs: usize,
         watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
     ) -> Result<Report<'a>, ExamineError> {
+        let is_one = kernels.iter().all(|kernel| kernel.domain() == kernels[0].domain());
+        if let Some(program) = self.program.as_ref().filter(|_| jobs > 1 && !is_one) {
+            let place = |kernel: &&dyn Kernel| {
+                let known = self.kernels.iter().position(|own| std::ptr::addr_eq(own.as_ref(), *kernel));
+                known.expect("the kernels are among these")
+            };
+            let places: Vec<usize> = kernels.iter().map(place).collect();
+            return parts::check_in_parts(
+                (kernels, &places),
+                (program, jobs),
+                plan,
+                self.weights.as_ref(),
+                watch,
+            );
+        }
         Ok(check::check(&mut self.harness.borrow_mut(), kernels, plan, watch)?)
     }
 
@@ -239,8 +275,8 @@ impl Examiner for InProcess {
         let mut harness = self.harness.borrow_mut();
         for (times, case) in earlier {
             let prepared = harness.prepare(case)?;
-            let key = (kernel.name(), case.operation);
-            for each in self.kernels.iter().filter(|each| (each.name(), each.operation()) == key) {
+            let key = (kernel.name(), case.domain());
+            for each in self.kernels.iter().filter(|each| (each.name(), each.domain()) == key) {
                 (0..*times).for_each(|_| drop(harness.examine(each.as_ref(), &prepared)));
             }
         }
@@ -267,21 +303,20 @@ impl Examiner for InProcess {
     /// Each kernel against the scalar ones of its operation in turn.
     fn time(&self, report: &mut Report<'_>) -> Result<Timing, ExamineError> {
         let mut timing = Timing::none(report.kernels.len());
-        for operation in Operation::ALL {
-            let is_in_report = report.kernels.iter().any(|row| row.kernel.operation() == operation);
-            if !is_in_report || interrupt::is_requested() {
+        for domain in check::domains(report.kernels.iter().map(|row| row.kernel.domain())) {
+            if interrupt::is_requested() {
                 continue;
             }
-            let mut workload = Workload::usual(operation);
+            let mut workload = Workload::usual(domain);
             let racers = self.racers(report, &workload)?;
             if racers.is_empty() {
                 continue;
             }
-            let raced = speeds(&racers, &mut workload, time_for(operation));
+            let raced = speeds(&racers, &mut workload, time_for(domain.operation));
             for (row, speed) in report.kernels.iter().zip(&mut timing.speeds) {
-                let key = (row.kernel.name(), row.kernel.operation());
+                let key = (row.kernel.name(), row.kernel.domain());
                 let mut raced = racers.iter().zip(&raced);
-                let own = raced.find(|(racer, _)| (racer.name(), racer.operation()) == key);
+                let own = raced.find(|(racer, _)| (racer.name(), racer.domain()) == key);
                 *speed = speed.or(own.map(|(_, speed)| *speed));
             }
         }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::case::{self, Case};
+use crate::domain::Domain;
 use crate::inputs::Inputs;
 use crate::judge::{self, Judgement};
 use crate::operation::{Count, Element, Operation};
@@ -13,9 +14,9 @@ use crate::property::Failure;
 /// The parts of a [`Harness`](crate::Harness). The default methods are the real ones, [`Real`] is all of them; whatever
 /// overrides one is a fault on purpose, for `qk256 selftest`.
 pub trait FaultInjection: fmt::Debug + Sync {
-    /// Case number `index` of `operation` in the run that `seed` names.
-    fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
-        case::nth(operation, seed, index)
+    /// Case number `index` of a domain in the run that `seed` names.
+    fn case(&self, domain: Domain, seed: u64, index: u64) -> Case {
+        case::nth(domain, seed, index)
     }
 
     /// What legal inputs must give.

@@ -47,6 +47,15 @@ pub fn missing<'a>(required: &[&'a str]) -> Result<Vec<&'a str>, UnknownFeature>
     Ok(missing)
 }
 
+/// The name of a feature, in the spelling of the tables.
+///
+/// # Errors
+/// [`UnknownFeature`] if no macro knows it.
+pub(crate) fn named(name: &str) -> Result<&'static str, UnknownFeature> {
+    let mut all = TABLES.iter().flat_map(|table| table.features).map(|&(known, _)| known);
+    all.find(|known| *known == name).ok_or_else(|| UnknownFeature { name: name.to_owned() })
+}
+
 /// Every name, by architecture.
 fn known() -> String {
     let of = |table: &Table| {

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::case::Case;
 use crate::data::Distribution;
+use crate::format::{self, Format};
 use crate::kernel::Kernel;
 use crate::operation::Operation;
 use crate::property::{Cause, Failure, Property};
@@ -61,8 +62,19 @@ pub enum Again {
 fn replay(kernel: &dyn Kernel, case: &Case, weights: Option<&Weights>) -> String {
     let file = weights.filter(|_| case.tensor.is_some());
     let weights = file.map_or(String::new(), |weights| format!(" --weights {}", anywhere(weights.path())));
-    let library = kernel.library().map_or(String::new(), |path| format!(" --lib {}", anywhere(path)));
-    format!("{} replay{library} --kernel {}{weights} {case}", program(), shell_word(kernel.name()))
+    let (library, format) = (option_of_library(kernel), option_of_format(case.format));
+    format!("{} replay{library}{format} --kernel {}{weights} {case}", program(), shell_word(kernel.name()))
+}
+
+/// The option that names the library of a kernel, if it has one.
+fn option_of_library(kernel: &dyn Kernel) -> String {
+    kernel.library().map_or(String::new(), |path| format!(" --lib {}", anywhere(path)))
+}
+
+/// The option that gives the file of a format, if it has one.
+pub(crate) fn option_of_format(format: &'static Format) -> String {
+    let is_of_file = !format::ALL.contains(&format);
+    if is_of_file { format!(" --format {}", anywhere(Path::new(format.origin))) } else { String::new() }
 }
 
 /// The block that is written when a kernel crashes the process on a case.
@@ -192,7 +204,7 @@ impl fmt::Display for Finding {
             self.properties().iter().map(|property| format!("`{property}`")).collect();
         let after = self.seconds.map_or(String::new(), |seconds| format!(", after {seconds:.1} s"));
         let properties = properties.join(", ");
-        let head = format!("{} {} violates {properties}{after}", self.kernel, self.operation());
+        let head = format!("{} {} violates {properties}{after}", self.kernel, self.case.domain());
         folded(f, "finding: ", &head)?;
         folded(f, "  what:    ", &self.detail())?;
         for failure in &self.failure.also {

@@ -9,6 +9,7 @@ use arbitrary::Unstructured;
 
 use crate::buffer::Buffer;
 use crate::case::{Case, parse_file};
+use crate::domain::Domain;
 use crate::finding::Finding;
 use crate::kernel::{Kernel, can_run};
 use crate::operation::Operation;
@@ -103,25 +104,28 @@ pub fn run(target: Target, data: &[u8]) {
     }
 }
 
-/// Feeds `data` to one kernel of anybody's, as a legal case of its operation; whether a gemv has scales, the last byte says.
+/// Feeds `data` to a custom kernel, as a legal case of its domain; whether a product has scales, the last byte says.
 ///
 /// # Panics
 /// With every finding, shrunk.
 pub fn run_kernel(kernel: &dyn Kernel, data: &[u8]) {
     let scaled = data.last().is_some_and(|last| last % 2 == 1);
-    run_on(Target::of(kernel.operation(), scaled), kernel, data);
+    legal(kernel.domain(), scaled, data).filter(is_small).into_iter().for_each(|case| examine(kernel, &case));
 }
 
-/// Feeds `data` to one kernel, as the case that [`run`] makes of it; nothing happens where that is of another operation.
+/// Feeds `data` to one kernel, as the case that [`run`] makes of it; nothing happens where that is of another domain.
 ///
 /// # Panics
 /// With every finding, shrunk.
 pub fn run_on(target: Target, kernel: &dyn Kernel, data: &[u8]) {
-    let Some(case) = case_of(target, data).filter(|case| case.operation == kernel.operation()) else {
-        return;
-    };
+    let case = case_of(target, data).filter(|case| case.domain() == kernel.domain());
+    case.into_iter().for_each(|case| examine(kernel, &case));
+}
+
+/// Examines one kernel by a case.
+fn examine(kernel: &dyn Kernel, case: &Case) {
     OWN.with_borrow_mut(|harness| {
-        let found = harness.findings(kernel, &case).unwrap_or_else(|error| panic!("{case}: {error}"));
+        let found = harness.findings(kernel, case).unwrap_or_else(|error| panic!("{case}: {error}"));
         let small: Vec<String> =
             found.iter().map(|finding| harness.minimize(kernel, finding).to_string()).collect();
         assert!(small.is_empty(), "drawn: {case}\n{}", small.join("\n"));
@@ -131,27 +135,45 @@ pub fn run_on(target: Target, kernel: &dyn Kernel, data: &[u8]) {
 /// The case that `run` makes of `data`, if it makes one of it.
 pub fn case_of(target: Target, data: &[u8]) -> Option<Case> {
     let case = match target.legal() {
-        Some((operation, scaled)) => legal(operation, scaled, data)?,
+        // The last byte chooses the format, where there is a choice.
+        Some((operation, scaled)) => {
+            let domain = Domain::nth_drawn(operation, data.last().copied().unwrap_or(0).into());
+            legal(domain, scaled, data)?
+        }
         None if target == Target::Arguments => wrong_sizes(&mut Unstructured::new(data)).expect(RUN_OUT),
         None => return None,
     };
-    let is_tried = target == Target::Arguments || case.rows * case.cols <= MAX_ELEMENTS;
-    is_tried.then_some(case)
+    (target == Target::Arguments || is_small(&case)).then_some(case)
+}
+
+/// Whether a legal case is one that a fuzzer tries.
+fn is_small(case: &Case) -> bool {
+    case.rows * case.cols * case.batch.max(1) <= MAX_ELEMENTS
 }
 
 /// Why a draw does not fail.
 const RUN_OUT: &str = "bytes that have run out read as zero";
 
 /// The legal case of some bytes: one at an edge, if they say so, or else a drawn one.
-fn legal(operation: Operation, scaled: bool, data: &[u8]) -> Option<Case> {
+fn legal(domain: Domain, scaled: bool, data: &[u8]) -> Option<Case> {
     match edges::Edge::of(data) {
-        Some(edge) => edge.case(operation, scaled),
-        None => Some(Case::draw(operation, scaled, &mut Unstructured::new(data)).expect(RUN_OUT)),
+        Some(edge) => edge.case(domain, scaled),
+        None => Some(Case::draw(domain, scaled, &mut Unstructured::new(data)).expect(RUN_OUT)),
     }
 }
 
+/// The operations of [`Target::Arguments`], as many as when its seeds were made. Of the others the targets of legal cases draw wrong sizes.
+const WITH_WRONG_SIZES: [Operation; 6] = [
+    Operation::Unpack,
+    Operation::Lut,
+    Operation::Dequantize,
+    Operation::Gemv,
+    Operation::GemvFixed,
+    Operation::Quantize,
+];
+
 fn wrong_sizes(u: &mut Unstructured<'_>) -> arbitrary::Result<Case> {
-    let operation = *u.choose(&Operation::ALL)?;
+    let operation = *u.choose(&WITH_WRONG_SIZES)?;
     let scaled = operation.is_always_scaled() || (operation.may_be_scaled() && u.arbitrary()?);
     Case::draw_wrong_sizes(operation, scaled, u)
 }
@@ -182,7 +204,7 @@ impl Bench {
             Err(error) => panic!("a drawn case has no data: {error}\n  case:    {case}"),
         };
         let mut findings = Vec::new();
-        for kernel in kernels.iter().filter(|kernel| kernel.operation() == case.operation) {
+        for kernel in kernels.iter().filter(|kernel| kernel.domain() == case.domain()) {
             for failure in harness.examine(kernel.as_ref(), &prepared).failures {
                 let finding = Finding::new(kernel.as_ref(), case, None, failure);
                 findings.push(harness.minimize(kernel.as_ref(), &finding).to_string());

@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::buffer::{Buffer, PerBuffer};
+use crate::kernel::Arguments;
 use crate::operation::{DIGITS, MAX_FIXED_COLUMNS, Operation};
+use crate::requirements::Requirements;
 use crate::shape::{Shape, Threads};
 use crate::words::count;
 
@@ -22,14 +24,18 @@ pub struct Inputs {
     pub codes: Vec<u8>,
     /// Block scales; `None` for a gemv without scales.
     pub scales: Option<Vec<f32>>,
-    /// Activations.
+    /// Activations in f32, those of all vectors.
     pub x: Vec<f32>,
+    /// Quantised activations, in whole blocks.
+    pub quantized: Vec<u8>,
     /// Elements of the output buffer.
     pub out_len: usize,
     /// Elements of the second output buffer, of `quantize`.
     pub out_scales_len: usize,
     /// Elements by which each buffer starts past a 32-byte boundary.
     pub offset: PerBuffer<u8>,
+    /// What the call keeps to.
+    pub requirements: Requirements,
     /// Concurrent callers.
     pub threads: Threads,
     /// Bytes of stack that the kernel is called on; 0 is the stack of the caller.
@@ -44,6 +50,37 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// The arguments of a call in plain memory, with these outputs.
+    pub fn arguments<'a>(&'a self, out_bytes: &'a mut [u8], out: &'a mut [f32]) -> Arguments<'a> {
+        let Shape { rows, cols, row_stride, batch, x_stride, out_stride, .. } = self.shape;
+        Arguments {
+            packed: self.packed.kept(),
+            codes: &self.codes,
+            scales: self.scales.as_deref(),
+            x: &self.x,
+            activations: &self.quantized,
+            prepared: &[],
+            out_bytes,
+            out,
+            rows,
+            cols,
+            row_stride,
+            batch,
+            x_stride,
+            out_stride,
+            digits: self.digits.into(),
+        }
+    }
+
+    /// The f32 activations of a vector.
+    ///
+    /// # Panics
+    /// If the call is not legal, or there is no such vector.
+    pub fn vector(&self, vector: usize) -> &[f32] {
+        let start = if vector == 0 { 0 } else { vector * self.shape.x_stride };
+        &self.x[start..][..self.shape.cols]
+    }
+
     /// Elements of `buffer`.
     pub fn len(&self, buffer: Buffer) -> usize {
         if self.period > 0 && buffer != Buffer::Out && self.buffers().contains(&buffer) {
@@ -54,8 +91,10 @@ impl Inputs {
             Buffer::Codes => self.codes.len(),
             Buffer::Scales => self.scales.as_ref().map_or(0, Vec::len),
             Buffer::X => self.x.len(),
+            Buffer::Activations => self.quantized.len(),
             Buffer::Out => self.out_len,
             Buffer::OutScales => self.out_scales_len,
+            Buffer::Prepared => 0,
         }
     }
 
@@ -84,24 +123,40 @@ impl Inputs {
                 shape.cols, shape.row_stride
             ),
         };
+        let batch = match shape.batch {
+            _ if !self.operation.is_batched() => String::new(),
+            batch @ (0 | 1) => format!("; {}", count(batch as u64, "vector")),
+            batch => format!(
+                "; {batch} vectors, {} elements apart, and their results {} elements",
+                shape.x_stride, shape.out_stride
+            ),
+        };
         let lengths = self.buffers().iter().chain(self.operation.outputs()).map(|&buffer| {
             let needed = self.operation.needed(shape, buffer);
             format!("`{}` has {} of {needed} elements", buffer.name(), self.len(buffer))
         });
-        format!("{matrix}; {}", lengths.collect::<Vec<_>>().join(", "))
+        format!("{matrix}{batch}; {}", lengths.collect::<Vec<_>>().join(", "))
     }
 
     /// Why the call must be refused, if it must.
     pub fn fault(&self) -> Option<Fault> {
-        let long_enough =
-            |buffer: Buffer| self.len(buffer) as u128 >= self.operation.needed(self.shape, buffer);
-        let sizes_are_legal = self.shape.stride_is_legal()
-            && self.buffers().iter().chain(self.operation.outputs()).copied().all(long_enough);
         match self.operation {
-            _ if !sizes_are_legal => Some(Fault::Sizes),
+            _ if !self.is_legal_in_size() => Some(Fault::Sizes),
             operation if operation.has_digits() => self.fault_of_fixed(),
             _ => self.not_finite(),
         }
+    }
+
+    /// Whether all buffers are long enough, and strides are large enough.
+    fn is_legal_in_size(&self) -> bool {
+        let long_enough =
+            |buffer: Buffer| self.len(buffer) as u128 >= self.operation.needed(self.shape, buffer);
+        let whole = !self.operation.whole_blocks()
+            || (self.shape.cols.is_multiple_of(self.shape.format.block_len)
+                && self.shape.cols.is_multiple_of(self.shape.activations.block_len));
+        whole
+            && self.shape.stride_is_legal()
+            && self.buffers().iter().chain(self.operation.outputs()).copied().all(long_enough)
     }
 
     /// What fixed point has no room for, where all sizes are legal.
@@ -123,14 +178,19 @@ impl Inputs {
         Some(Fault::NotFinite { index, value: x[index] })
     }
 
-    /// The number of elements of an output buffer that the call must write: the first ones.
-    pub fn written(&self, buffer: Buffer) -> usize {
+    /// The number of elements of an output buffer up to the last that the call must write.
+    pub fn extent(&self, buffer: Buffer) -> usize {
         self.operation.needed(self.shape, buffer).min(self.len(buffer) as u128) as usize
     }
 
     /// Outputs that the call must write, those of all buffers together.
     pub fn outputs(&self) -> usize {
-        self.operation.outputs().iter().map(|&buffer| self.written(buffer)).sum()
+        self.operation
+            .outputs()
+            .iter()
+            .flat_map(|&buffer| self.written(buffer))
+            .map(|piece| piece.len())
+            .sum()
     }
 
     /// Where output `at` stands: first come the elements that it must write, buffer by buffer, and then the slack of
@@ -147,11 +207,34 @@ impl Inputs {
         found.expect("there is such an output")
     }
 
-    /// The elements of the outputs in the order in which they are reported: what must be written of each buffer, then the slack of each.
+    /// The elements of the outputs in the order in which they are reported: what must be written of each buffer, then the slack of each,
+    /// and what lies between the results of vectors.
     pub fn output_pieces(&self) -> impl Iterator<Item = (Buffer, Range<usize>)> {
         let outputs = self.operation.outputs().iter().copied();
-        let written = outputs.clone().map(|buffer| (buffer, 0..self.written(buffer)));
-        written.chain(outputs.map(|buffer| (buffer, self.written(buffer)..self.len(buffer))))
+        let written =
+            outputs.clone().flat_map(|buffer| self.written(buffer).map(move |piece| (buffer, piece)));
+        let gaps = outputs.clone().flat_map(|buffer| self.gaps(buffer).map(move |piece| (buffer, piece)));
+        written.chain(gaps).chain(outputs.map(|buffer| (buffer, self.extent(buffer)..self.len(buffer))))
+    }
+
+    /// The elements of an output that must be written, piece by piece: one for each vector.
+    fn written(&self, buffer: Buffer) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (batch, step, len) = self.results_of(buffer);
+        (0..batch).map(move |vector| vector * step..vector * step + len)
+    }
+
+    /// What lies between the results of vectors.
+    fn gaps(&self, buffer: Buffer) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (batch, step, len) = self.results_of(buffer);
+        (1..batch).map(move |vector| (vector - 1) * step + len..vector * step)
+    }
+
+    /// How many pieces of an output must be written, how far apart they are, and their length.
+    fn results_of(&self, buffer: Buffer) -> (usize, usize, usize) {
+        match self.shape.batch {
+            batch if batch > 1 && self.is_legal_in_size() => (batch, self.shape.out_stride, self.shape.rows),
+            _ => (1, 0, self.extent(buffer)),
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub fn judge(inputs: &Inputs, expected: &Expected, depth: Option<usize>, output:
     let mut judgement = Judgement::default();
     match expected {
         Expected::Bits(bits) => judge_bits(inputs, bits, output, &mut judgement),
-        Expected::Rows(rows) => judge_rows(rows, depth, output, &mut judgement),
+        Expected::Rows(rows) => judge_rows(inputs, rows, depth, output, &mut judgement),
         Expected::Blocks(blocks) => quantize::judge_blocks(blocks, output, &mut judgement),
     }
     judgement
@@ -64,7 +64,9 @@ fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut
     if expected == output {
         return;
     }
-    let wrong: Vec<usize> = (0..expected.len()).filter(|&at| !same_bits(expected[at], output[at])).collect();
+    let signed_zeros = inputs.shape.format.has_signed_zeros();
+    let same = |a, b| if signed_zeros { same_bits(a, b) } else { same_sum(a, b) };
+    let wrong: Vec<usize> = (0..expected.len()).filter(|&at| !same(expected[at], output[at])).collect();
     if let Some(&first) = wrong.first() {
         let (must, got) = (expected[first], output[first]);
         let cause = Cause::of_bits(inputs.operation.width(Buffer::Out), must, got);
@@ -78,7 +80,13 @@ fn judge_bits(inputs: &Inputs, expected: &[u32], output: &[u32], judgement: &mut
     }
 }
 
-fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement: &mut Judgement) {
+fn judge_rows(
+    inputs: &Inputs,
+    rows: &[RowTruth],
+    depth: Option<usize>,
+    output: &[u32],
+    judgement: &mut Judgement,
+) {
     let mut misses =
         [Property::BitExact, Property::ExactRegime, Property::Flat, Property::Bound, Property::Special]
             .map(|property| (property, Vec::<(Miss, Cause)>::new()));
@@ -115,7 +123,7 @@ fn judge_rows(rows: &[RowTruth], depth: Option<usize>, output: &[u32], judgement
                     .iter_mut()
                     .find(|(property, _)| *property == demand.property)
                     .expect("a property of rows");
-                let (place, expected) = (Place::Row(row), demand.allowed());
+                let (place, expected) = (Place::of_result(inputs, row), demand.allowed());
                 list.push((Miss { place, got: Bits::of(got), expected }, demand.cause(got)));
             }
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::domain::Domain;
 use crate::features;
 use crate::operation::Operation;
 
@@ -13,8 +14,13 @@ pub trait Kernel: Sync {
     /// Short name, the same for every operation of one implementation: `scalar`, `avx2`.
     fn name(&self) -> &str;
 
-    /// The operation that [`call`](Self::call) performs.
-    fn operation(&self) -> Operation;
+    /// What [`call`](Self::call) performs: the operation, on which formats, for callers that keep to what.
+    fn domain(&self) -> Domain;
+
+    /// The operation of the domain.
+    fn operation(&self) -> Operation {
+        self.domain().operation
+    }
 
     /// Every CPU feature that the code uses, in the spelling of `is_x86_feature_detected!` or, on aarch64,
     /// `is_aarch64_feature_detected!`; `avx2` does not imply `fma`. [`features`] knows the names.
@@ -28,12 +34,6 @@ pub trait Kernel: Sync {
         true
     }
 
-    /// Whether the bits of a row of `gemv` may depend on how many rows the matrix has, since few rows take another path. Such a kernel is
-    /// held to the bound for each number of rows, not to one order of summation, and the report says that it is not invariant.
-    fn varies_with_rows(&self) -> bool {
-        false
-    }
-
     /// Whether other threads do part of the work. The clock of a race is that of the caller's thread, so that such a kernel
     /// is checked and not timed.
     fn shares_work(&self) -> bool {
@@ -45,19 +45,30 @@ pub trait Kernel: Sync {
         None
     }
 
-    /// Performs the operation. The harness calls it with arguments of [`operation`](Self::operation) only.
+    /// Bytes of the prepared weights that [`call`](Self::call) reads beside or in the place of the packed ones; `None` where there is no
+    /// such step.
+    fn prepared_bytes(&self, _arguments: &Arguments<'_>) -> Option<usize> {
+        None
+    }
+
+    /// Prepares the weights of calls with these arguments: writes all of `prepared`, which has [`prepared_bytes`](Self::prepared_bytes).
+    fn prepare(&self, _arguments: &Arguments<'_>, _prepared: &mut [u8]) -> Outcome {
+        Outcome::Unsupported
+    }
+
+    /// Performs the operation. The harness calls it with arguments of [`domain`](Self::domain) only.
     fn call(&self, arguments: Arguments<'_>) -> Outcome;
 }
 
 /// A kernel that is a function: the shortest way to declare one.
 ///
 /// ```
-/// use qk256_verify::{Arguments, KernelFn, Operation, Outcome};
+/// use qk256_verify::{Arguments, Domain, KernelFn, Operation, Outcome};
 ///
 /// /// Codes of zero, whatever the bytes: a kernel that no check will pass.
 /// const ZEROS: KernelFn = KernelFn {
 ///     name: "zeros",
-///     operation: Operation::Unpack,
+///     domain: Domain::new(Operation::Unpack),
 ///     required_features: &[],
 ///     refuses_wrong_sizes: false,
 ///     call: |arguments| {
@@ -71,8 +82,8 @@ pub trait Kernel: Sync {
 pub struct KernelFn {
     /// See [`Kernel::name`].
     pub name: &'static str,
-    /// See [`Kernel::operation`].
-    pub operation: Operation,
+    /// See [`Kernel::domain`].
+    pub domain: Domain,
     /// See [`Kernel::required_features`].
     pub required_features: &'static [&'static str],
     /// See [`Kernel::refuses_wrong_sizes`].
@@ -86,8 +97,8 @@ impl Kernel for KernelFn {
         self.name
     }
 
-    fn operation(&self) -> Operation {
-        self.operation
+    fn domain(&self) -> Domain {
+        self.domain
     }
 
     fn required_features(&self) -> &[&str] {
@@ -105,7 +116,7 @@ impl Kernel for KernelFn {
 
 impl fmt::Debug for dyn Kernel + '_ {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name(), self.operation())
+        write!(f, "{} {}", self.name(), self.domain())
     }
 }
 
@@ -119,12 +130,16 @@ pub struct Arguments<'a> {
     pub codes: &'a [u8],
     /// One scale a block of each row, row-major; `None` for a product without scales, and where the operation has none.
     pub scales: Option<&'a [f32]>,
-    /// `cols` activations; of `quantize` the values.
+    /// `cols` activations, of a batch one vector behind the other, `x_stride` apart; of `quantize` the values.
     pub x: &'a [f32],
+    /// The quantised activations of `dot`: whole blocks.
+    pub activations: &'a [u8],
+    /// What [`Kernel::prepare`] made of the weights; empty where there is no such step.
+    pub prepared: &'a [u8],
     /// The output that consists of bytes: the codes of `unpack`, one a byte, and the packed codes of `quantize`.
     pub out_bytes: &'a mut [u8],
-    /// The output that consists of f32: weights (`lut`, `dequantize`), a result for each row (`gemv`, `gemv_fixed`), the scales of
-    /// `quantize`.
+    /// The output that consists of f32: weights (`lut`, `dequantize`), a result for each row (products; of a batch for each vector,
+    /// `out_stride` apart), the scales of `quantize`.
     pub out: &'a mut [f32],
     /// Rows.
     pub rows: usize,
@@ -132,6 +147,12 @@ pub struct Arguments<'a> {
     pub cols: usize,
     /// Bytes from one row to the next.
     pub row_stride: usize,
+    /// Vectors; one where there is no batch.
+    pub batch: usize,
+    /// Elements from one vector to the next.
+    pub x_stride: usize,
+    /// Elements from the results of one vector to those of the next.
+    pub out_stride: usize,
     /// Base-256 digits that each activation of a `gemv_fixed` is rounded to, 1 to 4. A kernel rounds x for itself, so that the rounding is
     /// checked too.
     pub digits: usize,
@@ -142,6 +163,16 @@ impl Arguments<'_> {
     #[inline]
     pub fn reborrow(&mut self) -> Arguments<'_> {
         Arguments { out_bytes: self.out_bytes, out: self.out, ..*self }
+    }
+}
+
+/// A call in plain memory, after the kernel has prepared the weights, if it does that.
+pub(crate) fn prepared_call(kernel: &dyn Kernel, mut arguments: Arguments<'_>) -> Outcome {
+    let Some(bytes) = kernel.prepared_bytes(&arguments) else { return kernel.call(arguments) };
+    let mut prepared = vec![0; bytes];
+    match kernel.prepare(&arguments, &mut prepared) {
+        Outcome::Done => kernel.call(Arguments { prepared: &prepared, ..arguments.reborrow() }),
+        other => other,
     }
 }
 

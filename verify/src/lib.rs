@@ -4,11 +4,13 @@
 //! see it again. Whatever makes cases ([`case`]) and whatever judges them ([`oracle`], [`judge`]) know nothing of each other:
 //! they share the vocabulary of [`operation`] and the data of [`inputs`].
 
+pub mod activations;
 pub mod buffer;
 pub mod case;
 pub mod check;
 pub mod child;
 pub mod data;
+pub mod domain;
 pub mod evidence;
 pub mod examiner;
 pub mod exhaustive;
@@ -28,12 +30,15 @@ pub mod operation;
 pub mod oracle;
 pub mod order;
 pub mod own;
+pub mod parts;
 pub mod plugin;
 mod process;
 pub mod property;
 mod quiet;
+pub mod reference;
 pub mod registers;
 pub mod registry;
+pub mod requirements;
 pub mod shape;
 pub mod timing;
 pub mod trace;
@@ -42,6 +47,7 @@ pub mod weights;
 pub mod words;
 
 pub use case::Case;
+pub use domain::Domain;
 pub use examiner::Examiner;
 pub use fault_injection::FaultInjection;
 pub use finding::Finding;
@@ -50,5 +56,6 @@ pub use operation::Operation;
 pub use order::Order;
 pub use own::{assert_right, assert_right_or_skip};
 pub use property::Property;
+pub use requirements::Requirements;
 pub use trial::Harness;
 pub use weights::Weights;

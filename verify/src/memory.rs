@@ -41,6 +41,13 @@ const CANARY: u8 = 0xff;
 pub enum Placement {
     /// The last byte lies right before a guard page.
     EndFlush,
+    /// The last byte lies so near to a guard page as the start is aligned, with readable bytes between.
+    NearEnd {
+        /// Bytes that the start is a multiple of: a power of two, at most a page.
+        alignment: usize,
+        /// Bytes behind the buffer that may be read.
+        over_read: usize,
+    },
     /// The first byte lies right behind a guard page, or `offset` bytes further.
     StartFlush {
         /// Bytes past the page boundary, below [`OFFSET_BYTES`].
@@ -128,7 +135,11 @@ impl Region {
     pub fn place(&mut self, len: usize, placement: Placement) -> &mut [u8] {
         let is_before_slack = matches!(placement, Placement::BeforeSlack { .. });
         assert_eq!(is_before_slack, self.access == Access::Half, "{placement:?} is for other regions");
-        let wanted = (len + OFFSET_BYTES + CANARY_BYTES) << usize::from(is_before_slack);
+        let around = match placement {
+            Placement::NearEnd { alignment, over_read } => alignment + over_read,
+            _ => OFFSET_BYTES,
+        };
+        let wanted = (len + around + CANARY_BYTES) << usize::from(is_before_slack);
         // What is sealed in every call costs as much as it has pages: after a large buffer not for small ones.
         let is_wasteful = self.capacity() > WASTE_BYTES && wanted < self.capacity() / 16;
         if wanted > self.capacity() || is_wasteful {
@@ -137,6 +148,9 @@ impl Region {
         }
         let start = match placement {
             Placement::EndFlush => self.capacity() - len,
+            Placement::NearEnd { alignment, over_read } => {
+                (self.capacity() - len - over_read) / alignment * alignment
+            }
             Placement::StartFlush { offset } => offset,
             Placement::BeforeSlack { written } => self.access.read_only_from(self.capacity()) - written,
         };
@@ -282,6 +296,8 @@ mod tests {
             (start, -8, true, -8),
             (start, 40, true, 1),
             (Placement::StartFlush { offset: 5 }, -2, true, -2),
+            (Placement::NearEnd { alignment: 32, over_read: 16 }, 40, true, 1),
+            (Placement::NearEnd { alignment: 8, over_read: 16 }, 56, false, 17),
             (slack, -2, true, -2),
             (slack, 40, true, 1),
         ] {

@@ -1,6 +1,8 @@
 //! The operations: what kernels compute. Each has a file that describes it ([`Spec`]), and a line below.
 
 mod dequantize;
+mod dot;
+mod gemm;
 mod gemv;
 mod gemv_fixed;
 mod lut;
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::buffer::Buffer;
 use crate::shape::Shape;
 pub use gemv_fixed::{DIGITS, MAX_FIXED_COLUMNS};
-pub use spec::{Change, Count, Effect, Element, Elements, Exhaustive, Form, Spec, Truth};
+pub use spec::{Change, Count, Effect, Element, Elements, Exhaustive, Form, Scaling, Spec, Truth};
 
 macro_rules! operations {
     ($($(#[$documentation:meta])* $name:ident: $file:ident,)*) => {
@@ -53,6 +55,10 @@ operations! {
     GemvFixed: gemv_fixed,
     /// f32 values to packed codes and scales, with the least squared error.
     Quantize: quantize,
+    /// Product of a matrix and a batch of f32 vectors, with or without scales.
+    Gemm: gemm,
+    /// Rows of weights times one vector of quantised activations.
+    Dot: dot,
 }
 
 impl Operation {
@@ -66,14 +72,24 @@ impl Operation {
         matches!(self.spec().form, Form::Matrix)
     }
 
-    /// Whether a case may choose between scales and none.
+    /// Whether a call may have scales in a buffer of their own or none.
     pub const fn may_be_scaled(self) -> bool {
-        self.spec().inputs.len() != self.spec().scaled_inputs.len()
+        matches!(self.spec().scaling, Scaling::Optional)
     }
 
-    /// Whether every call has scales.
-    pub fn is_always_scaled(self) -> bool {
-        self.spec().inputs.contains(&Buffer::Scales)
+    /// Whether every call has scales, in a buffer of their own where the format has none.
+    pub const fn is_always_scaled(self) -> bool {
+        matches!(self.spec().scaling, Scaling::Always)
+    }
+
+    /// Whether there is a batch of vectors.
+    pub const fn is_batched(self) -> bool {
+        self.spec().is_batched
+    }
+
+    /// Whether rows consist of whole blocks, of weights and of activations.
+    pub const fn whole_blocks(self) -> bool {
+        self.spec().whole_blocks
     }
 
     /// Whether x is rounded to a number of digits that the case states.
@@ -117,7 +133,8 @@ impl Operation {
     /// Bytes of one element of `buffer` in this operation.
     pub const fn width(self, buffer: Buffer) -> usize {
         match (buffer, self.spec().out.0) {
-            (Buffer::Packed | Buffer::Codes, _) | (Buffer::Out, Element::Byte) => size_of::<u8>(),
+            (Buffer::Packed | Buffer::Codes | Buffer::Activations | Buffer::Prepared, _)
+            | (Buffer::Out, Element::Byte) => size_of::<u8>(),
             _ => size_of::<f32>(),
         }
     }
@@ -129,13 +146,16 @@ impl Operation {
             Buffer::Packed => Count::Matrix,
             Buffer::Scales | Buffer::OutScales => Count::Blocks,
             Buffer::Codes | Buffer::X => Count::Columns,
+            Buffer::Activations => return shape.activations.bytes(shape.cols),
             Buffer::Out => self.spec().out.1,
+            Buffer::Prepared => return 0,
         };
         match count {
-            Count::Columns => cols,
-            Count::Rows => rows,
+            Count::Columns => shape.vectors(cols, shape.x_stride),
+            Count::Rows => shape.vectors(rows, shape.out_stride),
             Count::Blocks => rows * blocks,
             Count::Matrix if rows == 0 => 0,
+            Count::Matrix if shape.whole_last_stride && rows > 1 => rows * shape.row_stride as u128,
             Count::Matrix => (rows - 1) * shape.row_stride as u128 + shape.row_bytes() as u128,
         }
     }

@@ -5,6 +5,7 @@
 mod exact;
 mod fixed;
 mod integers;
+mod product;
 mod quantize;
 mod row;
 
@@ -12,11 +13,16 @@ pub use exact::{ExactSum, Wide};
 pub use fixed::{FLAT_FIXED_COLUMNS, FLAT_FIXED_X, FLAT_FIXED_Y};
 pub use quantize::{BlockTruth, Choice};
 
+use std::borrow::Cow;
+
+use crate::format::Scale;
 use crate::inputs::Inputs;
 use crate::operation::{Elements, Truth};
+use crate::requirements::Rounding;
 use exact::power_of_two;
 use fixed::FixedPoint;
 use integers::Integers;
+use product::Operand;
 use row::Row;
 
 /// The unit roundoff of f32.
@@ -33,6 +39,9 @@ pub const FLAT_BOUND: f64 = 1e-4;
 
 /// Columns up to which the flat bound holds.
 pub const FLAT_COLUMNS: usize = 2048;
+
+/// The largest weight, before scales, with which it holds.
+const FLAT_WEIGHT: u8 = 2;
 
 /// What the outputs of a legal call must be.
 #[derive(Clone, Debug)]
@@ -102,6 +111,12 @@ pub struct Spread {
     pub columns: usize,
     /// Whether terms, or sums of blocks, are multiplied by scales.
     pub scaled: bool,
+    /// Whether the product of a weight and an activation may be rounded: not where weights are powers of two.
+    pub rounds_products: bool,
+    /// The roundings that a term goes through, where the order does not say.
+    pub roundings: Option<usize>,
+    /// What the result may be off beside what additions round: by activations that are rounded inside of the kernel, and by underflow.
+    pub extra: f64,
 }
 
 impl Spread {
@@ -109,13 +124,18 @@ impl Spread {
     /// known and otherwise the most possible; with scales two roundings more, of a product and of a block, and what products may
     /// lose to underflow (Higham, Accuracy and Stability of Numerical Algorithms, second edition, section 3.1 and equation 2.8).
     pub fn bound(&self, depth: Option<usize>) -> f64 {
-        let roundings = depth.unwrap_or(self.columns) as f64 + if self.scaled { 2.0 } else { 0.0 };
+        let of_order = || {
+            let of_products = usize::from(self.rounds_products) + if self.scaled { 2 } else { 0 };
+            depth.unwrap_or(self.columns) + of_products
+        };
+        let roundings = self.roundings.unwrap_or_else(of_order) as f64;
         let nu = roundings * UNIT_ROUNDOFF;
-        let underflow = if self.scaled { self.columns as f64 * power_of_two(-149) } else { 0.0 };
+        let underflow =
+            if self.scaled || self.rounds_products { self.columns as f64 * power_of_two(-149) } else { 0.0 };
         if nu >= 1.0 {
             return f64::INFINITY;
         }
-        (nu / (1.0 - nu) * (self.absolute + underflow) + underflow) * SLACK
+        (nu / (1.0 - nu) * (self.absolute + underflow) + underflow + self.extra) * SLACK
     }
 }
 
@@ -127,34 +147,88 @@ pub fn expected(inputs: &Inputs) -> Expected {
     assert!(inputs.is_legal(), "only a legal call has a result");
     // Of a vector whose data repeat, one period.
     let outputs = if inputs.period > 0 { inputs.out_len.min(inputs.period) } else { inputs.out_len };
-    let rows = 0..inputs.shape.rows;
+    let (shape, rows) = (inputs.shape, 0..inputs.shape.rows);
     match inputs.operation.spec().truth {
         Truth::Elements(element) => {
             let (format, packed) = (inputs.shape.format, inputs.packed.kept());
             let unpacked = if packed.is_empty() { Vec::new() } else { format.codes(packed, outputs) };
+            let is_decoded = format.has_inner_scales() && !packed.is_empty();
+            let decoded = if is_decoded { format.decode(packed, outputs) } else { Vec::new() };
             let elements = Elements {
                 format,
                 codes: if packed.is_empty() { &inputs.codes } else { &unpacked },
                 scales: inputs.scales.as_deref().unwrap_or(&[]),
+                decoded: &decoded,
             };
             Expected::Bits((0..outputs).map(|at| element(&elements, at)).collect())
         }
-        Truth::Sums => {
-            let integers = Integers::of(inputs);
-            let truth = |row| match &integers {
-                Some(integers) => RowTruth::Exact(integers.sum(row)),
-                None => Row::of(inputs, row).truth(),
-            };
-            Expected::Rows(rows.map(truth).collect())
+        Truth::Sums => Expected::Rows(sums(inputs)),
+        Truth::Products => {
+            let operand = Operand::quantized(inputs);
+            Expected::Rows(rows.map(|row| product::truth(inputs, row, &operand)).collect())
         }
         Truth::FixedSums => {
-            let x = FixedPoint::of(&inputs.x[..inputs.shape.cols], inputs.digits);
-            Expected::Rows(rows.map(|row| x.truth(&Row::of(inputs, row).weights)).collect())
+            let x = FixedPoint::of(&inputs.x[..shape.cols], inputs.digits);
+            Expected::Rows(rows.map(|row| x.truth(&Row::of(inputs, 0, row).weights)).collect())
         }
         Truth::Quantized => {
-            Expected::Blocks(inputs.x.chunks(inputs.shape.format.block_len).map(BlockTruth::of).collect())
+            Expected::Blocks(inputs.x.chunks(shape.format.block_len).map(BlockTruth::of).collect())
         }
     }
+}
+
+/// What the results of a product in f32 must be: the rows of each vector in turn.
+fn sums(inputs: &Inputs) -> Vec<RowTruth> {
+    let (shape, rounding) = (inputs.shape, inputs.requirements.rounds_x);
+    let results = (0..shape.results()).map(|at| shape.vector_and_row(at));
+    if shape.format.plain().is_none() || rounding != Rounding::None {
+        let operands = (0..shape.batch).map(|vector| Operand::floats(inputs.vector(vector), rounding));
+        let operands: Vec<Operand> = operands.collect();
+        return results.map(|(vector, row)| product::truth(inputs, row, &operands[vector])).collect();
+    }
+    let integers = Integers::of(inputs);
+    let truth = |(vector, row)| match &integers {
+        Some(integers) => RowTruth::Exact(integers.sum(vector, row)),
+        None => Row::of(inputs, vector, row).truth(),
+    };
+    results.map(truth).collect()
+}
+
+/// The scales of the blocks of a row, if there are some, as f32, which holds all that formats store.
+fn block_scales(inputs: &Inputs, row: usize) -> Option<Cow<'_, [f32]>> {
+    let (shape, blocks) = (inputs.shape, inputs.shape.blocks());
+    if let Some(scales) = &inputs.scales {
+        return Some(Cow::Borrowed(&scales[row * blocks..][..blocks]));
+    }
+    if !shape.format.has_inner_scales() {
+        return None;
+    }
+    if blocks == 0 {
+        return Some(Cow::Borrowed(&[]));
+    }
+    let bytes = inputs.packed.from_row(shape, row);
+    let places = shape.format.scale_places(shape.cols);
+    let mut scales: Vec<f32> = places.iter().map(|&(at, number)| number.read(&bytes[at..]) as f32).collect();
+    if matches!(shape.format.scale(), Scale::BeforeRow(_)) {
+        scales = vec![scales[0]; blocks];
+    }
+    Some(Cow::Owned(scales))
+}
+
+/// The scales of all blocks of all rows, and 1 where there are none.
+pub(crate) fn all_scales(inputs: &Inputs) -> Vec<f32> {
+    let of_rows = (0..inputs.shape.rows).filter_map(|row| block_scales(inputs, row));
+    let scales: Vec<f32> = of_rows.flat_map(Cow::into_owned).collect();
+    if scales.is_empty() { vec![1.0] } else { scales }
+}
+
+/// The scales of a row; none where there are none. One before a row is one.
+pub(crate) fn scales(inputs: &Inputs, row: usize) -> Vec<f32> {
+    let mut scales = block_scales(inputs, row).map_or(Vec::new(), Cow::into_owned);
+    if matches!(inputs.shape.format.scale(), Scale::BeforeRow(_)) {
+        scales.truncate(1);
+    }
+    scales
 }
 
 /// The codes of a row of a gemv, one a column.

@@ -7,10 +7,10 @@ use qk256_skip::skip_part;
 
 use crate::case::{self, Case, Sweep};
 use crate::check::{Budget, Plan, check};
+use crate::domain::Domain;
 use crate::fault_injection::FaultInjection;
 use crate::finding::Finding;
 use crate::kernel::{Kernel, missing_features};
-use crate::operation::Operation;
 use crate::trial::Harness;
 use crate::words::count;
 
@@ -69,14 +69,14 @@ pub fn assert_right_or_skip(kernel: &dyn Kernel) {
 
 fn of_one_case(kernel: &dyn Kernel, line: &str) -> Vec<Finding> {
     let case: Case = line.parse().unwrap_or_else(|error| panic!("{CASE}: {error}"));
-    if case.operation != kernel.operation() {
+    if case.domain() != kernel.domain() {
         return Vec::new();
     }
     Harness::new(None).findings(kernel, &case).unwrap_or_else(|error| panic!("{CASE}: {error}"))
 }
 
 fn of_all(kernel: &dyn Kernel) -> Vec<Finding> {
-    let cases = Sweep::of(kernel.operation()).len() + DRAWN_CASES;
+    let cases = Sweep::of(kernel.domain()).len() + DRAWN_CASES;
     let plan = Plan::new(1, Budget::Cases(cases));
     let report =
         check(&mut Harness::with_faults(None, &Small), &[kernel], &plan, &mut |_| ControlFlow::Continue(()))
@@ -92,10 +92,10 @@ fn of_all(kernel: &dyn Kernel) -> Vec<Finding> {
 struct Small;
 
 impl FaultInjection for Small {
-    fn case(&self, operation: Operation, seed: u64, index: u64) -> Case {
-        let case = case::nth(operation, seed, index);
+    fn case(&self, domain: Domain, seed: u64, index: u64) -> Case {
+        let case = case::nth(domain, seed, index);
         let is_large = case.once && case.rows * case.cols > MOST_ELEMENTS;
-        if is_large { case::from_seed(operation, seed, index) } else { case }
+        if is_large { case::from_seed(domain, seed, index) } else { case }
     }
 }
 

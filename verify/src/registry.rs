@@ -1,9 +1,11 @@
 //! Every kernel of this project, declared once: checks, properties, fuzz targets and benchmarks derive from this table.
 
-use qk256_kernels::{Digits, Kernels, Level, Matrix, SizeError};
+use qk256_kernels::{Batch, Digits, Kernels, Level, Matrix, SizeError};
 
+use crate::domain::Domain;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
+use crate::reference;
 
 /// A kernel of `qk256-kernels` for one operation.
 #[derive(Clone, Debug)]
@@ -39,7 +41,9 @@ pub fn kernels() -> Vec<Box<dyn Kernel>> {
         let paths = levels.flat_map(move |&level| paths(level, operation));
         plain.chain(paths).map(|own| Box::new(own) as Box<dyn Kernel>)
     };
-    Operation::ALL.into_iter().flat_map(of).collect()
+    // Nobody multiplies qk256 by quantised activations.
+    let own = Operation::ALL.into_iter().filter(|&operation| operation != Operation::Dot);
+    own.flat_map(of).chain(reference::kernels()).collect()
 }
 
 /// The paths of a level that has several: those that a plain call takes by itself where they pay, and bands of rows, which may
@@ -89,8 +93,8 @@ impl Kernel for Own {
         &self.name
     }
 
-    fn operation(&self) -> Operation {
-        self.operation
+    fn domain(&self) -> Domain {
+        Domain::new(self.operation)
     }
 
     fn required_features(&self) -> &[&str] {
@@ -103,23 +107,27 @@ impl Kernel for Own {
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
         let Some(kernels) = self.kernels else { return Outcome::Unsupported };
-        let Arguments { packed, codes, scales, x, out_bytes, out, rows, cols, row_stride, digits } =
+        let Arguments { packed, codes, scales, x, out_bytes, out, rows, cols, row_stride, digits, .. } =
             arguments;
+        let (batch, x_stride, out_stride) = (arguments.batch, arguments.x_stride, arguments.out_stride);
+        let matrix = || {
+            let matrix = Matrix::new(packed, rows, cols, row_stride)?;
+            scales.map_or(Ok(matrix), |scales| matrix.with_scales(scales))
+        };
         outcome(match self.operation {
             Operation::Unpack => kernels.unpack(packed, out_bytes),
             Operation::Lut => kernels.lut(codes, out),
             Operation::Dequantize => kernels.dequantize(packed, scales.unwrap_or_default(), out),
-            Operation::Gemv => {
-                let matrix = Matrix::new(packed, rows, cols, row_stride).and_then(|matrix| match scales {
-                    Some(scales) => matrix.with_scales(scales),
-                    None => Ok(matrix),
-                });
-                matrix.and_then(|matrix| self.gemv(kernels, &matrix, x, out))
-            }
+            Operation::Gemv => matrix().and_then(|matrix| self.gemv(kernels, &matrix, x, out)),
+            Operation::Gemm => matrix().and_then(|matrix| {
+                let x = Batch::new(x, batch, cols, x_stride)?;
+                kernels.gemm(&matrix, &x, out, out_stride)
+            }),
             Operation::Quantize => {
                 let Ok(()) = qk256_kernels::quantize(x, out_bytes, out) else { return Outcome::Refused };
                 Ok(())
             }
+            Operation::Dot => return Outcome::Unsupported,
             Operation::GemvFixed => {
                 let matrix = Matrix::new(packed, rows, cols, row_stride);
                 let (Ok(matrix), Some(x), Some(digits)) = (matrix, x.get(..cols), Digits::new(digits)) else {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::Kernel;
 use crate::registry;
 pub use clock::cpu_time;
-pub use workload::Workload;
+pub use workload::{USUAL_BATCH, Workload};
 
 /// What a slice should last: long beside the clock's own cost, short beside the noise of a machine.
 const SLICE: Duration = Duration::from_micros(60);
@@ -178,6 +178,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use crate::domain::Domain;
     use crate::kernel::{Arguments, Outcome};
     use crate::operation::Operation;
 
@@ -189,8 +190,8 @@ mod tests {
             if self.0 == 1 { "once" } else { "more" }
         }
 
-        fn operation(&self) -> Operation {
-            Operation::Unpack
+        fn domain(&self) -> Domain {
+            Domain::new(Operation::Unpack)
         }
 
         fn call(&self, arguments: Arguments<'_>) -> Outcome {

@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex};
 
 use crate::buffer::Buffer;
 use crate::case::{Case, MaterializeError};
+use crate::domain::Domain;
 use crate::evidence::Call;
 use crate::fault_injection::{FaultInjection, OldContents, Real};
 use crate::finding::{self, Finding};
 use crate::inputs::Inputs;
 use crate::kernel::{Kernel, Outcome};
 use crate::memory::fault;
-use crate::operation::Operation;
 use crate::oracle::Expected;
 use crate::order::{KnownOrders, depends_on_codes};
 use crate::process::ProcessState;
@@ -49,11 +49,11 @@ pub struct Harness {
     weights: Option<Weights>,
     orders: KnownOrders,
     /// Kernels that have had their warm-up calls.
-    warmed_up: HashSet<(String, Operation)>,
+    warmed_up: HashSet<(String, Domain)>,
     /// Kernels whose memory was measured on a case that is not small, with the number of its calls.
-    measured: HashSet<(String, Operation, usize)>,
+    measured: HashSet<(String, Domain, usize)>,
     /// Cases of each kernel around which the state of the process may have been compared; `None` where it is not.
-    watched: Option<HashMap<(String, Operation), u64>>,
+    watched: Option<HashMap<(String, Domain), u64>>,
     /// Whether leaks are looked for.
     finds_leaks: bool,
     faults: &'static dyn FaultInjection,
@@ -141,7 +141,7 @@ impl Harness {
     /// # Panics
     /// If the case is of another operation.
     pub fn examine(&mut self, kernel: &dyn Kernel, prepared: &Prepared) -> Trial {
-        assert_eq!(kernel.operation(), prepared.case.operation, "a case is for kernels of its operation");
+        assert_eq!(kernel.domain(), prepared.case.domain(), "a case is for kernels of its domain");
         let record = finding::record(kernel, &prepared.case, self.weights.as_ref());
         let inputs = &prepared.inputs;
         let process = self.watches(kernel).then(ProcessState::now);
@@ -276,7 +276,7 @@ impl Harness {
     /// calls, or in one of them, must not show in a call whose result nobody looks at.
     fn warm_up(&mut self, kernel: &dyn Kernel, inputs: &Inputs, first: &[u32], trial: &mut Trial) {
         let elements = inputs.shape.cols * if inputs.operation.is_matrix() { inputs.shape.rows } else { 1 };
-        let key = || (kernel.name().to_owned(), inputs.operation);
+        let key = || (kernel.name().to_owned(), kernel.domain());
         self.examine_large_memory(kernel, inputs, elements, trial);
         if !(1..=WARM_UP_ELEMENTS).contains(&elements) || !self.warmed_up.insert(key()) {
             return;
@@ -292,21 +292,26 @@ impl Harness {
         self.examine_small_memory(kernel, inputs, trial);
     }
 
-    /// Whether a kernel that says that it does not support these sizes does a whole block of the same kind: then it must do these
-    /// too.
+    /// Whether a kernel that says that it does not support these sizes does one or two whole blocks of the same kind: then it must do
+    /// these too.
     fn examine_support(&mut self, kernel: &dyn Kernel, inputs: &Inputs, trial: &mut Trial) {
-        let operation = inputs.operation;
-        let plain = Case {
-            scaled: inputs.scales.is_some(),
-            digits: inputs.digits,
-            ..Case::new(operation, 1, inputs.shape.format.block_len)
+        let of_blocks = |blocks: usize| {
+            let mut plain = Case {
+                scaled: inputs.scales.is_some(),
+                digits: inputs.digits,
+                ..Case::new(kernel.domain(), 1, blocks * inputs.shape.format.block_len)
+            };
+            plain.fit();
+            plain.materialize(None).expect("a small case has data")
         };
-        let plain = plain.materialize(None).expect("a small case has data");
-        let call = self.arena.call(kernel, &plain, Flush::End, self.poison(&plain));
-        if call.outcome == Some(Outcome::Done) {
+        let done = [1, 2].map(of_blocks).into_iter().find(|plain| {
+            let call = self.arena.call(kernel, plain, Flush::End, self.poison(plain));
+            call.outcome == Some(Outcome::Done)
+        });
+        if let Some(done) = done {
             trial.skipped = None;
             let sizes = inputs.sizes();
-            let columns = inputs.shape.format.block_len;
+            let columns = done.shape.cols;
             let detail = format!("legal sizes are not supported, although {columns} columns are: {sizes}");
             trial.fail(Failure::new(Property::Sizes, Cause::Unsupported, detail));
         }
@@ -331,9 +336,10 @@ impl Harness {
         trial.same(Property::Repeat, inputs, first, &again.output[..outputs], Call::Again);
         let is_single = self.orders.is_single(kernel, inputs);
         // Where the oracle knows the bits of every row, it knows them for every number of rows.
-        let is_invariant = !kernel.varies_with_rows() && !expected.is_exact();
-        let few_rows = if is_invariant { Relation::few_rows(inputs, draw) } else { None };
-        for relation in Relation::of(inputs).into_iter().chain(few_rows) {
+        let is_invariant = !kernel.domain().requirements.varies_with_rows && !expected.is_exact();
+        let fewer = [Relation::few_rows(inputs, draw), Relation::one_vector(inputs, draw)];
+        let fewer = fewer.into_iter().flatten().filter(|_| is_invariant);
+        for relation in Relation::of(inputs).into_iter().chain(fewer) {
             let mut changed = self.arena.call(kernel, &relation.inputs, Flush::Slack, self.poison(inputs));
             trial.take_call(&changed);
             // Another number of rows may be refused; a case of that shape is what shows it.
@@ -345,11 +351,14 @@ impl Harness {
             if let (true, Property::Complement, Expected::Rows(rows)) =
                 (inputs.operation.sums_floats(), relation.property(), expected)
                 && let Some(row) = relation.first_wrong(first, &changed.output)
-                && (!is_single || depends_on_codes(kernel, inputs, row))
+                && (!is_single || depends_on_codes(kernel, inputs, inputs.shape.vector_and_row(row).1))
             {
                 relations::allow_another_order(rows, first, &mut changed.output);
             }
-            relation.check(first, &changed.output).into_iter().for_each(|failure| trial.fail(failure));
+            relation
+                .check(inputs, first, &changed.output)
+                .into_iter()
+                .for_each(|failure| trial.fail(failure));
         }
     }
 

@@ -8,13 +8,13 @@ use std::sync::OnceLock;
 use qk256_verify::check::{Budget, Plan, Progress, Refusal, Report, Vacuous, check};
 use qk256_verify::property::Cause;
 use qk256_verify::{
-    Arguments, Case, Harness, Kernel, KernelFn, Operation, Outcome, Property, case, registry,
+    Arguments, Case, Domain, Harness, Kernel, KernelFn, Operation, Outcome, Property, case, registry,
 };
 
 /// Codes of zero, whatever the bytes.
 const ZEROS: KernelFn = KernelFn {
     name: "zeros",
-    operation: Operation::Unpack,
+    domain: Domain::new(Operation::Unpack),
     required_features: &[],
     refuses_wrong_sizes: false,
     call: |arguments| {
@@ -150,7 +150,7 @@ fn scalar_gemv(arguments: Arguments<'_>) -> Outcome {
 /// A right gemv.
 const GEMV: KernelFn = KernelFn {
     name: "gemv",
-    operation: Operation::Gemv,
+    domain: Domain::new(Operation::Gemv),
     required_features: &[],
     refuses_wrong_sizes: true,
     call: scalar_gemv,
@@ -198,8 +198,8 @@ impl Kernel for OfLibrary {
         self.0.name
     }
 
-    fn operation(&self) -> Operation {
-        self.0.operation
+    fn domain(&self) -> Domain {
+        self.0.domain
     }
 
     fn library(&self) -> Option<&Path> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use qk256_verify::memory::fault;
 use qk256_verify::operation::Operation;
-use qk256_verify::{Arguments, Case, Harness, KernelFn, Outcome};
+use qk256_verify::{Arguments, Case, Domain, Harness, KernelFn, Outcome};
 
 /// How long a call may take that is not to hang: longer than any machine is busy with something else.
 const LONG: Duration = Duration::from_secs(300);
@@ -21,7 +21,7 @@ const CHILD: &str = "QK256_CRASH_TEST_CHILD";
 /// Crashes on every thread but the first, and does worse at some lengths.
 const WILD: KernelFn = KernelFn {
     name: "wild",
-    operation: Operation::Unpack,
+    domain: Domain::new(Operation::Unpack),
     required_features: &[],
     refuses_wrong_sizes: false,
     call: |arguments| {

@@ -2,7 +2,7 @@
 
 use qk256_verify::exhaustive::{WIRED_COLS, wrong_scale, wrong_wiring};
 use qk256_verify::kernel::missing_features;
-use qk256_verify::{Arguments, Harness, Kernel, KernelFn, Operation, Outcome, registry};
+use qk256_verify::{Arguments, Domain, Harness, Kernel, KernelFn, Operation, Outcome, registry};
 
 /// Rows: those of every tile that our kernels have, and one more.
 const ROWS: usize = 3;
@@ -11,7 +11,7 @@ const ROWS: usize = 3;
 fn kernels(operation: Operation) -> Vec<Box<dyn Kernel>> {
     let mut kernels = registry::kernels();
     kernels.retain(|kernel| {
-        kernel.operation() == operation && !kernel.shares_work() && can_run(kernel.as_ref())
+        kernel.domain() == Domain::new(operation) && !kernel.shares_work() && can_run(kernel.as_ref())
     });
     kernels
 }
@@ -73,12 +73,12 @@ fn wrong_once(arguments: Arguments<'_>) -> Outcome {
 fn what_is_wrong_once_is_found_and_reported_as_a_case_that_the_harness_refuses() {
     let gemv = KernelFn {
         name: "wrong once",
-        operation: Operation::Gemv,
+        domain: Domain::new(Operation::Gemv),
         required_features: &[],
         refuses_wrong_sizes: false,
         call: wrong_once,
     };
-    let dequantize = KernelFn { operation: Operation::Dequantize, ..gemv };
+    let dequantize = KernelFn { domain: Domain::new(Operation::Dequantize), ..gemv };
     let bits = u64::from(2_f32.powi(-100).to_bits());
     let wired = wrong_wiring(&gemv, WIRED_COLS, ROWS).expect("a column is dropped");
     let scaled = wrong_scale(&dequantize, bits - 5..bits + 5).expect("a scale is lost");

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use qk256_verify::{Arguments, Finding, Harness, Kernel, KernelFn, Operation, Outcome, registry};
+use qk256_verify::{Arguments, Domain, Finding, Harness, Kernel, KernelFn, Operation, Outcome, registry};
 use serde_json::{Value, json};
 
 /// What is found of a kernel on a case, as JSON.
@@ -19,7 +19,7 @@ fn fields(of: &Value, names: &[&str]) -> Value {
 
 const ZEROS: KernelFn = KernelFn {
     name: "zeros",
-    operation: Operation::Unpack,
+    domain: Domain::new(Operation::Unpack),
     required_features: &[],
     refuses_wrong_sizes: false,
     call: |arguments| {
@@ -43,7 +43,7 @@ fn changed(mut arguments: Arguments<'_>, change: impl FnOnce(&mut [f32])) -> Out
 /// Row 1 is NaN, and row 2 is off by 2^20.
 const NAN_AND_OFF: KernelFn = KernelFn {
     name: "nan and off",
-    operation: Operation::Gemv,
+    domain: Domain::new(Operation::Gemv),
     call: |arguments| {
         changed(arguments, |y| {
             if let [_, second, third, ..] = y {
@@ -72,7 +72,7 @@ const OFF: KernelFn = KernelFn {
 /// The first call gives zeros with a sign, and every other call ones.
 const FORGETS: KernelFn = KernelFn {
     name: "forgets",
-    operation: Operation::Dequantize,
+    domain: Domain::new(Operation::Dequantize),
     call: |arguments| {
         static CALLS: AtomicU32 = AtomicU32::new(0);
         arguments.out.fill(if CALLS.fetch_add(1, Ordering::Relaxed) == 0 { -0.0 } else { 1.0 });

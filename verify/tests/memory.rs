@@ -1,6 +1,6 @@
 //! What a kernel may only read it cannot write unseen, through the public API: wherever the buffers lie and whoever calls.
 
-use qk256_verify::{Arguments, Case, Finding, Harness, KernelFn, Operation, Outcome, Property};
+use qk256_verify::{Arguments, Case, Domain, Finding, Harness, KernelFn, Operation, Outcome, Property};
 
 /// A gemv that gives the last byte of `packed` for each row, and complements that byte; then it restores it, or not.
 fn complement<const RESTORED: bool>(arguments: Arguments<'_>) -> Outcome {
@@ -16,7 +16,13 @@ fn complement<const RESTORED: bool>(arguments: Arguments<'_>) -> Outcome {
 }
 
 const fn kernel(name: &'static str, call: fn(Arguments<'_>) -> Outcome) -> KernelFn {
-    KernelFn { name, operation: Operation::Gemv, required_features: &[], refuses_wrong_sizes: false, call }
+    KernelFn {
+        name,
+        domain: Domain::new(Operation::Gemv),
+        required_features: &[],
+        refuses_wrong_sizes: false,
+        call,
+    }
 }
 
 const UNDONE: KernelFn = kernel("undone", complement::<true>);

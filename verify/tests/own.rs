@@ -4,12 +4,12 @@ use std::panic::catch_unwind;
 use std::process::Command;
 
 use qk256_verify::own::FORBID_SKIPS;
-use qk256_verify::{Arguments, KernelFn, Operation, Outcome, assert_right, assert_right_or_skip};
+use qk256_verify::{Arguments, Domain, KernelFn, Operation, Outcome, assert_right, assert_right_or_skip};
 
 /// One code a byte, as the format says.
 const RIGHT: KernelFn = KernelFn {
     name: "mine",
-    operation: Operation::Unpack,
+    domain: Domain::new(Operation::Unpack),
     required_features: &[],
     refuses_wrong_sizes: false,
     call: |arguments| {

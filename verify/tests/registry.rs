@@ -7,12 +7,12 @@ use qk256_kernels::{Matrix, SizeError};
 use qk256_verify::kernel::missing_features;
 use qk256_verify::timing::Workload;
 use qk256_verify::trace::{Trace, Width, trace};
-use qk256_verify::{Arguments, Case, Kernel, KernelFn, Operation, Outcome, registry};
+use qk256_verify::{Arguments, Case, Domain, Kernel, KernelFn, Operation, Outcome, registry};
 
 /// `gemv` with x as it is, past the registry.
 const NATURAL: KernelFn = KernelFn {
     name: "avx2_natural",
-    operation: Operation::Gemv,
+    domain: Domain::new(Operation::Gemv),
     required_features: &["avx2", "fma"],
     refuses_wrong_sizes: false,
     call: |arguments| call(Avx2::gemv_natural, arguments),
@@ -48,13 +48,15 @@ const TRAP_FLAG: &[&str] = &["a CPU whose trap flag works"];
 
 /// Small calls of an operation: few elements, which kernels may leave to other code, and many; with and without scales, with few
 /// digits and with all.
-fn workloads(operation: Operation) -> impl Iterator<Item = Workload> {
+fn workloads(domain: Domain) -> impl Iterator<Item = Workload> {
+    let operation = domain.operation;
     let shapes = [(1, 3), (3, 40), (1, 300)];
     shapes.into_iter().flat_map(move |(rows, cols)| {
-        let case = Case::new(operation, if operation.is_matrix() { rows } else { 1 }, cols);
+        let cols = domain.cols(cols);
+        let case = Case::new(domain, if operation.is_matrix() { rows } else { 1 }, cols);
         let other = Case {
             digits: if operation.has_digits() { 1 } else { case.digits },
-            scaled: case.scaled || operation.may_be_scaled(),
+            scaled: case.scaled || domain.may_be_scaled(),
             ..case.clone()
         };
         [case, other].map(Workload::of)
@@ -86,7 +88,7 @@ fn no_level_executes_instructions_of_features_that_it_does_not_require() {
         }
         let (widest, avx) = allowed(kernel.required_features());
         let mut seen = Vec::new();
-        for workload in workloads(kernel.operation()) {
+        for workload in workloads(kernel.domain()) {
             let case = workload.case().clone();
             let trace = traced_on(kernel.as_ref(), workload);
             let Some(width) = trace.width() else { return qk256_skip::skip(TRAP_FLAG) };

@@ -3,14 +3,12 @@
 //! A sum is a tree of fused operations over pairs: the pair (a, b) joins with one rounding, and (t, 1) is a plain
 //! addition of t.
 
-use qk256_verify::buffer::PerBuffer;
 use qk256_verify::case::Case;
 use qk256_verify::data::Distribution;
 use qk256_verify::format::QK256;
 use qk256_verify::inputs::{Inputs, PackedBytes};
-use qk256_verify::operation::{DIGITS, Operation};
+use qk256_verify::operation::Operation;
 use qk256_verify::oracle::{self, Expected, RowTruth};
-use qk256_verify::shape::{Shape, Threads};
 use rand_core::Rng;
 
 use super::{stream, wide};
@@ -286,22 +284,9 @@ fn edges(seed: u64) -> Inputs {
 fn one_row(x: Vec<f32>, code: u8, scales: Option<Vec<f32>>) -> Inputs {
     let cols = x.len();
     let row_stride = cols.div_ceil(256) * 64;
-    Inputs {
-        operation: Operation::Gemv,
-        shape: Shape { format: &QK256, rows: 1, cols, row_stride },
-        packed: PackedBytes::whole(vec![code * 0b0101_0101; row_stride]),
-        codes: Vec::new(),
-        scales,
-        x,
-        out_len: 1,
-        out_scales_len: 0,
-        offset: PerBuffer::default(),
-        threads: Threads::ONE,
-        stack: 0,
-        period: 0,
-        digits: *DIGITS.end(),
-        flat: false,
-    }
+    let plain = Case::new(Operation::Gemv, 1, cols).materialize(None).expect("a small case has data");
+    let packed = PackedBytes::whole(vec![code * 0b0101_0101; row_stride]);
+    Inputs { packed, scales, x, flat: false, ..plain }
 }
 
 /// 2^24, then ones: from left to right each one is half an ulp and is lost.

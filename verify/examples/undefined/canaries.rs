@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use qk256_verify::{Arguments, KernelFn, Operation, Outcome};
+use qk256_verify::{Arguments, Domain, KernelFn, Operation, Outcome};
 
 /// A weight for each byte: too many for a register.
 static TABLE: [f32; 256] = [1.0; 256];
@@ -10,7 +10,7 @@ static TABLE: [f32; 256] = [1.0; 256];
 /// Counts codes of 3, by a branch on each.
 const BRANCH_ON_A_CODE: KernelFn = KernelFn {
     name: "branch_on_a_code",
-    operation: Operation::Unpack,
+    domain: Domain::new(Operation::Unpack),
     required_features: &[],
     refuses_wrong_sizes: false,
     call: |arguments| {
@@ -28,7 +28,7 @@ const BRANCH_ON_A_CODE: KernelFn = KernelFn {
 /// Looks each code up.
 const ADDRESS_OF_A_CODE: KernelFn = KernelFn {
     name: "address_of_a_code",
-    operation: Operation::Lut,
+    domain: Domain::new(Operation::Lut),
     call: |arguments| {
         let Arguments { codes, out: weights, .. } = arguments;
         for (weight, code) in weights.iter_mut().zip(codes) {
@@ -42,7 +42,7 @@ const ADDRESS_OF_A_CODE: KernelFn = KernelFn {
 /// Asks whether a scale is zero.
 const BRANCH_ON_A_SCALE: KernelFn = KernelFn {
     name: "branch_on_a_scale",
-    operation: Operation::Dequantize,
+    domain: Domain::new(Operation::Dequantize),
     call: |arguments| {
         let Arguments { scales: Some(scales), out, .. } = arguments else { return Outcome::Unsupported };
         for (i, out) in out.iter_mut().enumerate() {
@@ -59,7 +59,7 @@ const BRANCH_ON_A_SCALE: KernelFn = KernelFn {
 /// Leaves out zeros of x.
 const BRANCH_ON_X: KernelFn = KernelFn {
     name: "branch_on_x",
-    operation: Operation::Gemv,
+    domain: Domain::new(Operation::Gemv),
     call: |arguments| {
         let Arguments { x, out: y, cols, .. } = arguments;
         y.fill(x[..cols].iter().filter(|x| **x != 0.0).map(|x| black_box(*x)).sum());

@@ -61,7 +61,7 @@ fn dependent_kernels() -> Vec<String> {
 fn unseen_canaries() -> Vec<String> {
     let mut complaints = Vec::new();
     for canary in CANARIES {
-        for case in [1, 7, 300].map(|cols| Case::new(canary.operation, 1, cols)) {
+        for case in [1, 7, 300].map(|cols| Case::new(canary.domain, 1, cols)) {
             match watch(&canary, &case) {
                 Err(complaint @ Complaint::Errors(_)) => println!("{}: {complaint}: {case}", canary.name),
                 other => complaints.push(format!("{} is not seen ({other:?}): {case}", canary.name)),
@@ -142,9 +142,10 @@ impl Call {
 
     /// From now on nobody knows the weights, the scales and x; but of `gemv_fixed` x is known, which is rounded by its magnitude.
     fn make_undefined(&mut self) {
-        let Inputs { operation, packed, codes, scales, x, .. } = &mut self.inputs;
+        let Inputs { operation, packed, codes, scales, x, quantized, .. } = &mut self.inputs;
         valgrind::make_undefined(packed.kept_mut());
         valgrind::make_undefined(codes);
+        valgrind::make_undefined(quantized);
         scales.iter_mut().for_each(|scales| valgrind::make_undefined(scales));
         if *operation != Operation::GemvFixed {
             valgrind::make_undefined(x);
@@ -165,18 +166,6 @@ impl Call {
     }
 
     fn arguments(&mut self) -> Arguments<'_> {
-        let Inputs { shape, packed, codes, scales, x, digits, .. } = &self.inputs;
-        Arguments {
-            packed: packed.kept(),
-            codes,
-            scales: scales.as_deref(),
-            x,
-            out_bytes: &mut self.codes,
-            out: &mut self.floats,
-            rows: shape.rows,
-            cols: shape.cols,
-            row_stride: shape.row_stride,
-            digits: usize::from(*digits),
-        }
+        self.inputs.arguments(&mut self.codes, &mut self.floats)
     }
 }

@@ -6,9 +6,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::Case;
-use super::values::{absorbing, extreme, full, levels, one_hot, outliers, sparse, sprinkle};
+use super::values::{
+    absorbing, extreme, full, levels, one_hot, outliers, quantized, sparse, sprinkle, steps,
+};
 use crate::buffer::{Buffer, PerBuffer};
 use crate::data::{Codes, Distribution, Scales};
+use crate::format::Number;
 use crate::inputs::{Inputs, PackedBytes};
 use crate::memory;
 use crate::operation::Operation;
@@ -86,7 +89,7 @@ impl Case {
             (false, _) => self.buffer_len(buffer),
             (true, Buffer::Out) => Ok(self.cols),
             (true, _) => {
-                Ok(self.operation.needed(Case::new(self.operation, 1, PERIOD).shape(), buffer) as usize)
+                Ok(self.operation.needed(Case::new(self.domain(), 1, PERIOD).shape(), buffer) as usize)
             }
         };
         let mut inputs = Inputs {
@@ -96,9 +99,11 @@ impl Case {
             codes: Vec::new(),
             scales: None,
             x: Vec::new(),
+            quantized: Vec::new(),
             out_len: len(Buffer::Out)?,
             out_scales_len: 0,
             offset: self.offset,
+            requirements: self.requirements,
             threads: self.threads,
             stack: usize::from(self.stack) << 10,
             period,
@@ -112,7 +117,8 @@ impl Case {
                 Buffer::Codes => inputs.codes = self.codes(len),
                 Buffer::Scales => inputs.scales = Some(self.scales(len)),
                 Buffer::X => inputs.x = self.x(len),
-                Buffer::Out | Buffer::OutScales => {}
+                Buffer::Activations => inputs.quantized = self.quantized(len),
+                Buffer::Out | Buffer::OutScales | Buffer::Prepared => {}
             }
         }
         if self.operation.outputs().contains(&Buffer::OutScales) {
@@ -124,6 +130,7 @@ impl Case {
         }
         self.lay_fills(&mut inputs);
         self.lay_patches(&mut inputs)?;
+        self.keep_data_to_requirements(&mut inputs);
         Ok(inputs)
     }
 
@@ -168,7 +175,14 @@ impl Case {
 
     /// Whether this is a vector so long that its data repeat. Of such a vector no buffer is longer or shorter than needed.
     pub(crate) fn is_long(&self) -> bool {
-        !self.operation.is_matrix() && LONG.contains(&self.cols) && self.slack == PerBuffer::default()
+        let (blocks, rest) = (PERIOD / self.format.block_len, PERIOD % self.format.block_len);
+        let repeats = self.format.header_bytes() == 0
+            && rest == 0
+            && (blocks * self.format.block_bytes).is_multiple_of(4096);
+        repeats
+            && !self.operation.is_matrix()
+            && LONG.contains(&self.cols)
+            && self.slack == PerBuffer::default()
     }
 
     /// Whether the rows themselves fit into memory, so that gaps between them may be larger than that.
@@ -199,9 +213,113 @@ impl Case {
             true => PackedBytes::sparse(bytes, shape, len),
         };
         let longest = shape.row_bytes().min(packed.kept().len());
-        let Some(row) = self.codes.row(shape.format, longest) else { return Ok(packed) };
-        self.own_bytes(&mut packed, |own| own.copy_from_slice(&row[..own.len()]));
+        if let Some(row) = self.codes.row(shape.format, longest) {
+            self.own_bytes(&mut packed, |own| own.copy_from_slice(&row[..own.len()]));
+        }
+        self.lay_inner_scales(&mut packed);
         Ok(packed)
+    }
+
+    /// Draws the scales that are among the packed bytes. Of a row that is cut short those that are whole.
+    fn lay_inner_scales(&self, packed: &mut PackedBytes) {
+        if !self.format.has_inner_scales() {
+            return;
+        }
+        let places = self.scale_places(packed);
+        let mut rng = self.stream(Buffer::Scales);
+        let mut drawn = Vec::new();
+        self.own_bytes(packed, |own| {
+            for &(at, number) in &places {
+                let Some(bytes) = own.get_mut(at..at + number.width()) else { return };
+                let scale = match (self.scales, drawn.len()) {
+                    (Scales::Equal, 1..) => drawn[0],
+                    (Scales::Alternating, 2..) => drawn[drawn.len() - 2],
+                    _ => self.distribution.stored_scale(number, rng.next_u64()),
+                };
+                if self.scales != Scales::Independent {
+                    drawn.push(scale);
+                }
+                number.write(scale, bytes);
+            }
+        });
+    }
+
+    /// The scales that are among the bytes of a row, as far as the buffer goes: a size that no memory holds has rows of any length.
+    fn scale_places(&self, packed: &PackedBytes) -> Vec<(usize, Number)> {
+        let held = packed.kept().len().div_ceil(self.format.block_bytes) * self.format.block_len;
+        match self.cols.min(held) {
+            0 => Vec::new(),
+            cols => self.format.scale_places(cols),
+        }
+    }
+
+    /// Quantised activations: scales and values by the distribution, sums those of the values.
+    fn quantized(&self, len: usize) -> Vec<u8> {
+        let mut rng = self.stream(Buffer::Activations);
+        // Behind the last block what is neither small nor a number.
+        let mut bytes = vec![0x7f; len];
+        let (kind, cols) = (self.activations, self.cols.min(len));
+        let Some(at) = kind.values_at else { return bytes };
+        let mut values =
+            quantized(self.distribution, cols, self.requirements.activation_min, &mut rng).into_iter();
+        for block in bytes.chunks_exact_mut(kind.block_bytes).take(cols.div_ceil(kind.block_len)) {
+            if let Some((scale, number)) = kind.scale {
+                number.write(self.distribution.stored_scale(number, rng.next_u64()), &mut block[scale..]);
+            }
+            block[at..at + kind.block_len]
+                .iter_mut()
+                .zip(&mut values)
+                .for_each(|(byte, value)| *byte = value as u8);
+        }
+        bytes
+    }
+
+    /// Leaves out what never comes: codes above the largest, values below the least, numbers that are not finite. Sums of activations
+    /// become those of their values.
+    fn keep_data_to_requirements(&self, inputs: &mut Inputs) {
+        let required = &self.requirements;
+        if !inputs.quantized.is_empty() {
+            self.keep_activations(&mut inputs.quantized);
+        }
+        if let Some(most) = required.max_code.filter(|&most| most + 1 < self.format.code_count()) {
+            self.own_bytes(&mut inputs.packed, |own| {
+                let whole = own.len().saturating_sub(self.format.header_bytes()) / self.format.block_bytes;
+                for at in 0..whole * self.format.block_len {
+                    let code = self.format.code(own, at);
+                    // Not the remainder: where all codes are the largest of the format, all become the largest that may come.
+                    if code > most {
+                        self.format.set_code(own, at, most);
+                    }
+                }
+            });
+        }
+        if required.finite_only && self.format.has_inner_scales() {
+            let places = self.scale_places(&inputs.packed);
+            self.own_bytes(&mut inputs.packed, |own| {
+                for &(at, number) in &places {
+                    let Some(bytes) = own.get_mut(at..at + number.width()) else { return };
+                    if !number.read(bytes).is_finite() {
+                        number.write(1.0, bytes);
+                    }
+                }
+            });
+        }
+    }
+
+    fn keep_activations(&self, bytes: &mut [u8]) {
+        let (kind, required) = (self.activations, &self.requirements);
+        for block in bytes.chunks_exact_mut(kind.block_bytes) {
+            if let Some(at) = kind.values_at {
+                let values = block[at..at + kind.block_len].iter_mut();
+                values.for_each(|byte| *byte = (*byte as i8).max(required.activation_min) as u8);
+            }
+            if let Some((at, number)) = kind.scale.filter(|_| required.finite_only)
+                && !number.read(&block[at..]).is_finite()
+            {
+                number.write(1.0, &mut block[at..]);
+            }
+            kind.write_sums(block);
+        }
     }
 
     /// Calls `each` with the blocks of every row that lies within `packed`, the padding of the last block included.
@@ -248,21 +366,35 @@ impl Case {
 
     fn x(&self, len: usize) -> Vec<f32> {
         let mut rng = self.stream(Buffer::X);
-        let needed = self.cols.min(len);
+        // What lies between vectors and behind the last is no number.
+        let mut x = vec![f32::NAN; len];
+        let stride = self.shape().x_stride;
+        for vector in 0..self.batch.min(len.max(1)) {
+            let Some(start) = vector.checked_mul(stride).filter(|&start| start < len || vector == 0) else {
+                break;
+            };
+            let values = self.vector(self.cols.min(len - start), &mut rng);
+            x[start..][..values.len()].copy_from_slice(&values);
+        }
+        x
+    }
+
+    /// The f32 activations of one vector.
+    fn vector(&self, len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
         let mut x: Vec<f32> = match self.distribution {
-            Distribution::OneHot => one_hot(needed, &mut rng),
-            Distribution::Extreme => extreme(needed, self.digits, &mut rng),
-            Distribution::Sparse => sparse(needed, self.format.block_len, &mut rng),
-            Distribution::Absorbing => absorbing(needed, &mut rng),
-            Distribution::Full(bits) => full(needed, bits, &mut rng),
-            Distribution::Levels => levels(needed, self.format.block_len, &mut rng),
-            Distribution::Outliers => outliers(needed, self.format.block_len, &mut rng),
-            distribution => (0..needed).map(|_| distribution.activation(self.cols, rng.next_u64())).collect(),
+            Distribution::OneHot => one_hot(len, rng),
+            Distribution::Extreme => extreme(len, self.digits, rng),
+            Distribution::Sparse => sparse(len, self.format.block_len, rng),
+            Distribution::Absorbing => absorbing(len, rng),
+            Distribution::Full(bits) => full(len, bits, rng),
+            Distribution::Levels => levels(len, self.format.block_len, rng),
+            Distribution::Outliers => outliers(len, self.format.block_len, rng),
+            Distribution::Steps => steps(len, self.requirements.rounds_x, rng),
+            distribution => (0..len).map(|_| distribution.activation(self.cols, rng.next_u64())).collect(),
         };
         if self.distribution == Distribution::Special {
-            sprinkle(&mut x, &mut rng);
+            sprinkle(&mut x, rng);
         }
-        x.resize(len, f32::NAN);
         x
     }
 
@@ -305,6 +437,14 @@ impl Case {
         let fill = |buffer: Buffer| self.fill[buffer].map(|bits| (bits as u8, f32::from_bits(bits)));
         if let Some((byte, _)) = fill(Buffer::Packed) {
             self.own_bytes(&mut inputs.packed, |own| own.fill(byte));
+            self.lay_inner_scales(&mut inputs.packed);
+        }
+        if let (Some((byte, _)), Some(at)) = (fill(Buffer::Activations), self.activations.values_at) {
+            let kind = self.activations;
+            inputs
+                .quantized
+                .chunks_exact_mut(kind.block_bytes)
+                .for_each(|block| block[at..at + kind.block_len].fill(byte));
         }
         let needed =
             |buffer, len: usize| self.operation.needed(self.shape(), buffer).min(len as u128) as usize;
@@ -340,7 +480,11 @@ impl Case {
                     let slots = inputs.codes.get_mut(range.clone()).ok_or_else(outside)?;
                     slots.iter_mut().zip(bits).for_each(|(slot, &bits)| *slot = bits as u8);
                 }
-                Buffer::Scales | Buffer::X | Buffer::Out | Buffer::OutScales => {
+                Buffer::Activations => {
+                    let slots = inputs.quantized.get_mut(range.clone()).ok_or_else(outside)?;
+                    slots.iter_mut().zip(bits).for_each(|(slot, &bits)| *slot = bits as u8);
+                }
+                Buffer::Scales | Buffer::X | Buffer::Out | Buffer::OutScales | Buffer::Prepared => {
                     let none = &mut Vec::new();
                     let scales = inputs.scales.as_mut().unwrap_or(none);
                     let values = if buffer == Buffer::X { &mut inputs.x } else { scales };
@@ -356,6 +500,7 @@ impl Case {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::requirements::Requirements;
 
     /// How many of 400 seeds make data of `distribution` for which `holds`.
     fn share(distribution: Distribution, holds: impl Fn(&Inputs) -> bool) -> usize {
@@ -407,5 +552,20 @@ mod tests {
         assert_eq!(case.shape().row_stride, 1 << 63);
         let inputs = case.materialize(None).expect("the case has data");
         assert_eq!((inputs.packed.len(), inputs.is_legal()), (64, false));
+    }
+
+    #[test]
+    fn codes_that_are_the_largest_of_the_format_become_the_largest_that_may_come() {
+        let requirements = Requirements { max_code: Some(2), ..Requirements::NONE };
+        let codes = |codes| {
+            let case = Case { codes, requirements, ..Case::new(Operation::Gemv, 1, 256) };
+            let inputs = case.materialize(None).expect("the case has data");
+            let row = inputs.packed.from_row(inputs.shape, 0);
+            (0..256).map(|at| inputs.shape.format.code(row, at)).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(Codes::Uniform(3)), [2; 256]);
+        assert_eq!(codes(Codes::Stripes)[..4], [0, 2, 0, 2]);
+        let random = codes(Codes::Random);
+        assert!((0..3).all(|code| random.contains(&code)) && !random.contains(&3), "{random:?}");
     }
 }

@@ -41,7 +41,9 @@ impl Case {
             let cut = match patch.buffer {
                 Buffer::X | Buffer::Codes => cut,
                 Buffer::Scales => cut_blocks,
-                Buffer::Packed | Buffer::Out | Buffer::OutScales => 0,
+                Buffer::Packed | Buffer::Out | Buffer::OutScales | Buffer::Activations | Buffer::Prepared => {
+                    0
+                }
             };
             patch.index = patch.index.saturating_sub(cut);
         }
@@ -71,6 +73,12 @@ impl Case {
 
     /// Drops what patches have past the end of their buffer.
     pub(super) fn fit_patches(&mut self) {
+        self.cut_patches();
+        self.fit();
+    }
+
+    /// The same, of a case whose sizes are fitted.
+    pub(super) fn cut_patches(&mut self) {
         let (shape, operation) = (self.shape(), self.operation);
         let used = operation.inputs(self.scaled);
         let slack = self.slack;
@@ -80,6 +88,5 @@ impl Case {
             patch.bits.truncate((len as usize).saturating_sub(patch.index));
             used.contains(&patch.buffer) && !patch.bits.is_empty()
         });
-        self.fit();
     }
 }

@@ -110,13 +110,15 @@ impl<F: FnMut(&Case) -> bool> Search<F> {
 enum Size {
     Rows,
     Cols,
+    Batch,
     Stride,
     Slack(Buffer),
 }
 
-const SIZES: [Size; 9] = [
+const SIZES: [Size; 11] = [
     Size::Cols,
     Size::Rows,
+    Size::Batch,
     Size::Stride,
     Size::Slack(Buffer::Packed),
     Size::Slack(Buffer::Codes),
@@ -124,6 +126,7 @@ const SIZES: [Size; 9] = [
     Size::Slack(Buffer::X),
     Size::Slack(Buffer::Out),
     Size::Slack(Buffer::OutScales),
+    Size::Slack(Buffer::Activations),
 ];
 
 impl Size {
@@ -132,6 +135,8 @@ impl Size {
             Self::Rows if !case.operation.is_matrix() => 0,
             Self::Rows => case.rows as u64,
             Self::Cols => case.cols as u64,
+            Self::Batch if !case.operation.is_batched() => 0,
+            Self::Batch => case.batch as u64,
             Self::Stride => case.stride.unsigned_abs(),
             Self::Slack(buffer) => case.slack[*buffer].unsigned_abs(),
         }
@@ -148,6 +153,7 @@ impl Size {
                 changed.cols = value as usize;
                 return vec![changed, cut];
             }
+            Self::Batch => changed.batch = value as usize,
             Self::Stride => changed.stride = case.stride.signum() * value as i64,
             Self::Slack(buffer) => changed.slack[*buffer] = case.slack[*buffer].signum() * value as i64,
         }

@@ -4,21 +4,22 @@
 //! data of every kind on fewer shapes; special values; callers at one time; wrong sizes. Then shapes by themselves, thousands of them,
 //! each called once.
 
+mod edges;
 mod factors;
 mod shapes;
 mod wrong_sizes;
 
-use std::collections::HashSet;
-use std::sync::OnceLock;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use super::Case;
 use super::covering::{Level, covering, pairs};
 use super::generate::EDGE_BITS;
 use crate::buffer::Buffer;
 use crate::data::{Codes, Distribution};
-use crate::operation::Operation;
+use crate::domain::Domain;
 use factors::*;
-use shapes::{first_of_their_size, shapes};
+use shapes::{batches, first_of_their_size, shapes};
 use wrong_sizes::wrong_sizes;
 
 /// Factors that are combined, and what all their cases share.
@@ -57,18 +58,25 @@ pub struct Coverage {
 }
 
 impl Sweep {
-    /// The sweep of `operation`.
-    pub fn of(operation: Operation) -> &'static Self {
-        static SWEEPS: [OnceLock<Sweep>; Operation::ALL.len()] =
-            [const { OnceLock::new() }; Operation::ALL.len()];
-        SWEEPS[operation as usize].get_or_init(|| Self::new(operation))
+    /// The sweep of a domain, made when it is first asked for and kept for good.
+    pub fn of(domain: impl Into<Domain>) -> &'static Self {
+        static SWEEPS: LazyLock<Mutex<HashMap<Domain, &'static Sweep>>> = LazyLock::new(Mutex::default);
+        let domain = domain.into();
+        let known = |domain| SWEEPS.lock().unwrap_or_else(PoisonError::into_inner).get(domain).copied();
+        if let Some(sweep) = known(&domain) {
+            return sweep;
+        }
+        // Not under the lock: other threads may make others.
+        let sweep: &Self = Box::leak(Box::new(Self::new(domain)));
+        SWEEPS.lock().unwrap_or_else(PoisonError::into_inner).entry(domain).or_insert(sweep)
     }
 
-    fn new(operation: Operation) -> Self {
-        let mut edges: Vec<Vec<Combined>> = parts(operation).iter().enumerate().map(combined).collect();
-        edges.push(listed(edges.len(), wrong_sizes(operation)));
-        let first = vec![listed(edges.len(), first_of_their_size(operation))];
-        let alone = shapes(operation).into_iter().map(|cases| listed(SHAPES, cases)).collect();
+    fn new(domain: Domain) -> Self {
+        let mut edges: Vec<Vec<Combined>> = parts(domain).iter().enumerate().map(combined).collect();
+        edges.push(listed(edges.len(), wrong_sizes(domain)));
+        edges.push(listed(edges.len(), batches(domain)));
+        let first = vec![listed(edges.len(), first_of_their_size(domain))];
+        let alone = shapes(domain).into_iter().map(|cases| listed(SHAPES, cases)).collect();
         let cases = interleaved([first, edges, alone]);
         let edges = (0..cases.len()).filter(|&at| cases[at].part != SHAPES).collect();
         let mut sweep = Self { cases, edges, whole: Coverage::default() };
@@ -134,103 +142,126 @@ fn listed(part: usize, cases: Vec<Case>) -> Vec<Combined> {
 }
 
 /// Rows, where there are any, and columns.
-fn shape(operation: Operation, rows: &'static [usize], cols: &'static [usize]) -> Vec<Factor> {
-    let rows = operation.is_matrix().then_some(Factor::Rows(rows));
-    rows.into_iter().chain([Factor::Cols(cols)]).collect()
+fn shape(domain: Domain, rows: &[usize], cols: &[usize]) -> Vec<Factor> {
+    let rows = domain.operation.is_matrix().then(|| Factor::Rows(edges::rows(domain, rows)));
+    rows.into_iter().chain([Factor::Cols(edges::cols(domain, cols))]).collect()
 }
 
 /// What is in the buffers beside codes and x.
-fn how(operation: Operation) -> Vec<Factor> {
-    let digits = operation.has_digits().then_some(Factor::Digits);
-    let scaling = (scalings(operation).len() > 1).then_some(Factor::Scaling);
-    digits.into_iter().chain(scaling).collect()
+fn how(domain: Domain) -> Vec<Factor> {
+    let digits = domain.operation.has_digits().then_some(Factor::Digits);
+    let scaling = (scalings(domain).len() > 1).then_some(Factor::Scaling);
+    let batch = domain.operation.is_batched().then_some(Factor::Batch(BATCHES));
+    digits.into_iter().chain(scaling).chain(batch).collect()
 }
 
 /// Where buffers lie, by these offsets of bytes, and how long they are.
-fn layout(operation: Operation, byte_offsets: &'static [u8]) -> Vec<Factor> {
-    let mut whole = Case::new(operation, 1, 1);
-    whole.scaled |= operation.may_be_scaled();
-    let offset = |buffer| match operation.width(buffer) {
+fn layout(domain: Domain, byte_offsets: &'static [u8]) -> Vec<Factor> {
+    let mut whole = Case::new(domain, 1, 1);
+    whole.scaled |= domain.may_be_scaled();
+    let offset = |buffer| match domain.operation.width(buffer) {
         1 => Factor::Offset(buffer, byte_offsets),
         _ => Factor::Offset(buffer, FLOAT_OFFSETS),
     };
-    let stride = operation.is_matrix().then_some(Factor::Stride(STRIDES));
+    let stride = domain.operation.is_matrix().then_some(Factor::Stride(STRIDES));
+    let gaps: &[Factor] = if domain.operation.is_batched() { &[Factor::XGap, Factor::OutGap] } else { &[] };
     let slack = whole.resizable_buffers().map(Factor::Slack);
-    stride.into_iter().chain(whole.buffers().map(offset)).chain(slack).collect()
+    stride.into_iter().chain(gaps.iter().copied()).chain(whole.buffers().map(offset)).chain(slack).collect()
 }
 
-/// The parts of the sweep of an operation, in order.
-fn parts(operation: Operation) -> Vec<Part> {
-    let mut parts = of_every_operation(operation);
-    if operation.is_matrix() {
-        parts.extend(of_sums(operation));
-    } else if operation.reads_codes() {
+/// The parts of the sweep of a domain, in order.
+fn parts(domain: Domain) -> Vec<Part> {
+    let mut parts = of_every_operation(domain);
+    if is_quantized(domain) {
+        parts.splice(0..0, of_extremes(domain));
+    } else if domain.operation.is_matrix() {
+        parts.extend(of_sums(domain));
+    } else if domain.operation.reads_codes() {
         // Every byte at every place.
-        let base = Case { codes: Codes::Bytes, ..base(operation, Distribution::Ten) };
-        let distributions = Factor::Distribution(operation.spec().distributions);
-        parts.push(part(base, &[1], &[1 << 16], with_how(operation, &[distributions])));
+        let base = Case { codes: Codes::Bytes, ..base(domain, Distribution::Ten) };
+        let distributions = Factor::Distribution(domain.operation.spec().distributions);
+        parts.push(part(base, &[1], &[1 << 16], with_how(domain, &[distributions])));
     }
-    if operation.is_matrix() {
-        parts.extend(of_many_rows(operation));
-        parts.extend(of_one_sign(operation));
+    if domain.operation.is_matrix() {
+        parts.extend(of_many_rows(domain));
     }
-    if operation.has_digits() {
-        parts.extend(of_digits(operation));
+    if domain.operation.is_matrix() && !is_quantized(domain) {
+        parts.extend(of_one_sign(domain));
     }
-    parts.extend(of_special_values(operation));
+    if domain.operation.has_digits() {
+        parts.extend(of_digits(domain));
+    }
+    parts.extend(of_special_values(domain));
     parts
 }
 
-fn base(operation: Operation, distribution: Distribution) -> Case {
-    Case { distribution, ..Case::new(operation, 1, 0) }
+fn base(domain: Domain, distribution: Distribution) -> Case {
+    Case { distribution, ..Case::new(domain, 1, 0) }
 }
 
-fn part(base: Case, rows: &'static [usize], cols: &'static [usize], more: Vec<Factor>) -> Part {
-    let factors = [shape(base.operation, rows, cols), more].concat();
+fn part(base: Case, rows: &[usize], cols: &[usize], more: Vec<Factor>) -> Part {
+    let factors = [shape(base.domain(), rows, cols), more].concat();
     Part { base, factors }
 }
 
-fn with_how(operation: Operation, more: &[Factor]) -> Vec<Factor> {
-    [how(operation), more.to_vec()].concat()
+fn with_how(domain: Domain, more: &[Factor]) -> Vec<Factor> {
+    [how(domain), more.to_vec()].concat()
 }
 
 /// Where codes come from, if it reads any.
-fn codes(operation: Operation) -> Option<Factor> {
-    operation.reads_codes().then_some(Factor::Codes)
+fn codes(domain: Domain) -> Option<Factor> {
+    domain.operation.reads_codes().then_some(Factor::Codes(domain.format))
 }
 
-fn of_every_operation(operation: Operation) -> Vec<Part> {
-    let base = |distribution| base(operation, distribution);
-    let with_how = |more: &[Factor]| with_how(operation, more);
-    let stride = operation.is_matrix().then_some(Factor::Stride(SOME_STRIDES));
-    let distributions = Factor::Distribution(operation.spec().distributions);
-    let data: Vec<Factor> = [distributions].into_iter().chain(codes(operation)).chain(stride).collect();
-    let layouts = with_how(&layout(operation, SOME_BYTE_OFFSETS));
+fn of_every_operation(domain: Domain) -> Vec<Part> {
+    let base = |distribution| base(domain, distribution);
+    let with_how = |more: &[Factor]| with_how(domain, more);
+    let stride = domain.operation.is_matrix().then_some(Factor::Stride(SOME_STRIDES));
+    let distributions = Factor::Distribution(domain.operation.spec().distributions);
+    let data: Vec<Factor> = [distributions].into_iter().chain(codes(domain)).chain(stride).collect();
+    let layouts = with_how(&layout(domain, SOME_BYTE_OFFSETS));
     let threads = [Factor::Threads, Factor::Distribution(&[Distribution::Integer, Distribution::Wide])];
     vec![
         part(base(Distribution::Integer), ROWS, COLS, layouts),
         part(base(Distribution::Integer), &[1, 2], LONG_COLS, with_how(&[])),
         part(base(Distribution::Ten), SOME_ROWS, SOME_COLS, with_how(&data)),
         part(base(Distribution::Wide), &[1, 3, 17, 64], &[5, 64, 300, 1024, 2050], with_how(&threads)),
-        part(base(Distribution::Integer), &[2, 4, 16], &[1, 64, 300], layout(operation, BYTE_OFFSETS)),
+        part(base(Distribution::Integer), &[2, 4, 16], &[1, 64, 300], layout(domain, BYTE_OFFSETS)),
     ]
+}
+
+/// Whether activations are quantised.
+fn is_quantized(domain: Domain) -> bool {
+    domain.activations.is_quantized()
+}
+
+/// All codes and all activations as large as can be, before all else: whatever is too narrow overflows there.
+fn of_extremes(domain: Domain) -> Vec<Part> {
+    let extremes = domain.format.extreme_codes();
+    let extremes = extremes.into_iter().chain([0, domain.format.code_count() - 1]).collect::<BTreeSet<_>>();
+    let part = |code| {
+        let base = Case { codes: Codes::Uniform(code), once: true, ..base(domain, Distribution::Extreme) };
+        part(base, &[1, 3], EXTREME_COLS, vec![Factor::Seed])
+    };
+    extremes.into_iter().map(part).collect()
 }
 
 /// Data on which errors of sums show.
-fn of_sums(operation: Operation) -> [Part; 2] {
+fn of_sums(domain: Domain) -> [Part; 2] {
     // Data of the flat bound.
-    let flat = base(operation, Distribution::Unit);
+    let flat = base(domain, Distribution::Unit);
     // Of one sign, so that what is lost adds up.
-    let absorbing = Case { codes: Codes::Uniform(2), ..base(operation, Distribution::Absorbing) };
+    let one = domain.format.code_of(1).unwrap_or(domain.format.code_count() - 1);
+    let absorbing = Case { codes: Codes::Uniform(one), ..base(domain, Distribution::Absorbing) };
     [
-        part(flat, &[1, 2, 5, 17], &[3, 64, 255, 300, 1024, 2048], how(operation)),
-        part(absorbing, &[1, 3], &[33, 64, 256, 300, 1024, 2048], how(operation)),
+        part(flat, &[1, 2, 5, 17], &[3, 64, 255, 300, 1024, 2048], how(domain)),
+        part(absorbing, &[1, 3], &[33, 64, 256, 300, 1024, 2048], how(domain)),
     ]
 }
 
-fn of_many_rows(operation: Operation) -> [Part; 2] {
-    let base = || base(operation, Distribution::Integer);
-    let far = with_how(operation, &[Factor::Stride(FAR_STRIDES)]);
+fn of_many_rows(domain: Domain) -> [Part; 2] {
+    let base = || base(domain, Distribution::Integer);
+    let far = with_how(domain, &[Factor::Stride(FAR_STRIDES)]);
     [
         part(base(), MANY_ROWS, &[3], Vec::new()),
         part(base(), &[1, 2, 3, 5, 9, 65], &[1, 63, 256, 300, 1025], far),
@@ -238,46 +269,50 @@ fn of_many_rows(operation: Operation) -> [Part; 2] {
 }
 
 /// The weights that are the largest, all of one sign, and x as large: narrow sums overflow soonest, and exactly.
-fn of_one_sign(operation: Operation) -> [Part; 3] {
-    let base = |codes| Case { codes: Codes::Uniform(codes), ..base(operation, Distribution::Integer) };
-    let full = || with_how(operation, &[Factor::Distribution(Distribution::full())]);
+fn of_one_sign(domain: Domain) -> [Part; 3] {
+    let (low, high) = (0, domain.format.code_count() - 1);
+    let base = |codes| Case { codes: Codes::Uniform(codes), ..base(domain, Distribution::Integer) };
+    let full = || with_how(domain, &[Factor::Distribution(Distribution::full())]);
     [
-        part(base(3), &[1, 3], COLS, full()),
-        part(base(0), &[2], SOME_COLS, full()),
-        part(Case { once: true, ..base(3) }, &[1], LONG_COLS, full()),
+        part(base(high), &[1, 3], COLS, full()),
+        part(base(low), &[2], SOME_COLS, full()),
+        part(Case { once: true, ..base(high) }, &[1], LONG_COLS, full()),
     ]
 }
 
 /// The code that kernels raise the most: with it narrow sums of digits overflow soonest.
-fn of_digits(operation: Operation) -> [Part; 2] {
-    let base = || Case { codes: Codes::Uniform(3), ..base(operation, Distribution::Extreme) };
-    [part(base(), &[1, 3], COLS, how(operation)), part(base(), &[1], LONG_COLS, Vec::new())]
+fn of_digits(domain: Domain) -> [Part; 2] {
+    let base = || Case { codes: Codes::Uniform(3), ..base(domain, Distribution::Extreme) };
+    [part(base(), &[1, 3], COLS, how(domain)), part(base(), &[1], LONG_COLS, Vec::new())]
 }
 
 /// Special values at every place of x and of the scales, and in both.
-fn of_special_values(operation: Operation) -> Vec<Part> {
+fn of_special_values(domain: Domain) -> Vec<Part> {
     let mut parts = Vec::new();
-    if operation.may_be_scaled() {
+    if domain.may_be_scaled() {
         let both = [Factor::Special(Buffer::X, &EDGE_BITS), Factor::Special(Buffer::Scales, EXTREME_SCALES)];
-        let base = Case { scaled: true, ..base(operation, Distribution::Ten) };
+        let base = Case { scaled: true, ..base(domain, Distribution::Ten) };
         parts.push(part(base, &[1, 2], &[7, 64, 300], both.to_vec()));
     }
-    let has = |buffer: &Buffer| operation.inputs(true).contains(buffer);
+    let scaled = domain.may_be_scaled() || domain.is_always_scaled();
+    let has = |buffer: &Buffer| domain.inputs(scaled).contains(buffer);
     for buffer in [Buffer::X, Buffer::Scales].into_iter().filter(has) {
         let distributions = Factor::Distribution(&[Distribution::Ten, Distribution::Sparse]);
         let special = [Factor::Special(buffer, &EDGE_BITS)].into_iter();
-        let special = special.chain(codes(operation)).chain([distributions]);
-        let more = with_how(operation, &Vec::from_iter(special));
-        parts.push(part(base(operation, Distribution::Ten), &[1, 2, 5], FEW_COLS, more));
+        let special = special.chain(codes(domain)).chain([distributions]);
+        let more = with_how(domain, &Vec::from_iter(special));
+        parts.push(part(base(domain, Distribution::Ten), &[1, 2, 5], FEW_COLS, more));
     }
     parts
 }
 
 /// The cases of a part.
 fn combined((place, part): (usize, &Part)) -> Vec<Combined> {
-    let counts: Vec<usize> = part.factors.iter().map(|factor| factor.levels(part.base.operation)).collect();
+    let counts: Vec<usize> = part.factors.iter().map(|factor| factor.levels(part.base.domain())).collect();
     let possible = |a: Level, b: Level| match (part.factors[a.0], part.factors[b.0]) {
         (Factor::Rows(rows), Factor::Cols(cols)) => is_affordable(rows[a.1], cols[b.1]),
+        (Factor::Cols(cols), Factor::Batch(batches)) => cols[a.1] * batches[b.1] <= MOST_OF_BATCH,
+        (Factor::Rows(rows), Factor::Batch(batches)) => rows[a.1] * batches[b.1] <= MOST_OF_BATCH,
         _ => true,
     };
     let case = |levels: Vec<usize>| {
@@ -288,6 +323,9 @@ fn combined((place, part): (usize, &Part)) -> Vec<Combined> {
     };
     covering(&counts, possible).into_iter().map(case).collect()
 }
+
+/// Columns or rows times vectors of a case, at most.
+const MOST_OF_BATCH: usize = 1 << 18;
 
 /// Whether a shape takes no more than a fraction of a millisecond, or is one of those at which kernels change their ways.
 fn is_affordable(rows: usize, cols: usize) -> bool {
@@ -344,17 +382,24 @@ fn size_class(case: &Case) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format;
+    use crate::operation::Operation;
 
     #[test]
     fn sweeps_have_every_edge_and_their_cases_are_what_they_say() {
-        for operation in Operation::ALL {
-            let sweep = Sweep::of(operation);
-            let parts = parts(operation);
+        let formats = [&format::Q4_0, &format::TQ1_0].map(|format| Domain::of(Operation::Gemm, format));
+        let products = [&format::Q4_0, &format::TQ2_0, &format::I2_S];
+        let products = products.into_iter().filter_map(Domain::dot);
+        let all =
+            Operation::ALL.into_iter().filter(|&operation| operation != Operation::Dot).map(Domain::new);
+        for domain in all.chain(formats).chain(products) {
+            let sweep = Sweep::of(domain);
+            let parts = parts(domain);
             for (place, part) in parts.iter().enumerate() {
                 for (factor, kind) in part.factors.iter().enumerate() {
                     let met = sweep.cases.iter().filter(|c| c.part == place);
                     let met: HashSet<usize> = met.map(|c| c.levels[factor]).collect();
-                    assert_eq!(met.len(), kind.levels(operation), "{operation}: {kind:?}");
+                    assert_eq!(met.len(), kind.levels(domain), "{domain}: {kind:?}");
                 }
             }
             for combined in &sweep.cases {

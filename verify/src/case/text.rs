@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! gemv rows=3 cols=300 scaled stride=7 offset.x=1 slack.packed=2 codes=ramp dist=ten seed=9 patch.x.3=7fc00000
+//! dot format=q4_0 activations=q8_0 rows=2 cols=64 requires=min:-127 dist=integer seed=1
 //! ```
 //! Whatever has its plain value is left out. docs/cases.md lists the words.
 
@@ -12,19 +13,27 @@ use std::str::FromStr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::{Case, Patch};
+use crate::activations::Activations;
 use crate::buffer::{Buffer, OFFSET_BYTES};
 use crate::data::{Codes, Distribution, Scales};
+use crate::domain::Domain;
+use crate::format;
 use crate::operation::{Operation, UnknownOperation};
+use crate::requirements::UnknownRequirement;
 use crate::shape::Threads;
 use crate::weights::TensorRows;
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = Self::new(self.operation, self.rows, self.cols);
+        let plain = Self::new(self.domain(), self.rows, self.cols);
+        self.write_domain(f)?;
         if self.operation.is_matrix() {
-            write!(f, "{} rows={} cols={}", self.operation, self.rows, self.cols)?;
+            write!(f, " rows={} cols={}", self.rows, self.cols)?;
         } else {
-            write!(f, "{} len={}", self.operation, self.cols)?;
+            write!(f, " len={}", self.cols)?;
+        }
+        if self.operation.is_batched() {
+            write!(f, " batch={}", self.batch)?;
         }
         if self.operation.has_digits() {
             write!(f, " digits={}", self.digits)?;
@@ -34,6 +43,11 @@ impl fmt::Display for Case {
         }
         if self.stride != 0 {
             write!(f, " stride={}", self.stride)?;
+        }
+        for (name, gap) in [("x_gap", self.x_gap), ("out_gap", self.out_gap)] {
+            if gap != 0 {
+                write!(f, " {name}={gap}")?;
+            }
         }
         for buffer in Buffer::ALL {
             if self.offset[buffer] != 0 {
@@ -72,6 +86,24 @@ impl fmt::Display for Case {
     }
 }
 
+impl Case {
+    /// The operation, and what is not plain of its domain.
+    fn write_domain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = Domain::new(self.operation);
+        write!(f, "{}", self.operation)?;
+        if self.format != plain.format {
+            write!(f, " format={}", self.format.name)?;
+        }
+        if self.activations != plain.activations {
+            write!(f, " activations={}", self.activations.name)?;
+        }
+        if self.requirements != plain.requirements {
+            write!(f, " requires={}", self.requirements)?;
+        }
+        Ok(())
+    }
+}
+
 fn write_patch(f: &mut fmt::Formatter<'_>, operation: Operation, patch: &Patch) -> fmt::Result {
     write!(f, " patch.{}.{}=", patch.buffer.name(), patch.index)?;
     let digits = 2 * operation.width(patch.buffer);
@@ -90,6 +122,9 @@ pub enum ParseError {
     /// A word that is not `key=value` or a known flag.
     #[error("`{0}` is not a word of a case of {1}; docs/cases.md lists the words")]
     Word(String, Operation),
+    /// A requirement that there is not.
+    #[error(transparent)]
+    Requirement(#[from] UnknownRequirement),
     /// A value that does not fit its key.
     #[error("`{word}`: {expected}")]
     Value {
@@ -114,16 +149,37 @@ impl FromStr for Case {
     fn from_str(line: &str) -> Result<Self, ParseError> {
         let mut words = line.split_whitespace();
         let operation: Operation = words.next().ok_or(ParseError::Empty)?.parse()?;
-        let mut parser = Parser {
-            case: Self::new(operation, 1, 0),
-            rows: None,
-            cols: None,
-            tensor: None,
-            first_row: None,
-        };
+        let domain = domain(operation, words.clone())?;
+        let mut parser =
+            Parser { case: Self::new(domain, 1, 0), rows: None, cols: None, tensor: None, first_row: None };
         words.try_for_each(|word| parser.word(word))?;
         parser.finish()
     }
+}
+
+/// The domain of a case of these words.
+fn domain<'a>(operation: Operation, words: impl Iterator<Item = &'a str>) -> Result<Domain, ParseError> {
+    let mut domain = Domain::new(operation);
+    for word in words {
+        let Some((key, value)) = word.split_once('=') else { continue };
+        match key {
+            "format" => domain.format = format::find(value).ok_or_else(|| value_error(word, FORMATS))?,
+            "activations" => {
+                domain.activations =
+                    Activations::find(value).ok_or_else(|| value_error(word, ACTIVATIONS))?;
+            }
+            "requires" => domain.requirements = value.parse()?,
+            _ => {}
+        }
+    }
+    let is_product = operation.inputs(false).contains(&Buffer::Activations);
+    if domain.activations.is_quantized() != is_product {
+        return Err(ParseError::Missing(
+            operation,
+            if is_product { "activations" } else { "f32 activations, not `activations" },
+        ));
+    }
+    Ok(domain)
 }
 
 struct Parser {
@@ -141,7 +197,7 @@ impl Parser {
         let unknown = || ParseError::Word(word.to_owned(), operation);
         let (key, value) = match word.split_once('=') {
             Some(pair) => pair,
-            None if word == "scaled" && operation.may_be_scaled() => {
+            None if word == "scaled" && self.case.domain().may_be_scaled() => {
                 self.case.scaled = true;
                 return Ok(());
             }
@@ -152,6 +208,17 @@ impl Parser {
             None => return Err(unknown()),
         };
         match key {
+            // Read before all others.
+            "format" | "activations" | "requires" => {}
+            "batch" if operation.is_batched() => {
+                self.case.batch = number(word, value, "batch is a number of vectors, from 0 on")?
+            }
+            "x_gap" if operation.is_batched() => {
+                self.case.x_gap = number(word, value, "x_gap is a signed number of elements")?
+            }
+            "out_gap" if operation.is_batched() => {
+                self.case.out_gap = number(word, value, "out_gap is a signed number of elements")?
+            }
             "rows" if matrix => self.rows = Some(number(word, value, "rows is a whole number, from 0 on")?),
             "cols" if matrix => self.cols = Some(number(word, value, "cols is a whole number, from 0 on")?),
             "len" if !matrix => {
@@ -164,9 +231,9 @@ impl Parser {
                 self.case.digits = number(word, value, "digits is a number, of which 1 to 4 are legal")?
             }
             "codes" if operation.reads_codes() => {
-                self.case.codes = named(word, value, &Codes::ALL, Codes::name, CODES)?
+                self.case.codes = Codes::find(value).ok_or_else(|| value_error(word, CODES))?
             }
-            "scales" if operation.may_be_scaled() || self.case.scaled => {
+            "scales" if self.case.domain().may_be_scaled() || self.case.scaled => {
                 self.case.scales = named(word, value, &Scales::ALL, Scales::name, SCALES)?
             }
             "dist" => {
@@ -277,9 +344,11 @@ const PATCH: &str = "a patch is whole elements in hexadecimal, two digits for a 
 const FILL: &str = "a fill is one element in hexadecimal, two digits for a byte and eight for an f32";
 const THREADS: &str = "threads is a number from 1 to 8";
 const STACK: &str = "stack is a number of KiB, 64 or more; 0 is the stack of the caller";
-const CODES: &str = "codes is one of random, all0, all1, all2, all3, ramp, stripes, bytes";
+const CODES: &str = "codes is one of random, all0 to all15, ramp, stripes, bytes";
+const FORMATS: &str = "`qk256 formats` lists the formats";
+const ACTIVATIONS: &str = "activations is one of f32, q8_0, q8_k, i8";
 const SCALES: &str = "scales is one of independent, equal, alternating";
-const DISTRIBUTIONS: &str = "dist is one of unit, ten, integer, onehot, wide, subnormal, special, sparse, huge, absorbing, raw, extreme, levels, outliers, full7, full8, full15, full16, full23";
+const DISTRIBUTIONS: &str = "dist is one of unit, ten, integer, onehot, wide, subnormal, special, sparse, huge, absorbing, raw, extreme, levels, outliers, steps, full7, full8, full15, full16, full23";
 
 fn value_error(word: &str, expected: &'static str) -> ParseError {
     ParseError::Value { word: word.to_owned(), expected }
@@ -352,7 +421,7 @@ mod tests {
     fn a_word_that_means_nothing_is_named() {
         for (line, part) in [
             ("", "empty"),
-            ("gemm rows=1", "`gemm`"),
+            ("gemn rows=1", "`gemn`"),
             ("gemv cols=1", "needs `rows=`"),
             ("gemv rows=1 cols=1 row=2", "needs `tensor=`"),
             ("unpack rows=1", "`rows=1`"),

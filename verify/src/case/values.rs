@@ -1,10 +1,14 @@
 //! Numbers of each distribution: x and scales, from draws of 64 bits.
 
+use std::num::FpCategory;
+
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
 use crate::data::Distribution;
+use crate::format::Number;
 use crate::operation::DIGITS;
+use crate::requirements::Rounding;
 
 impl Distribution {
     pub(super) fn activation(self, cols: usize, draw: u64) -> f32 {
@@ -26,7 +30,29 @@ impl Distribution {
             | Self::Full(_)
             | Self::Raw
             | Self::Levels
-            | Self::Outliers => 0.0,
+            | Self::Outliers
+            | Self::Steps => 0.0,
+        }
+    }
+
+    /// A scale that is stored as such a number. Those that are too large for it are made smaller by a power of two, and where f32 would
+    /// be subnormal it is.
+    pub(super) fn stored_scale(self, number: Number, draw: u64) -> f64 {
+        if self == Self::Special && draw >> 60 == 0 {
+            let special = SPECIALS[(draw >> 32) as usize % SPECIALS.len()];
+            return match special.classify() {
+                FpCategory::Normal if special > 1.0 => number.max(),
+                FpCategory::Subnormal | FpCategory::Normal => number.least().copysign(special.into()),
+                _ => special.into(),
+            };
+        }
+        let scale = f64::from(self.scale(draw));
+        match number {
+            Number::F16 if self == Self::Subnormal && scale.abs() < f64::from(f32::MIN_POSITIVE) => {
+                (draw >> 2 & 0x3ff) as f64 * 2_f64.powi(-24)
+            }
+            _ if scale.abs() > number.max() => scale / 2_f64.powi(16),
+            _ => scale,
         }
     }
 
@@ -38,7 +64,7 @@ impl Distribution {
             Self::Ten | Self::Special | Self::Sparse | Self::Huge => {
                 f32::from_bits(0x3c00_0000 + (draw as u32 & 0x01ff_ffff))
             }
-            Self::Integer => {
+            Self::Integer | Self::Steps => {
                 let (exponent, sign) = ((draw as u32 & 3) << 23, draw as u32 & 0x8000_0000);
                 f32::from_bits((0x3f80_0000 + exponent) | sign)
             }
@@ -95,6 +121,55 @@ pub(super) fn absorbing(len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
 /// 980 and 49, and `700 * 700 / 25 = 980 * 980 / 49`.
 const TIED: [f32; 16] =
     [50.0, 50.0, 50.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 35.0, 24.0, 24.0, 24.0, 24.0, 24.0];
+
+/// The largest integer of 8 bits that a symmetric rounding makes.
+const LARGEST_STEP: i32 = 127;
+
+/// In each group that shares a scale integers up to 127 times one power of two, one of them 127 times it: rounded to 8 bits they stay
+/// what they are.
+pub(super) fn steps(len: usize, rounding: Rounding, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let group = match rounding {
+        Rounding::Group(len) => len as usize,
+        Rounding::None | Rounding::Row => len.max(1),
+    };
+    let mut values = Vec::with_capacity(len);
+    while values.len() < len {
+        let draw = rng.next_u64();
+        let unit = 2_f32.powi((draw % 9) as i32 - 4);
+        let start = values.len();
+        let count = (len - start).min(group);
+        let integer = |draw: u64| (draw % (2 * LARGEST_STEP as u64 + 1)) as i32 - LARGEST_STEP;
+        values.extend((0..count).map(|_| integer(rng.next_u64()) as f32 * unit));
+        values[start + (draw >> 8) as usize % count] = LARGEST_STEP as f32 * unit;
+    }
+    values
+}
+
+/// 8-bit integers from `least` to 127: all as large as can be, and of one sign but for one in sixteen; none but one; none in half of the
+/// groups of 32; or any.
+pub(super) fn quantized(distribution: Distribution, len: usize, least: i8, rng: &mut ChaCha8Rng) -> Vec<i8> {
+    let span = (i32::from(i8::MAX) - i32::from(least) + 1) as u64;
+    let any = |draw: u64| (i32::from(least) + (draw % span) as i32) as i8;
+    let choice = rng.next_u64();
+    let largest = if choice & 1 == 0 { i8::MAX } else { least };
+    let mut is_zero = false;
+    let value = |at: usize| {
+        let draw = rng.next_u64();
+        if at.is_multiple_of(32) {
+            is_zero = draw >> 63 == 1;
+        }
+        match distribution {
+            // Half of the rows have no other.
+            Distribution::Extreme if choice & 2 == 0 && draw.is_multiple_of(16) => any(draw >> 4),
+            Distribution::Extreme => largest,
+            Distribution::OneHot if at as u64 == (choice >> 8) % len as u64 => any(draw),
+            Distribution::OneHot | Distribution::Raw => 0,
+            Distribution::Sparse | Distribution::Special if is_zero => 0,
+            _ => any(draw),
+        }
+    };
+    (0..len).map(value).collect()
+}
 
 /// In each block few magnitudes, times one power of two from -64 to 63 or, in one block of four, any number.
 pub(super) fn levels(len: usize, block_len: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {

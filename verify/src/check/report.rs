@@ -6,10 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, Coverage};
+use crate::domain::Domain;
 use crate::finding::Finding;
 use crate::judge::WorstError;
 use crate::kernel::{Kernel, missing_features};
-use crate::operation::Operation;
 use crate::property::{Cause, Failure, Property, PropertyCounts};
 use crate::trace::Trace;
 use crate::trial::{Harness, Trial};
@@ -55,9 +55,9 @@ impl Report<'_> {
 /// How much of a sweep was run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SweepReport {
-    /// The operation whose sweep it is.
-    #[serde(serialize_with = "shown")]
-    pub operation: Operation,
+    /// The operation whose sweep it is, with the formats that are not plain.
+    #[serde(serialize_with = "shown", rename = "operation")]
+    pub domain: Domain,
     /// Edges in the cases that were run.
     pub edges: usize,
     /// Edges of the whole sweep.
@@ -74,10 +74,10 @@ pub struct SweepReport {
 
 impl SweepReport {
     /// That of these cases of a whole sweep.
-    pub(crate) fn new(operation: Operation, met: Coverage, whole: Coverage) -> Self {
+    pub(crate) fn new(domain: Domain, met: Coverage, whole: Coverage) -> Self {
         let Coverage { edges, pairs, shapes } = met;
         let (all_edges, all_pairs, all_shapes) = (whole.edges, whole.pairs, whole.shapes);
-        Self { operation, edges, all_edges, pairs, all_pairs, shapes, all_shapes }
+        Self { domain, edges, all_edges, pairs, all_pairs, shapes, all_shapes }
     }
 }
 
@@ -88,8 +88,6 @@ pub struct KernelReport<'a> {
     pub kernel: &'a dyn Kernel,
     /// Features that this CPU lacks: with any, the kernel was not called.
     pub missing: Vec<String>,
-    /// The function that a library does not export, if so: there is no kernel to call.
-    pub not_exported: Option<String>,
     /// What was counted of its cases.
     pub counts: Counts,
     /// Why a plugin was not called any more, if so: it crashed its process too often.
@@ -106,7 +104,6 @@ impl<'a> KernelReport<'a> {
         Self {
             kernel,
             missing: missing_features(kernel.required_features()).into_iter().map(str::to_owned).collect(),
-            not_exported: None,
             counts: Counts::default(),
             given_up: None,
             exhausted: false,
@@ -114,16 +111,14 @@ impl<'a> KernelReport<'a> {
         }
     }
 
-    /// Why the kernel was not called, if so: the CPU lacks something that it needs, or its library does not export it.
+    /// Why the kernel was not called, if so: what this CPU lacks.
     pub fn why_skipped(&self) -> Option<String> {
-        let lacks = || format!("this CPU lacks {}", self.missing.join(", "));
-        let library = self.not_exported.as_ref().map(|name| format!("the library does not export {name}"));
-        library.or_else(|| (!self.missing.is_empty()).then(lacks))
+        self.is_skipped().then(|| format!("this CPU lacks {}", self.missing.join(", ")))
     }
 
-    /// Whether the kernel was not called because there is none, or none that this CPU can run.
+    /// Whether the kernel was not called because this CPU cannot run it.
     pub fn is_skipped(&self) -> bool {
-        !self.missing.is_empty() || self.not_exported.is_some()
+        !self.missing.is_empty()
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Budget, Plan, SweepReport};
 use crate::case::{Case, Sweep};
 use crate::data::Distribution;
+use crate::domain::Domain;
 use crate::fault_injection::FaultInjection;
 use crate::operation::{DIGITS, Operation};
 use crate::weights::{Tensor, TensorRows, Weights};
@@ -12,12 +13,17 @@ use crate::weights::{Tensor, TensorRows, Weights};
 /// Elements of a tensor that one case takes: larger tensors are checked in bands of rows.
 const BAND_ELEMENTS: usize = 1 << 21;
 
-/// Every case of a plan: those of the tensors, the longest vectors, then one of each operation in turn.
+/// How much of a run is behind at most while edges are to be met, whatever the time.
+const ALMOST: f64 = 0.99;
+
+/// Every case of a plan: those of the tensors, the longest vectors, then one of each domain in turn.
 pub(crate) struct Steps {
     plan: Plan,
-    operations: Vec<Operation>,
+    domains: Vec<Domain>,
     /// Parts of the seeded cases, in order.
     stages: Vec<Stage>,
+    /// The first step before which every edge of each sweep was met, where the run goes on until then.
+    edges_end: u64,
     /// Those that come before the others, whatever the budget.
     first: Vec<Case>,
     faults: &'static dyn FaultInjection,
@@ -26,25 +32,46 @@ pub(crate) struct Steps {
 impl Steps {
     pub(crate) fn new(
         plan: &Plan,
-        operations: &[Operation],
+        domains: &[Domain],
         weights: Option<&Weights>,
         faults: &'static dyn FaultInjection,
     ) -> Self {
-        let mut first = weights.map_or(Vec::new(), |weights| tensor_cases(weights, operations, plan.seed));
-        first.extend(operations.iter().flat_map(|&operation| huge_cases(operation, plan)));
-        Self {
+        let mut first = weights.map_or(Vec::new(), |weights| tensor_cases(weights, domains, plan.seed));
+        first.extend(domains.iter().flat_map(|&domain| huge_cases(domain, plan)));
+        let mut steps = Self {
+            edges_end: 0,
             plan: Plan { seeds: plan.seeds.max(1), ..*plan },
-            operations: operations.to_vec(),
-            stages: stages(plan, operations),
+            domains: domains.to_vec(),
+            stages: stages(plan, domains),
             first,
             faults,
+        };
+        if plan.edges {
+            steps.edges_end = steps.edges_end();
         }
+        steps
+    }
+
+    /// The first step before which every edge of each sweep was met.
+    fn edges_end(&self) -> u64 {
+        let is_met = |domain: &Domain, step| self.done(*domain, step) >= Sweep::of(*domain).edges_len();
+        let first = self.first.len() as u64;
+        let all: u64 = self.domains.iter().map(|domain| Sweep::of(*domain).len()).sum();
+        let (mut low, mut high) = (first, first + all);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.domains.iter().all(|domain| is_met(domain, middle)) {
+                true => high = middle,
+                false => low = middle + 1,
+            }
+        }
+        low
     }
 
     /// How many cases there are, where time does not decide.
     pub(crate) fn len(&self) -> Option<u64> {
         let each = |cases: u64| {
-            cases.max(1).saturating_mul(self.plan.seeds).saturating_mul(self.operations.len() as u64)
+            cases.max(1).saturating_mul(self.plan.seeds).saturating_mul(self.domains.len() as u64)
         };
         match self.plan.budget {
             Budget::Cases(cases) => Some(self.first.len() as u64 + each(cases)),
@@ -60,21 +87,28 @@ impl Steps {
         if self.len().is_some_and(|len| step >= len) {
             return None;
         }
-        let (index, operation) = self.place(step)?;
+        let (index, domain) = self.place(step)?;
         let (nth, index) = self.seed_and_index(index);
         // The sweep is for the first seed alone.
-        let behind = if nth > 0 { Sweep::of(operation).len() } else { 0 };
-        Some(self.faults.case(operation, self.plan.seed.wrapping_add(nth), behind + index))
+        let behind = if nth > 0 { Sweep::of(domain).len() } else { 0 };
+        Some(self.faults.case(domain, self.plan.seed.wrapping_add(nth), behind + index))
     }
 
-    /// How much of the plan is behind when `step` is next, after so much time. At least one case of each operation is made.
+    /// How much of the plan is behind when `step` is next, after so much time. At least one case of each domain is made.
     pub(crate) fn fraction(&self, step: u64, elapsed: Duration) -> f64 {
         let first = self.first.len() as u64;
-        if step < first + self.operations.len() as u64 {
+        if step < first + self.domains.len() as u64 {
             return 0.0;
         }
         match (self.plan.budget, self.len()) {
-            (Budget::Time(limit), _) => elapsed.as_secs_f64() / limit.as_secs_f64().max(1e-9),
+            (Budget::Time(limit), _) => {
+                let of_time = elapsed.as_secs_f64() / limit.as_secs_f64().max(1e-9);
+                if step < self.edges_end {
+                    of_time.min(ALMOST * step as f64 / self.edges_end as f64)
+                } else {
+                    of_time
+                }
+            }
             (Budget::Cases(_), len) => {
                 (step - first) as f64 / (len.unwrap_or(step).max(first + 1) - first) as f64
             }
@@ -83,34 +117,34 @@ impl Steps {
 
     /// What was met of each sweep by the first N cases.
     pub(crate) fn sweeps(&self, steps: u64) -> Vec<SweepReport> {
-        let report = |&operation: &Operation| {
-            let (sweep, done) = (Sweep::of(operation), self.done(operation, steps));
+        let report = |&domain: &Domain| {
+            let (sweep, done) = (Sweep::of(domain), self.done(domain, steps));
             let met = match self.plan.budget {
                 Budget::Cases(cases) => done.min(cases.max(1)),
                 Budget::Time(_) => done.div_ceil(self.plan.seeds),
             };
-            SweepReport::new(operation, sweep.coverage(met), sweep.whole())
+            SweepReport::new(domain, sweep.coverage(met), sweep.whole())
         };
-        self.operations.iter().map(report).collect()
+        self.domains.iter().map(report).collect()
     }
 
-    /// The number of a case among those of its operation, and the operation.
-    fn place(&self, step: u64) -> Option<(u64, Operation)> {
+    /// The number of a case among those of its domain, and the domain.
+    fn place(&self, step: u64) -> Option<(u64, Domain)> {
         let step = step - self.first.len() as u64;
         let stage = self.stages.iter().rfind(|stage| stage.start <= step)?;
-        let (turn, count) = (step - stage.start, stage.operations.len() as u64);
-        let (operation, begun) = *stage.operations.get(usize::try_from(turn.checked_rem(count)?).ok()?)?;
-        Some((begun + turn / count, operation))
+        let (turn, count) = (step - stage.start, stage.domains.len() as u64);
+        let (domain, begun) = *stage.domains.get(usize::try_from(turn.checked_rem(count)?).ok()?)?;
+        Some((begun + turn / count, domain))
     }
 
-    /// How many of the first steps are cases of an operation.
-    fn done(&self, operation: Operation, steps: u64) -> u64 {
+    /// How many of the first steps are cases of an domain.
+    fn done(&self, domain: Domain, steps: u64) -> u64 {
         let steps = steps.saturating_sub(self.first.len() as u64);
         let ends = self.stages.iter().skip(1).map(|stage| stage.start).chain([u64::MAX]);
         let of_stage = |(stage, end): (&Stage, u64)| {
-            let place = stage.operations.iter().position(|&(each, _)| each == operation)? as u64;
+            let place = stage.domains.iter().position(|&(each, _)| each == domain)? as u64;
             let turns = steps.min(end).checked_sub(stage.start)?;
-            Some((turns + stage.operations.len() as u64 - 1 - place) / stage.operations.len() as u64)
+            Some((turns + stage.domains.len() as u64 - 1 - place) / stage.domains.len() as u64)
         };
         self.stages.iter().zip(ends).filter_map(of_stage).sum()
     }
@@ -124,50 +158,50 @@ impl Steps {
     }
 }
 
-/// A part of a plan in which some operations take turns.
+/// A part of a plan in which some domains take turns.
 #[derive(Debug)]
 struct Stage {
     /// The first step of it, counted from the first seeded case.
     start: u64,
-    /// Each operation with the number of its first case in this stage.
-    operations: Vec<(Operation, u64)>,
+    /// Each domain with the number of its first case in this stage.
+    domains: Vec<(Domain, u64)>,
 }
 
-/// All operations in turn; but where time decides, first those alone whose sweeps are not done, so that no sweep waits for cases that are
+/// All domains in turn; but where time decides, first those alone whose sweeps are not done, so that no sweep waits for cases that are
 /// drawn.
-fn stages(plan: &Plan, operations: &[Operation]) -> Vec<Stage> {
-    let all = |begun: &dyn Fn(Operation) -> u64| operations.iter().map(|&each| (each, begun(each))).collect();
+fn stages(plan: &Plan, domains: &[Domain]) -> Vec<Stage> {
+    let all = |begun: &dyn Fn(Domain) -> u64| domains.iter().map(|&each| (each, begun(each))).collect();
     if matches!(plan.budget, Budget::Cases(_)) || plan.seeds > 1 {
-        return vec![Stage { start: 0, operations: all(&|_| 0) }];
+        return vec![Stage { start: 0, domains: all(&|_| 0) }];
     }
     let (mut stages, mut start, mut begun) = (Vec::new(), 0, 0);
     loop {
-        let len = |operation: Operation| Sweep::of(operation).len();
+        let len = |domain: Domain| Sweep::of(domain).len();
         let left: Vec<_> =
-            operations.iter().filter(|&&each| len(each) > begun).map(|&each| (each, begun)).collect();
+            domains.iter().filter(|&&each| len(each) > begun).map(|&each| (each, begun)).collect();
         let Some(end) = left.iter().map(|&(each, _)| len(each)).min() else {
-            stages.push(Stage { start, operations: all(&len) });
+            stages.push(Stage { start, domains: all(&len) });
             return stages;
         };
         let rounds = (end - begun) * left.len() as u64;
-        stages.push(Stage { start, operations: left });
+        stages.push(Stage { start, domains: left });
         (start, begun) = (start + rounds, end);
     }
 }
 
 /// Vectors so long that offsets of 32 bits wrap in every unit.
-fn huge_cases(operation: Operation, plan: &Plan) -> Vec<Case> {
-    let lengths: &[u64] = if plan.huge && !operation.is_matrix() { &[1 << 31, 1 << 32] } else { &[] };
+fn huge_cases(domain: Domain, plan: &Plan) -> Vec<Case> {
+    let lengths: &[u64] = if plan.huge && !domain.operation.is_matrix() { &[1 << 31, 1 << 32] } else { &[] };
     let long = |&len| {
         let len = usize::try_from(len).ok()? + BEYOND;
         Some(Case {
             seed: plan.seed,
             once: true,
             distribution: Distribution::Ten,
-            ..Case::new(operation, 1, len)
+            ..Case::new(domain, 1, len)
         })
     };
-    lengths.iter().filter_map(long).collect()
+    lengths.iter().filter_map(long).filter(Case::is_long).collect()
 }
 
 /// Elements behind the power of two: a few blocks, and a tail.
@@ -175,13 +209,13 @@ const BEYOND: usize = 70_001;
 
 /// Every element of every tensor, for every operation; gemv with real scales and integer x, and without scales; gemv_fixed
 /// with the fewest and the most digits.
-fn tensor_cases(weights: &Weights, operations: &[Operation], seed: u64) -> Vec<Case> {
+fn tensor_cases(weights: &Weights, domains: &[Domain], seed: u64) -> Vec<Case> {
     let mut cases = Vec::new();
     for tensor in weights.tensors() {
         for (first_row, rows) in bands(&tensor) {
-            for &operation in operations {
+            for domain in domains.iter().filter(|domain| domain.is_plain()) {
                 let part = TensorRows { name: tensor.name.clone(), first_row };
-                cases.extend(band_cases(operation, rows, tensor.cols, part, seed));
+                cases.extend(band_cases(domain.operation, rows, tensor.cols, part, seed));
             }
         }
     }
@@ -220,22 +254,20 @@ mod tests {
 
     #[test]
     fn each_operation_has_its_cases_in_order_and_no_sweep_waits_for_drawn_cases() {
-        let operations = [Operation::Lut, Operation::Gemv, Operation::Unpack];
+        let operations = [Operation::Lut, Operation::Gemv, Operation::Unpack].map(Domain::new);
         let plan = Plan::new(1, Budget::Time(Duration::from_secs(1)));
         let steps = Steps::new(&plan, &operations, None, &Real);
         let sweeps: u64 = operations.iter().map(|&each| Sweep::of(each).len()).sum();
         let mut next = [0; Operation::ALL.len()];
         for step in 0..sweeps + 30 {
-            let (index, operation) = steps.place(step).expect("time sets no end");
+            let (index, domain) = steps.place(step).expect("time sets no end");
+            let operation = domain.operation;
             assert_eq!(index, next[operation as usize], "step {step} of {operation}");
-            assert!(
-                step >= sweeps || index < Sweep::of(operation).len(),
-                "step {step} is drawn: {operation}"
-            );
+            assert!(step >= sweeps || index < Sweep::of(domain).len(), "step {step} is drawn: {operation}");
             next[operation as usize] += 1;
             if step % 1009 == 0 || step >= sweeps {
                 let done = operations.map(|each| steps.done(each, step + 1));
-                assert_eq!(done, operations.map(|each| next[each as usize]), "after step {step}");
+                assert_eq!(done, operations.map(|each| next[each.operation as usize]), "after step {step}");
             }
         }
         let [report, ..] = &steps.sweeps(sweeps)[..] else { panic!("there are three sweeps") };

@@ -94,7 +94,7 @@ impl Report<'_> {
     fn same_as_plain(&self, kernel: &KernelReport<'_>) -> Option<Vacuous> {
         let needs = |report: &KernelReport<'_>| report.kernel.required_features().len();
         let plain = self.kernels.iter().find(|other| {
-            other.kernel.operation() == kernel.kernel.operation()
+            other.kernel.domain() == kernel.kernel.domain()
                 && needs(other) == 0
                 && needs(kernel) > 0
                 && kernel.trace.is_same_function(&other.trace)

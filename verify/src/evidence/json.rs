@@ -47,6 +47,7 @@ impl Miss {
     fn facts(&self) -> Vec<(&'static str, Value)> {
         let mut facts = match self.place {
             Place::Row(row) => vec![("row", json!(row))],
+            Place::Result { vector, row, .. } => vec![("row", json!(row)), ("vector", json!(vector))],
             Place::Element { buffer, index, .. } => {
                 vec![("buffer", json!(buffer.name())), ("index", json!(index))]
             }

@@ -23,6 +23,9 @@ impl fmt::Display for Evidence {
                 let noun = if *count == 1 { "row" } else { "rows" };
                 write!(f, "row {row} is {expected} in this matrix and {got} in one of {count} {noun}")
             }
+            Self::Further(Call::OneVector, Miss { place, got, expected }) => {
+                write!(f, "{place} is {expected} in this batch and {got} for the vector alone")
+            }
             Self::Further(call, Miss { place, got, expected }) if call.is_same_call() => {
                 write!(f, "{call}, {} is {got}; it was {expected}", place.element())
             }
@@ -47,7 +50,11 @@ impl fmt::Display for Evidence {
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { wrong, of, first, worst } = self;
-        let noun = if matches!(first.place, Place::Row(_)) { "row" } else { "output" };
+        let noun = match first.place {
+            Place::Row(_) => "row",
+            Place::Result { .. } => "result",
+            Place::Element { .. } => "output",
+        };
         let are = if *wrong == 1 { "is" } else { "are" };
         write!(f, "{wrong} of {} {are} wrong; the first is {first}", count(*of, noun))?;
         worst.iter().try_for_each(|worst| write!(f, "; the worst is {worst}"))
@@ -64,6 +71,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Row(row) => write!(f, "row {row}"),
+            Self::Result { vector, row, .. } => write!(f, "row {row} of vector {vector}"),
             Self::Element { index, block_len, .. } => {
                 write!(f, "element {} of block {}", index % block_len, index / block_len)
             }
@@ -76,6 +84,7 @@ impl Place {
     fn element(self) -> String {
         let (buffer, index) = match self {
             Self::Row(row) => (Buffer::Out, row),
+            Self::Result { index, .. } => (Buffer::Out, index),
             Self::Element { buffer, index, .. } => (buffer, index),
         };
         format!("{}[{index}]", buffer.name())
@@ -139,7 +148,9 @@ impl fmt::Display for Call {
             Self::Changed(Change::RowOrder) => "with the rows in another order",
             Self::Changed(Change::BlockOrder) => "with the blocks in another order",
             Self::Changed(Change::OneBlock) => "called with one block alone, in buffers without slack",
+            Self::Changed(Change::VectorOrder) => "with the vectors in another order",
             Self::Changed(Change::FewRows) | Self::FewRows(_) => "with some of the rows alone",
+            Self::Changed(Change::OneVector) | Self::OneVector => "with one of the vectors alone",
         })
     }
 }

@@ -9,7 +9,7 @@ use rand_core::{Rng, SeedableRng};
 
 use super::{MAX_ELEMENTS, RUN_OUT, Target};
 use crate::case::{Case, Sweep};
-use crate::operation::Operation;
+use crate::domain::Domain;
 
 /// The first byte of an input at an edge.
 const MARK: u8 = 0xed;
@@ -35,19 +35,19 @@ impl<'a> Edge<'a> {
     }
 
     /// The case, with scales or without; `None` for one that is to be refused.
-    pub(super) fn case(self, operation: Operation, scaled: bool) -> Option<Case> {
+    pub(super) fn case(self, domain: Domain, scaled: bool) -> Option<Case> {
         let mut u = Unstructured::new(self.rest);
         let seed: u32 = u.arbitrary().expect(RUN_OUT);
-        let mut case = Sweep::of(operation).edge(self.number.into(), 0)?;
+        let mut case = Sweep::of(domain).edge(self.number.into(), 0)?;
         let moved = |from: usize, by: i8| from.saturating_add_signed(by.into());
         case.seed = seed.into();
-        case.scaled = scaled;
+        case.scaled = domain.is_always_scaled() || (scaled && domain.may_be_scaled());
         case.cols = moved(case.cols, self.cols);
-        if operation.is_matrix() {
+        if domain.operation.is_matrix() {
             case.rows = moved(case.rows, self.rows);
         }
         case.patches.clear();
-        if case.rows.saturating_mul(case.cols) > MAX_ELEMENTS {
+        if case.rows.saturating_mul(case.cols).saturating_mul(case.batch.max(1)) > MAX_ELEMENTS {
             // Before its buffers are filled, only to be thrown away.
             return None;
         }
@@ -128,6 +128,7 @@ impl Mutation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operation::Operation;
 
     #[test]
     fn mutations_lead_to_legal_edges_and_to_their_neighbours() {
@@ -136,7 +137,9 @@ mod tests {
         let (mut size, mut edges, mut cols) = (0, 0, Vec::new());
         for seed in 0..2000 {
             size = mutate(Target::of(Operation::Gemv, false), &mut data, size, 64, seed, nothing);
-            if let Some(case) = Edge::of(&data[..size]).and_then(|edge| edge.case(Operation::Gemv, false)) {
+            if let Some(case) =
+                Edge::of(&data[..size]).and_then(|edge| edge.case(Operation::Gemv.into(), false))
+            {
                 edges += 1;
                 assert!(!case.scaled);
                 cols.push(case.cols);

@@ -1,6 +1,6 @@
 //! `gemv`: a matrix-vector product in f32, with or without scales.
 
-use super::spec::{Change, Count, Effect, Element, Exhaustive, Form, Spec, Truth};
+use super::spec::{Change, Count, Effect, Element, Exhaustive, Form, Scaling, Spec, Truth};
 use crate::buffer::Buffer;
 use crate::data::Distribution;
 
@@ -8,9 +8,12 @@ pub(super) const SPEC: Spec = Spec {
     name: "gemv",
     inputs: &[Buffer::Packed, Buffer::X],
     scaled_inputs: &[Buffer::Packed, Buffer::Scales, Buffer::X],
+    scaling: Scaling::Optional,
     outputs: &[Buffer::Out],
     out: (Element::Float, Count::Rows),
     form: Form::Matrix,
+    is_batched: false,
+    whole_blocks: false,
     has_digits: false,
     needs_finite_x: false,
     truth: Truth::Sums,

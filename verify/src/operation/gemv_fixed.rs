@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::spec::{Change, Count, Effect, Element, Form, Spec, Truth};
+use super::spec::{Change, Count, Effect, Element, Form, Scaling, Spec, Truth};
 use crate::buffer::Buffer;
 use crate::data::Distribution;
 
@@ -16,9 +16,12 @@ pub(super) const SPEC: Spec = Spec {
     name: "gemv_fixed",
     inputs: &[Buffer::Packed, Buffer::X],
     scaled_inputs: &[Buffer::Packed, Buffer::X],
+    scaling: Scaling::Never,
     outputs: &[Buffer::Out],
     out: (Element::Float, Count::Rows),
     form: Form::Matrix,
+    is_batched: false,
+    whole_blocks: false,
     has_digits: true,
     needs_finite_x: true,
     truth: Truth::FixedSums,

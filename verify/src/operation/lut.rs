@@ -1,6 +1,6 @@
 //! `lut`: codes to unscaled weights, the stage between unpack and multiply.
 
-use super::spec::{Change, Count, Effect, Element, Form, Spec, Truth};
+use super::spec::{Change, Count, Effect, Element, Form, Scaling, Spec, Truth};
 use crate::buffer::Buffer;
 use crate::data::Distribution;
 
@@ -8,9 +8,12 @@ pub(super) const SPEC: Spec = Spec {
     name: "lut",
     inputs: &[Buffer::Codes],
     scaled_inputs: &[Buffer::Codes],
+    scaling: Scaling::Never,
     outputs: &[Buffer::Out],
     out: (Element::Float, Count::Columns),
     form: Form::Vector(Buffer::Out),
+    is_batched: false,
+    whole_blocks: false,
     has_digits: false,
     needs_finite_x: false,
     truth: Truth::Elements(|elements, at| f32::from(elements.weight(at)).to_bits()),

@@ -1,6 +1,6 @@
 //! `quantize`: f32 values to packed codes and scales, with the least squared error.
 
-use super::spec::{Change, Count, Effect, Element, Form, Spec, Truth};
+use super::spec::{Change, Count, Effect, Element, Form, Scaling, Spec, Truth};
 use crate::buffer::Buffer;
 use crate::data::Distribution;
 
@@ -8,9 +8,12 @@ pub(super) const SPEC: Spec = Spec {
     name: "quantize",
     inputs: &[Buffer::X],
     scaled_inputs: &[Buffer::X],
+    scaling: Scaling::Never,
     outputs: &[Buffer::Out, Buffer::OutScales],
     out: (Element::Byte, Count::Matrix),
     form: Form::Vector(Buffer::X),
+    is_batched: false,
+    whole_blocks: false,
     has_digits: false,
     needs_finite_x: true,
     truth: Truth::Quantized,

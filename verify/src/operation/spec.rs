@@ -9,18 +9,24 @@ use crate::format::Format;
 /// An operation, described. Cases, oracles, relations and timing follow from it.
 #[derive(Debug)]
 pub struct Spec {
-    /// The name in cases, options and reports, and behind `qk256_` that of the function of a plugin.
+    /// The name in cases, options, reports and the tables of plugins.
     pub name: &'static str,
     /// The buffers that it reads, in the order of arguments, in a call without scales.
     pub inputs: &'static [Buffer],
-    /// The same in a call with scales. Where there is no choice both are the same.
+    /// The same in a call with scales in a buffer of their own, which only formats without inner ones have.
     pub scaled_inputs: &'static [Buffer],
+    /// Whether calls have such scales.
+    pub scaling: Scaling,
     /// The buffers that it writes.
     pub outputs: &'static [Buffer],
     /// What the elements of [`Buffer::Out`] are, and how many there are.
     pub out: (Element, Count),
     /// Rows and columns, or a length.
     pub form: Form,
+    /// Whether there is a batch of vectors.
+    pub is_batched: bool,
+    /// Whether rows consist of whole blocks.
+    pub whole_blocks: bool,
     /// Whether x is rounded to a number of digits that the call states.
     pub has_digits: bool,
     /// Whether an x that is not finite must be refused.
@@ -43,6 +49,17 @@ pub struct Spec {
     pub most_elements: usize,
 }
 
+/// Whether calls have scales in a buffer of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scaling {
+    /// None has.
+    Never,
+    /// Some have.
+    Optional,
+    /// All have.
+    Always,
+}
+
 /// What an element is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
@@ -57,7 +74,7 @@ pub enum Element {
 pub enum Count {
     /// One a column.
     Columns,
-    /// One a row.
+    /// One a row, and of a batch one a row for each vector.
     Rows,
     /// One a block of each row.
     Blocks,
@@ -83,6 +100,8 @@ pub enum Truth {
     Sums,
     /// Each row is the sum of weights times x in fixed point.
     FixedSums,
+    /// Each row is the sum of weights times quantised activations.
+    Products,
     /// The codes and scale of each block have the least squared error.
     Quantized,
 }
@@ -96,6 +115,8 @@ pub struct Elements<'a> {
     pub codes: &'a [u8],
     /// One scale a block.
     pub scales: &'a [f32],
+    /// The weights with their scales, exact, where these are among the packed bytes; otherwise none.
+    pub decoded: &'a [f64],
 }
 
 impl Elements<'_> {
@@ -104,9 +125,13 @@ impl Elements<'_> {
         self.format.weight(self.codes[at])
     }
 
-    /// The scale of an element.
-    pub fn scale(&self, at: usize) -> f32 {
-        self.scales[at / self.format.block_len]
+    /// The weight of an element times its scale, exact.
+    pub fn scaled_weight(&self, at: usize) -> f64 {
+        let separate = || {
+            let weight = f64::from(self.weight(at));
+            self.scales.get(at / self.format.block_len).map_or(weight, |&scale| weight * f64::from(scale))
+        };
+        self.decoded.get(at).copied().unwrap_or_else(separate)
     }
 }
 
@@ -117,7 +142,7 @@ pub enum Change {
     Padding,
     /// Every code complemented. Only where the format is symmetric.
     Complement,
-    /// x negated.
+    /// x negated; of quantised activations their scales, where they have some.
     NegatedX,
     /// The scales negated.
     NegatedScales,
@@ -127,6 +152,10 @@ pub enum Change {
     RowOrder,
     /// A few rows as a matrix of their own.
     FewRows,
+    /// The vectors of a batch in another order.
+    VectorOrder,
+    /// One vector of a batch alone.
+    OneVector,
     /// The blocks in another order.
     BlockOrder,
     /// One block alone.

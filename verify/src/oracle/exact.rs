@@ -51,6 +51,35 @@ impl ExactSum {
         }
     }
 
+    /// Adds the product of two numbers of up to 53 bits each, multiples of 2^-149 both, or of 2^-298 together.
+    ///
+    /// # Panics
+    /// If one is not finite, or too small or too large for the sum.
+    pub fn add_product(&mut self, a: f64, b: f64) {
+        let ((a, a_exponent), (b, b_exponent)) = (split_f64(a), split_f64(b));
+        if a == 0 || b == 0 {
+            return;
+        }
+        // At most 2^53 * 2^53 in magnitude.
+        let product = i128::from(a) * i128::from(b);
+        let position =
+            u32::try_from(a_exponent + b_exponent + LOWEST).expect("no term is below the lowest limb");
+        let (limb, shift) = ((position / LIMB_BITS) as usize, position % LIMB_BITS);
+        let (low, sign) = (product.unsigned_abs(), if product < 0 { -1 } else { 1 });
+        // 106 bits and a shift of up to 31: five limbs.
+        let parts = [low << shift, if shift == 0 { 0 } else { low >> (u128::BITS - shift) }];
+        for part in 0..5 {
+            let bits = (parts[part / 4] >> (LIMB_BITS * (part as u32 % 4))) as u32;
+            if bits != 0 {
+                self.limbs[limb + part] += sign * i64::from(bits);
+            }
+        }
+        self.adds += 1;
+        if self.adds == ADDS_BEFORE_CARRY {
+            self.carry();
+        }
+    }
+
     /// The sum as an unevaluated pair `high + low`, within 2^-100 of its magnitude. `high` is the nearest f64.
     pub fn value(&self) -> Wide {
         let mut sum = self.clone();
@@ -128,6 +157,22 @@ pub(super) fn split(value: f32) -> (i64, i32) {
     (if bits >> 31 == 1 { -integer } else { integer }, exponent)
 }
 
+/// A finite f64 as an odd integer, or zero, times a power of two.
+///
+/// # Panics
+/// If `value` is not finite, or subnormal.
+fn split_f64(value: f64) -> (i64, i32) {
+    if value == 0.0 {
+        return (0, 0);
+    }
+    assert!(value.is_normal(), "an exact sum takes finite terms only");
+    let bits = value.to_bits();
+    let (field, fraction) = ((bits >> 52 & 0x7ff) as i32, (bits & ((1 << 52) - 1) | 1 << 52) as i64);
+    let zeros = fraction.trailing_zeros();
+    let (integer, exponent) = (fraction >> zeros, field - 1075 + zeros as i32);
+    (if bits >> 63 == 1 { -integer } else { integer }, exponent)
+}
+
 /// Exponent of the lowest set bit of a finite number that is not zero.
 pub(super) fn lowest_bit(value: f32) -> i32 {
     let (integer, exponent) = split(value);
@@ -167,6 +212,23 @@ mod tests {
         ] {
             assert_eq!(sum(terms), Wide { high: expected, low: 0.0 }, "{terms:?}");
         }
+    }
+
+    #[test]
+    fn products_of_wide_numbers_are_added_without_rounding() {
+        let mut sum = ExactSum::default();
+        let (wide, tiny) = (2_f64.powi(52) + 1.0, power_of_two(-149));
+        // 2^104 + 2^53 + 1, less 2^104 and 2^53.
+        for (a, b) in [
+            (wide, wide),
+            (-(2_f64.powi(52)), 2_f64.powi(52)),
+            (-2.0, 2_f64.powi(52)),
+            (tiny, tiny),
+            (0.0, 3.0),
+        ] {
+            sum.add_product(a, b);
+        }
+        assert_eq!(sum.value(), Wide { high: 1.0, low: power_of_two(-298) });
     }
 
     #[test]

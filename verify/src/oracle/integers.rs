@@ -1,5 +1,8 @@
 //! Rows whose every partial sum is an integer that f32 holds, in any order: their sums are taken in integers, which is fast.
 
+use std::borrow::Cow;
+
+use super::block_scales;
 use super::exact::{is_power_of_two, lowest_bit};
 use crate::inputs::Inputs;
 
@@ -18,35 +21,45 @@ impl<'a> Integers<'a> {
     /// `None` where a partial sum might be rounded, in some order.
     ///
     /// Every x and scale must be an integer, and scales powers of two. With `u` the lowest bit of any x, and `s` and `t` the smallest and
-    /// the largest scale, every term is a multiple of `u * s`; twice the sum of all |x| times `t` must be at most `2^24 * u * s`.
+    /// the largest scale, every term is a multiple of `u * s`; the largest weight times the sum of all |x| times `t` must be at most `2^24 * u * s`.
     pub(super) fn of(inputs: &'a Inputs) -> Option<Self> {
-        let x = &inputs.x[..inputs.shape.cols];
-        let scales =
-            inputs.scales.as_deref().map_or(&[][..], |all| &all[..inputs.shape.rows * inputs.shape.blocks()]);
+        let shape = inputs.shape;
+        let vectors = (0..shape.batch).flat_map(|vector| inputs.vector(vector));
+        let x: Vec<f32> = vectors.copied().collect();
         let is_integer = |&value: &f32| value as i32 as f32 == value && value.abs() <= LARGEST as f32;
-        if !x.iter().chain(scales).all(is_integer) || !scales.iter().all(|&scale| is_power_of_two(scale)) {
+        if !x.iter().all(is_integer) {
+            return None;
+        }
+        let of_rows = (0..shape.rows).filter_map(|row| block_scales(inputs, row));
+        let scales: Vec<f32> = of_rows.flat_map(Cow::into_owned).collect();
+        if !scales.iter().all(is_integer) || !scales.iter().all(|&scale| is_power_of_two(scale)) {
             return None;
         }
         let unit = x.iter().filter(|&&x| x != 0.0).map(|&x| lowest_bit(x)).min().unwrap_or(0);
         let integers = |values: &[f32]| values.iter().map(|&value| value as i64).collect::<Vec<i64>>();
-        let (x, scales) = (integers(x), integers(scales));
+        let (x, scales) = (integers(&x), integers(&scales));
         let magnitudes = || scales.iter().map(|scale| scale.abs());
         let (least, most) = (magnitudes().min().unwrap_or(1), magnitudes().max().unwrap_or(1));
-        let total: i64 = x.iter().map(|x| x.abs()).sum();
-        let is_exact =
-            2 * i128::from(total) * i128::from(most) <= i128::from(LARGEST) * (1 << unit) * i128::from(least);
+        // No weight is larger than that of the largest code.
+        let values = shape.format.values().unwrap_or_default().iter();
+        let largest = values.map(|value| value.unsigned_abs()).max().unwrap_or(0);
+        let of_vector = |x: &[i64]| x.iter().map(|x| x.abs()).sum::<i64>();
+        let total = x.chunks(shape.cols.max(1)).map(of_vector).max().unwrap_or(0);
+        let is_exact = i128::from(largest) * i128::from(total) * i128::from(most)
+            <= i128::from(LARGEST) * (1 << unit) * i128::from(least);
         is_exact.then_some(Self { inputs, x, scales })
     }
 
-    /// The sum of a row: of at most 24 significant bits.
-    pub(super) fn sum(&self, row: usize) -> f32 {
+    /// The sum of a row times a vector: of at most 24 significant bits.
+    pub(super) fn sum(&self, vector: usize, row: usize) -> f32 {
         let shape = self.inputs.shape;
         if shape.cols == 0 {
             return 0.0;
         }
         let block_len = shape.format.block_len;
         let weights = shape.format.weights(self.inputs.packed.from_row(shape, row), shape.cols);
-        let terms = self.x.chunks(block_len).zip(weights.chunks(block_len));
+        let x = &self.x[vector * shape.cols..][..shape.cols];
+        let terms = x.chunks(block_len).zip(weights.chunks(block_len));
         let block = |(block, (x, weights)): (usize, (&[i64], &[i8]))| {
             let terms = x.iter().zip(weights).map(|(x, &weight)| i64::from(weight) * x);
             terms.sum::<i64>() * self.scales.get(row * shape.blocks() + block).copied().unwrap_or(1)
@@ -78,8 +91,8 @@ mod tests {
             let Some(integers) = Integers::of(&inputs) else { return false };
             (0..3).for_each(|row| {
                 assert_eq!(
-                    Row::of(&inputs, row).truth(),
-                    RowTruth::Exact(integers.sum(row)),
+                    Row::of(&inputs, 0, row).truth(),
+                    RowTruth::Exact(integers.sum(0, row)),
                     "{case}, row {row}"
                 );
             });

@@ -1,7 +1,9 @@
 //! One row of a product in f32: its exact sum, and how far any order of summation can stray from it.
 
 use super::exact::{ExactSum, is_power_of_two, lowest_bit, power_of_two};
-use super::{FLAT_COLUMNS, OVERFLOW_GUARD, RowTruth, Spread};
+use std::borrow::Cow;
+
+use super::{FLAT_COLUMNS, FLAT_WEIGHT, OVERFLOW_GUARD, RowTruth, Spread, block_scales};
 use crate::inputs::Inputs;
 
 /// One row of a gemv: its terms are `weight(code) * x * scale`.
@@ -11,20 +13,23 @@ pub(super) struct Row<'a> {
     pub(super) weights: Vec<i8>,
     x: &'a [f32],
     /// One a block; `None` stands for ones.
-    scales: Option<&'a [f32]>,
+    scales: Option<Cow<'a, [f32]>>,
     flat: bool,
+    /// Whether the product of a weight and an activation may be rounded.
+    rounds_products: bool,
 }
 
 impl<'a> Row<'a> {
-    pub(super) fn of(inputs: &'a Inputs, row: usize) -> Self {
+    pub(super) fn of(inputs: &'a Inputs, vector: usize, row: usize) -> Self {
         let shape = inputs.shape;
-        let blocks = shape.blocks();
+        let bytes = if shape.cols == 0 { &[] } else { inputs.packed.from_row(shape, row) };
         Self {
             block_len: shape.format.block_len,
-            weights: shape.format.weights(inputs.packed.from_row(shape, row), shape.cols),
-            x: &inputs.x[..shape.cols],
-            scales: inputs.scales.as_deref().map(|scales| &scales[row * blocks..][..blocks]),
-            flat: inputs.flat && shape.cols <= FLAT_COLUMNS,
+            weights: shape.format.weights(bytes, shape.cols),
+            x: inputs.vector(vector),
+            scales: block_scales(inputs, row),
+            flat: inputs.flat && shape.cols <= FLAT_COLUMNS && shape.format.largest_weight() <= FLAT_WEIGHT,
+            rounds_products: !shape.format.has_exact_products(),
         }
     }
 
@@ -35,22 +40,33 @@ impl<'a> Row<'a> {
         let terms = Terms::of(self);
         if terms.overflow {
             RowTruth::MayOverflow
-        } else if terms.order_is_free() {
+        } else if terms.order_is_free(self.rounds_products) {
             RowTruth::Exact(terms.sum.value().to_f32())
         } else {
             let exact = terms.sum.value();
             let (absolute, columns, scaled) = (terms.absolute, self.x.len(), self.scales.is_some());
-            RowTruth::Near { exact, spread: Spread { absolute, columns, scaled }, flat: self.flat }
+            RowTruth::Near {
+                exact,
+                spread: Spread {
+                    absolute,
+                    columns,
+                    scaled,
+                    rounds_products: self.rounds_products,
+                    roundings: None,
+                    extra: 0.0,
+                },
+                flat: self.flat,
+            }
         }
     }
 
     fn scale(&self, column: usize) -> f32 {
-        self.scales.map_or(1.0, |scales| scales[column / self.block_len])
+        self.scales.as_ref().map_or(1.0, |scales| scales[column / self.block_len])
     }
 
     /// The demand of oracle 6, if any term is not finite.
     fn special(&self) -> Option<RowTruth> {
-        let scales = self.scales.unwrap_or(&[]);
+        let scales = self.scales.as_deref().unwrap_or(&[]);
         if self.x.iter().chain(scales).all(|value| value.is_finite()) {
             return None;
         }
@@ -141,6 +157,8 @@ impl Terms {
         let product = f64::from(weight.unsigned_abs()) * f64::from(x.abs());
         self.block_absolute += product;
         self.absolute += product * f64::from(scale.abs());
+        // A weight of zero may meet a product that is infinite.
+        self.overflow |= f64::from(x.abs()) * f64::from(scale.abs()) > OVERFLOW_GUARD;
         self.nonzero += usize::from(x != 0.0 && scale != 0.0);
         if x != 0.0 {
             let lowest = lowest_bit(x);
@@ -169,12 +187,13 @@ impl Terms {
     }
 
     /// Oracle 2: whether every order of summation gives the exact sum, or there is nothing to order.
-    fn order_is_free(&self) -> bool {
+    fn order_is_free(&self, rounds_products: bool) -> bool {
         let Some(lowest) = self.lowest else { return true };
         let integers = !self.inexact_block && self.absolute <= 2_f64.powi(24) * power_of_two(lowest);
         // One term: weight times x and weight times scale are exact, so there is one rounding, in any order. It must not
         // happen among subnormals, where it could happen twice.
-        let single = self.nonzero == 1 && self.absolute >= 4.0 * f64::from(f32::MIN_POSITIVE);
+        let single =
+            !rounds_products && self.nonzero == 1 && self.absolute >= 4.0 * f64::from(f32::MIN_POSITIVE);
         (integers && lowest >= -149) || single
     }
 }

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::model::negates;
 use super::probe::Probe;
 use super::{Model, Operands, Subject, reveal};
+use crate::domain::Domain;
 use crate::evidence::{Evidence, Miss, Wrong};
 use crate::inputs::Inputs;
 use crate::judge::same_sum;
@@ -14,7 +15,6 @@ use crate::memory::Placement;
 use crate::oracle::{self, Expected, RowTruth};
 use crate::property::{Cause, Failure, Property};
 use crate::quiet::quiet;
-use crate::shape::Shape;
 
 /// Columns up to which all rows are held to an order: revealing one takes about a millisecond here, and ever more beyond.
 pub const ORDER_COLUMNS: usize = 256;
@@ -22,9 +22,12 @@ pub const ORDER_COLUMNS: usize = 256;
 /// Longer rows that are held to an order: around blocks, and such that sums of several blocks meet.
 pub const LONG_ORDER_COLUMNS: [usize; 5] = [257, 300, 512, 513, 1024];
 
+/// Columns of the shortest rows that have more than one order.
+const FEWEST_ORDERED: usize = 3;
+
 /// Whether gemv rows of N columns are held to an order. Of fewer than three numbers there is but one.
 pub fn is_ordered(cols: usize) -> bool {
-    (3..=ORDER_COLUMNS).contains(&cols) || LONG_ORDER_COLUMNS.contains(&cols)
+    (FEWEST_ORDERED..=ORDER_COLUMNS).contains(&cols) || LONG_ORDER_COLUMNS.contains(&cols)
 }
 
 /// The models of kernels, revealed when they are first asked for.
@@ -32,9 +35,12 @@ pub fn is_ordered(cols: usize) -> bool {
 pub(crate) struct KnownOrders {
     /// What a kernel gave two answers to, until it is reported.
     nondeterministic: Option<Failure>,
-    /// By the kernel's name, its columns, and whether there are scales. `None`: there is no model.
-    models: HashMap<(String, usize, bool), Option<Model>>,
+    /// `None`: there is no model.
+    models: HashMap<Key, Option<Model>>,
 }
+
+/// What a model is of: a kernel by name and domain, its columns, and whether there are scales in a buffer of their own.
+type Key = (String, Domain, usize, bool);
 
 impl KnownOrders {
     /// The model for these inputs, where there is one: not for other operations, too many or too few columns, and kernels that
@@ -53,17 +59,22 @@ impl KnownOrders {
         if !has_one_order(kernel, inputs) {
             return false;
         }
-        let mut known = LONG_ORDER_COLUMNS.into_iter().rev().chain([ORDER_COLUMNS]);
+        if !inputs.operation.sums_floats() || inputs.shape.cols < FEWEST_ORDERED {
+            return true;
+        }
+        let is_taken = |cols: &usize| *cols < inputs.shape.cols && kernel.domain().cols(*cols) == *cols;
+        let known = || LONG_ORDER_COLUMNS.into_iter().rev().chain((FEWEST_ORDERED..=ORDER_COLUMNS).rev());
         let cols = match inputs.shape.cols {
             cols if is_ordered(cols) => Some(cols),
-            cols => known.find(|&known| known < cols),
+            _ => known().find(is_taken),
         };
-        let Some(cols) = cols.filter(|_| inputs.operation.sums_floats()) else { return true };
+        // What was not seen may be anything.
+        let Some(cols) = cols else { return false };
         self.model_of(kernel, cols, inputs.scales.is_some()).is_some()
     }
 
     fn model_of(&mut self, kernel: &dyn Kernel, cols: usize, scaled: bool) -> Option<&Model> {
-        let key = (kernel.name().to_owned(), cols, scaled);
+        let key = (kernel.name().to_owned(), kernel.domain(), cols, scaled);
         let nondeterministic = &mut self.nondeterministic;
         let first = || {
             let model = revealed(kernel, cols, scaled);
@@ -88,17 +99,14 @@ impl KnownOrders {
 
     /// The most columns without scales for which there is a model, and its depth.
     pub(crate) fn depth(&self, kernel: &dyn Kernel) -> Option<(usize, usize)> {
-        let of_kernel = self.models.iter().filter(|((name, _, scaled), _)| name == kernel.name() && !scaled);
-        let known =
-            of_kernel.filter_map(|((_, cols, _), model)| Some((*cols, model.as_ref()?.order().depth())));
+        let of_kernel = self.models.iter().filter(|(key, _)| is_of(key, kernel) && !key.3);
+        let known = of_kernel.filter_map(|(key, model)| Some((key.2, model.as_ref()?.order().depth())));
         known.max().filter(|_| kernel.operation().sums_floats())
     }
 
     /// Whether the kernel has been asked for an order that nothing explains.
     pub(crate) fn is_unexplained(&self, kernel: &dyn Kernel) -> bool {
-        let unexplained = |((name, ..), model): (&(String, usize, bool), &Option<Model>)| {
-            name == kernel.name() && model.is_none()
-        };
+        let unexplained = |(key, model): (&Key, &Option<Model>)| is_of(key, kernel) && model.is_none();
         kernel.operation().sums_floats() && self.models.iter().any(unexplained)
     }
 
@@ -119,12 +127,12 @@ impl KnownOrders {
             return Some((rows.len() as u64, None));
         }
         // The model may be that of another kernel of this name: only a fresh one is proof.
-        let key = (kernel.name().to_owned(), inputs.shape.cols, inputs.scales.is_some());
+        let key = (kernel.name().to_owned(), kernel.domain(), inputs.shape.cols, inputs.scales.is_some());
         self.models.remove(&key);
         let model = self.model(kernel, inputs)?;
         let wrong = misses(model, inputs, &rows, outputs);
         if let Some(&(row, _)) = wrong.first()
-            && !holds_for_codes(kernel, model, inputs, row)
+            && !holds_for_codes(kernel, model, inputs, inputs.shape.vector_and_row(row).1)
         {
             self.models.insert(key, None);
             return None;
@@ -133,15 +141,22 @@ impl KnownOrders {
     }
 }
 
+/// Whether a model is of this kernel.
+fn is_of((name, domain, ..): &Key, kernel: &dyn Kernel) -> bool {
+    name == kernel.name() && *domain == kernel.domain()
+}
+
 /// A row of these inputs, alone.
 fn row_of(inputs: &Inputs) -> Subject {
-    let Shape { format, cols, .. } = inputs.shape;
-    Subject { format, ..Subject::one_row(cols, inputs.scales.is_some()) }
+    Subject {
+        rows: inputs.requirements.rows(1),
+        ..Subject::one_row(inputs.shape.cols, inputs.scales.is_some())
+    }
 }
 
 /// Whether the order of a row alone, which is the one that is revealed, is that of these rows.
 fn has_one_order(kernel: &dyn Kernel, inputs: &Inputs) -> bool {
-    inputs.shape.rows <= 1 || !kernel.varies_with_rows()
+    inputs.shape.results() <= 1 || !kernel.domain().requirements.varies_with_rows
 }
 
 /// Whether the model predicts other rows with the codes of this one. The contract allows an order that depends on the codes, and random
@@ -159,7 +174,8 @@ fn holds_for_codes(kernel: &dyn Kernel, model: &Model, inputs: &Inputs, row: usi
 
 /// The model of a row of N columns, if there is one, or why not.
 fn revealed(kernel: &dyn Kernel, cols: usize, scaled: bool) -> Result<Model, String> {
-    let subject = Subject::one_row(cols, scaled);
+    let rows = kernel.domain().requirements.rows(1);
+    let subject = Subject { rows, ..Subject::one_row(cols, scaled) };
     let revealed = quiet(|| catch_unwind(AssertUnwindSafe(|| reveal(kernel, subject))));
     revealed.map_err(|_| "the kernel panics".to_owned())?.map_err(|error| error.to_string())
 }
@@ -174,13 +190,12 @@ pub(crate) fn depends_on_codes(kernel: &dyn Kernel, inputs: &Inputs, row: usize)
 
 /// The rows that are not what the model gives, each with the bits that it must have.
 fn misses(model: &Model, inputs: &Inputs, rows: &[usize], outputs: &[u32]) -> Vec<(usize, u32)> {
-    let (cols, blocks) = (inputs.shape.cols, inputs.shape.blocks());
-    let must = |row: usize| {
-        let scales = inputs.scales.as_deref().map_or(&[][..], |scales| &scales[row * blocks..][..blocks]);
+    let must = |result: usize| {
+        let (vector, row) = inputs.shape.vector_and_row(result);
         let operands = Operands {
             codes: oracle::codes(inputs, row),
-            x: inputs.x[..cols].to_vec(),
-            scales: scales.to_vec(),
+            x: inputs.vector(vector).to_vec(),
+            scales: oracle::scales(inputs, row),
         };
         model.predict(&operands).to_bits()
     };

@@ -123,7 +123,7 @@ impl Model {
             Scaling::Block => leaving_blocks(format, order),
             // Each term leaves by itself.
             Scaling::Term | Scaling::RoundedTerm => {
-                let columns = (0..order.cols).map(|column| Some(column / format.block_len));
+                let columns = (0..order.cols).map(|column| Some(format.scale_of(column)));
                 columns.chain(std::iter::repeat_n(None, order.sums.len())).collect()
             }
         };
@@ -205,7 +205,7 @@ impl Model {
         let product = |term: Scaled| rounded(f64::from(term.value) * f64::from(term.by.unwrap_or(1.0)));
         let mut values: Vec<f64> = self.terms(operands).into_iter().map(product).collect();
         let mut blocks: Vec<Option<usize>> =
-            (0..self.order.cols).map(|column| Some(column / self.format.block_len)).collect();
+            (0..self.order.cols).map(|column| Some(self.format.scale_of(column))).collect();
         for &[a, b] in &self.order.sums {
             let block = blocks[a].filter(|_| blocks[a] == blocks[b]);
             let sum = values[a] + values[b];
@@ -247,7 +247,7 @@ impl Model {
     ) -> Result<(), RevealError> {
         let (one, mut trials) = (probe.code_of_one(), 0);
         while open.len() > 1 && trials < JOIN_TRIALS {
-            let pair = self.pair(one, columns, rng);
+            let pair = self.pair(one, columns, rng, probe);
             let got = probe.product_of(&pair)?;
             open.retain(|&join| {
                 self.joins[at] = join;
@@ -265,9 +265,13 @@ impl Model {
             return Ok(());
         }
         let Some(two) = self.format.code_of(2) else { return Ok(()) };
-        let (x, scale) = (3.0 / (1_u128 << 75) as f32, 1.0 / (1_u128 << 75) as f32);
-        let (cols, blocks) = (self.order.cols, self.format.blocks(self.order.cols));
-        let mut one = Operands { codes: vec![two; cols], x: vec![0.0; cols], scales: vec![scale; blocks] };
+        let (mut x, mut scale) = (3.0 / (1_u128 << 75) as f32, 1.0 / (1_u128 << 75) as f32);
+        if probe.stored(scale) != scale {
+            // 16 bits hold no scale that is as small: 3 times 2^-140, and 2^-10.
+            (x, scale) = (f32::from_bits(3 << 9), 1.0 / 1024.0);
+        }
+        let (cols, scales) = (self.order.cols, vec![scale; probe.scales()]);
+        let mut one = Operands { codes: vec![two; cols], x: vec![0.0; cols], scales };
         for column in 0..cols {
             one.x[column] = x;
             self.rounds_before_weight[column] = probe.product_of(&one)?.to_bits() == 4;
@@ -277,11 +281,11 @@ impl Model {
     }
 
     /// Weights of 1, activations that are zero but for two, of nearly one size so that fusing shows, and scales.
-    fn pair(&self, one: u8, [i, j]: [usize; 2], rng: &mut ChaCha8Rng) -> Operands {
+    fn pair(&self, one: u8, [i, j]: [usize; 2], rng: &mut ChaCha8Rng, probe: &Probe<'_>) -> Operands {
         let cols = self.order.cols;
         let mut x = vec![0.0; cols];
         [x[i], x[j]] = [wild(rng.next_u64(), 1), wild(rng.next_u64(), 1)];
-        let scales = (0..self.format.blocks(cols)).map(|_| wild(rng.next_u64(), 1)).collect();
+        let scales = (0..probe.scales()).map(|_| probe.stored(wild(rng.next_u64(), 1))).collect();
         Operands { codes: vec![one; cols], x, scales }
     }
 
@@ -296,7 +300,7 @@ impl Model {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         for trial in 0..trials {
             let codes = codes(&mut rng);
-            let operands = random_operands(&mut rng, trial, codes, probe.scales());
+            let operands = random_operands(&mut rng, trial, codes, probe);
             let (got, must) = (probe.product_of(&operands)?, self.predict(&operands));
             if !same_sum(got.to_bits(), must.to_bits()) {
                 return Ok(false);
@@ -330,8 +334,7 @@ impl Scaled {
 
 /// For each column and addition, the block if all columns below it are of one and those of the addition above are not.
 fn leaving_blocks(format: &Format, order: &Order) -> Vec<Option<usize>> {
-    let mut block: Vec<Option<usize>> =
-        (0..order.cols).map(|column| Some(column / format.block_len)).collect();
+    let mut block: Vec<Option<usize>> = (0..order.cols).map(|column| Some(format.scale_of(column))).collect();
     let mut leaving = vec![None; order.cols + order.sums.len()];
     for &[a, b] in &order.sums {
         let within = block[a].filter(|_| block[a] == block[b]);
@@ -349,9 +352,9 @@ fn leaving_blocks(format: &Format, order: &Order) -> Vec<Option<usize>> {
 /// Whether random rows with these codes and with their complements are exact opposites.
 pub(super) fn negates(kernel: &dyn Kernel, subject: Subject, codes: &[u8]) -> Result<bool, RevealError> {
     let mut probe = Probe::new(kernel, subject, Placement::EndFlush)?;
-    let (complement, mut rng) = (subject.format.code_count() - 1, ChaCha8Rng::seed_from_u64(1));
+    let (complement, mut rng) = (kernel.domain().format.code_count() - 1, ChaCha8Rng::seed_from_u64(1));
     for trial in 0..TRIALS_OF_CODES {
-        let mut operands = random_operands(&mut rng, trial, codes.to_vec(), probe.scales());
+        let mut operands = random_operands(&mut rng, trial, codes.to_vec(), &probe);
         let first = probe.product_of(&operands)?;
         operands.codes.iter_mut().for_each(|code| *code ^= complement);
         if !same_sum((-first).to_bits(), probe.product_of(&operands)?.to_bits()) {
@@ -362,11 +365,15 @@ pub(super) fn negates(kernel: &dyn Kernel, subject: Subject, codes: &[u8]) -> Re
 }
 
 /// Operands with these codes and as many scales: numbers of all sizes in every second trial, otherwise of about one size.
-fn random_operands(rng: &mut ChaCha8Rng, trial: usize, codes: Vec<u8>, scales: usize) -> Operands {
+fn random_operands(rng: &mut ChaCha8Rng, trial: usize, codes: Vec<u8>, probe: &Probe<'_>) -> Operands {
     let span = if trial.is_multiple_of(2) { 30 } else { 1 };
-    let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| wild(rng.next_u64(), span)).collect() };
-    let x = draw(codes.len());
-    let scales = draw(scales);
+    let mut draw =
+        |count: usize, span| -> Vec<f32> { (0..count).map(|_| wild(rng.next_u64(), span)).collect() };
+    let x = draw(codes.len(), span);
+    // Scales of 16 bits have few exponents.
+    let is_narrow = probe.stored(f32::MAX) != f32::MAX;
+    let scales = draw(probe.scales(), if is_narrow { span.min(12) } else { span });
+    let scales = scales.into_iter().map(|scale| probe.stored(scale)).collect();
     Operands { codes, x, scales }
 }
 

@@ -1,8 +1,8 @@
 //! A row of a kernel, and the question how many columns join before two of them meet.
 
 use crate::buffer::Buffer;
-use crate::format::{Format, QK256};
-use crate::kernel::{Arguments, Kernel, Outcome};
+use crate::format::{Format, Number};
+use crate::kernel::{Arguments, Kernel, Outcome, prepared_call};
 use crate::memory::{Placement, Region, fault, floats, floats_mut};
 use crate::mxcsr::Mode;
 use crate::operation::Operation;
@@ -20,22 +20,20 @@ const LARGE: f32 = (1_u128 << 80) as f32;
 /// What a gemv is asked about: a row of a matrix of N rows and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// The format of the weights.
-    pub format: &'static Format,
     /// Rows of the matrix.
     pub rows: usize,
     /// Its columns.
     pub cols: usize,
     /// The row in question.
     pub row: usize,
-    /// Whether the matrix has scales, of which the order may depend.
+    /// Whether the matrix has scales in a buffer of their own, of which the order may depend.
     pub scaled: bool,
 }
 
 impl Subject {
-    /// The only row of a matrix of one, in [`QK256`].
+    /// The only row of a matrix of one.
     pub const fn one_row(cols: usize, scaled: bool) -> Self {
-        Self { format: &QK256, rows: 1, cols, row: 0, scaled }
+        Self { rows: 1, cols, row: 0, scaled }
     }
 }
 
@@ -43,7 +41,7 @@ impl Subject {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevealError {
     /// Another operation does not add f32.
-    #[error("`{0}` does not add f32 numbers; only gemv has an order to reveal")]
+    #[error("`{0}` does not add f32 numbers; only gemv and gemm have an order to reveal")]
     NotGemv(Operation),
     /// A format in which no row of ones can be written.
     #[error("no code of `{0}` has the weight 1, by which an order is revealed")]
@@ -81,6 +79,9 @@ pub struct Operands {
 /// nothing; nobody looks at what it touches.
 pub(super) struct Probe<'a> {
     kernel: &'a dyn Kernel,
+    format: &'static Format,
+    /// The scales that are among the bytes of a row.
+    inner_scales: Vec<(usize, Number)>,
     subject: Subject,
     row_stride: usize,
     packed: Region,
@@ -99,7 +100,8 @@ impl<'a> Probe<'a> {
         subject: Subject,
         placement: Placement,
     ) -> Result<Self, RevealError> {
-        let Subject { format, rows, cols, row, .. } = subject;
+        let Subject { rows, cols, row, .. } = subject;
+        let format = kernel.domain().format;
         if !kernel.operation().sums_floats() {
             return Err(RevealError::NotGemv(kernel.operation()));
         }
@@ -117,19 +119,21 @@ impl<'a> Probe<'a> {
         };
         let mut packed = region(Buffer::Packed, rows * row_stride);
         let codes = vec![one; cols];
-        let ones = format.pack(&codes);
+        let inner_scales = if cols == 0 { Vec::new() } else { format.scale_places(cols) };
+        let mut ones = format.pack(&codes);
+        inner_scales.iter().for_each(|&(at, number)| number.write(1.0, &mut ones[at..]));
         packed.bytes_mut().chunks_mut(row_stride.max(1)).for_each(|row| row.copy_from_slice(&ones));
         let mut x = region(Buffer::X, cols * size_of::<f32>());
         floats_mut(x.bytes_mut()).fill(1.0);
         let mut scales = region(Buffer::Scales, rows * format.blocks(cols) * size_of::<f32>());
         floats_mut(scales.bytes_mut()).fill(1.0);
         let y = region(Buffer::Out, rows * size_of::<f32>());
-        Ok(Self { kernel, subject, row_stride, packed, codes, row: ones, scales, x, y })
+        Ok(Self { kernel, format, inner_scales, subject, row_stride, packed, codes, row: ones, scales, x, y })
     }
 
     /// The format of the weights.
     pub(super) fn format(&self) -> &'static Format {
-        self.subject.format
+        self.format
     }
 
     /// The code of the weight 1.
@@ -139,12 +143,23 @@ impl<'a> Probe<'a> {
 
     /// Scales of a row.
     pub(super) fn scales(&self) -> usize {
-        if self.is_scaled() { self.format().blocks(self.subject.cols) } else { 0 }
+        match self.inner_scales.len() {
+            0 if self.subject.scaled => self.format.blocks(self.subject.cols),
+            inner => inner,
+        }
     }
 
     /// Whether there are scales.
     pub(super) fn is_scaled(&self) -> bool {
-        self.subject.scaled
+        self.subject.scaled || !self.inner_scales.is_empty()
+    }
+
+    /// The scale that is stored for this one: the nearest that the format holds.
+    pub(super) fn stored(&self, scale: f32) -> f32 {
+        let Some(&(_, number)) = self.inner_scales.first() else { return scale };
+        let mut bytes = [0; size_of::<f32>()];
+        number.write(scale.into(), &mut bytes);
+        number.read(&bytes) as f32
     }
 
     /// The columns below the addition that brings columns `i` and `j` together.
@@ -171,14 +186,17 @@ impl<'a> Probe<'a> {
         let Operands { codes, x, scales } = operands;
         floats_mut(self.x.bytes_mut()).copy_from_slice(x);
         if self.codes != *codes {
-            self.row = self.subject.format.pack(codes);
+            self.row = self.format.pack(codes);
             self.codes.clone_from(codes);
+        }
+        for (&(at, number), &scale) in self.inner_scales.iter().zip(scales) {
+            number.write(scale.into(), &mut self.row[at..]);
         }
         // Every time: a kernel may have changed them.
         for row in self.packed.bytes_mut().chunks_mut(self.row_stride.max(1)) {
             row.copy_from_slice(&self.row);
         }
-        if self.is_scaled() {
+        if self.subject.scaled {
             for row in floats_mut(self.scales.bytes_mut()).chunks_mut(scales.len().max(1)) {
                 row.copy_from_slice(scales);
             }
@@ -190,7 +208,7 @@ impl<'a> Probe<'a> {
         let Subject { rows, cols, row, scaled, .. } = self.subject;
         fault::go_on();
         let mode = Mode::now();
-        let outcome = self.kernel.call(Arguments {
+        let arguments = Arguments {
             packed: self.packed.given(),
             scales: scaled.then(|| floats(self.scales.given())),
             x: floats(self.x.given()),
@@ -198,8 +216,12 @@ impl<'a> Probe<'a> {
             rows,
             cols,
             row_stride: self.row_stride,
+            batch: 1,
+            x_stride: cols,
+            out_stride: rows,
             ..Arguments::default()
-        });
+        };
+        let outcome = prepared_call(self.kernel, arguments);
         // Whether it left another is judged elsewhere; here nothing may depend on it.
         mode.restore();
         if outcome == Outcome::Done {

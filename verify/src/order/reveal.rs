@@ -155,6 +155,7 @@ fn canonical(cols: usize, nodes: &[[usize; 2]], root: Option<usize>) -> Order {
 mod tests {
     use super::super::{Precision, Scaling};
     use super::*;
+    use crate::domain::Domain;
     use crate::format::QK256;
     use crate::kernel::{Arguments, KernelFn, Outcome, missing_features};
     use crate::operation::Operation;
@@ -189,7 +190,7 @@ mod tests {
         ($name:literal, $add:expr) => {
             KernelFn {
                 name: $name,
-                operation: Operation::Gemv,
+                domain: Domain::new(Operation::Gemv),
                 required_features: &[],
                 refuses_wrong_sizes: false,
                 call: |arguments| {

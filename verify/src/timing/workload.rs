@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::clock::cpu_time;
 use crate::case::Case;
+use crate::domain::Domain;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
 use crate::shape::Shape;
@@ -19,6 +20,9 @@ const PAGE: usize = 4096;
 /// Bytes from the start of a page to a buffer, for each buffer more: that many lines, so that short ones do not meet.
 const STAGGER: usize = 9 * ALIGNMENT;
 
+/// Vectors of the batch by which kernels are compared.
+pub const USUAL_BATCH: usize = 4;
+
 /// Data and plain (not guarded) memory for repeated calls of kernels of one operation. That of `gemv_fixed` can time kernels of
 /// `gemv` too: the same product of the same data.
 #[derive(Debug)]
@@ -29,6 +33,9 @@ pub struct Workload {
     codes_in: Aligned<u8>,
     scales: Option<Aligned<f32>>,
     x: Aligned<f32>,
+    activations: Aligned<u8>,
+    /// What the kernel that is timed made of the weights.
+    prepared: Vec<u8>,
     codes_out: Aligned<u8>,
     floats_out: Aligned<f32>,
 }
@@ -39,16 +46,22 @@ impl Workload {
     ///
     /// # Panics
     /// If a buffer would be larger than [`MAX_BUFFER_BYTES`](crate::case::MAX_BUFFER_BYTES).
-    pub fn new(operation: Operation, rows: usize, cols: usize, scaled: bool) -> Self {
-        let mut case = Case::new(operation, if operation.is_matrix() { rows } else { 1 }, cols);
-        case.scaled |= scaled && operation.may_be_scaled();
+    pub fn new(domain: impl Into<Domain>, rows: usize, cols: usize, scaled: bool) -> Self {
+        let domain = domain.into();
+        let mut case = Case::new(domain, if domain.operation.is_matrix() { rows } else { 1 }, cols);
+        case.scaled |= scaled && domain.may_be_scaled();
+        if domain.operation.is_batched() {
+            case.batch = USUAL_BATCH;
+        }
+        case.fit();
         Self::of(case)
     }
 
     /// The workload by which the kernels of an operation are compared: 2560 rows of 2560 columns without scales, or 1024 elements.
-    pub fn usual(operation: Operation) -> Self {
-        let (rows, cols) = operation.spec().usual_shape;
-        Self::new(operation, rows, cols, false)
+    pub fn usual(domain: impl Into<Domain>) -> Self {
+        let domain = domain.into();
+        let (rows, cols) = domain.operation.spec().usual_shape;
+        Self::new(domain, rows, cols, false)
     }
 
     /// A case, laid out; its offsets and threads do not matter.
@@ -68,6 +81,8 @@ impl Workload {
             codes_in: Aligned::new(1, &inputs.codes),
             scales: inputs.scales.as_deref().map(|scales| Aligned::new(2, scales)),
             x: Aligned::new(3, &inputs.x),
+            activations: Aligned::new(6, &inputs.quantized),
+            prepared: Vec::new(),
             codes_out: Aligned::new(4, &vec![u8::MAX; elements(size_of::<u8>())]),
             floats_out: Aligned::new(5, &vec![f32::NAN; elements(size_of::<f32>())]),
             case,
@@ -87,12 +102,16 @@ impl Workload {
         let operation = self.operation_of(kernel);
         let digits =
             if operation.has_digits() { self.case.digits } else { Case::new(operation, 1, 1).digits };
-        Case { operation, digits, ..self.case.clone() }
+        Case { operation, digits, requirements: kernel.domain().requirements, ..self.case.clone() }
     }
 
     /// Whether the data are such as `kernel` works on.
     pub fn can_time(&self, kernel: &dyn Kernel) -> bool {
         let (own, other) = (self.case.operation, kernel.operation());
+        let (mine, its) = (self.case.domain(), kernel.domain());
+        if (mine.format, mine.activations) != (its.format, its.activations) {
+            return false;
+        }
         // A product that states digits has what any other product needs.
         own == other || (own.is_matrix() && own.has_digits() && other.is_matrix() && !other.has_digits())
     }
@@ -104,7 +123,7 @@ impl Workload {
 
     /// Weights that a call works on.
     pub fn elements(&self) -> usize {
-        self.case.rows * self.case.cols
+        self.case.rows * self.case.cols * self.case.batch
     }
 
     /// Bytes that a call has to move: every buffer once, inputs read and output written.
@@ -123,7 +142,7 @@ impl Workload {
     /// If the kernel does not answer [`Outcome::Done`]: it was not checked on this case. If it is of an operation that the
     /// workload has no arguments for.
     pub fn time(&mut self, kernel: &dyn Kernel, calls: u64) -> Duration {
-        self.operation_of(kernel);
+        self.prepare(kernel);
         let mut arguments = self.arguments();
         let mut done = calls == 1 || call(kernel, arguments.reborrow()) == Outcome::Done;
         let time = cpu_time(|| {
@@ -135,12 +154,27 @@ impl Workload {
         time
     }
 
+    /// Has the kernel prepare the weights, if it does that.
+    fn prepare(&mut self, kernel: &dyn Kernel) {
+        self.operation_of(kernel);
+        let Some(bytes) = kernel.prepared_bytes(&self.arguments()) else { return };
+        let mut prepared = vec![0; bytes];
+        let outcome = kernel.prepare(&self.arguments(), &mut prepared);
+        assert_eq!(
+            outcome,
+            Outcome::Done,
+            "{kernel:?} does not prepare `{}`: check it before it is timed",
+            self.case
+        );
+        self.prepared = prepared;
+    }
+
     /// One call.
     ///
     /// # Panics
     /// If the kernel is of an operation that the workload has no arguments for.
     pub fn run(&mut self, kernel: &dyn Kernel) -> Outcome {
-        self.operation_of(kernel);
+        self.prepare(kernel);
         call(kernel, self.arguments())
     }
 
@@ -151,17 +185,22 @@ impl Workload {
     }
 
     fn arguments(&mut self) -> Arguments<'_> {
-        let Shape { rows, cols, row_stride, .. } = self.shape;
+        let Shape { rows, cols, row_stride, batch, x_stride, out_stride, .. } = self.shape;
         Arguments {
             packed: self.packed.get(),
             codes: self.codes_in.get(),
             scales: self.scales.as_ref().map(Aligned::get),
             x: self.x.get(),
+            activations: self.activations.get(),
+            prepared: &self.prepared,
             out_bytes: self.codes_out.get_mut(),
             out: self.floats_out.get_mut(),
             rows,
             cols,
             row_stride,
+            batch,
+            x_stride,
+            out_stride,
             digits: self.case.digits.into(),
         }
     }
@@ -214,8 +253,8 @@ mod tests {
             "inspector"
         }
 
-        fn operation(&self) -> Operation {
-            self.0
+        fn domain(&self) -> Domain {
+            Domain::new(self.0)
         }
 
         fn call(&self, arguments: Arguments<'_>) -> Outcome {
@@ -283,7 +322,7 @@ mod tests {
     #[test]
     fn kernels_of_the_registry_write_the_output_of_the_workload() {
         for kernel in registry::kernels().iter().filter(|kernel| kernel.name() == registry::SCALAR) {
-            let mut workload = Workload::new(kernel.operation(), 2, 300, true);
+            let mut workload = Workload::new(kernel.domain(), 2, 300, true);
             workload.time(kernel.as_ref(), 1);
             // Of packed codes every byte is one that a kernel may write.
             let is_code = kernel.operation() != Operation::Quantize;

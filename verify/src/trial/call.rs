@@ -22,6 +22,11 @@ pub(super) struct Arena {
     codes: Region,
     scales: Region,
     x: Region,
+    /// Made when it is first used, as what follows: address space may be limited.
+    activations: Option<Region>,
+    /// What the kernel made of the weights, and whether it makes anything of them.
+    prepared: Option<Region>,
+    is_prepared: bool,
     out: Output,
     out_scales: Output,
     /// The number of the inputs that lie in the buffers, and which end of theirs is flush; `None` where others may lie there.
@@ -80,6 +85,9 @@ impl Arena {
             codes: Region::new(Buffer::Codes),
             scales: Region::new(Buffer::Scales),
             x: Region::new(Buffer::X),
+            activations: None,
+            prepared: None,
+            is_prepared: false,
             out: Output::new(Buffer::Out),
             out_scales: Output::new(Buffer::OutScales),
             laid: None,
@@ -126,14 +134,42 @@ impl Arena {
     /// Calls the kernel on what lies in the buffers; `old` is what the output holds, where that is known.
     fn call_on(&mut self, kernel: &dyn Kernel, inputs: &Inputs, old: Option<u32>) -> CallResult {
         fault::go_on();
-        used(inputs).for_each(|buffer| self.region_mut(buffer).seal());
-        let mut result = guarded(inputs.stack, || kernel.call(self.arguments(inputs)));
+        // A call over what another wrote has weights that are prepared.
+        let unprepared = old.and_then(|_| self.prepare(kernel, inputs));
+        let mut result = unprepared.unwrap_or_else(|| {
+            self.seal(inputs);
+            guarded(inputs.stack, || kernel.call(self.arguments(inputs)))
+        });
         result.failures.extend(self.violations(inputs, result.outcome));
         result.failures.extend(self.changed_input(inputs));
         result.output = self.output(inputs);
         let outside = old.and_then(|old| written_outside(inputs, result.outcome, &result.output, old));
         result.failures.extend(outside);
         result
+    }
+
+    /// Has the kernel prepare the weights that lie in the buffers, if it does that: what its call did where it is not done. The prepared
+    /// weights are then laid against a guard like an input: the product cannot write them, and finds them at another address.
+    fn prepare(&mut self, kernel: &dyn Kernel, inputs: &Inputs) -> Option<CallResult> {
+        self.is_prepared = false;
+        let bytes = kernel.prepared_bytes(&self.arguments(inputs))?;
+        let mut written = Region::unprotected(Buffer::Prepared);
+        written.place(bytes, end(inputs, Buffer::Prepared)).fill(UNPREPARED);
+        self.seal(inputs);
+        let mut call = guarded(inputs.stack, || kernel.prepare(&self.arguments(inputs), written.bytes_mut()));
+        call.failures.extend(written.violation().and_then(|seen| as_failure(seen, call.outcome, inputs)));
+        call.failures.extend(self.violations(inputs, call.outcome));
+        let place = self.region_mut(Buffer::Prepared).place(bytes, end(inputs, Buffer::Prepared));
+        place.copy_from_slice(written.bytes());
+        self.is_prepared = true;
+        let is_right = call.outcome == Some(Outcome::Done) && call.failures.is_empty();
+        (!is_right).then_some(call)
+    }
+
+    /// Makes what the kernel may only read unwritable.
+    fn seal(&mut self, inputs: &Inputs) {
+        let prepared = self.is_prepared.then_some(Buffer::Prepared);
+        used(inputs).chain(prepared).for_each(|buffer| self.region_mut(buffer).seal());
     }
 
     fn lay(&mut self, inputs: &Inputs, flush: Flush) {
@@ -184,8 +220,9 @@ impl Arena {
     }
 
     fn arguments(&mut self, inputs: &Inputs) -> Arguments<'_> {
-        let Self { packed, codes, scales, x, out, out_scales, .. } = self;
-        let (operation, Shape { rows, cols, row_stride, .. }) = (inputs.operation, inputs.shape);
+        let Self { packed, codes, scales, x, activations, prepared, is_prepared, out, out_scales, .. } = self;
+        let operation = inputs.operation;
+        let Shape { rows, cols, row_stride, batch, x_stride, out_stride, .. } = inputs.shape;
         let reads = |buffer| inputs.buffers().contains(&buffer);
         // Other buffers have what an earlier call left there.
         fn given(is_read: bool, region: &Region) -> &[u8] {
@@ -202,18 +239,24 @@ impl Arena {
             codes: given(reads(Buffer::Codes), codes),
             scales: reads(Buffer::Scales).then(|| floats(scales.given())),
             x: floats(given(reads(Buffer::X), x)),
+            activations: activations.as_ref().map_or(&[], |region| given(reads(Buffer::Activations), region)),
+            prepared: prepared.as_ref().map_or(&[], |region| given(*is_prepared, region)),
             out_bytes,
             out,
             rows,
             cols,
             row_stride,
+            batch,
+            x_stride,
+            out_stride,
             digits: inputs.digits.into(),
         }
     }
 
     /// The first access to each buffer that no kernel may make.
     fn violations(&mut self, inputs: &Inputs, outcome: Option<Outcome>) -> Vec<Failure> {
-        let seen = used(inputs).filter_map(|buffer| self.region_mut(buffer).violation());
+        let all = used(inputs).chain(self.is_prepared.then_some(Buffer::Prepared));
+        let seen = all.filter_map(|buffer| self.region_mut(buffer).violation());
         seen.filter_map(|violation| as_failure(violation, outcome, inputs)).collect()
     }
 
@@ -255,12 +298,20 @@ impl Arena {
         output
     }
 
+    /// A region that is made when it is first used.
+    fn late(&self, buffer: Buffer) -> &Option<Region> {
+        if buffer == Buffer::Activations { &self.activations } else { &self.prepared }
+    }
+
     fn region(&self, buffer: Buffer) -> &Region {
         match buffer {
             Buffer::Packed => &self.packed,
             Buffer::Codes => &self.codes,
             Buffer::Scales => &self.scales,
             Buffer::X => &self.x,
+            Buffer::Activations | Buffer::Prepared => {
+                self.late(buffer).as_ref().expect("a buffer that is used was laid")
+            }
             Buffer::Out => self.out.region(),
             Buffer::OutScales => self.out_scales.region(),
         }
@@ -272,6 +323,8 @@ impl Arena {
             Buffer::Codes => &mut self.codes,
             Buffer::Scales => &mut self.scales,
             Buffer::X => &mut self.x,
+            Buffer::Activations => self.activations.get_or_insert_with(|| Region::new(buffer)),
+            Buffer::Prepared => self.prepared.get_or_insert_with(|| Region::new(buffer)),
             Buffer::Out => self.out.region_mut(),
             Buffer::OutScales => self.out_scales.region_mut(),
         }
@@ -302,6 +355,9 @@ pub(super) fn guarded(stack: usize, kernel: impl FnOnce() -> Outcome + Send) -> 
     CallResult { outcome, output: Vec::new(), failures, sees_registers }
 }
 
+/// What bytes hold that a kernel has not prepared.
+const UNPREPARED: u8 = 0xa5;
+
 /// The buffers of the call.
 fn used(inputs: &Inputs) -> impl Iterator<Item = Buffer> + use<> {
     inputs.buffers().iter().chain(inputs.operation.outputs()).copied()
@@ -331,15 +387,26 @@ impl Flush {
         let width = inputs.operation.width(buffer);
         match self {
             Self::Slack if buffer.is_output() => {
-                match if inputs.is_legal() { inputs.written(buffer) } else { 0 } {
+                match if inputs.is_legal() { inputs.extent(buffer) } else { 0 } {
                     written if written < inputs.len(buffer) => {
                         Placement::BeforeSlack { written: written * width }
                     }
-                    _ => Placement::EndFlush,
+                    _ => end(inputs, buffer),
                 }
             }
-            Self::End | Self::Slack => Placement::EndFlush,
+            Self::End | Self::Slack => end(inputs, buffer),
             Self::Start => Placement::StartFlush { offset: usize::from(inputs.offset[buffer]) * width },
+        }
+    }
+}
+
+/// At the guard behind a buffer, as near as what is required lets it.
+fn end(inputs: &Inputs, buffer: Buffer) -> Placement {
+    let over_read = if buffer.is_output() { 0 } else { inputs.requirements.over_read as usize };
+    match inputs.requirements.alignment as usize {
+        1 if over_read == 0 => Placement::EndFlush,
+        alignment => {
+            Placement::NearEnd { alignment: alignment.max(inputs.operation.width(buffer)), over_read }
         }
     }
 }
@@ -347,7 +414,8 @@ impl Flush {
 /// The bytes of an input, piece by piece, each with its place in the buffer: one piece, but for sparse memory.
 fn pieces_of(inputs: &Inputs, buffer: Buffer) -> impl Iterator<Item = (usize, &[u8])> {
     let whole = match buffer {
-        Buffer::Packed | Buffer::Out | Buffer::OutScales => None,
+        Buffer::Packed | Buffer::Out | Buffer::OutScales | Buffer::Prepared => None,
+        Buffer::Activations => Some(inputs.quantized.as_slice()),
         Buffer::Codes => Some(inputs.codes.as_slice()),
         Buffer::Scales => inputs.scales.as_deref().map(float_bytes),
         Buffer::X => Some(float_bytes(&inputs.x)),
@@ -411,7 +479,7 @@ fn as_failure(violation: Violation, outcome: Option<Outcome>, inputs: &Inputs) -
                 );
                 return Some(Failure::new(Property::Sizes, Cause::Written, detail));
             }
-            _ if byte < inputs.written(buffer) * inputs.operation.width(buffer) => return None,
+            _ if byte < inputs.extent(buffer) * inputs.operation.width(buffer) => return None,
             _ => (Property::Memory, Cause::Slack),
         },
         Violation::ReadOnly { buffer, .. } => (Property::Memory, Cause::Changed(buffer)),

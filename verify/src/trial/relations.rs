@@ -1,13 +1,15 @@
 //! Metamorphic relations: inputs changed in a way whose effect on the output is known exactly.
 
 mod blocks;
+mod padding;
+mod vectors;
 
 use crate::buffer::Buffer;
 use crate::evidence::{Call, Evidence, Miss, Place};
 use crate::inputs::{Inputs, PackedBytes};
 use crate::judge::{same_bits, same_sum};
 use crate::operation::{Change, Effect};
-use crate::oracle::RowTruth;
+use crate::oracle::{self, RowTruth};
 use crate::property::{Cause, Failure, Property};
 use crate::shape::Shape;
 
@@ -41,7 +43,7 @@ impl Relation {
     /// `None` where the change does not apply to these inputs.
     fn made(inputs: &Inputs, change: Change, effect: Effect) -> Option<Self> {
         let (inputs, parameter) = match change {
-            Change::Padding => (padding(inputs)?, Parameter::None),
+            Change::Padding => (padding::changed(inputs)?, Parameter::None),
             Change::Complement => (complement(inputs)?, Parameter::None),
             Change::NegatedX => (negated(inputs, Buffer::X)?, Parameter::None),
             Change::NegatedScales => (negated(inputs, Buffer::Scales)?, Parameter::None),
@@ -49,7 +51,8 @@ impl Relation {
             Change::RowOrder => row_order(inputs)?,
             Change::BlockOrder => blocks::rotated(inputs)?,
             Change::OneBlock => blocks::alone(inputs)?,
-            Change::FewRows => return None,
+            Change::VectorOrder => vectors::rotated(inputs)?,
+            Change::FewRows | Change::OneVector => return None,
         };
         Some(Self { change, inputs, effect, parameter })
     }
@@ -61,12 +64,13 @@ impl Relation {
         let (shape, blocks) = (inputs.shape, inputs.shape.blocks());
         let effect =
             inputs.operation.spec().relations.iter().find(|(change, _)| *change == Change::FewRows)?.1;
+        let multiple = inputs.requirements.rows_multiple as usize;
         if shape.rows == 0 {
             return None;
         }
         let at = draw as usize % FEW_ROWS.len();
-        let others = FEW_ROWS.into_iter().cycle().skip(at);
-        let count = others.into_iter().find(|&count| count != shape.rows)?;
+        let others = FEW_ROWS.into_iter().cycle().skip(at).map(|count| count * multiple);
+        let count = others.take(FEW_ROWS.len()).find(|&count| count != shape.rows)?;
         let start = (draw / FEW_ROWS.len() as u64) as usize % shape.rows;
         let rows: Vec<usize> = (start..start + count).map(|row| row % shape.rows).collect();
         let own = |&row: &usize| match shape.row_bytes() {
@@ -76,14 +80,24 @@ impl Relation {
         let scales =
             |all: &Vec<f32>| rows.iter().flat_map(|row| all[row * blocks..][..blocks].to_vec()).collect();
         let few = Inputs {
-            shape: Shape { rows: count, row_stride: shape.row_bytes(), ..shape },
+            shape: Shape { rows: count, row_stride: shape.row_bytes(), out_stride: count, ..shape },
             packed: PackedBytes::whole(rows.iter().flat_map(own).collect()),
             scales: inputs.scales.as_ref().map(scales),
-            x: inputs.x[..shape.cols].to_vec(),
-            out_len: count,
+            out_len: count * shape.batch,
             ..inputs.clone()
         };
-        Some(Self { change: Change::FewRows, inputs: few, effect, parameter: Parameter::Places(rows) })
+        let places =
+            (0..shape.batch).flat_map(|vector| rows.iter().map(move |row| vector * shape.rows + row));
+        let parameter = Parameter::Places(places.collect());
+        Some(Self { change: Change::FewRows, inputs: few, effect, parameter })
+    }
+
+    /// One vector of a batch alone, in buffers without slack: its bits must not depend on the others. `None` where there is but one.
+    pub(super) fn one_vector(inputs: &Inputs, draw: u64) -> Option<Self> {
+        let effect =
+            inputs.operation.spec().relations.iter().find(|(change, _)| *change == Change::OneVector)?.1;
+        let (inputs, parameter) = vectors::alone(inputs, draw)?;
+        Some(Self { change: Change::OneVector, inputs, effect, parameter })
     }
 
     /// Data for calls at one time: these inputs, and others whose results and whose partial sums are never the same.
@@ -103,7 +117,8 @@ impl Relation {
             Change::NegatedX | Change::NegatedScales => Property::Negation,
             Change::PowerOfTwo => Property::PowerOfTwo,
             Change::RowOrder | Change::BlockOrder | Change::OneBlock => Property::RowOrder,
-            Change::FewRows => Property::Invariance,
+            Change::VectorOrder => Property::RowOrder,
+            Change::FewRows | Change::OneVector => Property::Invariance,
         }
     }
 
@@ -133,13 +148,14 @@ impl Relation {
         let (format, x) = (self.inputs.shape.format, &self.inputs.x);
         let (block, byte) = (byte / format.block_bytes, byte % format.block_bytes);
         let is_mirrored = |element| x.get(block * format.block_len + element).is_some_and(|&x| x != 0.0);
-        let slots = format.elements(byte).enumerate().filter(|&(_, element)| is_mirrored(element));
-        slots.fold(first[at], |bits, (slot, _)| bits ^ u32::from(format.mask(slot)))
+        let mirrored = format.elements_of_byte(byte).filter(|&(element, _)| is_mirrored(element));
+        mirrored.fold(first[at], |bits, (_, mask)| bits ^ u32::from(mask))
     }
 
     /// The first changed output that is not what it must be.
     pub(super) fn first_wrong(&self, first: &[u32], changed: &[u32]) -> Option<usize> {
-        let is_sum = self.inputs.operation.is_matrix() && self.effect != Effect::Moved;
+        let is_sum = (self.inputs.operation.is_matrix() || !self.inputs.shape.format.has_signed_zeros())
+            && self.effect != Effect::Moved;
         let same = |a, b| if is_sum { same_sum(a, b) } else { same_bits(a, b) };
         let outputs = self.inputs.outputs();
         // Comparing slices first is what makes this cheap.
@@ -149,15 +165,19 @@ impl Relation {
         (0..outputs).find(|&at| !same(self.expected(first, at), changed[at]))
     }
 
-    /// Holds the changed output against the first one.
-    pub(super) fn check(&self, first: &[u32], changed: &[u32]) -> Option<Failure> {
+    /// Holds the changed output against the first one, of the call with these inputs.
+    pub(super) fn check(&self, whole: &Inputs, first: &[u32], changed: &[u32]) -> Option<Failure> {
         let at = self.first_wrong(first, changed)?;
         let expected = self.expected(first, at);
         let mut miss = Miss::new(&self.inputs, at, changed[at], expected);
         let call = match &self.parameter {
             Parameter::Places(rows) if self.change == Change::FewRows => {
-                miss.place = Place::Row(rows[at]);
-                Call::FewRows(rows.len())
+                miss.place = Place::of_result(whole, rows[at]);
+                Call::FewRows(self.inputs.shape.rows)
+            }
+            Parameter::Places(results) if self.change == Change::OneVector => {
+                miss.place = Place::of_result(whole, results[at]);
+                Call::OneVector
             }
             _ => Call::Changed(self.change),
         };
@@ -172,39 +192,24 @@ fn times(bits: u32, factor: f32) -> u32 {
     (f32::from_bits(bits) * factor).to_bits()
 }
 
-/// Everything that is in the buffers and not of the operands, changed.
-fn padding(inputs: &Inputs) -> Option<Inputs> {
-    let mut changed = inputs.clone();
-    let (shape, cols) = (inputs.shape, inputs.shape.cols);
-    let (is_full, kept) = (cols.is_multiple_of(shape.format.block_len), inputs.packed.kept().len());
-    // Some operations read no packed codes.
-    if kept > 0 && (!is_full || kept > shape.rows * shape.row_bytes()) {
-        let row = shape.format.pack(&vec![u8::MAX; cols]);
-        let packed = &mut changed.packed;
-        packed.kept_mut().iter_mut().for_each(|byte| *byte = !*byte);
-        for at in 0..shape.rows {
-            // The codes of the row as they were.
-            packed.row_mut(shape, at).iter_mut().zip(&row).for_each(|(byte, own)| *byte ^= own);
-        }
-    }
-    let mask = shape.format.code_count() - 1;
-    changed.codes.iter_mut().skip(cols).for_each(|code| *code ^= mask);
-    let scales = shape.rows * shape.blocks();
-    let slack_scales = changed.scales.iter_mut().flat_map(|all| all.iter_mut().skip(scales));
-    slack_scales.chain(changed.x.iter_mut().skip(cols)).for_each(|slack| *slack = 1e38);
-    let slack = |buffer| inputs.len(buffer) as u128 > inputs.operation.needed(shape, buffer);
-    let differs = changed.packed != inputs.packed || inputs.buffers().iter().copied().any(slack);
-    differs.then_some(changed)
-}
-
-/// Code c becomes the largest code less c, so weight w becomes -w where the format is symmetric.
+/// Code c becomes the largest code less c, so weight w becomes -w where the format is symmetric. `None` where it is not, and where the
+/// complement of a code may be one that never comes.
 fn complement(inputs: &Inputs) -> Option<Inputs> {
     let format = inputs.shape.format;
-    if !format.is_symmetric() {
+    let every_code = inputs.requirements.max_code.is_none_or(|most| most + 1 >= format.code_count());
+    if !format.is_symmetric() || !every_code {
         return None;
     }
     let mut changed = inputs.clone();
-    changed.packed.kept_mut().iter_mut().for_each(|byte| *byte = !*byte);
+    if format.has_inner_scales() {
+        let codes = format.pack(&vec![u8::MAX; inputs.shape.blocks() * format.block_len]);
+        for row in 0..inputs.shape.rows {
+            let own = changed.packed.row_mut(inputs.shape, row).iter_mut();
+            own.zip(&codes).for_each(|(byte, codes)| *byte ^= codes);
+        }
+    } else {
+        changed.packed.kept_mut().iter_mut().for_each(|byte| *byte = !*byte);
+    }
     changed.codes.iter_mut().for_each(|code| *code ^= format.code_count() - 1);
     Some(changed)
 }
@@ -236,34 +241,65 @@ pub(super) fn allow_another_order(rows: &[RowTruth], first: &[u32], changed: &mu
 
 /// x or the scales with the other sign, where the operation has them: every product, and so every sum, has the other sign.
 fn negated(inputs: &Inputs, buffer: Buffer) -> Option<Inputs> {
-    if !inputs.buffers().contains(&buffer) {
-        return None;
-    }
     let mut changed = inputs.clone();
-    let scales = changed.scales.iter_mut().flatten();
-    let values: Vec<&mut f32> = match buffer {
-        Buffer::Scales => scales.collect(),
-        _ => changed.x.iter_mut().collect(),
-    };
-    values.into_iter().for_each(|value| *value = -*value);
+    match buffer {
+        Buffer::Scales if inputs.shape.format.has_inner_scales() => negate_inner_scales(&mut changed),
+        Buffer::Scales => changed.scales.as_mut()?.iter_mut().for_each(|scale| *scale = -*scale),
+        _ if inputs.buffers().contains(&Buffer::Activations) => negate_activations(&mut changed)?,
+        _ if inputs.buffers().contains(&Buffer::X) => changed.x.iter_mut().for_each(|x| *x = -*x),
+        _ => return None,
+    }
     Some(changed)
 }
+
+/// Changes the sign of all scales that are among the packed bytes.
+fn negate_inner_scales(inputs: &mut Inputs) {
+    let shape = inputs.shape;
+    let places = shape.format.scale_places(shape.cols);
+    for row in 0..if shape.cols == 0 { 0 } else { shape.rows } {
+        let own = inputs.packed.row_mut(shape, row);
+        places.iter().for_each(|&(at, number)| own[at + number.width() - 1] ^= SIGN);
+    }
+}
+
+/// Changes the sign of quantised activations: of their scales, or of the integers themselves; `None` where one of these has no opposite.
+fn negate_activations(inputs: &mut Inputs) -> Option<()> {
+    let kind = inputs.shape.activations;
+    match kind.scale {
+        Some((at, number)) => {
+            let blocks = inputs.quantized.chunks_exact_mut(kind.block_bytes);
+            blocks.for_each(|block| block[at + number.width() - 1] ^= SIGN);
+        }
+        None if inputs.quantized.contains(&(i8::MIN as u8)) => return None,
+        None => inputs.quantized.iter_mut().for_each(|byte| *byte = byte.wrapping_neg()),
+    }
+    Some(())
+}
+
+/// The sign of a number, in its last byte.
+const SIGN: u8 = 0x80;
 
 /// x times 2^k. Exact in every order of operations as long as nothing leaves the range of normal numbers. In fixed point the
 /// exponent then moves by k, since numbers whose last bit is normal are far above those of its smallest exponent.
 fn power_of_two(inputs: &Inputs) -> Option<(Inputs, Parameter)> {
+    if !inputs.buffers().contains(&Buffer::X) {
+        return None;
+    }
     let factor = if inputs.x.iter().any(|x| x.abs() > 1e6) { 0.125 } else { 16.0 };
-    let x = &inputs.x[..inputs.shape.cols];
-    let scales = inputs.scales.as_deref().unwrap_or(&[1.0]);
+    let vectors = (0..inputs.shape.batch).flat_map(|vector| inputs.vector(vector));
+    let x: Vec<f32> = vectors.copied().collect();
+    let scales = oracle::all_scales(inputs);
     let magnitudes = |values: &[f32]| {
         let nonzero = values.iter().map(|value| value.abs()).filter(|&value| value != 0.0);
         nonzero.fold((f32::INFINITY, 0.0_f32), |(low, high), value| (low.min(value), high.max(value)))
     };
-    let finite = x.iter().chain(scales).all(|value| value.is_finite());
-    let ((x_low, x_high), (scale_low, scale_high)) = (magnitudes(x), magnitudes(scales));
+    let finite = x.iter().chain(&scales).all(|value| value.is_finite());
+    let ((x_low, x_high), (scale_low, scale_high)) = (magnitudes(&x), magnitudes(&scales));
     // The last bit of the smallest x, scaled down: it must stay a normal number. The largest sum must not overflow.
     let lowest = f64::from(x_low) * 2_f64.powi(-23) * f64::from(scale_low.min(1.0)) * 0.125;
-    let highest = 2.0 * f64::from(x_high) * x.len() as f64 * f64::from(scale_high.max(1.0)) * 16.0;
+    let values = inputs.shape.format.values().unwrap_or(&[i8::MAX]).iter();
+    let weight = f64::from(values.map(|value| value.unsigned_abs()).max().unwrap_or(1));
+    let highest = weight * f64::from(x_high) * x.len() as f64 * f64::from(scale_high.max(1.0)) * 16.0;
     let in_range = lowest >= f64::from(f32::MIN_POSITIVE) && highest <= f64::from(f32::MAX);
     (finite && in_range).then(|| {
         let mut changed = inputs.clone();
@@ -279,6 +315,8 @@ fn row_order(inputs: &Inputs) -> Option<(Inputs, Parameter)> {
         return None;
     }
     let order: Vec<usize> = (0..shape.rows).map(|row| (row + 1) % shape.rows).collect();
+    let results = (0..shape.batch).flat_map(|vector| order.iter().map(move |row| vector * shape.rows + row));
+    let results = results.collect();
     let mut changed = inputs.clone();
     for (row, &from) in order.iter().enumerate() {
         let source = &inputs.packed.from_row(shape, from)[..shape.row_bytes()];
@@ -287,5 +325,26 @@ fn row_order(inputs: &Inputs) -> Option<(Inputs, Parameter)> {
             to[row * blocks..][..blocks].copy_from_slice(&all[from * blocks..][..blocks]);
         }
     }
-    Some((changed, Parameter::Places(order)))
+    Some((changed, Parameter::Places(results)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Case;
+    use crate::operation::Operation;
+    use crate::requirements::Requirements;
+
+    #[test]
+    fn codes_are_not_complemented_where_some_never_come() {
+        let is_complemented = |max_code| {
+            let requirements = Requirements { max_code, ..Requirements::NONE };
+            let case = Case { requirements, ..Case::new(Operation::Gemv, 2, 300) };
+            let inputs = case.materialize(None).expect("the case has data");
+            let relations = Relation::of(&inputs);
+            relations.iter().any(|relation| relation.property() == Property::Complement)
+        };
+        assert!(is_complemented(None) && is_complemented(Some(3)));
+        assert!(!is_complemented(Some(2)));
+    }
 }

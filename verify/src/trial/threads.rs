@@ -1,6 +1,6 @@
 //! Calls from several threads at once.
 
-use std::sync::Barrier;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::call::{Arena, CallResult, Flush};
 use super::relations::Relation;
@@ -32,8 +32,10 @@ impl Harness {
         alone.iter().for_each(|call| trial.take_call(call));
         let count = inputs.threads.count();
         self.peers.resize_with(count.max(self.peers.len()), Arena::new);
-        let start = Barrier::new(count);
+        let start = Gate::default();
         let results: Vec<(usize, CallResult)> = std::thread::scope(|scope| {
+            // Where a thread cannot be spawned, those that wait are let go.
+            let opens = Opens(&start);
             let callers: Vec<_> = self
                 .peers
                 .iter_mut()
@@ -42,7 +44,7 @@ impl Harness {
                 .map(|(caller, arena)| {
                     let (start, variants) = (&start, &variants);
                     scope.spawn(move || {
-                        start.wait();
+                        start.pass();
                         let call = |at: usize| {
                             let variant = (caller + at) % variants.len();
                             (variant, arena.call(kernel, &variants[variant], Flush::Start, poison))
@@ -51,6 +53,8 @@ impl Harness {
                     })
                 })
                 .collect();
+            start.until_there_are(count);
+            drop(opens);
             callers
                 .into_iter()
                 .flat_map(|caller| caller.join().expect("panics of kernels are caught"))
@@ -62,5 +66,52 @@ impl Harness {
             let (alone, now) = (&alone[*variant].output[..outputs], &result.output[..outputs]);
             trial.same(Property::Threads, inputs, alone, now, Call::AtOnce);
         }
+    }
+}
+
+/// Where threads wait until all of them are there.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: usize,
+    is_open: bool,
+}
+
+impl Gate {
+    /// Waits until the gate is opened.
+    fn pass(&self) {
+        let mut state = self.lock();
+        state.waiting += 1;
+        self.changed.notify_all();
+        while !state.is_open {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until N threads wait.
+    fn until_there_are(&self, count: usize) {
+        let mut state = self.lock();
+        while state.waiting < count {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens a gate when it is dropped.
+struct Opens<'g>(&'g Gate);
+
+impl Drop for Opens<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_open = true;
+        self.0.changed.notify_all();
     }
 }

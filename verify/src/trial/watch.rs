@@ -4,10 +4,10 @@
 use super::{Harness, Prepared, Trial, first};
 use crate::case::Case;
 use crate::data::Distribution;
+use crate::domain::Domain;
 use crate::inputs::Inputs;
 use crate::kernel::Kernel;
 use crate::memory::fault;
-use crate::operation::Operation;
 use crate::process::{self, ProcessState};
 use crate::property::{Cause, Failure, Property};
 use crate::trace;
@@ -58,10 +58,13 @@ impl Harness {
         )
     }
 
-    /// The case by which [`examine_first_calls`](Self::examine_first_calls) calls kernels of an operation.
-    pub fn first_case(operation: Operation) -> Case {
-        let rows = if operation.is_matrix() { 2 } else { 1 };
-        Case { distribution: Distribution::Integer, ..Case::new(operation, rows, 300) }
+    /// The case by which [`examine_first_calls`](Self::examine_first_calls) calls kernels of a domain.
+    pub fn first_case(domain: impl Into<Domain>) -> Case {
+        let domain = domain.into();
+        let rows = if domain.operation.is_matrix() { 2 } else { 1 };
+        let mut case = Case { distribution: Distribution::Integer, ..Case::new(domain, rows, 300) };
+        case.fit();
+        case
     }
 
     /// Examines calls of `kernel` by a prepared case that are the first of a process, made by several threads at once: by processes that
@@ -96,7 +99,7 @@ impl Harness {
     /// Whether the state of the process is compared around this case of `kernel`.
     pub(super) fn watches(&mut self, kernel: &dyn Kernel) -> bool {
         let Some(watched) = &mut self.watched else { return false };
-        let cases = watched.entry((kernel.name().to_owned(), kernel.operation())).or_default();
+        let cases = watched.entry((kernel.name().to_owned(), kernel.domain())).or_default();
         *cases += 1;
         *cases <= FIRST_WATCHED || cases.is_multiple_of(WATCHED_EVERY)
     }
@@ -118,7 +121,7 @@ impl Harness {
     ) {
         let large = LARGE_LEAK_CALLS.into_iter().find(|(from, _)| (*from..4 * from).contains(&elements));
         if let Some((_, calls)) = large.filter(|_| self.finds_leaks)
-            && self.measured.insert((kernel.name().to_owned(), inputs.operation, calls))
+            && self.measured.insert((kernel.name().to_owned(), kernel.domain(), calls))
         {
             self.examine_memory(kernel, inputs, calls, trial);
         }

@@ -56,7 +56,8 @@ impl Candidates<'_> {
         for rows in smaller(case.rows as u64).filter(|_| case.operation.is_matrix()) {
             self.with(|c| c.rows = rows as usize);
         }
-        let residues = [8, 16, 32, 64, 128, 256].map(|width| case.cols as u64 % width);
+        let block_len = case.format.block_len as u64;
+        let residues = [8, 16, 32, 64, 128, block_len].map(|width| case.cols as u64 % width);
         // Whole vectors and blocks off: what fails may hang on the remainder.
         let shorter = (3..10).rev().filter_map(|bits| (case.cols as u64).checked_sub(1 << bits));
         for cols in residues.into_iter().chain(smaller(case.cols as u64)).chain(shorter) {
@@ -66,7 +67,12 @@ impl Candidates<'_> {
     }
 
     fn of_calls(&mut self) {
-        self.with(|c| c.scaled = c.scaled && !c.operation.may_be_scaled());
+        self.with(|c| c.scaled = c.scaled && !c.domain().may_be_scaled());
+        for batch in smaller(self.case.batch as u64) {
+            self.with(|c| c.batch = batch as usize);
+        }
+        self.with(|c| c.x_gap = 0);
+        self.with(|c| c.out_gap = 0);
         self.with(|c| c.scales = Scales::Independent);
         self.with(|c| c.digits -= u8::from(c.operation.has_digits() && c.digits > *DIGITS.start()));
         self.with(|c| c.threads = Threads::ONE);
@@ -116,7 +122,7 @@ impl Candidates<'_> {
         for row in smaller(case.tensor.as_ref().map_or(0, |tensor| tensor.first_row) as u64) {
             self.with(|c| c.tensor.iter_mut().for_each(|tensor| tensor.first_row = row as usize));
         }
-        for codes in simpler_than(case.codes, &Codes::ALL) {
+        for codes in simpler_than(case.codes, &Codes::of(case.format)) {
             self.with(|c| c.codes = codes);
         }
         for distribution in simpler_than(case.distribution, &SIMPLEST_FIRST) {
@@ -129,7 +135,7 @@ impl Candidates<'_> {
 }
 
 /// Distributions in the order in which a reader takes them in.
-const SIMPLEST_FIRST: [Distribution; 19] = [
+const SIMPLEST_FIRST: [Distribution; 20] = [
     Distribution::Unit,
     Distribution::Integer,
     Distribution::Raw,
@@ -149,6 +155,7 @@ const SIMPLEST_FIRST: [Distribution; 19] = [
     Distribution::Full(23),
     Distribution::Levels,
     Distribution::Outliers,
+    Distribution::Steps,
 ];
 
 fn simpler_than<T: Copy + PartialEq>(now: T, order: &[T]) -> impl Iterator<Item = T> {
@@ -224,6 +231,7 @@ const fn simplest_fills(buffer: Buffer) -> &'static [u32] {
     match buffer {
         Buffer::Packed => &[0xaa],
         Buffer::Codes => &[2],
+        Buffer::Activations | Buffer::Prepared => &[1, 0],
         Buffer::Scales | Buffer::X | Buffer::Out | Buffer::OutScales => &[0x3f80_0000, 0],
     }
 }

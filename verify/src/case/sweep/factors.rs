@@ -3,7 +3,9 @@
 use super::super::{Case, Patch};
 use crate::buffer::Buffer;
 use crate::data::{Codes, Distribution, Scales};
-use crate::operation::{DIGITS, Operation};
+use crate::domain::Domain;
+use crate::format::Format;
+use crate::operation::DIGITS;
 use crate::shape::Threads;
 
 /// Rows around tile heights and around what a byte counts.
@@ -89,6 +91,21 @@ pub(super) enum Stride {
     Far(u32),
 }
 
+/// Vectors of a batch, around tiles.
+pub(super) const BATCHES: &[usize] = &[1, 2, 3, 4, 5, 0, 7, 8, 9, 17];
+
+/// Elements between vectors. Less than none is as close as may be: no stride at all, where nobody looks at it.
+const GAPS: &[i64] = &[0, 1, 3, 8, 60, -1];
+
+/// Columns of rows that are as large as can be.
+pub(super) const EXTREME_COLS: &[usize] = &[
+    32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 1792, 2048, 2176, 2304, 2560, 3072, 4096, 4352,
+    5120, 6400, 8192, 65_536, 131_072,
+];
+
+/// Seeds that the extremes are tried with: their signs are drawn.
+const SEEDS: usize = 4;
+
 /// One dimension of cases.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Factor {
@@ -98,9 +115,16 @@ pub(super) enum Factor {
     /// With what scales a gemv or dequantize works; none comes first.
     Scaling,
     Digits,
+    /// Vectors of a batch.
+    Batch(&'static [usize]),
+    /// Elements between vectors, and between their results.
+    XGap,
+    OutGap,
     Offset(Buffer, &'static [u8]),
     Slack(Buffer),
-    Codes,
+    Codes(&'static Format),
+    /// Nothing but another seed.
+    Seed,
     Distribution(&'static [Distribution]),
     /// A special value, and where it stands.
     Special(Buffer, &'static [u32]),
@@ -114,16 +138,19 @@ pub(super) const EXTREME_SCALES: &[u32] = &[0, 0x7f80_0000, 0x7fc0_0000];
 const PLACES: usize = 3;
 
 impl Factor {
-    pub(super) fn levels(self, operation: Operation) -> usize {
+    pub(super) fn levels(self, domain: Domain) -> usize {
         match self {
             Self::Rows(rows) => rows.len(),
             Self::Cols(cols) => cols.len(),
             Self::Stride(strides) => strides.len(),
-            Self::Scaling => scalings(operation).len(),
+            Self::Scaling => scalings(domain).len(),
             Self::Digits => DIGITS.count(),
+            Self::Batch(batches) => batches.len(),
+            Self::XGap | Self::OutGap => GAPS.len(),
+            Self::Seed => SEEDS,
             Self::Offset(_, offsets) => offsets.len(),
             Self::Slack(_) => SLACKS.len(),
-            Self::Codes => Codes::ALL.len(),
+            Self::Codes(format) => Codes::of(format).len(),
             Self::Distribution(distributions) => distributions.len(),
             Self::Special(_, values) => 1 + PLACES * values.len(),
             Self::Threads => THREADS.len(),
@@ -137,13 +164,17 @@ impl Factor {
             Self::Cols(cols) => case.cols = cols[level],
             Self::Stride(strides) => case.stride = stride(strides[level], case),
             Self::Scaling => {
-                let scales = scalings(case.operation)[level];
+                let scales = scalings(case.domain())[level];
                 (case.scaled, case.scales) = (scales.is_some(), scales.unwrap_or(Scales::Independent));
             }
             Self::Digits => case.digits = DIGITS.start() + level as u8,
+            Self::Batch(batches) => case.batch = batches[level],
+            Self::XGap => case.x_gap = gap(GAPS[level], case.batch, case.cols),
+            Self::OutGap => case.out_gap = gap(GAPS[level], case.batch, case.rows),
+            Self::Seed => {}
             Self::Offset(buffer, offsets) => case.offset[buffer] = offsets[level],
             Self::Slack(buffer) => case.slack[buffer] = SLACKS[level],
-            Self::Codes => case.codes = Codes::ALL[level],
+            Self::Codes(format) => case.codes = Codes::of(format)[level],
             Self::Distribution(distributions) => case.distribution = distributions[level],
             Self::Special(buffer, values) => case.patches.extend(special(buffer, values, level, case)),
             Self::Threads => case.threads = THREADS[level],
@@ -151,10 +182,10 @@ impl Factor {
     }
 }
 
-pub(super) fn scalings(operation: Operation) -> &'static [Option<Scales>] {
+pub(super) fn scalings(domain: Domain) -> &'static [Option<Scales>] {
     const ALL: &[Option<Scales>] =
         &[None, Some(Scales::Independent), Some(Scales::Equal), Some(Scales::Alternating)];
-    match (operation.may_be_scaled(), operation.is_always_scaled()) {
+    match (domain.may_be_scaled(), domain.is_always_scaled()) {
         (true, _) => ALL,
         (false, true) => &ALL[1..],
         (false, false) => &ALL[..1],
@@ -171,6 +202,15 @@ fn stride(stride: Stride, case: &Case) -> i64 {
         Stride::Overlapping => 0,
         Stride::Far(_) if case.rows < 2 => i64::MAX,
         Stride::Far(bits) => ((1_i64 << bits) / steps + 64 - row_bytes).max(0),
+    }
+}
+
+/// The gap between vectors of this many elements. With one vector nobody looks at the stride.
+fn gap(gap: i64, batch: usize, len: usize) -> i64 {
+    match gap {
+        ..0 if batch < 2 => -(len as i64),
+        ..0 => 0,
+        _ => gap,
     }
 }
 

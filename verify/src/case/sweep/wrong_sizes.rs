@@ -3,10 +3,12 @@
 use super::super::generate::{HUGE, NOT_FINITE};
 use super::super::{Case, Patch};
 use crate::buffer::Buffer;
-use crate::operation::{MAX_FIXED_COLUMNS, Operation};
+use crate::domain::Domain;
+use crate::operation::MAX_FIXED_COLUMNS;
 
 /// Every way in which sizes may be wrong, on shapes that have the edges in question; and x that must be refused.
-pub(super) fn wrong_sizes(operation: Operation) -> Vec<Case> {
+pub(super) fn wrong_sizes(domain: Domain) -> Vec<Case> {
+    let operation = domain.operation;
     let shapes: &[(usize, usize)] = match operation.is_matrix() {
         true => &[(1, 1), (1, 256), (2, 257), (3, 300), (4, 64), (5, 1024)],
         false => &[(1, 1), (1, 4), (1, 5), (1, 255), (1, 256), (1, 257), (1, 1024)],
@@ -14,14 +16,21 @@ pub(super) fn wrong_sizes(operation: Operation) -> Vec<Case> {
     let mut cases = Vec::new();
     for &(rows, cols) in shapes {
         for scaled in [false, true] {
-            let mut case = Case::new(operation, rows, cols);
-            if scaled && !operation.may_be_scaled() {
+            let mut case = Case::new(domain, rows, cols);
+            if scaled && !domain.may_be_scaled() {
                 continue;
             }
             case.scaled |= scaled;
+            case.fit();
             too_short(&case, &mut cases);
             if operation.is_matrix() {
                 impossible_strides(&case, &mut cases);
+            }
+            if operation.whole_blocks() {
+                parts_of_blocks(&case, &mut cases);
+            }
+            if operation.is_batched() {
+                overlapping_vectors(&case, &mut cases);
             }
             if operation.needs_finite_x() {
                 not_finite(&case, &mut cases);
@@ -29,9 +38,9 @@ pub(super) fn wrong_sizes(operation: Operation) -> Vec<Case> {
         }
     }
     if operation.has_digits() {
-        let digits = [0, 5, 255].map(|digits| Case { digits, ..Case::new(operation, 2, 300) });
+        let digits = [0, 5, 255].map(|digits| Case { digits, ..Case::new(domain, 2, 300) });
         cases.extend(digits);
-        cases.push(Case::new(operation, 1, MAX_FIXED_COLUMNS + 1));
+        cases.push(Case::new(domain, 1, MAX_FIXED_COLUMNS + 1));
     }
     cases
 }
@@ -68,6 +77,30 @@ fn impossible_strides(case: &Case, cases: &mut Vec<Case>) {
     for huge in HUGE {
         cases.extend([Case { rows: huge, ..case.clone() }, Case { cols: huge, ..case.clone() }]);
     }
+}
+
+/// Columns that are no whole blocks, of weights or of activations.
+fn parts_of_blocks(case: &Case, cases: &mut Vec<Case>) {
+    let unit = case.domain().col_unit();
+    let parts = [1, unit / 2, unit - 1].into_iter().filter(|part| (1..unit).contains(part));
+    cases.extend(parts.map(|part| Case { cols: case.cols + part, ..case.clone() }));
+}
+
+/// Batches whose vectors, or their results, are less far apart than they are long, whose buffers are short, and whose products wrap.
+fn overlapping_vectors(case: &Case, cases: &mut Vec<Case>) {
+    let batch = |batch| Case { batch, ..case.clone() };
+    too_short(&batch(3), cases);
+    too_short(&Case { x_gap: 5, out_gap: 5, ..batch(3) }, cases);
+    for short in [1, case.cols as i64] {
+        cases.push(Case { x_gap: -short, ..batch(2) });
+    }
+    for short in [1, case.rows as i64] {
+        cases.push(Case { out_gap: -short, ..batch(2) });
+    }
+    let wrapping = |len: usize| ((1_u64 << 63) as i64).wrapping_sub(len as i64);
+    cases.push(Case { x_gap: wrapping(case.cols), ..batch(3) });
+    cases.push(Case { out_gap: wrapping(case.rows), ..batch(3) });
+    cases.extend(HUGE.map(batch));
 }
 
 /// An element of x that is not finite, first and last.

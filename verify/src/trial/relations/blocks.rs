@@ -8,7 +8,7 @@ use crate::inputs::Inputs;
 fn in_order(inputs: &Inputs, blocks: &[usize]) -> Parameter {
     let bytes = inputs.shape.format.block_bytes;
     let codes = blocks.iter().flat_map(|&block| block * bytes..(block + 1) * bytes);
-    let scales = blocks.iter().map(|&block| inputs.written(Buffer::Out) + block);
+    let scales = blocks.iter().map(|&block| inputs.extent(Buffer::Out) + block);
     Parameter::Places(codes.chain(scales).collect())
 }
 

@@ -1,0 +1,135 @@
+//! Activations of products: f32, or quantised to 8 bits in one of these layouts.
+//!
+//! A layout is a value ([`Activations`]), as a format of weights is. To add one, write a constant, and add it to [`ALL`].
+
+use std::hash::{Hash, Hasher};
+
+use crate::format::Number;
+
+/// Every kind of activations.
+pub const ALL: &[&Activations] = &[&F32, &Q8_0, &Q8_K, &I8];
+
+/// How activations are stored: blocks of `block_len` elements in `block_bytes` bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Activations {
+    /// The name in cases, options and reports.
+    pub name: &'static str,
+    /// Elements of a block.
+    pub block_len: usize,
+    /// Bytes of a block.
+    pub block_bytes: usize,
+    /// The first byte of a block that holds an i8, and one for each element follows; `None` where elements are f32.
+    pub values_at: Option<usize>,
+    /// The byte of a block where its scale is, if there is one.
+    pub scale: Option<(usize, Number)>,
+    /// The byte of a block where the sums of 16 elements each are, as i16, if there are some.
+    pub sums_at: Option<usize>,
+}
+
+/// f32 activations.
+pub const F32: Activations =
+    Activations { name: "f32", block_len: 1, block_bytes: 4, values_at: None, scale: None, sums_at: None };
+
+/// `q8_0` of ggml: an f16 scale, then 32 values.
+pub const Q8_0: Activations = Activations {
+    name: "q8_0",
+    block_len: 32,
+    block_bytes: 34,
+    values_at: Some(2),
+    scale: Some((0, Number::F16)),
+    sums_at: None,
+};
+
+/// `q8_K` of ggml: an f32 scale, 256 values, and the sums of 16 values each.
+pub const Q8_K: Activations = Activations {
+    name: "q8_k",
+    block_len: 256,
+    block_bytes: 292,
+    values_at: Some(4),
+    scale: Some((0, Number::F32)),
+    sums_at: Some(260),
+};
+
+/// 8-bit integers. Whoever calls the kernel scales the product.
+pub const I8: Activations =
+    Activations { name: "i8", block_len: 1, block_bytes: 1, values_at: Some(0), scale: None, sums_at: None };
+
+/// Elements of each sum of [`Activations::sums_at`].
+pub const SUM_LEN: usize = 16;
+
+impl Activations {
+    /// The kind of that name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        ALL.iter().copied().find(|activations| activations.name == name)
+    }
+
+    /// Whether elements are 8-bit integers.
+    pub const fn is_quantized(&self) -> bool {
+        self.values_at.is_some()
+    }
+
+    /// Bytes of a vector of whole blocks.
+    pub const fn bytes(&self, len: usize) -> u128 {
+        len.div_ceil(self.block_len) as u128 * self.block_bytes as u128
+    }
+
+    /// The 8-bit integers of a vector, in order.
+    ///
+    /// # Panics
+    /// If the bytes end before the last, or elements are f32.
+    pub fn values(&self, bytes: &[u8], len: usize) -> Vec<i8> {
+        let at = self.values_at.expect("f32 activations hold no integers");
+        let blocks = bytes.chunks(self.block_bytes);
+        blocks.flat_map(|block| &block[at..at + self.block_len]).take(len).map(|&byte| byte as i8).collect()
+    }
+
+    /// The scale of each block of a vector, exact; ones where there are none.
+    ///
+    /// # Panics
+    /// If the bytes end before the last.
+    pub fn scales(&self, bytes: &[u8], len: usize) -> Vec<f64> {
+        let blocks = bytes.chunks(self.block_bytes).take(len.div_ceil(self.block_len));
+        blocks.map(|block| self.scale.map_or(1.0, |(at, number)| number.read(&block[at..]))).collect()
+    }
+
+    /// Writes the sums of a block's values, where the layout has them: wrong sums are never sent.
+    ///
+    /// # Panics
+    /// If the block is shorter than it must be.
+    pub fn write_sums(&self, block: &mut [u8]) {
+        let (Some(sums), Some(values)) = (self.sums_at, self.values_at) else { return };
+        let (head, tail) = block.split_at_mut(sums);
+        for (values, sum) in head[values..].chunks(SUM_LEN).zip(tail.chunks_mut(size_of::<i16>())) {
+            let total: i16 = values.iter().map(|&value| i16::from(value as i8)).sum();
+            sum.copy_from_slice(&total.to_le_bytes());
+        }
+    }
+}
+
+impl Hash for Activations {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_are_read_as_their_layout_says() {
+        let mut block = [0_u8; 292];
+        block[..4].copy_from_slice(&(-0.5_f32).to_le_bytes());
+        block[4] = 0x80;
+        block[4 + 17] = 3;
+        Q8_K.write_sums(&mut block);
+        assert_eq!(block[260..264], [0x80, 0xff, 3, 0], "-128 and 3");
+        let values = Q8_K.values(&block, 256);
+        assert_eq!((values[0], values[17], values.len()), (-128, 3, 256));
+        assert_eq!(Q8_K.scales(&block, 256), [-0.5]);
+        let two = [[0, 0x3c].as_slice(), &[1; 32], &[0, 0x40], &[2; 32]].concat();
+        assert_eq!((Q8_0.scales(&two, 64), Q8_0.bytes(64)), (vec![1.0, 2.0], 68));
+        assert_eq!(Q8_0.values(&two, 64)[31..33], [1, 2]);
+        assert_eq!((I8.values(&[255, 1], 2), I8.scales(&[255, 1], 2)), (vec![-1, 1], vec![1.0, 1.0]));
+    }
+}
