@@ -57,11 +57,11 @@ mod plant {
 /// ```
 /// # #[allow(unexpected_cfgs, reason = "the macro asks for what cargo-fuzz sets")]
 /// # mod program {
-/// use qk256_verify::{Arguments, KernelFn, Operation, Outcome};
+/// use qk256_verify::{Arguments, Domain, KernelFn, Operation, Outcome};
 ///
 /// const MINE: KernelFn = KernelFn {
 ///     name: "mine",
-///     operation: Operation::Unpack,
+///     domain: Domain::new(Operation::Unpack),
 ///     required_features: &[],
 ///     refuses_wrong_sizes: false,
 ///     call: |arguments| {

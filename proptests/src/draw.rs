@@ -2,17 +2,21 @@
 
 use arbitrary::Unstructured;
 use qk256_verify::data::Distribution;
-use qk256_verify::{Case, Operation};
+use qk256_verify::{Case, Domain, Operation};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 /// Bytes that a seed is stretched to. The raw distribution fills buffers with those that the shape leaves.
 const BYTES: usize = 4096;
 
-/// The legal case that `seed` draws. A gemv has scales for every odd seed.
+/// The legal case that `seed` draws, `gemm` and `dot` in a format that it chooses. A product has scales for every odd seed.
 pub fn drawn(operation: Operation, seed: u64) -> Case {
     let bytes = stretched(seed);
-    let case = Case::draw(operation, seed % 2 == 1, &mut Unstructured::new(&bytes));
+    let case = Case::draw(
+        Domain::nth_drawn(operation, (seed >> 8) as usize),
+        seed % 2 == 1,
+        &mut Unstructured::new(&bytes),
+    );
     finite(case.expect("bytes that have run out read as zero"))
 }
 
@@ -41,8 +45,12 @@ pub fn drawn_from(operation: Operation, seed: u64, distribution: Distribution) -
 /// If its sizes are legal.
 pub fn wrong_sizes(operation: Operation, seed: u64) -> Case {
     let bytes = stretched(seed);
-    let case = Case::draw_wrong_sizes(operation, seed % 2 == 1, &mut Unstructured::new(&bytes))
-        .expect("bytes that have run out read as zero");
+    let case = Case::draw_wrong_sizes(
+        Domain::nth_drawn(operation, (seed >> 8) as usize),
+        seed % 2 == 1,
+        &mut Unstructured::new(&bytes),
+    )
+    .expect("bytes that have run out read as zero");
     assert!(!is_legal(&case), "the sizes are legal: {case}");
     case
 }

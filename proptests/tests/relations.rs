@@ -45,7 +45,8 @@ property!(
             finite(case)
         };
         // What a quantiser reads has no padding.
-        of_each_operation(seed).into_iter().filter(|case| case.operation.reads_codes()).map(padded).collect()
+        let has_padding = |case: &Case| case.operation.reads_codes() && !case.operation.whole_blocks();
+        of_each_operation(seed).into_iter().filter(has_padding).map(padded).collect()
     }
 );
 

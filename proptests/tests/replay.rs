@@ -47,7 +47,7 @@ fn regression(harness: &mut Harness, path: &Path) -> Result<(), String> {
     }
     let case = parse_file(&text).map_err(|error| error.to_string())?;
     let mut findings = Vec::new();
-    for kernel in kernels().iter().filter(|kernel| kernel.operation() == case.operation) {
+    for kernel in kernels().iter().filter(|kernel| kernel.domain() == case.domain()) {
         let found = harness.findings(kernel.as_ref(), &case).map_err(|error| error.to_string())?;
         findings.extend(found.iter().map(ToString::to_string));
     }
