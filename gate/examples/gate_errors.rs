@@ -24,7 +24,7 @@ use qk256_gate::judge::Verdict;
 use qk256_gate::rows::{Demands, Task};
 use qk256_gate::{Cpu, Effort, Line, Program, Report, WORKER, promises, worker};
 use qk256_verify::timing::{Workload, race};
-use qk256_verify::{Arguments, Kernel, Operation, Outcome, registry};
+use qk256_verify::{Arguments, Domain, Kernel, Operation, Outcome, registry};
 
 /// What is slowed down, each on a size whose calls are so short that a slice has hundreds of them.
 const TASKS: [&str; 4] = ["unpack 4096", "lut 1024", "dequantize 1024", "gemv 1x1024"];
@@ -75,8 +75,8 @@ impl Kernel for Repeating {
         self.inner.name()
     }
 
-    fn operation(&self) -> Operation {
-        self.inner.operation()
+    fn domain(&self) -> Domain {
+        self.inner.domain()
     }
 
     fn required_features(&self) -> &[&str] {
@@ -104,8 +104,8 @@ impl Kernel for Impostor {
         KERNEL
     }
 
-    fn operation(&self) -> Operation {
-        self.inner.operation()
+    fn domain(&self) -> Domain {
+        self.inner.domain()
     }
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {

@@ -37,13 +37,9 @@ const TASKS: [&str; 3] = ["unpack 1024", "dequantize 1024", "gemv 1x1024"];
 /// calls that are made twice. They are read at run time, so that all libraries have the same instructions.
 const SOURCE: &str = r#"
 __attribute__((used)) void pad(void) { __asm__ volatile(".skip %PAD%, 0x90"); }
-#define qk256_unpack plain_unpack
-#define qk256_dequantize plain_dequantize
-#define qk256_gemv plain_gemv
+#define qk256_kernels plain_kernels
 #include "plain.c"
-#undef qk256_unpack
-#undef qk256_dequantize
-#undef qk256_gemv
+#undef qk256_kernels
 static volatile const uint32_t PARTS[3] = {%PARTS%};
 static uint32_t sums[3];
 static int again(int operation) {
@@ -51,19 +47,26 @@ static int again(int operation) {
     sums[operation] += part;
     return sums[operation] < part;
 }
-QK256_EXPORT int32_t qk256_unpack(const uint8_t *packed, size_t packed_len, uint8_t *codes, size_t codes_len) {
-    if (again(0)) plain_unpack(packed, packed_len, codes, codes_len);
-    return plain_unpack(packed, packed_len, codes, codes_len);
+static int32_t unpack_again(const qk256_call *call) {
+    if (again(0)) unpack(call);
+    return unpack(call);
 }
-QK256_EXPORT int32_t qk256_dequantize(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len, float *out,
-                                      size_t out_len) {
-    if (again(1)) plain_dequantize(packed, packed_len, scales, scales_len, out, out_len);
-    return plain_dequantize(packed, packed_len, scales, scales_len, out, out_len);
+static int32_t dequantize_again(const qk256_call *call) {
+    if (again(1)) dequantize(call);
+    return dequantize(call);
 }
-QK256_EXPORT int32_t qk256_gemv(const uint8_t *packed, size_t packed_len, const float *scales, size_t scales_len, const float *x,
-                                size_t x_len, float *y, size_t y_len, size_t rows, size_t cols, size_t stride) {
-    if (again(2)) plain_gemv(packed, packed_len, scales, scales_len, x, x_len, y, y_len, rows, cols, stride);
-    return plain_gemv(packed, packed_len, scales, scales_len, x, x_len, y, y_len, rows, cols, stride);
+static int32_t gemv_again(const qk256_call *call) {
+    if (again(2)) gemv(call);
+    return gemv(call);
+}
+static const qk256_kernel AGAIN[] = {
+    QK256_KERNEL("again", "unpack", "qk256", "f32", "", 1, unpack_again),
+    QK256_KERNEL("again", "dequantize", "qk256", "f32", "", 1, dequantize_again),
+    QK256_KERNEL("again", "gemv", "qk256", "f32", "", 1, gemv_again),
+};
+const qk256_kernel *qk256_kernels(uint32_t abi_version, size_t *count) {
+    *count = sizeof AGAIN / sizeof AGAIN[0];
+    return abi_version == QK256_ABI_VERSION ? AGAIN : NULL;
 }
 "#;
 
@@ -124,9 +127,10 @@ impl Pair {
     fn judge(&self, demands: &Against, is_moved: bool) -> Result<Report, GateError> {
         let (effort, quiet) = (Effort::default(), &mut |_: f64, _: &str| {});
         if is_moved {
-            return libraries::run(&self.new, &self.old, demands, effort, quiet);
+            return libraries::run([&self.new, &self.old], &[], demands, effort, quiet);
         }
-        let [new, old] = [&self.new, &self.old].map(|library| Program::of_library(library).map(|own| [own]));
+        let [new, old] =
+            [&self.new, &self.old].map(|library| Program::of_library(library, &[]).map(|own| [own]));
         against::run(&new?, &old?, demands, Sides::Libraries, effort, quiet)
     }
 }

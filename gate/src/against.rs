@@ -25,7 +25,8 @@ const MIN_ROUNDS: usize = 6;
 pub enum Sides {
     /// Two builds of this project: kernels are compared that have one name, if they are listed.
     Builds,
-    /// Two libraries: each operation that both have is compared, whatever the libraries call themselves.
+    /// Two libraries: each operation on a format that both have is compared, by kernels of one name if there are, or else whatever they are
+    /// called.
     Libraries,
 }
 
@@ -97,22 +98,23 @@ fn comparisons(
 ) -> (Vec<Comparison>, Vec<Line>) {
     let (mut comparisons, mut skipped) = (Vec::new(), Vec::new());
     for task in &demands.tasks {
-        let is_own =
-            |kernel: &&Offered| kernel.operation == task.operation.name() && !limit::is_limit(&kernel.name);
-        let is_listed =
-            |kernel: &&Offered| sides == Sides::Libraries || demands.kernels.contains(&kernel.name);
+        let is_own = |kernel: &&Offered| kernel.does(task.operation.name()) && !limit::is_limit(&kernel.name);
+        // Kernels of other formats are here to compare others with: nothing is promised of them.
+        let is_listed = |kernel: &&Offered| {
+            sides == Sides::Libraries
+                || (kernel.operation == task.operation.name() && demands.kernels.contains(&kernel.name))
+        };
         for kernel in new.iter().filter(is_own).filter(is_listed) {
-            let is_same = |other: &&Offered| sides == Sides::Libraries || other.name == kernel.name;
             let line = Line {
                 kernel: kernel.name.clone(),
-                on: task.to_string(),
+                on: task.to_string().replacen(task.operation.name(), &kernel.operation, 1),
                 over: over.to_owned(),
                 at_least: Some(demands.at_least),
                 why: "a merge must not make a kernel slower".to_owned(),
                 source_line: Some(demands.line),
                 ..Line::default()
             };
-            match old.iter().filter(is_own).find(is_same) {
+            match counterpart(kernel, new, old, sides) {
                 None => {
                     let missing = vec!["such kernel on the other side".to_owned()];
                     skipped.push(Line { missing, ..line });
@@ -122,12 +124,26 @@ fn comparisons(
                 }
                 Some(other) => {
                     let names = [kernel.name.clone(), other.name.clone()];
-                    comparisons.push(Comparison::new(*task, names, line, demands.at_least));
+                    let operation = kernel.operation.clone();
+                    comparisons.push(Comparison::new(*task, operation, names, line, demands.at_least));
                 }
             }
         }
     }
     (comparisons, skipped)
+}
+
+/// What a kernel is compared with: the one of its name, or of libraries else the first that has none of the other side's names.
+fn counterpart<'o>(
+    kernel: &Offered,
+    new: &[Offered],
+    old: &'o [Offered],
+    sides: Sides,
+) -> Option<&'o Offered> {
+    let of = |all: &'o [Offered]| all.iter().filter(|other| other.operation == kernel.operation);
+    let is_known = |name: &str| new.iter().any(|own| own.operation == kernel.operation && own.name == name);
+    let other = || of(old).find(|other| sides == Sides::Libraries && !is_known(&other.name));
+    of(old).find(|other| other.name == kernel.name).or_else(other)
 }
 
 /// The processes of each side, one of each program.
@@ -188,6 +204,8 @@ fn fastest<'r>(rounds: &'r [Round], side: impl Fn(&'r Round) -> &'r Vec<Vec<f64>
 /// One kernel, new and old.
 struct Comparison {
     task: Task,
+    /// With the formats that are not plain.
+    operation: String,
     /// What the new one is called, and the old one.
     names: [String; 2],
     line: Line,
@@ -199,15 +217,15 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn new(task: Task, names: [String; 2], line: Line, at_least: f64) -> Self {
-        Self { task, names, line, at_least, ratios: Vec::new(), controls: Vec::new() }
+    fn new(task: Task, operation: String, names: [String; 2], line: Line, at_least: f64) -> Self {
+        Self { task, operation, names, line, at_least, ratios: Vec::new(), controls: Vec::new() }
     }
 
     /// Rounds of a pair in which `place` tasks were prepared before.
     fn measure(&mut self, pair: &mut Pair, place: usize, check: bool) -> Result<(), GateError> {
         let prepare = |name: &String| Request::Prepare {
             task: self.task.to_string(),
-            kernels: vec![(self.task.operation.name().to_owned(), name.clone())],
+            kernels: vec![(self.operation.clone(), name.clone())],
             check,
         };
         let [new, old] = [prepare(&self.names[0]), prepare(&self.names[1])];
@@ -328,5 +346,14 @@ mod tests {
         let (names, skipped) =
             compared(&[offer("unpack", "mine 2", &[])], &[offer("unpack", "mine 1", &[])], Sides::Libraries);
         assert_eq!((names, skipped.len()), (vec![["mine 2".to_owned(), "mine 1".to_owned()]], 0));
+    }
+
+    #[test]
+    fn kernels_of_libraries_are_compared_with_those_of_their_format_and_name() {
+        let new = [offer("unpack", "b", &[]), offer("unpack q4_0", "a", &[]), offer("unpack q4_0", "b", &[])];
+        let old = [offer("unpack q4_0", "b", &[]), offer("unpack q4_0", "old", &[])];
+        let (names, skipped) = compared(&new, &old, Sides::Libraries);
+        assert_eq!(names, [["a", "old"], ["b", "b"]]);
+        assert_eq!(skipped, ["b unpack 64 over old: such kernel on the other side"]);
     }
 }

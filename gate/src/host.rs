@@ -32,15 +32,19 @@ impl Program {
         Ok(Self::at(&path, arguments))
     }
 
-    /// This program as the worker of a library.
+    /// This program as the worker of a library, of whose kernels those of these formats count, as `--format` takes them; all where there are none.
     ///
     /// # Errors
     /// If the name of the library is no UTF-8, or as of [`itself`](Self::itself).
-    pub fn of_library(file: &Path) -> Result<Self, GateError> {
+    pub fn of_library(library: &Path, formats: &[String]) -> Result<Self, GateError> {
         let not_text =
-            || GateError::Nothing(format!("{}: the name of a library must be UTF-8", file.display()));
-        let path = file.to_str().ok_or_else(not_text)?;
-        Ok(Self { name: path.to_owned(), ..Self::itself(&[WORKER, "--lib", path])? })
+            || GateError::Nothing(format!("{}: the name of a library must be UTF-8", library.display()));
+        let name = library.to_str().ok_or_else(not_text)?;
+        let mut words = vec![WORKER, "--lib", name];
+        for format in formats {
+            words.extend(["--format", format]);
+        }
+        Ok(Self { name: name.to_owned(), ..Self::itself(&words)? })
     }
 
     /// The program at `path`, with these arguments.

@@ -12,7 +12,7 @@ use super::{Effort, GateError, Program, Report, Watch};
 /// instructions in pieces of 32 or 64: these are all the ways in which a loop can lie in such a piece.
 const OFFSETS: [u64; 4] = [1024, 1040, 1056, 1072];
 
-/// Measures the library `new` against `old`.
+/// Measures the library `new` against `old`, kernels of these formats, as `--format` takes them; of all where there are none.
 ///
 /// Each side is as fast as the fastest of its placements, so that a library does not fail for where the linker put its code. Where
 /// the code cannot be moved, both are measured as they are, and the report says so.
@@ -20,8 +20,8 @@ const OFFSETS: [u64; 4] = [1024, 1040, 1056, 1072];
 /// # Errors
 /// As of [`against::run`], or if there is no room for copies.
 pub fn run(
-    new: &Path,
-    old: &Path,
+    [new, old]: [&Path; 2],
+    formats: &[String],
     demands: &Against,
     effort: Effort,
     watch: &mut Watch<'_>,
@@ -32,8 +32,9 @@ pub fn run(
         (Ok(new_copies), Ok(old_copies)) => {
             let programs = |copies: &[PathBuf], library: &Path| {
                 let name = library.display().to_string();
-                let of_copy =
-                    |copy: &PathBuf| Ok(Program { name: name.clone(), ..Program::of_library(copy)? });
+                let of_copy = |copy: &PathBuf| {
+                    Ok(Program { name: name.clone(), ..Program::of_library(copy, formats)? })
+                };
                 copies.iter().map(of_copy).collect::<Result<Vec<_>, GateError>>()
             };
             let [new, old] = [programs(&new_copies, new)?, programs(&old_copies, old)?];
@@ -47,7 +48,7 @@ pub fn run(
         }
         (Err(why), _) | (_, Err(why)) => why,
     };
-    let [new, old] = [[Program::of_library(new)?], [Program::of_library(old)?]];
+    let [new, old] = [[Program::of_library(new, formats)?], [Program::of_library(old, formats)?]];
     let mut report = against::run(&new, &old, demands, Sides::Libraries, effort, watch)?;
     report.remarks.push(format!(
         "the code was measured where the linker put it, which may make a tenth of a difference: {why}"

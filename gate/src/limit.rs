@@ -1,7 +1,7 @@
 //! What a machine can do at best: less than the work of a kernel, to measure the kernel against. None of these would pass any
 //! check.
 
-use qk256_verify::{Arguments, Kernel, Operation, Outcome};
+use qk256_verify::{Arguments, Domain, Kernel, Operation, Outcome};
 
 /// The name of the limit of the vector operations.
 pub(crate) const STORE_FILL: &str = "store_fill";
@@ -32,8 +32,8 @@ impl Kernel for StoreFill {
         STORE_FILL
     }
 
-    fn operation(&self) -> Operation {
-        self.0
+    fn domain(&self) -> Domain {
+        Domain::new(self.0)
     }
 
     fn refuses_wrong_sizes(&self) -> bool {
@@ -61,8 +61,8 @@ impl Kernel for FmaPeak {
         FMA_PEAK
     }
 
-    fn operation(&self) -> Operation {
-        Operation::Gemv
+    fn domain(&self) -> Domain {
+        Domain::new(Operation::Gemv)
     }
 
     fn refuses_wrong_sizes(&self) -> bool {

@@ -83,8 +83,16 @@ pub(super) enum Response {
 /// A kernel of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Offered {
+    /// With the formats that are not plain: `unpack`, `gemm q4_0`.
     pub(super) operation: String,
     pub(super) name: String,
     /// Features that this CPU would need for it.
     pub(super) missing: Vec<String>,
+}
+
+impl Offered {
+    /// Whether it performs an operation, on whatever format.
+    pub(super) fn does(&self, operation: &str) -> bool {
+        self.operation.split(' ').next() == Some(operation)
+    }
 }

@@ -2,40 +2,44 @@
 //!
 //! The same instructions may take a tenth longer at another address: a loop may cross one more line of the cache of decoded
 //! instructions, for one. Where a linker puts a function is chance, so the gate must not judge by it. A copy has its
-//! executable sections again, behind everything else, once for each operation: there the entry of the operation lies where
-//! it was asked to lie, and the table of dynamic symbols points there. Data stay where they are, and references to
+//! executable sections again, behind everything else, once for each kernel: there the function of the kernel lies where
+//! it was asked to lie, and the table of kernels points there. Data stay where they are, and references to
 //! them are adjusted, so that a copy computes what the original does. Calls of functions of the same library go to the copy, also those
 //! through the global offset table. The original code stays too: what jumps into it by a pointer in memory goes on there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind, Register};
-use object::elf::{EM_X86_64, FileHeader64, PF_R, PF_X, PT_LOAD};
+use object::elf::{
+    EM_X86_64, FileHeader64, PF_R, PF_X, PT_LOAD, R_X86_64_64, R_X86_64_RELATIVE, Rela64, RelocationType,
+};
 use object::read::elf::{ElfFile64, ProgramHeader as _};
 use object::{
     LittleEndian, Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, Relocation, RelocationTarget,
     SectionKind, SymbolKind,
 };
-use qk256_verify::Operation;
+use qk256_verify::plugin::{KERNEL_BYTES, RUN_AT};
 
 type File<'data> = ElfFile64<'data, LittleEndian>;
 type Header = object::elf::ProgramHeader64<LittleEndian>;
 type Symbol = object::elf::Sym64<LittleEndian>;
+type Rela = Rela64<LittleEndian>;
 
 /// Bytes of a page.
 const PAGE: u64 = 4096;
 
-/// Bytes of a program header, and of a dynamic symbol.
+/// Bytes of a program header, of a dynamic symbol, and of a relocation.
 const HEADER_BYTES: usize = size_of::<Header>();
 const SYMBOL_BYTES: usize = size_of::<Symbol>();
+const RELA_BYTES: usize = size_of::<Rela>();
 
 /// Where the address of a dynamic symbol lies in it, and what the file header says of program headers.
 const SYMBOL_VALUE: usize = std::mem::offset_of!(Symbol, st_value);
 const HEADERS_OFFSET: usize = std::mem::offset_of!(FileHeader64<LittleEndian>, e_phoff);
 const HEADERS_COUNT: usize = std::mem::offset_of!(FileHeader64<LittleEndian>, e_phnum);
 
-/// A copy of `library`, the bytes of a shared library, in which the entry of each operation lies `offset` bytes into a page.
+/// A copy of `library`, the bytes of a shared library, in which the function of each kernel lies `offset` bytes into a page.
 ///
 /// # Errors
 /// Why there can be no such copy: it is no such library, or something in its code is not understood.
@@ -50,44 +54,90 @@ pub(super) fn copy_at(library: &[u8], offset: u64) -> Result<Vec<u8>, String> {
         file.elf_program_headers().iter().map(end_in_memory).max().unwrap_or(0).next_multiple_of(PAGE);
     let mut added = Vec::new();
     let mut copy = library.to_vec();
-    for entry in entries {
+    for (entry, places) in entries {
         let behind = start + added.len() as u64;
         // Where the first byte of the code must lie, so that the entry lies where it should.
-        let wanted = (offset + PAGE - (entry.address - code.range.start) % PAGE) % PAGE;
+        let wanted = (offset + PAGE - (entry - code.range.start) % PAGE) % PAGE;
         let place = behind + (wanted + PAGE - behind % PAGE) % PAGE;
         added.resize((place - start) as usize, 0);
         added.extend(code.moved_to(place)?);
-        let address = place + (entry.address - code.range.start);
-        copy[entry.value_at..][..8].copy_from_slice(&address.to_le_bytes());
+        let address = place + (entry - code.range.start);
+        places.into_iter().for_each(|at| copy[at..][..8].copy_from_slice(&address.to_le_bytes()));
     }
     append(&mut copy, file.elf_program_headers(), start, &added);
     Ok(copy)
 }
 
-/// The function of an operation.
-struct Entry {
-    address: u64,
-    /// Where in the file its address stands.
-    value_at: usize,
+/// The functions of the kernels, all of which must lie in `code`, each with the places of the file where its address stands: the
+/// relocations of the table of kernels, which is found by its form, or the symbols that they name.
+fn entries(file: &File<'_>, code: &Range<u64>) -> Result<BTreeMap<u64, BTreeSet<usize>>, String> {
+    let table = |name: &str| Some(file.section_by_name(name)?.file_range()?.0 as usize);
+    let (relocations, symbols) = (relocations(file), table(".dynsym"));
+    let mut entries = BTreeMap::<u64, BTreeSet<usize>>::new();
+    for (&slot, relocation) in &relocations {
+        let is_run = slot.checked_sub(RUN_AT as u64).is_some_and(|kernel| {
+            word(file, kernel) == Some(KERNEL_BYTES as u64) && relocations.contains_key(&(kernel + 8))
+        });
+        if !is_run {
+            continue;
+        }
+        let (address, value_at) = match relocation.kind {
+            R_X86_64_RELATIVE => (relocation.addend, relocation.addend_at),
+            _ => {
+                let at = symbols.ok_or("it has no section .dynsym")?
+                    + relocation.symbol * SYMBOL_BYTES
+                    + SYMBOL_VALUE;
+                let value = file.data().get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+                (u64::from_le_bytes(value.ok_or("it ends within its symbols")?), at)
+            }
+        };
+        if !code.contains(&address) {
+            return Err(format!(
+                "the function of the kernel at {:#x} is not in its code",
+                slot - RUN_AT as u64
+            ));
+        }
+        entries.entry(address).or_default().insert(value_at);
+    }
+    if entries.is_empty() { Err("it has no table of kernels in its data".to_owned()) } else { Ok(entries) }
 }
 
-/// The operations of the library, all of which must lie in `code`.
-fn entries(file: &File<'_>, code: &Range<u64>) -> Result<Vec<Entry>, String> {
-    let table = file.section_by_name(".dynsym").and_then(|section| section.file_range());
-    let (table, _) = table.ok_or("it has no section .dynsym")?;
-    let names = Operation::ALL.map(|operation| format!("qk256_{operation}"));
-    let is_operation = |symbol: &object::read::elf::ElfSymbol64<'_, '_, LittleEndian>| {
-        symbol.is_definition() && symbol.name().is_ok_and(|name| names.iter().any(|known| known == name))
+/// What the loader writes to a place of 8 bytes.
+struct Slot {
+    kind: RelocationType,
+    symbol: usize,
+    addend: u64,
+    /// Where in the file the addend stands.
+    addend_at: usize,
+}
+
+/// Places that the loader fills with an address in the library or that of a symbol, by their address.
+fn relocations(file: &File<'_>) -> BTreeMap<u64, Slot> {
+    let Some((at, len)) = file.section_by_name(".rela.dyn").and_then(|section| section.file_range()) else {
+        return BTreeMap::new();
     };
-    let mut entries = Vec::new();
-    for symbol in file.dynamic_symbols().filter(is_operation) {
-        if symbol.kind() != SymbolKind::Text || !code.contains(&symbol.address()) {
-            return Err(format!("{} is not a plain function", symbol.name().unwrap_or_default()));
-        }
-        let value_at = table as usize + symbol.index().0 * SYMBOL_BYTES + SYMBOL_VALUE;
-        entries.push(Entry { address: symbol.address(), value_at });
-    }
-    if entries.is_empty() { Err("it exports no operation".to_owned()) } else { Ok(entries) }
+    let table = file.data().get(at as usize..(at + len) as usize).unwrap_or_default();
+    let slot = |(number, bytes): (usize, &[u8])| {
+        let word = |at: usize| bytes[at..at + 8].try_into().map(u64::from_le_bytes).ok();
+        let (address, info, addend) = (word(0)?, word(8)?, word(16)?);
+        let addend_at = at as usize + number * RELA_BYTES + 16;
+        let (kind, symbol) = (RelocationType(info as u32), (info >> 32) as usize);
+        let is_plain = kind == R_X86_64_RELATIVE || (kind == R_X86_64_64 && addend == 0);
+        is_plain.then_some((address, Slot { kind, symbol, addend, addend_at }))
+    };
+    table.chunks_exact(RELA_BYTES).enumerate().filter_map(slot).collect()
+}
+
+/// The 8 bytes at an address, as the file has them.
+fn word(file: &File<'_>, address: u64) -> Option<u64> {
+    let holds = |header: &&Header| {
+        let first = header.p_vaddr(LittleEndian);
+        header.p_type(LittleEndian) == PT_LOAD
+            && (first..first + header.p_filesz(LittleEndian)).contains(&address)
+    };
+    let segment = file.elf_program_headers().iter().find(holds)?;
+    let at = (address - segment.p_vaddr(LittleEndian) + segment.p_offset(LittleEndian)) as usize;
+    file.data().get(at..at + 8)?.try_into().map(u64::from_le_bytes).ok()
 }
 
 /// The executable sections of a library, and what lies between them.
@@ -325,8 +375,7 @@ mod tests {
         assert!(copy_at(b"not a library", 0).is_err());
         let program =
             std::fs::read(std::env::current_exe().expect("a test is a file")).expect("it can be read");
-        assert!(
-            copy_at(&program, 0).expect_err("a test exports no operation").contains("exports no operation")
-        );
+        let error = copy_at(&program, 0).expect_err("a test has no kernels");
+        assert!(error.contains("no table of kernels") || error.contains("relocations"), "{error}");
     }
 }

@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_table_is_said_with_its_line() {
         for (line, with, expected) in [
-            ("\"gemv\"", "\"gemm\"", "line 1: `gemm` is not an operation"),
+            ("\"gemv\"", "\"gemx\"", "line 1: `gemx` is not an operation"),
             ("\"2x8\"", "\"8\"", "line 1: `8` is not a size of gemv: give rows and columns, such as 64x2560"),
             ("\"2x8\"", "\"0x8\"", "line 1: `0x8` is not a size of gemv"),
             ("\"2x8\"", "\"2x8-4\"", "line 1: `2x8-4` is not a size of gemv"),
@@ -314,12 +314,13 @@ mod tests {
     }
 
     /// What the project promises to everybody: candidate `avx2`, operation and sizes, bases and the smallest speed-up.
-    const PROMISED: [(&str, &[&str], &[&str], f64); 9] = [
+    const PROMISED: [(&str, &[&str], &[&str], f64); 10] = [
         ("dequantize", &["1024"], &["scalar", "fast_scalar"], 3.0),
         ("dequantize", &["256", "512", "2048", "4096"], &["scalar", "fast_scalar"], 2.5),
         ("dequantize", &["16384"], &["scalar", "fast_scalar"], 2.0),
         ("gemv", &["1x1024"], &["scalar", "fast_scalar"], 3.0),
         ("gemv", &["2560x2560", "6912x2560", "2560x6912"], &["scalar", "fast_scalar"], 3.0),
+        ("gemm", &["2560x2560"], &["scalar", "fast_scalar"], 3.0),
         ("unpack", &SMALL, &["scalar"], 0.9),
         ("lut", &SMALL, &["scalar"], 0.9),
         ("dequantize", &SMALL, &["scalar"], 0.9),

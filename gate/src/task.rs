@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use qk256_verify::timing::USUAL_BATCH;
 use qk256_verify::{Case, Operation};
 
 /// An operation on data of one size. Its text is `dequantize 1024`, `gemv 64x2560`, `gemv 64x2560-scaled` or `gemv_fixed 64x2560-4`.
@@ -27,6 +28,9 @@ impl Task {
         let mut case = Case::new(self.operation, self.rows, self.cols);
         case.digits = self.digits.unwrap_or(case.digits);
         case.scaled |= self.scaled;
+        if self.operation.is_batched() {
+            case.batch = USUAL_BATCH;
+        }
         case
     }
 

@@ -5,17 +5,18 @@ use std::time::Duration;
 use qk256_verify::kernel::missing_features;
 use qk256_verify::timing::{self, Race, Workload};
 use qk256_verify::trial::Prepared;
-use qk256_verify::{Case, Finding, Harness, Kernel, Operation, registry};
+use qk256_verify::{Case, Domain, Finding, Harness, Kernel, Operation, registry};
 
-/// The kernels of the registry for `operation` that can be timed on this CPU. Says on standard error what it lacks.
+/// The kernels of the registry for `operation` on plain data that can be timed on this CPU. Says on standard error what it lacks.
 pub fn kernels_here(operation: Operation) -> Vec<Box<dyn Kernel>> {
     let mut kernels = registry::kernels();
     kernels.retain(|kernel| {
-        let missing = missing_features(kernel.required_features());
-        if kernel.operation() == operation && !missing.is_empty() {
+        let (missing, is_meant) =
+            (missing_features(kernel.required_features()), kernel.domain() == Domain::new(operation));
+        if is_meant && !missing.is_empty() {
             eprintln!("skipped: {kernel:?} needs what this CPU lacks: {}", missing.join(", "));
         }
-        kernel.operation() == operation && missing.is_empty() && !kernel.shares_work()
+        is_meant && missing.is_empty() && !kernel.shares_work()
     });
     kernels
 }
@@ -104,8 +105,8 @@ mod tests {
             "constant"
         }
 
-        fn operation(&self) -> Operation {
-            Operation::Unpack
+        fn domain(&self) -> Domain {
+            Domain::new(Operation::Unpack)
         }
 
         fn refuses_wrong_sizes(&self) -> bool {

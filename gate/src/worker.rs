@@ -20,7 +20,11 @@ const SLICE: Duration = Duration::from_micros(250);
 
 /// The kernels of the registry that work on one thread, and the limits of the machine beside them.
 pub fn own_kernels() -> Vec<Box<dyn Kernel>> {
-    registry::kernels().into_iter().filter(|kernel| !kernel.shares_work()).chain(limits()).collect()
+    registry::kernels()
+        .into_iter()
+        .filter(|kernel| !kernel.shares_work() && kernel.domain().is_plain())
+        .chain(limits())
+        .collect()
 }
 
 /// Answers on standard output what a gate asks for on standard input, until it asks no more.
@@ -58,7 +62,7 @@ struct Prepared<'k> {
 impl<'k> Worker<'k> {
     fn ready(&self) -> Response {
         let offered = |kernel: &dyn Kernel| Offered {
-            operation: kernel.operation().name().to_owned(),
+            operation: kernel.domain().to_string(),
             name: kernel.name().to_owned(),
             missing: missing_features(kernel.required_features()).into_iter().map(str::to_owned).collect(),
         };
@@ -94,12 +98,12 @@ impl<'k> Worker<'k> {
     fn prepare(&mut self, task: &Task, wanted: &[(String, String)], check: bool) -> Result<Response, String> {
         let found = |(operation, name): &(String, String)| {
             let is_wanted =
-                |kernel: &&dyn Kernel| kernel.operation().name() == operation && kernel.name() == name;
+                |kernel: &&dyn Kernel| kernel.domain().to_string() == *operation && kernel.name() == name;
             let kernel = self.kernels.iter().map(AsRef::as_ref).find(is_wanted);
             kernel.ok_or_else(|| format!("there is no {operation} {name}"))
         };
         let kernels = wanted.iter().map(found).collect::<Result<Vec<&'k dyn Kernel>, _>>()?;
-        let mut workload = Workload::of(task.case());
+        let mut workload = workload(task, &kernels);
         if check {
             let examined = kernels.iter().copied().filter(|kernel| !is_limit(kernel.name()));
             let verified = match Verified::new(&mut self.harness, examined.clone(), workload) {
@@ -116,6 +120,17 @@ impl<'k> Worker<'k> {
         let verified = Verified::trusting(kernels, workload);
         self.prepared.push(Prepared { calls: vec![None; wanted.len()], verified });
         Ok(Response::Prepared { cpu: apart::cpu() })
+    }
+}
+
+/// The data of a task: its plainest case, or of other formats and what kernels require the nearest that they take.
+fn workload(task: &Task, kernels: &[&dyn Kernel]) -> Workload {
+    let case = task.case();
+    match kernels.first().map(|kernel| kernel.domain()) {
+        Some(domain) if domain.operation == case.operation && domain != case.domain() => {
+            Workload::new(domain, case.rows, case.cols, case.scaled)
+        }
+        _ => Workload::of(case),
     }
 }
 
