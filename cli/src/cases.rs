@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use qk256_verify::case::{Case, parse_file};
-use qk256_verify::{Examiner, Operation};
+use qk256_verify::{Examiner, Kernel, Operation};
 
 use crate::plugins::Libraries;
+use crate::select::for_case;
 use crate::usage::{KERNELS, RUN};
 
 /// A case, or files of cases, and the weights that it may need.
@@ -16,7 +17,7 @@ use crate::usage::{KERNELS, RUN};
 pub(crate) struct CaseArgs {
     /// Only the kernel with this name, such as avx2 [default: every kernel of the case's operation]
     #[arg(long, value_name = "NAME", help_heading = KERNELS)]
-    pub(crate) kernel: Option<String>,
+    kernel: Option<String>,
 
     #[command(flatten)]
     libraries: Libraries,
@@ -53,6 +54,14 @@ impl CaseArgs {
             );
         }
         self.words.iter().map(|path| Ok((Some(path.into()), read(Path::new(path))?))).collect()
+    }
+
+    /// The kernels that take a case.
+    ///
+    /// # Errors
+    /// As [`for_case`].
+    pub(crate) fn kernels<'a>(&self, examiner: &'a dyn Examiner, case: &Case) -> Result<Vec<&'a dyn Kernel>> {
+        for_case(examiner, &self.libraries.formats, case, self.kernel.as_deref())
     }
 
     /// What the case is for: the kernels of the libraries that are named, or those of this project.

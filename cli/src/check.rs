@@ -10,7 +10,7 @@ use std::io::{Write, stderr};
 
 use anyhow::{Context, Result, bail};
 use qk256_verify::check::{KernelReport, Report};
-use qk256_verify::examiner::Timing;
+use qk256_verify::examiner::{ExamineError, Timing};
 
 use crate::Verdict;
 use crate::output::{self, OutputFile, stdout};
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         args.libraries.forbid("--require")?;
     }
     let examiner = args.libraries.open(args.weights.as_ref())?;
-    let kernels = args.selection.among(&examiner.kernels())?;
+    let kernels = args.selection.among(&examiner.kernels(), &args.libraries.formats)?;
     for feature in &args.require {
         if kernels.iter().all(|kernel| !kernel.required_features().contains(&feature.as_str())) {
             bail!(
@@ -54,7 +54,16 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     }
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let mut watch = Watch::new(args.fail_fast);
-    let mut report = examiner.check(&kernels, &args.plan(), jobs, &mut |progress| watch.see(progress))?;
+    let checked = examiner.check(&kernels, &args.plan(), jobs, &mut |progress| watch.see(progress));
+    let mut report = match checked {
+        Err(error @ ExamineError::Crashed) => {
+            watch.end();
+            // Nothing more can be done if standard error is gone.
+            let _ = writeln!(stderr(), "qk256: {error}");
+            return Ok(Verdict::Finding);
+        }
+        checked => checked?,
+    };
     let timing = if args.no_speed || watch.is_over(report.findings.len()) {
         Timing::none(report.kernels.len())
     } else {
@@ -172,14 +181,16 @@ mod tests {
 
     use qk256_verify::check::{self, Budget, Plan};
     use qk256_verify::examiner::InProcess;
-    use qk256_verify::{Examiner, Harness, Kernel, KernelFn, Operation, Outcome as CallOutcome, registry};
+    use qk256_verify::{
+        Domain, Examiner, Harness, Kernel, KernelFn, Operation, Outcome as CallOutcome, registry,
+    };
 
     use super::*;
 
     /// Codes of zero, whatever the bytes.
     const ZEROS: KernelFn = KernelFn {
         name: "zeros",
-        operation: Operation::Unpack,
+        domain: Domain::new(Operation::Unpack),
         required_features: &[],
         refuses_wrong_sizes: false,
         call: |arguments| {

@@ -19,6 +19,7 @@ use qk256_verify::plugin::load_here;
 use qk256_verify::words::folded;
 
 use crate::Verdict;
+use crate::format_option::Formats;
 use crate::output::{self, OutputFile, stdout};
 use crate::plugins::Libraries;
 use crate::signals;
@@ -63,6 +64,9 @@ pub(crate) struct Args {
     /// The shared library to compare with that of --against
     #[arg(long, value_name = "FILE", requires = "against", help_heading = COMPARISON)]
     lib: Option<PathBuf>,
+
+    #[command(flatten)]
+    formats: Formats,
 
     /// Also count the instructions of each kernel with valgrind, and compare them with those in FILE
     #[arg(
@@ -144,6 +148,9 @@ fn at_least_three(text: &str) -> Result<usize, String> {
 pub(crate) struct WorkerArgs {
     #[arg(long, value_name = "FILE")]
     lib: Option<PathBuf>,
+
+    #[command(flatten)]
+    formats: Formats,
 }
 
 /// Call a kernel under callgrind.
@@ -227,6 +234,9 @@ fn print_bars(report: &Report) -> Result<Verdict> {
 
 /// All that was asked for; `None` if counts were only to be written.
 fn measure(args: &Args) -> Result<Option<Report>> {
+    if args.lib.is_none() && !args.formats.words().is_empty() {
+        bail!("--format works with --lib only: the rows of the gate are about this project's own format");
+    }
     let mut demands = args.demands()?;
     if let Some(only) = &args.only {
         demands.retain(only);
@@ -266,8 +276,9 @@ fn measure(args: &Args) -> Result<Option<Report>> {
 fn compare(args: &Args, other: &Path, demands: &Demands, watch: &mut dyn FnMut(f64, &str)) -> Result<Report> {
     if let Some(lib) = &args.lib {
         // Here it is known what is wrong with one of them.
-        Libraries::of(&[lib.clone(), other.to_owned()]).open(None)?;
-        return Ok(libraries::run(lib, other, &demands.against, args.effort(), watch)?);
+        Libraries::of(&[lib.clone(), other.to_owned()], &args.formats).open(None)?;
+        let formats = args.formats.words();
+        return Ok(libraries::run([lib, other], &formats, &demands.against, args.effort(), watch)?);
     }
     // A bare name would be looked up in PATH.
     let other = other.canonicalize().with_context(|| format!("cannot read {}", other.display()))?;
@@ -305,8 +316,12 @@ impl Args {
 
 pub(crate) fn work(args: &WorkerArgs) -> Result<Verdict> {
     let kernels = match &args.lib {
-        // SAFETY: the worker of the gate is a process that times these kernels and does nothing else.
-        Some(lib) => unsafe { load_here(lib)? },
+        Some(lib) => {
+            // SAFETY: the worker of the gate is a process that times these kernels and does nothing else.
+            let mut kernels = unsafe { load_here(lib)? };
+            kernels.retain(|kernel| args.formats.have(kernel.as_ref()));
+            kernels
+        }
         None => worker::own_kernels(),
     };
     worker::serve(&kernels).context("the worker lost its gate")?;

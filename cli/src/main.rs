@@ -3,6 +3,7 @@
 mod adopt;
 mod cases;
 mod check;
+mod format_option;
 mod formats;
 mod gate;
 mod history;
@@ -102,7 +103,7 @@ enum Verdict {
 pub(crate) const HANG: Duration = Duration::from_secs(10);
 
 /// The exit code of a finding.
-const FINDING: u8 = 1;
+pub(crate) const FINDING: u8 = 1;
 
 /// The exit code of bad usage or bad input.
 const BAD_USAGE: u8 = 2;

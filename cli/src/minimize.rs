@@ -9,7 +9,6 @@ use qk256_verify::{Case, Finding, interrupt};
 use crate::Verdict;
 use crate::cases::CaseArgs;
 use crate::output::{self, OutputFile, stdout};
-use crate::select::for_operation;
 use crate::signals;
 use crate::usage::{REPORTS, help_end};
 
@@ -57,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
 /// The smallest case of the first kernel that fails on this one, with its finding.
 fn smallest(args: &Args, case: &Case) -> Result<Option<Finding>> {
     let examiner = args.case.examiner()?;
-    for kernel in for_operation(examiner.as_ref(), case.operation, args.case.kernel.as_deref())? {
+    for kernel in args.case.kernels(examiner.as_ref(), case)? {
         if let Some(failure) = examiner.examine(kernel, &[], case)?.failures.into_iter().next() {
             let finding = Finding::new(kernel, case, examiner.weights(), failure);
             return Ok(Some(examiner.minimize(kernel, &finding)?));

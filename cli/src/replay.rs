@@ -10,7 +10,6 @@ use qk256_verify::{Case, Examiner, Finding, Kernel, interrupt};
 use crate::Verdict;
 use crate::cases::CaseArgs;
 use crate::output::stdout;
-use crate::select::for_operation;
 use crate::signals;
 use crate::usage::{RUN, help_end};
 
@@ -34,30 +33,33 @@ pub(crate) struct Args {
     /// Call the library with this case first, in the same process. Can be repeated
     ///
     /// `--after '100x gemv rows=1 cols=3'` makes 100 such calls. A kernel with a state may fail only after other calls.
-    #[arg(long, value_name = "CASE", requires = "libraries", value_parser = earlier, help_heading = RUN)]
-    after: Vec<(u64, Case)>,
+    #[arg(long, value_name = "CASE", requires = "libraries", help_heading = RUN)]
+    after: Vec<String>,
 }
 
-/// A case with how often it is called.
+/// A case of `--after`, with how often it is called.
 fn earlier(text: &str) -> Result<(u64, Case)> {
     let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let parse = |case: &str| case.parse().with_context(|| format!("bad case of --after `{text}`"));
     match first.strip_suffix('x').map(str::parse) {
         Some(times) => {
-            Ok((times.context("give the number of calls as in `100x gemv rows=1 cols=3`")?, rest.parse()?))
+            Ok((times.context("give the number of calls as in `100x gemv rows=1 cols=3`")?, parse(rest)?))
         }
-        None => Ok((1, text.parse()?)),
+        None => Ok((1, parse(text)?)),
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     signals::watch();
     let examiner = args.case.examiner()?;
+    // Not before all options are read: a format may be that of a file.
+    let after: Vec<(u64, Case)> = args.after.iter().map(|text| earlier(text)).collect::<Result<_>>()?;
     let mut verdict = Verdict::Pass;
     for (file, case) in args.case.cases()? {
         if let Some(file) = file {
             writeln!(stdout(), "{}:", file.display())?;
         }
-        match replay(args, examiner.as_ref(), &case) {
+        match replay(args, examiner.as_ref(), &after, &case) {
             Err(_) if interrupt::is_requested() => {}
             Ok(Verdict::Finding) => verdict = Verdict::Finding,
             seen => drop(seen?),
@@ -69,10 +71,10 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     Ok(verdict)
 }
 
-fn replay(args: &Args, examiner: &dyn Examiner, case: &Case) -> Result<Verdict> {
+fn replay(args: &Args, examiner: &dyn Examiner, after: &[(u64, Case)], case: &Case) -> Result<Verdict> {
     let mut verdict = Verdict::Pass;
-    for kernel in for_operation(examiner, case.operation, args.case.kernel.as_deref())? {
-        let seen = examiner.examine(kernel, &args.after, case)?;
+    for kernel in args.case.kernels(examiner, case)? {
+        let seen = examiner.examine(kernel, after, case)?;
         show(kernel, &seen)?;
         for failure in seen.failures {
             verdict = Verdict::Finding;

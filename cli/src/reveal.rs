@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let [dot, svg] = OutputFile::create_each([("--dot", &args.dot), ("--svg", &args.svg)])?;
     let subject = Subject { rows: args.rows, row: args.row, ..Subject::one_row(args.cols, args.scaled) };
     let examiner = args.libraries.open(None)?;
-    let kernel = only(examiner.as_ref(), Operation::Gemv, args.kernel.as_deref())?;
+    let kernel = only(examiner.as_ref(), &args.libraries.formats, Operation::Gemv, args.kernel.as_deref())?;
     let revealed = examiner.reveal(kernel, subject)?;
     let revealed = match revealed {
         Ok(revealed) => revealed,

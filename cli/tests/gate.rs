@@ -159,17 +159,22 @@ fn a_library_that_is_slower_than_another_is_missed_and_the_other_is_not() {
 /// A library whose `unpack` takes three times as long where its code lies in the half `SLOW` (0 or 32) of 64 bytes. It is linked into the
 /// half 0.
 const PLACED: &str = r#"
-#define qk256_unpack once
+#define qk256_kernels plain_kernels
 #include "plain.c"
-#undef qk256_unpack
-__attribute__((aligned(64))) QK256_EXPORT int32_t qk256_unpack(const uint8_t *packed, size_t packed_len, uint8_t *codes, size_t codes_len) {
+#undef qk256_kernels
+__attribute__((aligned(64))) static int32_t placed(const qk256_call *call) {
     uintptr_t here;
     __asm__ volatile("lea 0(%%rip), %0" : "=r"(here));
     if ((here & 32) == SLOW) {
-        once(packed, packed_len, codes, codes_len);
-        once(packed, packed_len, codes, codes_len);
+        unpack(call);
+        unpack(call);
     }
-    return once(packed, packed_len, codes, codes_len);
+    return unpack(call);
+}
+static const qk256_kernel PLACED = QK256_KERNEL("placed", "unpack", "qk256", "f32", "", 1, placed);
+const qk256_kernel *qk256_kernels(uint32_t abi_version, size_t *count) {
+    *count = 1;
+    return abi_version == QK256_ABI_VERSION ? &PLACED : NULL;
 }
 "#;
 

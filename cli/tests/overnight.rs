@@ -200,8 +200,8 @@ fn a_directory_has_one_run_at_a_time() {
     first.wait().expect("it was killed");
     assert!(printed.contains("another run works in"), "{printed}");
     let mut wrong = Command::new(env!("CARGO_BIN_EXE_qk256"));
-    wrong.args(["overnight", "--targets", "gemm", "--for", "1s", "--dir"]).arg(&dir);
-    assert!(ended(wrong, 2).contains("there is no target `gemm`"));
+    wrong.args(["overnight", "--targets", "gemx", "--for", "1s", "--dir"]).arg(&dir);
+    assert!(ended(wrong, 2).contains("there is no target `gemx`"));
 }
 
 /// How long to wait for what takes seconds on a quiet machine: no machine that gets anywhere is a hundred times as slow.

@@ -29,12 +29,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) libraries: Libraries,
 
-    /// Number of worker processes for each library [default: number of CPU cores]
+    /// Number of processes that examine kernels at the same time [default: number of CPU cores]
     #[arg(
         long,
         value_name = "NUMBER",
         value_parser = usage::at_least_one::<usize>,
-        requires = "libraries",
         allow_negative_numbers = true,
         help_heading = KERNELS
     )]
@@ -46,11 +45,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FEATURE", help_heading = KERNELS)]
     pub(super) require: Vec<String>,
 
-    /// Time for cases, such as 30s, 5m or 8h. The edge cases come first, then random cases
+    /// Time for cases, such as 30s, 5m or 8h [default: 20s, and as long as every edge case takes]. The edge cases come first, then
+    /// random cases
     ///
     /// The tensors of --weights are checked before, and the speed is measured after; both come on top.
-    #[arg(long = "for", value_name = "TIME", value_parser = usage::time, default_value = "30s", help_heading = RUN)]
-    pub(super) time: Duration,
+    #[arg(long = "for", value_name = "TIME", value_parser = usage::time, help_heading = RUN)]
+    pub(super) time: Option<Duration>,
 
     /// Number of cases for each operation, instead of a time
     #[arg(
@@ -112,10 +112,21 @@ pub(crate) struct Args {
     pub(super) junit: Option<PathBuf>,
 }
 
+/// How long a run goes on where nothing is asked for.
+const USUAL_TIME: Duration = Duration::from_secs(20);
+
 impl Args {
     pub(super) fn plan(&self) -> Plan {
         let seed = self.seed.value();
-        let budget = self.cases.map_or(Budget::Time(self.time), Budget::Cases);
-        Plan { seeds: self.seeds, exhaustive: self.exhaustive, huge: self.huge, ..Plan::new(seed, budget) }
+        let time = Budget::Time(self.time.unwrap_or(USUAL_TIME));
+        let budget = self.cases.map_or(time, Budget::Cases);
+        let edges = self.time.is_none() && self.cases.is_none();
+        Plan {
+            edges,
+            seeds: self.seeds,
+            exhaustive: self.exhaustive,
+            huge: self.huge,
+            ..Plan::new(seed, budget)
+        }
     }
 }

@@ -6,7 +6,7 @@ use qk256_verify::number;
 use qk256_verify::property::PropertyCounts;
 use qk256_verify::timing::Speed;
 use qk256_verify::trace::Width;
-use qk256_verify::{Case, Finding, Property};
+use qk256_verify::{Arguments, Case, Finding, Property};
 use serde::Serialize;
 
 use super::{End, Outcome};
@@ -36,6 +36,14 @@ struct Document<'a> {
 struct KernelJson<'a> {
     kernel: &'a str,
     operation: &'static str,
+    /// The format of the weights.
+    format: &'static str,
+    /// The kind of activations.
+    activations: &'static str,
+    /// What callers keep to, in the words of a case; empty if nothing is required.
+    requirements: String,
+    /// Whether it has a step that repacks the weights once.
+    prepares: bool,
     required_features: &'a [&'a str],
     missing_features: &'a [String],
     skipped: bool,
@@ -102,10 +110,15 @@ pub(super) fn render(
 
 fn kernel_json<'a>(report: &'a KernelReport<'_>, timing: Option<Speed>) -> KernelJson<'a> {
     let counts = &report.counts;
+    let domain = report.kernel.domain();
     let refused = counts.smallest_refused.as_ref();
     KernelJson {
         kernel: report.kernel.name(),
-        operation: report.kernel.operation().name(),
+        operation: domain.operation.name(),
+        format: domain.format.name,
+        activations: domain.activations.name,
+        requirements: domain.requirements.to_string(),
+        prepares: report.kernel.prepared_bytes(&Arguments::default()).is_some(),
         required_features: report.kernel.required_features(),
         missing_features: &report.missing,
         skipped: report.is_skipped(),
@@ -120,7 +133,7 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, timing: Option<Speed>) -> Kerne
         runs: report.trace.width().map(Width::name),
         given_up: report.given_up.as_deref(),
         unexplained_order: counts.unexplained,
-        varies_with_rows: report.kernel.varies_with_rows(),
+        varies_with_rows: domain.requirements.varies_with_rows,
         tried_whole: report.exhausted,
         properties: counts.properties,
         accuracy: (counts.properties.of(Property::Bound) > 0).then_some(AccuracyJson {

@@ -1,7 +1,7 @@
-//! The report as JUnit XML: a suite for each operation, a test case for each kernel and property.
+//! The report as JUnit XML: a suite for each operation and format, a test case for each kernel and property.
 
 use anyhow::{Context, Result};
-use qk256_verify::Operation;
+use qk256_verify::Domain;
 use qk256_verify::Property;
 use qk256_verify::check::{KernelReport, Report};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
@@ -10,15 +10,13 @@ use super::{End, text};
 
 pub(super) fn render(report: &Report<'_>, end: &End) -> Result<String> {
     let mut document = quick_junit::Report::new("qk256 check");
-    for operation in Operation::ALL {
-        let mut suite = TestSuite::new(operation.name());
-        for kernel in report.kernels.iter().filter(|kernel| kernel.kernel.operation() == operation) {
+    for name in suites(report) {
+        let mut suite = TestSuite::new(name.as_str());
+        for kernel in report.kernels.iter().filter(|kernel| kernel.kernel.domain().to_string() == name) {
             suite.add_test_cases(test_cases(report, kernel));
         }
-        if suite.tests > 0 {
-            suite.add_property(("seed", report.seed.to_string().as_str()));
-            document.add_test_suite(suite);
-        }
+        suite.add_property(("seed", report.seed.to_string().as_str()));
+        document.add_test_suite(suite);
     }
     if let Some(signal) = end.signal {
         document.add_test_suite(interrupted(&end.shown(signal)));
@@ -26,6 +24,19 @@ pub(super) fn render(report: &Report<'_>, end: &End) -> Result<String> {
     let mut bytes = Vec::new();
     document.serialize(&mut bytes).context("cannot write the report as JUnit XML")?;
     text(bytes)
+}
+
+/// Operations with the formats that are not plain, each once, in the order of operations.
+fn suites(report: &Report<'_>) -> Vec<String> {
+    let mut domains: Vec<Domain> = report.kernels.iter().map(|kernel| kernel.kernel.domain()).collect();
+    domains.sort_by_key(|domain| domain.operation);
+    let mut names: Vec<String> = Vec::new();
+    for name in domains.iter().map(ToString::to_string) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// That the run was not whole: an error, which is no pass.
@@ -48,7 +59,7 @@ fn test_cases(report: &Report<'_>, kernel: &KernelReport<'_>) -> Vec<TestCase> {
         report.findings.iter().filter(move |finding| {
             finding.properties().contains(&property)
                 && finding.kernel == name
-                && finding.operation() == kernel.kernel.operation()
+                && finding.case.domain() == kernel.kernel.domain()
         })
     };
     let properties = Property::ALL
@@ -63,7 +74,7 @@ fn test_cases(report: &Report<'_>, kernel: &KernelReport<'_>) -> Vec<TestCase> {
                 failure
             });
             let mut case = TestCase::new(format!("{name} {property}"), status);
-            case.set_classname(kernel.kernel.operation().name());
+            case.set_classname(kernel.kernel.domain().to_string());
             case
         })
         .collect()

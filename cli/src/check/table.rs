@@ -56,7 +56,7 @@ pub(crate) fn render(report: &Report<'_>, extras: Extras<'_>) -> String {
 fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> Vec<Cell> {
     let cases = if report.is_skipped() { "-".to_owned() } else { report.counts.cases.to_string() };
     vec![
-        Cell::new(report.kernel.operation()),
+        Cell::new(report.kernel.domain()),
         Cell::new(report.kernel.name()),
         verdict(report),
         Cell::new(cases),
@@ -69,13 +69,13 @@ fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> Vec<Cell> {
 /// A kernel of ours that plugins were timed beside.
 fn own_row(own: &Reference) -> Vec<Cell> {
     let name = format!("{} (qk256)", own.name);
-    let cells = [own.operation.name(), &name, "-", "-", "-", &time(&own.speed), &speedup(Some(&own.speed))];
+    let cells =
+        [&own.domain.to_string(), &name, "-", "-", "-", &time(&own.speed), &speedup(Some(&own.speed))];
     cells.map(Cell::new).to_vec()
 }
 
 fn verdict(report: &KernelReport<'_>) -> Cell {
     match report.counts.failed {
-        _ if report.not_exported.is_some() => Cell::new("skipped: not exported").fg(Color::Yellow),
         _ if report.is_skipped() => {
             Cell::new(format!("skipped: no {}", report.missing.join(", "))).fg(Color::Yellow)
         }
@@ -127,10 +127,14 @@ fn describe(text: &mut String, report: &Report<'_>, extras: Extras<'_>) -> fmt::
         legend(text, report, extras)?;
     }
     for kernel in &report.kernels {
+        let requirements = kernel.kernel.domain().requirements;
+        if !requirements.is_none() {
+            writeln!(text, "{}: requires {requirements}", kernel.label())?;
+        }
         if let Some(why) = &kernel.given_up {
             writeln!(text, "{}: no longer called after {why}", kernel.label())?;
         }
-        if kernel.kernel.varies_with_rows() {
+        if requirements.varies_with_rows {
             let what = "not invariant to the number of rows, as declared: held to the bound for each number";
             writeln!(text, "{}: {what}", kernel.label())?;
         }
@@ -202,7 +206,7 @@ fn details(text: &mut String, report: &KernelReport<'_>, speed: Option<&Speed>) 
 
 /// How a gemv adds up a row, as far as it is known.
 fn order(report: &KernelReport<'_>) -> Option<String> {
-    if report.kernel.varies_with_rows() {
+    if report.kernel.domain().requirements.varies_with_rows {
         return Some("depends on the number of rows, as declared".to_owned());
     }
     if report.counts.unexplained {
@@ -267,19 +271,10 @@ fn skipped(text: &mut String, report: &Report<'_>) -> fmt::Result {
     }
     let lacks: BTreeSet<&str> =
         report.kernels.iter().flat_map(|kernel| kernel.missing.iter().map(String::as_str)).collect();
-    let not_exported: BTreeSet<&str> =
-        report.kernels.iter().filter_map(|kernel| kernel.not_exported.as_deref()).collect();
-    let kernels = |of: fn(&KernelReport<'_>) -> bool| {
-        count(report.kernels.iter().filter(|kernel| of(kernel)).count() as u64, "kernel")
-    };
     if !lacks.is_empty() {
-        let skipped = kernels(|kernel| !kernel.missing.is_empty());
+        let skipped = report.kernels.iter().filter(|kernel| kernel.is_skipped()).count();
+        let skipped = count(skipped as u64, "kernel");
         writeln!(text, "{skipped} skipped: this CPU lacks {}", Vec::from_iter(lacks).join(", "))?;
-    }
-    if !not_exported.is_empty() {
-        let skipped = kernels(|kernel| kernel.not_exported.is_some());
-        let names = Vec::from_iter(not_exported).join(", ");
-        writeln!(text, "{skipped} skipped: the library does not export {names}")?;
     }
     Ok(())
 }

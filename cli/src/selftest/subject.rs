@@ -107,7 +107,7 @@ impl Subject {
         // SAFETY: the process was started with this descriptor, for this alone.
         let progress = progress.map(|fd| unsafe { SharedMemory::<Progress>::inherited(fd) }).transpose()?;
         // Made before the clock starts: it is the same for every kernel.
-        let sweep = Sweep::of(self.mutant.kernel.operation);
+        let sweep = Sweep::of(self.mutant.kernel.domain);
         let cases = match self.kind {
             Kind::Right | Kind::Fault(_) if !whole => sweep.len().min(sweep.edges_len() + SHAPES),
             _ => sweep.len() + DRAWN_CASES,

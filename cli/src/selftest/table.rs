@@ -71,7 +71,7 @@ fn row(subject: &Subject, seen: &Verdict) -> [String; 6] {
     };
     [
         subject.name().to_owned(),
-        subject.mutant.kernel.operation.to_string(),
+        subject.mutant.kernel.domain.to_string(),
         class.to_owned(),
         caught,
         seen.cases.to_string(),
@@ -153,7 +153,7 @@ pub(super) fn json(results: &[Row], seed: u64, ended_by: Option<&'static str>) -
                 kind: subject.kind.name(),
                 name: subject.name(),
                 kernel: subject.mutant.name,
-                operation: subject.mutant.kernel.operation.name(),
+                operation: subject.mutant.kernel.domain.operation.name(),
                 class: subject.mutant.class.name(),
                 as_it_must_be: subject.is_as_it_must_be(seen),
                 seen,

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use place::{Place, QUICK, SIGNALS, ended, has_its_finding, json, names, text, until};
+use place::{Place, QUICK, SIGNALS, VERIFY, ended, has_its_finding, json, names, text, until};
 
 #[test]
 fn a_signal_ends_a_check_of_a_library_with_all_that_was_found() {
@@ -255,12 +255,12 @@ fn a_signal_ends_a_night_with_its_report() {
 fn a_signal_ends_a_replay_and_a_minimize_of_a_kernel_that_does_not_return() {
     let place = Place::new();
     let source = place.own.path().join("loops.rs");
-    fs::write(
-        &source,
-        "#[unsafe(no_mangle)] pub extern \"C\" fn qk256_abi_version() -> u32 { 1 }
-         #[unsafe(no_mangle)] pub extern \"C\" fn qk256_unpack() -> i32 { loop { std::hint::spin_loop() } }",
-    )
-    .expect("a scratch file can be written");
+    let example =
+        fs::read_to_string(format!("{VERIFY}/plugins/rust/src/lib.rs")).expect("the example is there");
+    let unpack = "answer(unpack_all(packed, codes, call.cols))";
+    assert!(example.contains(unpack), "the example unpacks");
+    let looping = example.replace(unpack, "loop { std::hint::spin_loop() }");
+    fs::write(&source, looping).expect("a scratch file can be written");
     let library = place.library(text(&source), &[]);
     for command in ["replay", "minimize"] {
         let run =
