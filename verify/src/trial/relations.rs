@@ -79,10 +79,13 @@ impl Relation {
         };
         let scales =
             |all: &Vec<f32>| rows.iter().flat_map(|row| all[row * blocks..][..blocks].to_vec()).collect();
+        let needed = |buffer| inputs.operation.needed(shape, buffer) as usize;
         let few = Inputs {
             shape: Shape { rows: count, row_stride: shape.row_bytes(), out_stride: count, ..shape },
             packed: PackedBytes::whole(rows.iter().flat_map(own).collect()),
             scales: inputs.scales.as_ref().map(scales),
+            x: inputs.x[..needed(Buffer::X).min(inputs.x.len())].to_vec(),
+            quantized: inputs.quantized[..needed(Buffer::Activations).min(inputs.quantized.len())].to_vec(),
             out_len: count * shape.batch,
             ..inputs.clone()
         };
