@@ -1,6 +1,7 @@
 //! Rows and columns that follow from a domain: those of a format, and of what a kernel requires.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use crate::domain::Domain;
 
@@ -49,5 +50,13 @@ fn around(domain: Domain) -> impl Iterator<Item = usize> {
 
 /// A list that lives as long as the sweeps, which are kept for good.
 fn kept(all: BTreeSet<usize>) -> &'static [usize] {
-    Box::leak(all.into_iter().collect::<Vec<_>>().into_boxed_slice())
+    static LISTS: Mutex<BTreeSet<&'static [usize]>> = Mutex::new(BTreeSet::new());
+    let mut lists = LISTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let list: Vec<usize> = all.into_iter().collect();
+    if let Some(known) = lists.get(list.as_slice()) {
+        return known;
+    }
+    let list: &'static [usize] = list.leak();
+    lists.insert(list);
+    list
 }
