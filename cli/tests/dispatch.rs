@@ -77,17 +77,23 @@ fn every_kernel_that_a_cpu_can_run_passes_on_it_and_no_other_is_called() {
         return;
     }
     for name in CPUS.iter().map(|cpu| cpu.name).chain([ALL_THERE_IS]) {
-        let (table, _) = run(name, &["check", "--no-speed", "--seed", "1", "--cases", CASES], 0);
+        let check = ["check", "--no-speed", "--seed", "1", "--cases", CASES, "--json", "-"];
+        let (report, _) = run(name, &check, 0);
+        let report: Value = serde_json::from_str(&report).expect("the report is JSON");
+        let kernels = report["kernels"].as_array().expect("a list");
         for row in rows(name) {
-            let [operation, kernel] =
-                ["operation", "kernel"].map(|field| row[field].as_str().expect("a string"));
-            let line = table.lines().find(|line| line.split_whitespace().take(2).eq([operation, kernel]));
-            let line = line.unwrap_or_else(|| panic!("{name}: no {kernel} {operation}: {table}"));
+            let is_same = |kernel: &&Value| FIELDS.iter().all(|&field| kernel[field] == row[field]);
+            let kernel = kernels.iter().find(is_same);
+            let kernel = kernel.unwrap_or_else(|| panic!("{name}: {row} is in the report"));
             let is_skipped = !words(&row["missing_features"]).is_empty();
-            assert_eq!(line.contains("skipped"), is_skipped, "{name}: {line}");
+            assert_eq!(kernel["skipped"], is_skipped, "{name}: {kernel}");
+            assert_eq!(kernel["cases"] == 0, is_skipped, "{name}: {kernel}");
         }
     }
 }
+
+/// What says which kernel is meant.
+const FIELDS: [&str; 4] = ["operation", "format", "activations", "kernel"];
 
 #[test]
 fn a_forced_kernel_or_a_required_feature_that_the_cpu_lacks_is_refused_in_a_clear_line() {

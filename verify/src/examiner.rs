@@ -21,6 +21,7 @@ use crate::property::{Failure, Property};
 use crate::reference;
 use crate::registry;
 use crate::timing::{Speed, Workload, speeds};
+use crate::trace;
 use crate::trial::{Harness, Trial};
 use crate::weights::Weights;
 
@@ -244,7 +245,9 @@ impl Examiner for InProcess {
         watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
     ) -> Result<Report<'a>, ExamineError> {
         let is_one = kernels.iter().all(|kernel| kernel.domain() == kernels[0].domain());
-        if let Some(program) = self.program.as_ref().filter(|_| jobs > 1 && !is_one) {
+        // A process that an emulator starts would run on the real CPU.
+        let is_split = jobs > 1 && !is_one && !trace::is_emulated();
+        if let Some(program) = self.program.as_ref().filter(|_| is_split) {
             let place = |kernel: &&dyn Kernel| {
                 let known = self.kernels.iter().position(|own| std::ptr::addr_eq(own.as_ref(), *kernel));
                 known.expect("the kernels are among these")
