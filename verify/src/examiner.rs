@@ -245,7 +245,7 @@ impl Examiner for InProcess {
         watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
     ) -> Result<Report<'a>, ExamineError> {
         let is_one = kernels.iter().all(|kernel| kernel.domain() == kernels[0].domain());
-        // A process that an emulator starts would run on the real CPU.
+        // valgrind does not follow the processes that its program starts.
         let is_split = jobs > 1 && !is_one && !trace::is_emulated();
         if let Some(program) = self.program.as_ref().filter(|_| is_split) {
             let place = |kernel: &&dyn Kernel| {
@@ -253,13 +253,12 @@ impl Examiner for InProcess {
                 known.expect("the kernels are among these")
             };
             let places: Vec<usize> = kernels.iter().map(place).collect();
-            return parts::check_in_parts(
-                (kernels, &places),
-                (program, jobs),
-                plan,
-                self.weights.as_ref(),
-                watch,
-            );
+            let all = self.kernels();
+            let program = (&program[..], jobs);
+            let report = parts::check_in_parts((&all, &places), program, plan, self.weights(), watch)?;
+            if let Some(report) = report {
+                return Ok(report);
+            }
         }
         Ok(check::check(&mut self.harness.borrow_mut(), kernels, plan, watch)?)
     }

@@ -4,6 +4,7 @@
 //! sends what it finds, and in the end its counts, as lines of JSON.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::Command;
@@ -19,7 +20,7 @@ use crate::domain::Domain;
 use crate::examiner::ExamineError;
 use crate::finding::Finding;
 use crate::interrupt;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, missing_features};
 use crate::property::Failure;
 use crate::trace::{Trace, Width};
 use crate::trial::Harness;
@@ -29,6 +30,13 @@ use crate::weights::Weights;
 const PROGRESS: Duration = Duration::from_millis(50);
 
 /// What a process is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Request {
+    Check(Part),
+    /// The CPU features that it lacks, of all that kernels need.
+    MissingFeatures,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Part {
     plan: Plan,
@@ -77,9 +85,12 @@ type SweepCounts = [[usize; 2]; 3];
 pub fn serve(kernels: &[&dyn Kernel], harness: &mut Harness) -> std::io::Result<()> {
     let mut request = String::new();
     std::io::stdin().read_line(&mut request)?;
-    let Part { plan, kernels: places } = serde_json::from_str(&request)?;
-    let own: Vec<&dyn Kernel> = places.iter().filter_map(|&place| kernels.get(place).copied()).collect();
     let mut out = std::io::stdout();
+    let Part { plan, kernels: places } = match serde_json::from_str(&request)? {
+        Request::Check(part) => part,
+        Request::MissingFeatures => return out.write_all(&line(&missing_of_any(kernels))),
+    };
+    let own: Vec<&dyn Kernel> = places.iter().filter_map(|&place| kernels.get(place).copied()).collect();
     let mut say = |message: &Message| out.write_all(&line(message)).and_then(|()| out.flush());
     let (mut sent, mut last) = (0, Instant::now());
     let report = check::check(harness, &own, &plan, &mut |at| {
@@ -101,6 +112,12 @@ pub fn serve(kernels: &[&dyn Kernel], harness: &mut Harness) -> std::io::Result<
         }
         Err(error) => say(&Message::Failed(error.to_string())),
     }
+}
+
+/// The CPU features that this process lacks, of all that `kernels` need.
+fn missing_of_any(kernels: &[&dyn Kernel]) -> Vec<String> {
+    let missing = kernels.iter().flat_map(|kernel| missing_features(kernel.required_features()));
+    missing.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn found(own: &[&dyn Kernel], finding: &Finding) -> Message {
@@ -143,26 +160,31 @@ struct State<'w> {
     watch: &'w mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
 }
 
-/// Examines `kernels`, whose places among all are `places`, in up to `jobs` processes of `program`, which calls [`serve`].
+/// Examines those of `all` that stand at `places`, in up to `jobs` processes of `program`, which calls [`serve`]. `None`: they see
+/// another CPU than this process does.
 ///
 /// # Errors
 /// If the system gives no process, a case has no data, or a kernel ends its process.
 pub(crate) fn check_in_parts<'a>(
-    (kernels, places): (&[&'a dyn Kernel], &[usize]),
+    (all, places): (&[&'a dyn Kernel], &[usize]),
     (program, jobs): (&[String], usize),
     plan: &Plan,
     weights: Option<&Weights>,
     watch: &mut (dyn FnMut(Progress<'_>) -> ControlFlow<()> + Send),
-) -> Result<Report<'a>, ExamineError> {
-    let split = split(kernels, jobs);
+) -> Result<Option<Report<'a>>, ExamineError> {
+    if !is_same_cpu(all, program)? {
+        return Ok(None);
+    }
+    let kernels: Vec<&dyn Kernel> = places.iter().map(|&at| all[at]).collect();
+    let split = split(&kernels, jobs);
     let at = vec![(0.0, 0); split.len()];
     let state = Mutex::new(State { at, findings: Vec::new(), is_over: false, watch });
-    let parts = Parts { kernels: kernels.to_vec(), weights, state };
+    let parts = Parts { kernels: kernels.clone(), weights, state };
     let summaries: Vec<Result<Summary, ExamineError>> = std::thread::scope(|scope| {
         let runs = split.iter().enumerate().map(|(number, own)| {
             let request = Part { plan: *plan, kernels: own.iter().map(|&at| places[at]).collect() };
             let parts = &parts;
-            scope.spawn(move || parts.run(number, own, program, &request))
+            scope.spawn(move || parts.run(number, own, program, request))
         });
         let runs: Vec<_> = runs.collect();
         runs.into_iter().map(|run| run.join().expect("it does not panic")).collect()
@@ -175,7 +197,23 @@ pub(crate) fn check_in_parts<'a>(
     let order: Vec<Domain> = domains(kernels.iter().map(|kernel| kernel.domain()));
     report.sweeps.sort_by_key(|sweep| order.iter().position(|domain| *domain == sweep.domain));
     report.findings = parts.state.into_inner().unwrap_or_else(PoisonError::into_inner).findings;
-    Ok(report)
+    Ok(Some(report))
+}
+
+/// Whether a process that is started sees the CPU that this one does. An emulator does not emulate the processes that its program starts.
+fn is_same_cpu(kernels: &[&dyn Kernel], program: &[String]) -> Result<bool, ExamineError> {
+    let mut child = start(program)?;
+    child.ask(&Request::MissingFeatures);
+    let Answer::Line(line) = child.receive(&Patience::ENDLESS) else { return Err(ExamineError::Crashed) };
+    let missing: Vec<String> =
+        serde_json::from_str(&line).map_err(|error| ExamineError::Failed(error.into()))?;
+    Ok(missing == missing_of_any(kernels))
+}
+
+fn start(program: &[String]) -> Result<Child, ExamineError> {
+    let mut command = Command::new(&program[0]);
+    Child::start(command.args(&program[1..]), Errors::Shown)
+        .map_err(|error| ExamineError::Failed(error.into()))
 }
 
 /// The places of kernels for each process: domain by domain to the one that has the fewest cases so far.
@@ -232,12 +270,10 @@ impl Parts<'_, '_> {
         number: usize,
         own: &[usize],
         program: &[String],
-        request: &Part,
+        request: Part,
     ) -> Result<Summary, ExamineError> {
-        let mut command = Command::new(&program[0]);
-        let child = Child::start(command.args(&program[1..]), Errors::Shown);
-        let mut child = child.map_err(|error| ExamineError::Failed(error.into()))?;
-        child.ask(request);
+        let mut child = start(program)?;
+        child.ask(&Request::Check(request));
         let id = child.id();
         // It is asked to end, and then says what it has done so far.
         let is_asked = Cell::new(false);

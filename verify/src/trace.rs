@@ -101,7 +101,7 @@ pub fn trace(call: impl FnOnce()) -> Trace {
     Trace::default()
 }
 
-/// Whether the program runs under an emulator, such as valgrind: its memory grows by itself, and it knows no trap flag.
+/// Whether the program runs under valgrind or an emulator like it: its memory grows by itself, and it knows no trap flag.
 pub(crate) fn is_emulated() -> bool {
     static IS_EMULATED: OnceLock<bool> = OnceLock::new();
     let steps = || (0..100_u32).for_each(|step| _ = std::hint::black_box(step));

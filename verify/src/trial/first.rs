@@ -2,7 +2,9 @@
 //! before any thread uses it. Only a new process has a first call, so each try is one, forked from this one.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{PipeReader, Read, Write, pipe};
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -71,11 +73,26 @@ pub(super) fn is_possible() -> bool {
     static IS_POSSIBLE: OnceLock<bool> = OnceLock::new();
     *IS_POSSIBLE.get_or_init(|| {
         let threads = || {
+            if silence().is_err() {
+                return NOT_DONE.to_owned();
+            }
             std::thread::scope(|scope| THREADS.map(|_| scope.spawn(std::thread::yield_now)).map(drop));
             String::new()
         };
         in_a_process(threads).is_some_and(|printed| printed.is_empty())
     })
+}
+
+/// Sends what this process prints nowhere: an emulator that cannot start threads says so, on standard output too.
+fn silence() -> std::io::Result<()> {
+    let nowhere = File::options().write(true).open("/dev/null")?;
+    for printed in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        // SAFETY: it replaces descriptors of this process, whose memory no call touches.
+        if unsafe { libc::dup2(nowhere.as_raw_fd(), printed) } < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong with the first calls of new processes, if anything; `judge` says what is wrong with an output. No kernel may have been called
