@@ -306,7 +306,9 @@ impl Examiner for InProcess {
     fn time(&self, report: &mut Report<'_>) -> Result<Timing, ExamineError> {
         let mut timing = Timing::none(report.kernels.len());
         for domain in check::domains(report.kernels.iter().map(|row| row.kernel.domain())) {
-            if interrupt::is_requested() {
+            // Alone it has no ratio, and its time says as much of the machine.
+            let is_alone = self.kernels.iter().filter(|kernel| kernel.domain() == domain).count() == 1;
+            if is_alone || interrupt::is_requested() {
                 continue;
             }
             let mut workload = Workload::usual(domain);

@@ -19,10 +19,11 @@ use crate::format::Scale;
 use crate::inputs::Inputs;
 use crate::operation::{Elements, Truth};
 use crate::requirements::Rounding;
+use crate::shape::Shape;
 use exact::power_of_two;
 use fixed::FixedPoint;
 use integers::Integers;
-use product::Operand;
+use product::{Operand, Weights};
 use row::Row;
 
 /// The unit roundoff of f32.
@@ -165,11 +166,11 @@ pub fn expected(inputs: &Inputs) -> Expected {
         Truth::Sums => Expected::Rows(sums(inputs)),
         Truth::Products => {
             let operand = Operand::quantized(inputs);
-            Expected::Rows(rows.map(|row| product::truth(inputs, row, &operand)).collect())
+            Expected::Rows(rows.map(|row| Weights::of(inputs, row).times(&operand)).collect())
         }
         Truth::FixedSums => {
             let x = FixedPoint::of(&inputs.x[..shape.cols], inputs.digits);
-            Expected::Rows(rows.map(|row| x.truth(&Row::of(inputs, 0, row).weights)).collect())
+            Expected::Rows(rows.map(|row| x.truth(&Row::of(inputs, row).weights)).collect())
         }
         Truth::Quantized => {
             Expected::Blocks(inputs.x.chunks(shape.format.block_len).map(BlockTruth::of).collect())
@@ -180,18 +181,35 @@ pub fn expected(inputs: &Inputs) -> Expected {
 /// What the results of a product in f32 must be: the rows of each vector in turn.
 fn sums(inputs: &Inputs) -> Vec<RowTruth> {
     let (shape, rounding) = (inputs.shape, inputs.requirements.rounds_x);
-    let results = (0..shape.results()).map(|at| shape.vector_and_row(at));
+    // The weights of a row are decoded once for all vectors.
     if shape.format.plain().is_none() || rounding != Rounding::None {
         let operands = (0..shape.batch).map(|vector| Operand::floats(inputs.vector(vector), rounding));
         let operands: Vec<Operand> = operands.collect();
-        return results.map(|(vector, row)| product::truth(inputs, row, &operands[vector])).collect();
+        return by_vectors(shape, |row| Weights::of(inputs, row), |weights, at| weights.times(&operands[at]));
     }
-    let integers = Integers::of(inputs);
-    let truth = |(vector, row)| match &integers {
-        Some(integers) => RowTruth::Exact(integers.sum(vector, row)),
-        None => Row::of(inputs, vector, row).truth(),
-    };
-    results.map(truth).collect()
+    match Integers::of(inputs) {
+        Some(integers) => by_vectors(
+            shape,
+            |row| integers.row(row),
+            |weights, vector| RowTruth::Exact(integers.sum(weights, vector)),
+        ),
+        None => by_vectors(shape, |row| Row::of(inputs, row), |row, vector| row.times(inputs.vector(vector))),
+    }
+}
+
+/// The demand for each row times each vector: the rows of each vector in turn.
+fn by_vectors<R>(
+    shape: Shape,
+    row: impl Fn(usize) -> R,
+    truth: impl Fn(&R, usize) -> RowTruth,
+) -> Vec<RowTruth> {
+    let mut truths = vec![RowTruth::MayOverflow; shape.results()];
+    for at in 0..shape.rows {
+        let row = row(at);
+        let of_row = truths.iter_mut().skip(at).step_by(shape.rows);
+        of_row.enumerate().for_each(|(vector, to)| *to = truth(&row, vector));
+    }
+    truths
 }
 
 /// The scales of the blocks of a row, if there are some, as f32, which holds all that formats store.

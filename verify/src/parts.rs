@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::Case;
+use crate::case::{Case, Sweep};
 use crate::check::{self, Counts, KernelReport, Plan, Progress, Report, SweepReport, domains};
 use crate::child::{Answer, Child, Errors, Patience, line, terminate};
 use crate::domain::Domain;
@@ -216,12 +216,14 @@ fn start(program: &[String]) -> Result<Child, ExamineError> {
         .map_err(|error| ExamineError::Failed(error.into()))
 }
 
-/// The places of kernels for each process: domain by domain to the one that has the fewest cases so far.
+/// The places of kernels for each process: domain by domain to the one that has the least to do so far.
 fn split(kernels: &[&dyn Kernel], jobs: usize) -> Vec<Vec<usize>> {
     let mut by_work = domains(kernels.iter().map(|kernel| kernel.domain()));
+    // Of a case the oracle takes about as long as a kernel, and a matrix takes six times as long as a vector.
     let work = |domain: &Domain| {
-        let of_rows = if domain.operation.is_matrix() { 8 } else { 1 };
-        of_rows * kernels.iter().filter(|kernel| kernel.domain() == *domain).count() as u64
+        let of_case = 1 + kernels.iter().filter(|kernel| kernel.domain() == *domain).count() as u64;
+        let of_rows = if domain.operation.is_matrix() { 6 } else { 1 };
+        Sweep::of(*domain).edges_len() * of_case * of_rows
     };
     by_work.sort_by_key(|domain| std::cmp::Reverse(work(domain)));
     let mut parts: Vec<(u64, Vec<usize>)> = vec![(0, Vec::new()); jobs.clamp(1, by_work.len().max(1))];

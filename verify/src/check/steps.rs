@@ -167,26 +167,26 @@ struct Stage {
     domains: Vec<(Domain, u64)>,
 }
 
-/// All domains in turn; but where time decides, first those alone whose sweeps are not done, so that no sweep waits for cases that are
-/// drawn.
+/// All domains in turn; but where time decides, first those alone whose edges are not done, then those whose sweeps are not, so that no
+/// edge waits for further shapes, and no sweep for cases that are drawn.
 fn stages(plan: &Plan, domains: &[Domain]) -> Vec<Stage> {
-    let all = |begun: &dyn Fn(Domain) -> u64| domains.iter().map(|&each| (each, begun(each))).collect();
+    let mut begun: Vec<(Domain, u64)> = domains.iter().map(|&domain| (domain, 0)).collect();
     if matches!(plan.budget, Budget::Cases(_)) || plan.seeds > 1 {
-        return vec![Stage { start: 0, domains: all(&|_| 0) }];
+        return vec![Stage { start: 0, domains: begun }];
     }
-    let (mut stages, mut start, mut begun) = (Vec::new(), 0, 0);
-    loop {
-        let len = |domain: Domain| Sweep::of(domain).len();
-        let left: Vec<_> =
-            domains.iter().filter(|&&each| len(each) > begun).map(|&each| (each, begun)).collect();
-        let Some(end) = left.iter().map(|&(each, _)| len(each)).min() else {
-            stages.push(Stage { start, domains: all(&len) });
-            return stages;
-        };
-        let rounds = (end - begun) * left.len() as u64;
-        stages.push(Stage { start, domains: left });
-        (start, begun) = (start + rounds, end);
+    let (mut stages, mut start) = (Vec::new(), 0);
+    for end in [Sweep::edges_len, Sweep::len] {
+        let left = |&(domain, begun): &(Domain, u64)| end(Sweep::of(domain)) - begun;
+        while let Some(rounds) = begun.iter().map(left).filter(|&left| left > 0).min() {
+            let domains: Vec<_> = begun.iter().copied().filter(|each| left(each) > 0).collect();
+            begun.iter_mut().filter(|each| left(each) > 0).for_each(|(_, begun)| *begun += rounds);
+            let turns = rounds * domains.len() as u64;
+            stages.push(Stage { start, domains });
+            start += turns;
+        }
     }
+    stages.push(Stage { start, domains: begun });
+    stages
 }
 
 /// Vectors so long that offsets of 32 bits wrap in every unit.

@@ -61,12 +61,18 @@ impl ExactSum {
             return;
         }
         // At most 2^53 * 2^53 in magnitude.
-        let product = i128::from(a) * i128::from(b);
-        let position =
-            u32::try_from(a_exponent + b_exponent + LOWEST).expect("no term is below the lowest limb");
+        self.add_integer(i128::from(a) * i128::from(b), a_exponent + b_exponent);
+    }
+
+    /// Adds an integer times a power of two.
+    fn add_integer(&mut self, integer: i128, exponent: i32) {
+        // Where it is small, its lowest bits are zero.
+        let zeros = if integer == 0 { return } else { integer.trailing_zeros() };
+        let (integer, exponent) = (integer >> zeros, exponent + zeros as i32);
+        let position = u32::try_from(exponent + LOWEST).expect("no term is below the lowest limb");
         let (limb, shift) = ((position / LIMB_BITS) as usize, position % LIMB_BITS);
-        let (low, sign) = (product.unsigned_abs(), if product < 0 { -1 } else { 1 });
-        // 106 bits and a shift of up to 31: five limbs.
+        let (low, sign) = (integer.unsigned_abs(), if integer < 0 { -1 } else { 1 });
+        // 128 bits and a shift of up to 31: five limbs.
         let parts = [low << shift, if shift == 0 { 0 } else { low >> (u128::BITS - shift) }];
         for part in 0..5 {
             let bits = (parts[part / 4] >> (LIMB_BITS * (part as u32 % 4))) as u32;
@@ -78,6 +84,24 @@ impl ExactSum {
         if self.adds == ADDS_BEFORE_CARRY {
             self.carry();
         }
+    }
+
+    /// The sum of products, each of a number of `a` and the one of `b` at its place.
+    ///
+    /// # Panics
+    /// As [`add_product`](Self::add_product).
+    pub(super) fn of_products(a: &Factors, b: &Factors) -> Self {
+        let mut sum = Self::default();
+        let len = a.numbers.len().min(b.numbers.len());
+        match (&a.aligned, &b.aligned) {
+            (Some(a), Some(b)) if a.bits + b.bits + len.max(1).ilog2() + 1 < i128::BITS => {
+                let products =
+                    a.integers.iter().zip(&b.integers).map(|(&a, &b)| i128::from(a) * i128::from(b));
+                sum.add_integer(products.sum(), a.exponent + b.exponent);
+            }
+            _ => a.numbers.iter().zip(&b.numbers).for_each(|(&a, &b)| sum.add_product(a, b)),
+        }
+        sum
     }
 
     /// The sum as an unevaluated pair `high + low`, within 2^-100 of its magnitude. `high` is the nearest f64.
@@ -106,6 +130,46 @@ impl ExactSum {
             self.limbs[at + 1] += carry;
         }
         self.adds = 0;
+    }
+}
+
+/// Numbers that are multiplied, and what makes the sum of the products fast: all as integers times one power of two.
+#[derive(Debug)]
+pub(super) struct Factors {
+    pub(super) numbers: Vec<f64>,
+    aligned: Option<Aligned>,
+}
+
+#[derive(Debug)]
+struct Aligned {
+    integers: Vec<i64>,
+    exponent: i32,
+    /// Bits of the largest.
+    bits: u32,
+}
+
+impl Factors {
+    pub(super) fn of(numbers: Vec<f64>) -> Self {
+        let aligned = Aligned::of(&numbers);
+        Self { numbers, aligned }
+    }
+}
+
+impl Aligned {
+    /// `None` where one is not finite, or they are of sizes too different.
+    fn of(numbers: &[f64]) -> Option<Self> {
+        if !numbers.iter().all(|&number| number == 0.0 || number.is_normal()) {
+            return None;
+        }
+        let split = || numbers.iter().map(|&number| split_f64(number)).filter(|&(integer, _)| integer != 0);
+        let exponent = split().map(|(_, exponent)| exponent).min().unwrap_or(0);
+        let end = |(integer, exponent): (i64, i32)| exponent + integer.unsigned_abs().ilog2() as i32 + 1;
+        let bits = (split().map(end).max().unwrap_or(0) - exponent) as u32;
+        let aligned = |&number: &f64| {
+            let (integer, of_number) = split_f64(number);
+            if integer == 0 { 0 } else { integer << (of_number - exponent) }
+        };
+        (bits < i64::BITS).then(|| Self { integers: numbers.iter().map(aligned).collect(), exponent, bits })
     }
 }
 

@@ -45,26 +45,30 @@ impl<'a> Integers<'a> {
         let largest = values.map(|value| value.unsigned_abs()).max().unwrap_or(0);
         let of_vector = |x: &[i64]| x.iter().map(|x| x.abs()).sum::<i64>();
         let total = x.chunks(shape.cols.max(1)).map(of_vector).max().unwrap_or(0);
-        let is_exact = i128::from(largest) * i128::from(total) * i128::from(most)
-            <= i128::from(LARGEST) * (1 << unit) * i128::from(least);
-        is_exact.then_some(Self { inputs, x, scales })
+        let absolute = i128::from(largest) * i128::from(total) * i128::from(most);
+        let is_exact = absolute <= i128::from(LARGEST) * (1 << unit) * i128::from(least);
+        (is_exact && absolute <= i128::from(i64::MAX)).then_some(Self { inputs, x, scales })
     }
 
-    /// The sum of a row times a vector: of at most 24 significant bits.
-    pub(super) fn sum(&self, vector: usize, row: usize) -> f32 {
+    /// The weights of a row, times their scales.
+    pub(super) fn row(&self, row: usize) -> Vec<i64> {
         let shape = self.inputs.shape;
         if shape.cols == 0 {
-            return 0.0;
+            return Vec::new();
         }
-        let block_len = shape.format.block_len;
         let weights = shape.format.weights(self.inputs.packed.from_row(shape, row), shape.cols);
-        let x = &self.x[vector * shape.cols..][..shape.cols];
-        let terms = x.chunks(block_len).zip(weights.chunks(block_len));
-        let block = |(block, (x, weights)): (usize, (&[i64], &[i8]))| {
-            let terms = x.iter().zip(weights).map(|(x, &weight)| i64::from(weight) * x);
-            terms.sum::<i64>() * self.scales.get(row * shape.blocks() + block).copied().unwrap_or(1)
+        let scaled = |(block, weights): (usize, &[i8])| {
+            let scale = self.scales.get(row * shape.blocks() + block).copied().unwrap_or(1);
+            weights.iter().map(|&weight| i64::from(weight) * scale).collect::<Vec<i64>>()
         };
-        terms.enumerate().map(block).sum::<i64>() as f32
+        weights.chunks(shape.format.block_len).enumerate().flat_map(scaled).collect()
+    }
+
+    /// The sum of such weights times a vector: of at most 24 significant bits.
+    pub(super) fn sum(&self, weights: &[i64], vector: usize) -> f32 {
+        let cols = self.inputs.shape.cols;
+        let x = &self.x[vector * cols..][..cols];
+        x.iter().zip(weights).map(|(x, weight)| weight * x).sum::<i64>() as f32
     }
 }
 
@@ -90,11 +94,8 @@ mod tests {
             let inputs = case.materialize(None).expect("the case has data");
             let Some(integers) = Integers::of(&inputs) else { return false };
             (0..3).for_each(|row| {
-                assert_eq!(
-                    Row::of(&inputs, 0, row).truth(),
-                    RowTruth::Exact(integers.sum(0, row)),
-                    "{case}, row {row}"
-                );
+                let sum = integers.sum(&integers.row(row), 0);
+                assert_eq!(Row::of(&inputs, row).times(&inputs.x), RowTruth::Exact(sum), "{case}, row {row}");
             });
             true
         };

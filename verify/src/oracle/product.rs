@@ -3,9 +3,9 @@
 //! Kernels multiply codes and 8-bit activations in integers, which is exact, and add the scaled sums of blocks in f32, in up to 16 lanes.
 //! Some multiply the codes as they are, and take an offset times the sum of the activations off afterwards.
 
-use super::exact::{self, ExactSum, power_of_two};
+use super::exact::{self, ExactSum, Factors, power_of_two};
 use super::{OVERFLOW_GUARD, RowTruth, Spread, block_scales};
-use crate::format::{Element, Format};
+use crate::format::{Element, Format, Number};
 use crate::inputs::Inputs;
 use crate::requirements::Rounding;
 
@@ -23,9 +23,10 @@ const MOST_WEIGHT: f64 = 45.0;
 
 /// The activations of a row, exact.
 pub(super) struct Operand {
-    values: Vec<f64>,
-    /// What they are multiplied by in f32, of each.
-    scales: Vec<f64>,
+    values: Factors,
+    /// Whether all values and scales are finite, and whether any is infinite.
+    is_finite: bool,
+    is_infinite: bool,
     /// What all are multiples of, if that is a power of two.
     unit: Option<f64>,
     /// Numbers that are added in f32, of a format with one term a block: the columns where activations are f32, otherwise their blocks.
@@ -35,16 +36,23 @@ pub(super) struct Operand {
 }
 
 impl Operand {
+    /// Values, what each is multiplied by in f32, and what all are multiples of.
+    fn new(values: Vec<f64>, scales: &[f64], unit: Option<f64>, terms: usize) -> Self {
+        let all = || values.iter().chain(scales);
+        let is_finite = all().all(|value| value.is_finite());
+        let is_infinite = all().any(|value| value.is_infinite());
+        Self { values: Factors::of(values), is_finite, is_infinite, unit, terms, half_steps: Vec::new() }
+    }
+
     /// The quantised activations of a call.
     pub(super) fn quantized(inputs: &Inputs) -> Self {
         let (kind, cols) = (inputs.shape.activations, inputs.shape.cols);
-        let (integers, of_blocks) =
-            (kind.values(&inputs.quantized, cols), kind.scales(&inputs.quantized, cols));
-        let scales: Vec<f64> = (0..cols).map(|column| of_blocks[column / kind.block_len]).collect();
-        let values =
-            integers.iter().zip(&scales).map(|(&integer, scale)| f64::from(integer) * scale).collect();
-        let terms = of_blocks.len() * usize::from(kind.scale.is_some());
-        Self { values, unit: least_power_of_two(&scales), scales, terms, half_steps: Vec::new() }
+        let integers = kind.values(&inputs.quantized, cols);
+        let scales = kind.scales(&inputs.quantized, cols);
+        let value = |(column, &integer): (usize, &i8)| f64::from(integer) * scales[column / kind.block_len];
+        let values = integers.iter().enumerate().map(value).collect();
+        let terms = scales.len() * usize::from(kind.scale.is_some());
+        Self::new(values, &scales, least_power_of_two(&scales), terms)
     }
 
     /// Numbers that are added in f32 where weights have so many blocks.
@@ -58,8 +66,7 @@ impl Operand {
         let group = match rounding {
             Rounding::None => {
                 let unit = least_power_of_two(&values.iter().copied().map(lowest_bit).collect::<Vec<_>>());
-                let terms = x.len();
-                return Self { scales: vec![1.0; x.len()], unit, values, terms, half_steps: Vec::new() };
+                return Self::new(values, &[], unit, x.len());
             }
             Rounding::Group(len) => len as usize,
             Rounding::Row => x.len().max(1),
@@ -71,94 +78,102 @@ impl Operand {
             true => Vec::new(),
             false => steps.iter().map(|step| step / 2.0 * ROUNDING_SLACK).collect(),
         };
-        let terms = x.len().div_ceil(group);
-        Self { values, unit: least_power_of_two(&steps), scales: steps, terms, half_steps }
+        let unit = least_power_of_two(&steps);
+        Self { half_steps, ..Self::new(values, &steps, unit, x.len().div_ceil(group)) }
     }
 }
 
-/// What the product of row `row` and an operand must be.
-pub(super) fn truth(inputs: &Inputs, row: usize, operand: &Operand) -> RowTruth {
-    let (format, cols) = (inputs.shape.format, inputs.shape.cols);
-    let bytes = inputs.packed.from_row(inputs.shape, row);
-    let mut elements = if cols == 0 { Vec::new() } else { format.elements(bytes, cols) };
-    let separate = inputs.scales.as_ref().and_then(|_| block_scales(inputs, row));
-    if let Some(separate) = &separate {
-        for (column, element) in elements.iter_mut().enumerate() {
-            let scale = f64::from(separate[column / format.block_len]);
-            (element.weight, element.magnitude) = (element.weight * scale, element.magnitude * scale.abs());
+/// The weights of a row, exact.
+pub(super) struct Weights {
+    format: &'static Format,
+    cols: usize,
+    weights: Factors,
+    /// What the bound sums: [`Element::magnitude`].
+    magnitudes: Vec<f64>,
+    largest_magnitude: f64,
+    is_finite: bool,
+    /// The least scale, if all are powers of two.
+    unit: Option<f64>,
+}
+
+impl Weights {
+    pub(super) fn of(inputs: &Inputs, row: usize) -> Self {
+        let (format, cols) = (inputs.shape.format, inputs.shape.cols);
+        let (mut elements, mut scales) = (Vec::new(), Vec::new());
+        if cols > 0 {
+            let bytes = inputs.packed.from_row(inputs.shape, row);
+            elements = format.elements(bytes, cols);
+            let read = |(at, number): (usize, Number)| number.read(&bytes[at..]);
+            scales.extend(format.scale_places(cols).into_iter().map(read));
+        }
+        if let Some(separate) = inputs.scales.as_ref().and_then(|_| block_scales(inputs, row)) {
+            for (column, element) in elements.iter_mut().enumerate() {
+                let scale = f64::from(separate[column / format.block_len]);
+                (element.weight, element.magnitude) =
+                    (element.weight * scale, element.magnitude * scale.abs());
+            }
+            scales.extend(separate.iter().copied().map(f64::from));
+        }
+        let is_finite = |element: &Element| element.weight.is_finite() && element.magnitude.is_finite();
+        let magnitudes: Vec<f64> = elements.iter().map(|element| element.magnitude).collect();
+        Self {
+            format,
+            cols,
+            is_finite: elements.iter().all(is_finite),
+            largest_magnitude: magnitudes.iter().copied().fold(0.0, f64::max),
+            magnitudes,
+            weights: Factors::of(elements.iter().map(|element| element.weight).collect()),
+            unit: least_power_of_two(&scales),
         }
     }
-    if let Some(special) = special(&elements, operand) {
-        return special;
-    }
-    let sum = summed(&elements, operand);
-    let extra = operand
-        .half_steps
-        .iter()
-        .zip(&elements)
-        .map(|(half, element)| element.weight.abs() * half)
-        .sum::<f64>();
-    let absolute: f64 = magnitudes(&elements, operand).sum::<f64>() + extra;
-    if absolute > OVERFLOW_GUARD || elements.iter().any(|element| element.magnitude > OVERFLOW_GUARD) {
-        return RowTruth::MayOverflow;
-    }
-    let mut scales = if cols == 0 { Vec::new() } else { scales(format, bytes, cols) };
-    scales.extend(separate.iter().flat_map(|all| all.iter().copied().map(f64::from)));
-    if extra == 0.0 && is_exact(absolute, &scales, operand.unit) {
-        return RowTruth::Exact(sum.value().to_f32());
-    }
-    let roundings = format.terms_per_block() * operand.terms(format.blocks(cols)) + LANES;
-    // What each product of scales, and each scaled sum, may lose among subnormal numbers.
-    let largest = format.values().map_or(MOST_WEIGHT, |_| f64::from(format.largest_weight()));
-    let lost = elements.len() as f64 * LARGEST_STEP * largest;
-    let spread = Spread {
-        absolute,
-        columns: cols,
-        scaled: true,
-        rounds_products: true,
-        roundings: Some(roundings),
-        extra: extra + (lost + roundings as f64) * power_of_two(-149),
-    };
-    RowTruth::Near { exact: sum.value(), spread, flat: false }
-}
 
-/// The demand of oracle 6, if any operand is not finite. An infinite scale may meet a sum of zero, of either sign, or a term.
-fn special(elements: &[Element], operand: &Operand) -> Option<RowTruth> {
-    let weights = elements.iter().map(|element| element.weight);
-    let all = || {
-        weights
-            .clone()
-            .chain(elements.iter().map(|element| element.magnitude))
-            .chain(operand.scales.iter().copied())
-    };
-    let all = || all().chain(operand.values.iter().copied());
-    if all().all(f64::is_finite) {
-        return None;
+    /// What the product with an operand must be.
+    pub(super) fn times(&self, operand: &Operand) -> RowTruth {
+        if let Some(special) = self.special(operand) {
+            return special;
+        }
+        let extra = operand.half_steps.iter().zip(&self.weights.numbers);
+        let extra: f64 = extra.map(|(half, weight)| weight.abs() * half).sum();
+        // What each term may come to, in any of the ways in which kernels compute it.
+        let terms = self.magnitudes.iter().zip(&operand.values.numbers);
+        let absolute = terms.map(|(magnitude, value)| magnitude * value.abs()).sum::<f64>() + extra;
+        if absolute > OVERFLOW_GUARD || self.largest_magnitude > OVERFLOW_GUARD {
+            return RowTruth::MayOverflow;
+        }
+        let exact = ExactSum::of_products(&self.weights, &operand.values).value();
+        if extra == 0.0 && is_exact(absolute, self.unit, operand.unit) {
+            return RowTruth::Exact(exact.to_f32());
+        }
+        let format = self.format;
+        let roundings = format.terms_per_block() * operand.terms(format.blocks(self.cols)) + LANES;
+        // What each product of scales, and each scaled sum, may lose among subnormal numbers.
+        let largest = format.values().map_or(MOST_WEIGHT, |_| f64::from(format.largest_weight()));
+        let lost = self.cols as f64 * LARGEST_STEP * largest;
+        let spread = Spread {
+            absolute,
+            columns: self.cols,
+            scaled: true,
+            rounds_products: true,
+            roundings: Some(roundings),
+            extra: extra + (lost + roundings as f64) * power_of_two(-149),
+        };
+        RowTruth::Near { exact, spread, flat: false }
     }
-    let infinite = elements.iter().any(|element| element.magnitude.is_infinite())
-        || operand.scales.iter().chain(&operand.values).any(|value| value.is_infinite());
-    Some(if infinite { RowTruth::NotFinite } else { RowTruth::Nan })
-}
 
-fn summed(elements: &[Element], operand: &Operand) -> ExactSum {
-    let mut sum = ExactSum::default();
-    elements.iter().zip(&operand.values).for_each(|(element, &value)| sum.add_product(element.weight, value));
-    sum
-}
-
-/// What each term may come to, in any of the ways in which kernels compute it.
-fn magnitudes<'a>(elements: &'a [Element], operand: &'a Operand) -> impl Iterator<Item = f64> {
-    elements.iter().zip(&operand.values).map(|(element, value)| element.magnitude * value.abs())
-}
-
-/// The scales of the weights of a row.
-fn scales(format: &Format, row: &[u8], cols: usize) -> Vec<f64> {
-    format.scale_places(cols).into_iter().map(|(at, number)| number.read(&row[at..])).collect()
+    /// The demand of oracle 6, if any operand is not finite. An infinite scale may meet a sum of zero, of either sign, or a term.
+    fn special(&self, operand: &Operand) -> Option<RowTruth> {
+        if self.is_finite && operand.is_finite {
+            return None;
+        }
+        let is_infinite =
+            operand.is_infinite || self.magnitudes.iter().any(|magnitude| magnitude.is_infinite());
+        Some(if is_infinite { RowTruth::NotFinite } else { RowTruth::Nan })
+    }
 }
 
 /// Whether all sums, in any order, are multiples of a power of two that f32 holds.
-fn is_exact(absolute: f64, weights: &[f64], activations: Option<f64>) -> bool {
-    let (Some(weights), Some(activations)) = (least_power_of_two(weights), activations) else { return false };
+fn is_exact(absolute: f64, weights: Option<f64>, activations: Option<f64>) -> bool {
+    let (Some(weights), Some(activations)) = (weights, activations) else { return false };
     let unit = weights * activations;
     unit >= f64::from(f32::MIN_POSITIVE) && absolute <= f64::from(1 << f32::MANTISSA_DIGITS) * unit
 }

@@ -6,12 +6,11 @@ use std::borrow::Cow;
 use super::{FLAT_COLUMNS, FLAT_WEIGHT, OVERFLOW_GUARD, RowTruth, Spread, block_scales};
 use crate::inputs::Inputs;
 
-/// One row of a gemv: its terms are `weight(code) * x * scale`.
+/// One row of weights: the terms of its product with x are `weight(code) * x * scale`.
 pub(super) struct Row<'a> {
     block_len: usize,
     /// One a column.
     pub(super) weights: Vec<i8>,
-    x: &'a [f32],
     /// One a block; `None` stands for ones.
     scales: Option<Cow<'a, [f32]>>,
     flat: bool,
@@ -20,31 +19,31 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    pub(super) fn of(inputs: &'a Inputs, vector: usize, row: usize) -> Self {
+    pub(super) fn of(inputs: &'a Inputs, row: usize) -> Self {
         let shape = inputs.shape;
         let bytes = if shape.cols == 0 { &[] } else { inputs.packed.from_row(shape, row) };
         Self {
             block_len: shape.format.block_len,
             weights: shape.format.weights(bytes, shape.cols),
-            x: inputs.vector(vector),
             scales: block_scales(inputs, row),
             flat: inputs.flat && shape.cols <= FLAT_COLUMNS && shape.format.largest_weight() <= FLAT_WEIGHT,
             rounds_products: !shape.format.has_exact_products(),
         }
     }
 
-    pub(super) fn truth(&self) -> RowTruth {
-        if let Some(special) = self.special() {
+    /// What the product with a vector must be.
+    pub(super) fn times(&self, x: &[f32]) -> RowTruth {
+        if let Some(special) = self.special(x) {
             return special;
         }
-        let terms = Terms::of(self);
+        let terms = Terms::of(self, x);
         if terms.overflow {
             RowTruth::MayOverflow
         } else if terms.order_is_free(self.rounds_products) {
             RowTruth::Exact(terms.sum.value().to_f32())
         } else {
             let exact = terms.sum.value();
-            let (absolute, columns, scaled) = (terms.absolute, self.x.len(), self.scales.is_some());
+            let (absolute, columns, scaled) = (terms.absolute, x.len(), self.scales.is_some());
             RowTruth::Near {
                 exact,
                 spread: Spread {
@@ -65,15 +64,15 @@ impl<'a> Row<'a> {
     }
 
     /// The demand of oracle 6, if any term is not finite.
-    fn special(&self) -> Option<RowTruth> {
+    fn special(&self, x: &[f32]) -> Option<RowTruth> {
         let scales = self.scales.as_deref().unwrap_or(&[]);
-        if self.x.iter().chain(scales).all(|value| value.is_finite()) {
+        if x.iter().chain(scales).all(|value| value.is_finite()) {
             return None;
         }
-        let (finite, Special { nan, positive, negative }) = self.terms_apart();
+        let (finite, Special { nan, positive, negative }) = self.terms_apart(x);
         // An infinite scale on a block sum gives an infinity even where its terms disagree in sign or vanish.
         let block_may_differ = scales.iter().any(|scale| scale.is_infinite());
-        let certain_nan = self.x.iter().chain(scales).any(|value| value.is_nan());
+        let certain_nan = x.iter().chain(scales).any(|value| value.is_nan());
         Some(match (nan || (positive && negative), positive) {
             (true, _) if certain_nan || !block_may_differ => RowTruth::Nan,
             (true, _) => RowTruth::NotFinite,
@@ -85,9 +84,9 @@ impl<'a> Row<'a> {
     }
 
     /// The finite terms, and what the others are.
-    fn terms_apart(&self) -> (Terms, Special) {
+    fn terms_apart(&self, x: &[f32]) -> (Terms, Special) {
         let (mut finite, mut special) = (Terms::default(), Special::default());
-        for (column, &x) in self.x.iter().enumerate() {
+        for (column, &x) in x.iter().enumerate() {
             if column > 0 && column.is_multiple_of(self.block_len) {
                 finite.close_block();
             }
@@ -139,9 +138,9 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(row: &Row<'_>) -> Self {
+    fn of(row: &Row<'_>, x: &[f32]) -> Self {
         let mut terms = Self::default();
-        for (column, &x) in row.x.iter().enumerate() {
+        for (column, &x) in x.iter().enumerate() {
             if column > 0 && column.is_multiple_of(row.block_len) {
                 terms.close_block();
             }
