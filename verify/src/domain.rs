@@ -82,6 +82,12 @@ impl Domain {
         self.format.scale() == Scale::Separate
     }
 
+    /// How many codes weights may have, from 0 on.
+    pub fn code_count(&self) -> u8 {
+        let all = self.format.code_count();
+        self.requirements.max_code.map_or(all, |most| all.min(most.saturating_add(1)))
+    }
+
     /// What the number of columns is a multiple of by the formats themselves: products of quantised activations are defined for whole
     /// blocks.
     pub fn col_unit(&self) -> usize {

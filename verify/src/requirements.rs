@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::memory::Placement;
+
 /// The preconditions of a kernel: the harness keeps within them and goes right to their edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Requirements {
@@ -95,6 +97,21 @@ impl Requirements {
     pub fn cols(&self, cols: usize, unit: usize) -> usize {
         let most = self.max_cols.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
         fitting(cols, least_common_multiple(self.cols_multiple as usize, unit), most)
+    }
+
+    /// Where a buffer of elements of `width` bytes lies that is asked to lie here: as near to that as what is required lets it.
+    pub(crate) fn place(&self, placement: Placement, width: usize, is_output: bool) -> Placement {
+        let (alignment, over_read) =
+            (self.alignment as usize, if is_output { 0 } else { self.over_read as usize });
+        match placement {
+            Placement::EndFlush if alignment > 1 || over_read > 0 => {
+                Placement::NearEnd { alignment: alignment.max(width), over_read }
+            }
+            Placement::StartFlush { offset } => {
+                Placement::StartFlush { offset: offset.next_multiple_of(alignment) }
+            }
+            other => other,
+        }
     }
 
     /// Each requirement as a word of the text form.

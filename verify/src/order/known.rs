@@ -148,11 +148,8 @@ fn is_of((name, domain, ..): &Key, kernel: &dyn Kernel) -> bool {
 }
 
 /// A row of these inputs, alone.
-fn row_of(inputs: &Inputs) -> Subject {
-    Subject {
-        rows: inputs.requirements.rows(1),
-        ..Subject::one_row(inputs.shape.cols, inputs.scales.is_some())
-    }
+fn row_of(kernel: &dyn Kernel, inputs: &Inputs) -> Subject {
+    Subject::of(kernel, inputs.shape.cols, inputs.scales.is_some())
 }
 
 /// Whether the order of a row alone, which is the one that is revealed, is that of these rows.
@@ -163,7 +160,7 @@ fn has_one_order(kernel: &dyn Kernel, inputs: &Inputs) -> bool {
 /// Whether the model predicts other rows with the codes of this one. The contract allows an order that depends on the codes, and random
 /// codes need not have met them.
 fn holds_for_codes(kernel: &dyn Kernel, model: &Model, inputs: &Inputs, row: usize) -> bool {
-    let subject = row_of(inputs);
+    let subject = row_of(kernel, inputs);
     let codes = oracle::codes(inputs, row);
     let tried = || {
         let mut probe = Probe::new(kernel, subject, Placement::EndFlush)?;
@@ -175,9 +172,8 @@ fn holds_for_codes(kernel: &dyn Kernel, model: &Model, inputs: &Inputs, row: usi
 
 /// The model of a row of N columns, if there is one, or why not.
 fn revealed(kernel: &dyn Kernel, cols: usize, scaled: bool) -> Result<Model, String> {
-    let rows = kernel.domain().requirements.rows(1);
-    let subject = Subject { rows, ..Subject::one_row(cols, scaled) };
-    let revealed = quiet(|| catch_unwind(AssertUnwindSafe(|| reveal(kernel, subject))));
+    let tried = || reveal(kernel, Subject::of(kernel, cols, scaled));
+    let revealed = quiet(|| catch_unwind(AssertUnwindSafe(tried)));
     revealed.map_err(|_| "the kernel panics".to_owned())?.map_err(|error| error.to_string())
 }
 
@@ -185,7 +181,7 @@ fn revealed(kernel: &dyn Kernel, cols: usize, scaled: bool) -> Result<Model, Str
 /// alone.
 pub(crate) fn depends_on_codes(kernel: &dyn Kernel, inputs: &Inputs, row: usize) -> bool {
     let codes = oracle::codes(inputs, row);
-    let tried = || negates(kernel, row_of(inputs), &codes);
+    let tried = || negates(kernel, row_of(kernel, inputs), &codes);
     matches!(quiet(|| catch_unwind(AssertUnwindSafe(tried))), Ok(Ok(false)))
 }
 

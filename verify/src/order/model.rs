@@ -92,7 +92,7 @@ const SCALED: [(Precision, Scaling); 6] = [
 impl Model {
     /// The first model on this tree that predicts [`TRIALS`] rows of the weight 1 and as many of random codes, bit for bit.
     pub(super) fn fit(probe: &mut Probe<'_>, order: &Order) -> Result<Self, RevealError> {
-        let (one, count) = (probe.code_of_one(), probe.format().code_count());
+        let (one, count) = (probe.code_of_one(), probe.code_count());
         let candidates: &[_] = if probe.is_scaled() { &SCALED } else { &UNSCALED };
         let mut what = "the counts are those of a tree, but no precision and no way to apply scales on it predicts the results";
         for &(precision, scaling) in candidates {

@@ -31,6 +31,11 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// The first row of the smallest matrix that a kernel takes.
+    pub(crate) fn of(kernel: &dyn Kernel, cols: usize, scaled: bool) -> Self {
+        Self { rows: kernel.domain().requirements.rows(1), ..Self::one_row(cols, scaled) }
+    }
+
     /// The only row of a matrix of one.
     pub const fn one_row(cols: usize, scaled: bool) -> Self {
         Self { rows: 1, cols, row: 0, scaled }
@@ -105,7 +110,10 @@ impl<'a> Probe<'a> {
         if !kernel.operation().sums_floats() {
             return Err(RevealError::NotGemv(kernel.operation()));
         }
-        let Some(one) = format.code_of(1) else { return Err(RevealError::NoOne(format.name)) };
+        let domain = kernel.domain();
+        let Some(one) = format.code_of(1).filter(|&one| one < domain.code_count()) else {
+            return Err(RevealError::NoOne(format.name));
+        };
         if row >= rows {
             return Err(RevealError::NoRow(subject));
         }
@@ -114,7 +122,8 @@ impl<'a> Probe<'a> {
         let (Some(_), true) = (bytes, cols <= MAX_COLS) else { return Err(RevealError::TooLarge(subject)) };
         let region = |buffer, len| {
             let mut region = Region::unprotected(buffer);
-            region.place(len, placement);
+            let (width, is_output) = (domain.operation.width(buffer), buffer.is_output());
+            region.place(len, domain.requirements.place(placement, width, is_output));
             region
         };
         let mut packed = region(Buffer::Packed, rows * row_stride);
@@ -139,6 +148,11 @@ impl<'a> Probe<'a> {
     /// The code of the weight 1.
     pub(super) fn code_of_one(&self) -> u8 {
         self.format().code_of(1).expect("without one there is no probe")
+    }
+
+    /// How many codes the kernel takes, from 0 on.
+    pub(super) fn code_count(&self) -> u8 {
+        self.kernel.domain().code_count()
     }
 
     /// Scales of a row.

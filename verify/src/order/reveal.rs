@@ -56,10 +56,11 @@ pub fn differing_places(
     scaled: bool,
 ) -> Result<Vec<String>, RevealError> {
     let cols = model.order().cols();
-    let alone = Subject::one_row(cols, scaled);
+    let alone = Subject::of(kernel, cols, scaled);
     let mut places: Vec<(String, Subject, Placement)> = ROWS_TRIED
         .into_iter()
         .map(|(rows, row)| {
+            let rows = kernel.domain().requirements.rows(rows);
             (format!("row {row} of {rows}"), Subject { rows, row, ..alone }, Placement::EndFlush)
         })
         .collect();
@@ -160,6 +161,7 @@ mod tests {
     use crate::kernel::{Arguments, KernelFn, Outcome, missing_features};
     use crate::operation::Operation;
     use crate::registry;
+    use crate::requirements::Requirements;
 
     /// The gemv kernels that this CPU can run. For the others a skip is reported.
     fn kernels() -> Vec<Box<dyn Kernel>> {
@@ -222,6 +224,42 @@ mod tests {
                 "{cols} columns"
             );
         }
+    }
+
+    #[test]
+    fn a_kernel_is_asked_within_what_it_requires() {
+        const REQUIRED: Requirements = Requirements {
+            rows_multiple: 4,
+            alignment: 32,
+            over_read: 12,
+            max_code: Some(2),
+            ..Requirements::NONE
+        };
+        let kernel = KernelFn {
+            name: "demanding",
+            domain: Domain::new(Operation::Gemv).requiring(REQUIRED),
+            required_features: &[],
+            refuses_wrong_sizes: false,
+            call: |arguments| {
+                let Arguments { packed, x, out: y, rows, cols, row_stride, .. } = arguments;
+                let is_aligned = |at: usize| at.is_multiple_of(REQUIRED.alignment as usize);
+                let are_aligned = [packed.as_ptr() as usize, x.as_ptr() as usize, y.as_ptr() as usize];
+                let is_code = |row: &[u8]| QK256.codes(row, cols).iter().all(|&code| code <= 2);
+                if !rows.is_multiple_of(4)
+                    || !are_aligned.into_iter().all(is_aligned)
+                    || !packed.chunks(row_stride).all(is_code)
+                {
+                    return Outcome::Refused;
+                }
+                // SAFETY: three elements past the end of x may be read, which the requirements say.
+                _ = std::hint::black_box(unsafe { x.as_ptr().add(x.len() + 2).read_volatile() });
+                let sum = |row| terms(row, x).into_iter().sum();
+                y.iter_mut().zip(packed.chunks(row_stride)).for_each(|(y, row)| *y = sum(row));
+                Outcome::Done
+            },
+        };
+        let model = reveal(&kernel, Subject { rows: 4, ..row(9) }).expect("it adds from left to right");
+        assert_eq!(differing_places(&kernel, &model, false), Ok(Vec::new()));
     }
 
     #[test]

@@ -402,13 +402,7 @@ impl Flush {
 
 /// At the guard behind a buffer, as near as what is required lets it.
 fn end(inputs: &Inputs, buffer: Buffer) -> Placement {
-    let over_read = if buffer.is_output() { 0 } else { inputs.requirements.over_read as usize };
-    match inputs.requirements.alignment as usize {
-        1 if over_read == 0 => Placement::EndFlush,
-        alignment => {
-            Placement::NearEnd { alignment: alignment.max(inputs.operation.width(buffer)), over_read }
-        }
-    }
+    inputs.requirements.place(Placement::EndFlush, inputs.operation.width(buffer), buffer.is_output())
 }
 
 /// The bytes of an input, piece by piece, each with its place in the buffer: one piece, but for sparse memory.
