@@ -7,7 +7,7 @@ use rand_core::{Rng, SeedableRng};
 
 use super::Case;
 use super::values::{
-    absorbing, extreme, full, levels, one_hot, outliers, quantized, sparse, sprinkle, steps,
+    SUBNORMAL, absorbing, extreme, full, levels, one_hot, outliers, quantized, sparse, sprinkle, steps,
 };
 use crate::buffer::{Buffer, PerBuffer};
 use crate::data::{Codes, Distribution, Scales};
@@ -260,11 +260,14 @@ impl Case {
         let mut bytes = vec![0x7f; len];
         let (kind, cols) = (self.activations, self.cols.min(len));
         let Some(at) = kind.values_at else { return bytes };
+        // Beside a block whose scale is normal, one whose scale is subnormal does not show.
+        let is_small = self.distribution == Distribution::Subnormal && self.seed.is_multiple_of(2);
         let mut values =
             quantized(self.distribution, cols, self.requirements.activation_min, &mut rng).into_iter();
         for block in bytes.chunks_exact_mut(kind.block_bytes).take(cols.div_ceil(kind.block_len)) {
             if let Some((scale, number)) = kind.scale {
-                number.write(self.distribution.stored_scale(number, rng.next_u64()), &mut block[scale..]);
+                let draw = if is_small { rng.next_u64() & !3 | SUBNORMAL } else { rng.next_u64() };
+                number.write(self.distribution.stored_scale(number, draw), &mut block[scale..]);
             }
             block[at..at + kind.block_len]
                 .iter_mut()

@@ -218,7 +218,11 @@ fn of_every_operation(domain: Domain) -> Vec<Part> {
     let with_how = |more: &[Factor]| with_how(domain, more);
     let stride = domain.operation.is_matrix().then_some(Factor::Stride(SOME_STRIDES));
     let distributions = Factor::Distribution(domain.operation.spec().distributions);
-    let data: Vec<Factor> = [distributions].into_iter().chain(codes(domain)).chain(stride).collect();
+    // An order that depends on what is behind x shows on data whose sums round.
+    let slack = Factor::Slack(Buffer::X);
+    let slack = domain.operation.sums_floats().then_some(slack);
+    let data = [distributions].into_iter().chain(codes(domain)).chain(stride).chain(slack);
+    let data: Vec<Factor> = data.collect();
     let layouts = with_how(&layout(domain, SOME_BYTE_OFFSETS));
     let threads = [Factor::Threads, Factor::Distribution(&[Distribution::Integer, Distribution::Wide])];
     vec![

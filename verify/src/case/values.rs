@@ -78,6 +78,9 @@ impl Distribution {
     }
 }
 
+/// The last two bits of a draw that gives a subnormal scale of [`Distribution::Subnormal`].
+pub(super) const SUBNORMAL: u64 = 2;
+
 /// Uniform on [-1, 1), a multiple of 2^-23.
 fn signed_unit(draw: u64) -> f32 {
     ((draw as u32 >> 8) as f32 - 8_388_608.0) / 8_388_608.0

@@ -2,6 +2,9 @@
 
 use super::{BlockCoding, Coding, Element, Format, Plain, Scale, largest_magnitude, value};
 
+/// Codes of 4 bits, the most that a description has.
+const MOST_CODES: usize = 16;
+
 impl Format {
     /// The code of element `at` of a row.
     ///
@@ -70,7 +73,7 @@ impl Format {
         match &self.coding {
             Coding::Plain(plain) => {
                 let (mut codes, mask) = (vec![0; len], plain.largest_code());
-                self.places(plain, len, |at, byte, shift| codes[at] = row[byte] >> shift & mask);
+                self.fill(plain, row, &mut codes, |bits| bits & mask);
                 codes
             }
             Coding::Custom(coding) => {
@@ -88,8 +91,9 @@ impl Format {
     pub fn weights(&self, row: &[u8], len: usize) -> Vec<i8> {
         match &self.coding {
             Coding::Plain(plain) => {
-                let mut weights = vec![0; len];
-                self.places(plain, len, |at, byte, shift| weights[at] = plain.weight(row[byte] >> shift));
+                let (mut weights, mask) = (vec![0; len], plain.largest_code());
+                let values: [i8; MOST_CODES] = std::array::from_fn(|code| plain.weight(code as u8));
+                self.fill(plain, row, &mut weights, |bits| values[usize::from(bits & mask) % MOST_CODES]);
                 weights
             }
             Coding::Custom(coding) => {
@@ -144,6 +148,27 @@ impl Format {
     const fn place(&self, plain: &Plain, at: usize) -> (usize, usize) {
         let (byte, slot) = plain.place(at % self.block_len);
         (self.header_bytes() + at / self.block_len * self.block_bytes + byte, slot)
+    }
+
+    /// Fills `out` with what `of` makes of the codes of a row, each with the bits that stand above it in its byte.
+    fn fill<T>(&self, plain: &Plain, row: &[u8], out: &mut [T], of: impl Fn(u8) -> T) {
+        let (slots, len) = (plain.codes_per_byte(), plain.group);
+        let shifts: [u32; 8] = std::array::from_fn(|slot| plain.shift(slot % slots));
+        for (number, out) in out.chunks_mut(self.block_len).enumerate() {
+            let block = &row[self.header_bytes() + number * self.block_bytes + plain.codes_at..];
+            for (group, out) in out.chunks_mut(len * slots).enumerate() {
+                let bytes = &block[group * len..];
+                if len == 1 {
+                    let byte = bytes[0];
+                    out.iter_mut().zip(shifts).for_each(|(to, shift)| *to = of(byte >> shift));
+                    continue;
+                }
+                for (out, shift) in out.chunks_mut(len).zip(shifts) {
+                    let bytes = &bytes[..out.len()];
+                    out.iter_mut().zip(bytes).for_each(|(to, byte)| *to = of(byte >> shift));
+                }
+            }
+        }
     }
 
     /// Calls `each` with the first `len` elements of a row, byte by byte: which element it is, the byte that holds its code, and how far

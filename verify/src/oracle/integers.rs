@@ -57,11 +57,12 @@ impl<'a> Integers<'a> {
             return Vec::new();
         }
         let weights = shape.format.weights(self.inputs.packed.from_row(shape, row), shape.cols);
-        let scaled = |(block, weights): (usize, &[i8])| {
-            let scale = self.scales.get(row * shape.blocks() + block).copied().unwrap_or(1);
-            weights.iter().map(|&weight| i64::from(weight) * scale).collect::<Vec<i64>>()
-        };
-        weights.chunks(shape.format.block_len).enumerate().flat_map(scaled).collect()
+        let mut scaled: Vec<i64> = weights.into_iter().map(i64::from).collect();
+        let scales = self.scales.get(row * shape.blocks()..).unwrap_or_default();
+        for (block, scale) in scaled.chunks_mut(shape.format.block_len).zip(scales) {
+            block.iter_mut().for_each(|weight| *weight *= scale);
+        }
+        scaled
     }
 
     /// The sum of such weights times a vector: of at most 24 significant bits.
