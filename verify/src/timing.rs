@@ -136,6 +136,8 @@ pub struct Speed {
     /// Median time of a call, in nanoseconds.
     #[serde(with = "crate::number")]
     pub nanoseconds: f64,
+    /// Median time of preparing the weights, in nanoseconds, which is no part of a call; `None` without that step.
+    pub prepare_nanoseconds: Option<u64>,
     /// Over the in-order scalar kernel, if it was timed beside.
     #[serde(rename = "speedup_over_scalar")]
     pub over_scalar: Option<Ratio>,
@@ -153,14 +155,23 @@ pub fn speeds(kernels: &[&dyn Kernel], workload: &mut Workload, budget: Duration
     let scalars = (0..kernels.len()).filter(|&at| registry::is_scalar(kernels[at]));
     let (scalar, fast): (Vec<_>, Vec<_>) = scalars.partition(|&at| kernels[at].name() == registry::SCALAR);
     let fast = fast.into_iter().min_by(|&a, &b| race.nanoseconds(a).total_cmp(&race.nanoseconds(b)));
-    let speed = |at| Speed {
-        rows: workload.case().rows,
-        cols: workload.case().cols,
+    let (rows, cols) = (workload.case().rows, workload.case().cols);
+    let mut speed = |at: usize| Speed {
+        rows,
+        cols,
         nanoseconds: race.nanoseconds(at),
+        prepare_nanoseconds: prepare_nanoseconds(kernels[at], workload),
         over_scalar: scalar.first().map(|&base| race.speedup(at, base)),
         over_fast_scalar: fast.map(|base| race.speedup(at, base)),
     };
-    (0..kernels.len()).map(speed).collect()
+    (0..kernels.len()).map(&mut speed).collect()
+}
+
+/// Median time of preparing the weights, if the kernel does that.
+fn prepare_nanoseconds(kernel: &dyn Kernel, workload: &mut Workload) -> Option<u64> {
+    let mut times: Vec<_> = (0..MIN_ROUNDS).map(|_| workload.prepare(kernel)).collect::<Option<_>>()?;
+    times.sort_unstable();
+    u64::try_from(times[MIN_ROUNDS / 2].as_nanos()).ok()
 }
 
 /// The quantile of values in any order, interpolated between the two nearest ranks. NaN if there are none.
@@ -205,6 +216,45 @@ mod tests {
             }
             Outcome::Done
         }
+    }
+
+    /// Copies the packed bytes once, 200 times over, and then only reads them.
+    struct Copies;
+
+    impl Kernel for Copies {
+        fn name(&self) -> &str {
+            "copies"
+        }
+
+        fn domain(&self) -> Domain {
+            Domain::new(Operation::Unpack)
+        }
+
+        fn prepared_bytes(&self, arguments: &Arguments<'_>) -> Option<usize> {
+            Some(arguments.packed.len())
+        }
+
+        fn prepare(&self, arguments: &Arguments<'_>, prepared: &mut [u8]) -> Outcome {
+            (0..200).for_each(|_| std::hint::black_box(&mut *prepared).copy_from_slice(arguments.packed));
+            Outcome::Done
+        }
+
+        fn call(&self, arguments: Arguments<'_>) -> Outcome {
+            std::hint::black_box(arguments.prepared);
+            Outcome::Done
+        }
+    }
+
+    #[test]
+    fn preparing_weights_is_timed_apart_from_calls() {
+        let mut workload = Workload::new(Operation::Unpack, 1, 1 << 16, false);
+        let [copies, plain] = speeds(&[&Copies, &Repeat(1)], &mut workload, Duration::from_millis(50))[..]
+        else {
+            panic!("two kernels were timed")
+        };
+        let prepare = copies.prepare_nanoseconds.expect("it prepares") as f64;
+        assert!(prepare > 10.0 * copies.nanoseconds, "{copies:?}");
+        assert_eq!(plain.prepare_nanoseconds, None);
     }
 
     fn near(ratio: Ratio, expected: f64, tolerance: f64) -> bool {

@@ -61,7 +61,7 @@ fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> Vec<Cell> {
         verdict(report),
         Cell::new(cases),
         Cell::new(worst(report)),
-        Cell::new(speed.map_or("-".to_owned(), time)),
+        Cell::new(speed.map_or("-".to_owned(), |speed| time(speed.nanoseconds))),
         Cell::new(speedup(speed)),
     ]
 }
@@ -69,8 +69,15 @@ fn row(report: &KernelReport<'_>, speed: Option<&Speed>) -> Vec<Cell> {
 /// A kernel of ours that plugins were timed beside.
 fn own_row(own: &Reference) -> Vec<Cell> {
     let name = format!("{} (qk256)", own.name);
-    let cells =
-        [&own.domain.to_string(), &name, "-", "-", "-", &time(&own.speed), &speedup(Some(&own.speed))];
+    let cells = [
+        &own.domain.to_string(),
+        &name,
+        "-",
+        "-",
+        "-",
+        &time(own.speed.nanoseconds),
+        &speedup(Some(&own.speed)),
+    ];
     cells.map(Cell::new).to_vec()
 }
 
@@ -102,8 +109,8 @@ fn worst(report: &KernelReport<'_>) -> String {
     }
 }
 
-fn time(speed: &Speed) -> String {
-    match speed.nanoseconds {
+fn time(nanoseconds: f64) -> String {
+    match nanoseconds {
         ns if ns < 10_000.0 => format!("{ns:.0} ns"),
         ns => format!("{:.0} us", ns / 1000.0),
     }
@@ -137,6 +144,16 @@ fn describe(text: &mut String, report: &Report<'_>, extras: Extras<'_>) -> fmt::
         if requirements.varies_with_rows {
             let what = "not invariant to the number of rows, as declared: held to the bound for each number";
             writeln!(text, "{}: {what}", kernel.label())?;
+        }
+    }
+    for (kernel, speed) in report.kernels.iter().zip(&extras.timing.speeds) {
+        if let Some(prepare) = speed.as_ref().and_then(|speed| speed.prepare_nanoseconds) {
+            writeln!(
+                text,
+                "{}: prepares the weights in {}, no part of its time",
+                kernel.label(),
+                time(prepare as f64)
+            )?;
         }
     }
     report.kernels.iter().try_for_each(|kernel| not_done(text, kernel))?;

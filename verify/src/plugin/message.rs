@@ -311,11 +311,12 @@ mod tests {
             let ratio = (number(), number(), number());
             proptest::option::of(ratio.prop_map(|(median, low, high)| Ratio { median, low, high }))
         };
-        (any::<(usize, usize)>(), number(), ratio(), ratio()).prop_map(
-            |((rows, cols), nanoseconds, over_scalar, over_fast_scalar)| Speed {
+        (any::<(usize, usize, Option<u64>)>(), number(), ratio(), ratio()).prop_map(
+            |((rows, cols, prepare_nanoseconds), nanoseconds, over_scalar, over_fast_scalar)| Speed {
                 rows,
                 cols,
                 nanoseconds,
+                prepare_nanoseconds,
                 over_scalar,
                 over_fast_scalar,
             },

@@ -154,19 +154,19 @@ impl Workload {
         time
     }
 
-    /// Has the kernel prepare the weights, if it does that.
-    fn prepare(&mut self, kernel: &dyn Kernel) {
+    /// Has the kernel prepare the weights, and returns the CPU time of that; `None` if it does not do that.
+    ///
+    /// # Panics
+    /// As [`time`](Self::time).
+    pub fn prepare(&mut self, kernel: &dyn Kernel) -> Option<Duration> {
         self.operation_of(kernel);
-        let Some(bytes) = kernel.prepared_bytes(&self.arguments()) else { return };
-        let mut prepared = vec![0; bytes];
-        let outcome = kernel.prepare(&self.arguments(), &mut prepared);
-        assert_eq!(
-            outcome,
-            Outcome::Done,
-            "{kernel:?} does not prepare `{}`: check it before it is timed",
-            self.case
-        );
+        let mut prepared = vec![0; kernel.prepared_bytes(&self.arguments())?];
+        let (arguments, mut outcome) = (self.arguments(), Outcome::Unsupported);
+        let time = cpu_time(|| outcome = kernel.prepare(&arguments, &mut prepared));
+        let is_done = outcome == Outcome::Done;
+        assert!(is_done, "{kernel:?} does not prepare `{}`: check it before it is timed", self.case);
         self.prepared = prepared;
+        Some(time)
     }
 
     /// One call.
