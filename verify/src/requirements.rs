@@ -1,7 +1,9 @@
 //! What a kernel may require of its callers. What it does not declare is owed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +11,12 @@ use crate::memory::Placement;
 
 /// The preconditions of a kernel: the harness keeps within them and goes right to their edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Requirements {
     /// What the number of columns is a multiple of.
     pub cols_multiple: u32,
+    /// The only numbers of columns that may come, in order, of a kernel that is made for some shapes; `None` where there are others.
+    pub cols_list: Option<&'static [u32]>,
     /// What the number of rows is a multiple of.
     pub rows_multiple: u32,
     /// The most columns; `None` where there is no limit.
@@ -39,7 +44,7 @@ pub struct Requirements {
 }
 
 /// Whether calls have scales.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScaleUse {
     /// Some have, some have not.
     Optional,
@@ -50,7 +55,7 @@ pub enum ScaleUse {
 }
 
 /// How f32 activations are rounded to 8 bits inside of a kernel: an accuracy class of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rounding {
     /// They are not.
     None,
@@ -64,6 +69,7 @@ impl Requirements {
     /// Those of a kernel that takes every call.
     pub const NONE: Self = Self {
         cols_multiple: 1,
+        cols_list: None,
         rows_multiple: 1,
         max_cols: None,
         max_batch: None,
@@ -93,10 +99,17 @@ impl Requirements {
         batch.min(self.max_batch.map_or(usize::MAX, |most| most as usize))
     }
 
-    /// Columns that may come instead of so many, which are a multiple of `unit` too: the next larger ones, or the most.
+    /// Columns that may come instead of so many, which are a multiple of `unit` too: the next larger ones, or the most. Of a list in
+    /// which nothing else that is required leaves any, none counts.
     pub fn cols(&self, cols: usize, unit: usize) -> usize {
+        let unit = least_common_multiple(self.cols_multiple as usize, unit);
         let most = self.max_cols.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        fitting(cols, least_common_multiple(self.cols_multiple as usize, unit), most)
+        let listed = || {
+            let all = self.cols_list.unwrap_or_default().iter().map(|&cols| cols as usize);
+            all.filter(|&cols| cols.is_multiple_of(unit) && cols <= most)
+        };
+        let of_list = listed().find(|&listed| listed >= cols).or_else(|| listed().last());
+        of_list.unwrap_or_else(|| fitting(cols, unit, most))
     }
 
     /// Where a buffer of elements of `width` bytes lies that is asked to lie here: as near to that as what is required lets it.
@@ -127,6 +140,10 @@ impl Requirements {
         };
         let words = [
             number("cols", above(self.cols_multiple, 1)),
+            self.cols_list.map(|list| {
+                let list: Vec<String> = list.iter().map(u32::to_string).collect();
+                format!("cols_list:{}", list.join("/"))
+            }),
             number("rows", above(self.rows_multiple, 1)),
             number("max_cols", self.max_cols),
             number("max_batch", self.max_batch.map(u64::from)),
@@ -150,6 +167,11 @@ impl Requirements {
         let positive = || value.parse::<u32>().ok().filter(|&value| value > 0);
         match name {
             "cols" => self.cols_multiple = positive()?,
+            "cols_list" => {
+                let list: Option<BTreeSet<u32>> =
+                    value.split('/').map(|cols| cols.parse().ok().filter(|&cols| cols > 0)).collect();
+                self.cols_list = Some(kept(list?.into_iter().collect()));
+            }
             "rows" => self.rows_multiple = positive()?,
             "max_cols" => self.max_cols = Some(positive()?.into()),
             "max_batch" => self.max_batch = Some(positive()?),
@@ -190,6 +212,18 @@ pub(crate) fn least_common_multiple(a: usize, b: usize) -> usize {
     a / greatest * b
 }
 
+/// A list that lives as long as the program; the same one for the same numbers.
+fn kept(list: Vec<u32>) -> &'static [u32] {
+    static LISTS: Mutex<BTreeSet<&'static [u32]>> = Mutex::new(BTreeSet::new());
+    let mut lists = LISTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = lists.get(list.as_slice()) {
+        return known;
+    }
+    let list: &'static [u32] = list.leak();
+    lists.insert(list);
+    list
+}
+
 /// The next multiple of `unit` from `count` on, or the last one up to `most`. Numbers so large that there is none stay.
 fn fitting(count: usize, unit: usize, most: usize) -> usize {
     let count = if count > most { most / unit * unit } else { count };
@@ -203,6 +237,21 @@ fn fitting(count: usize, unit: usize, most: usize) -> usize {
 impl fmt::Display for Requirements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.words().join(","))
+    }
+}
+
+impl From<Requirements> for String {
+    fn from(requirements: Requirements) -> Self {
+        requirements.to_string()
+    }
+}
+
+impl TryFrom<String> for Requirements {
+    type Error = UnknownRequirement;
+
+    /// As `from_str`, but that nothing is no requirement.
+    fn try_from(words: String) -> Result<Self, Self::Error> {
+        if words.is_empty() { Ok(Self::NONE) } else { words.parse() }
     }
 }
 
@@ -234,6 +283,10 @@ mod tests {
         let cols = [0, 1, 48, 49, 480, 481, 9999].map(|cols| required.cols(cols, 1));
         assert_eq!(cols, [0, 48, 48, 96, 480, 480, 480]);
         assert_eq!([1, 97].map(|cols| required.cols(cols, 32)), [96, 192], "of 48 and of 32");
+        let listed = Requirements { cols_list: Some(&[64, 96, 4096]), ..Requirements::NONE };
+        assert_eq!([0, 1, 65, 97, 9999].map(|cols| listed.cols(cols, 1)), [64, 64, 96, 4096, 4096]);
+        assert_eq!([1, 65].map(|cols| listed.cols(cols, 64)), [64, 4096], "of the list and of 64");
+        assert_eq!(listed.cols(1, 5), 5, "nothing of the list is a multiple of 5");
         assert_eq!([0, 1, 5, usize::MAX].map(|rows| required.rows(rows)), [0, 4, 8, usize::MAX]);
         assert_eq!(Requirements::NONE.cols(777, 1), 777);
     }
@@ -242,13 +295,22 @@ mod tests {
     fn requirements_read_back_as_they_are_written() {
         let all = "cols:256,rows:4,max_cols:8192,max_batch:4,no_scales,whole_last_stride,varies_with_rows,alignment:32,over_read:16,\
                    max_code:2,min:-127,finite,rounds_x:row";
-        for words in [all, "scales", "rounds_x:32", "cols:3"] {
+        for words in [all, "scales", "rounds_x:32", "cols:3", "cols_list:64/128/4096"] {
             let requirements: Requirements = words.parse().expect(words);
             assert_eq!(requirements.to_string(), words);
         }
-        for words in
-            ["", "cols", "cols:0", "alignment:3", "alignment:8192", "min:-5", "finite:1", "over_read:4096"]
-        {
+        for words in [
+            "",
+            "cols",
+            "cols:0",
+            "cols_list:",
+            "cols_list:64/0",
+            "alignment:3",
+            "alignment:8192",
+            "min:-5",
+            "finite:1",
+            "over_read:4096",
+        ] {
             assert!(words.parse::<Requirements>().is_err(), "`{words}`");
         }
     }

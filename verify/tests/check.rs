@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use qk256_verify::check::{Budget, Plan, Progress, Refusal, Report, Vacuous, check};
 use qk256_verify::property::Cause;
 use qk256_verify::{
-    Arguments, Case, Domain, Harness, Kernel, KernelFn, Operation, Outcome, Property, case, registry,
+    Arguments, Case, Domain, Harness, Kernel, KernelFn, Operation, Outcome, Property, Requirements, case,
+    registry,
 };
 
 /// Codes of zero, whatever the bytes.
@@ -209,6 +210,34 @@ impl Kernel for OfLibrary {
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
         (self.0.call)(arguments)
     }
+}
+
+/// A `gemv` that was made for rows of these columns.
+const MADE_FOR: Requirements = Requirements { cols_list: Some(&[64, 320]), ..Requirements::NONE };
+
+#[test]
+fn a_kernel_that_is_made_for_some_columns_is_called_with_these_and_no_others() {
+    let right = KernelFn {
+        name: "made for 64 and 320",
+        domain: Domain::new(Operation::Gemv).requiring(MADE_FOR),
+        call: |arguments| {
+            assert!([64, 320].contains(&arguments.cols), "{} columns", arguments.cols);
+            scalar_gemv(arguments)
+        },
+        ..ZEROS
+    };
+    let report = checked_by(&[&right], 1, 2000);
+    assert!(report.findings.is_empty(), "{:?}", report.findings[0]);
+    let wrong = KernelFn {
+        name: "wrong for 320",
+        call: |mut arguments| {
+            arguments.cols -= usize::from(arguments.cols == 320);
+            scalar_gemv(arguments)
+        },
+        ..right
+    };
+    let report = checked_by(&[&wrong], 1, 2000);
+    assert_eq!(report.findings[0].case.cols, 320, "{}", report.findings[0].case);
 }
 
 #[test]

@@ -175,6 +175,8 @@ fn requirements(raw: &RawKernel, domain: &Domain) -> Result<Requirements, Proble
     }
     let is_matrix = domain.operation.is_matrix();
     Ok(Requirements {
+        // The C ABI has no field for it.
+        cols_list: None,
         cols_multiple: raw.cols_multiple.max(1),
         rows_multiple: if is_matrix { raw.rows_multiple.max(1) } else { 1 },
         max_cols: (raw.max_cols > 0).then_some(raw.max_cols),
