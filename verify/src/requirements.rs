@@ -108,7 +108,7 @@ impl Requirements {
             let all = self.cols_list.unwrap_or_default().iter().map(|&cols| cols as usize);
             all.filter(|&cols| cols.is_multiple_of(unit) && cols <= most)
         };
-        let of_list = listed().find(|&listed| listed >= cols).or_else(|| listed().last());
+        let of_list = listed().find(|&listed| listed >= cols).or_else(|| listed().next_back());
         of_list.unwrap_or_else(|| fitting(cols, unit, most))
     }
 

@@ -24,6 +24,8 @@ const MOST_WEIGHT: f64 = 45.0;
 /// The activations of a row, exact.
 pub(super) struct Operand {
     values: Factors,
+    /// The largest value or scale in magnitude.
+    largest: f64,
     /// Whether all values and scales are finite, and whether any is infinite.
     is_finite: bool,
     is_infinite: bool,
@@ -41,7 +43,9 @@ impl Operand {
         let all = || values.iter().chain(scales);
         let is_finite = all().all(|value| value.is_finite());
         let is_infinite = all().any(|value| value.is_infinite());
-        Self { values: Factors::of(values), is_finite, is_infinite, unit, terms, half_steps: Vec::new() }
+        let largest = largest(values.iter().chain(scales));
+        let (values, half_steps) = (Factors::of(values), Vec::new());
+        Self { values, largest, is_finite, is_infinite, unit, terms, half_steps }
     }
 
     /// The quantised activations of a call.
@@ -90,6 +94,7 @@ pub(super) struct Weights {
     weights: Factors,
     /// What the bound sums: [`Element::magnitude`].
     magnitudes: Vec<f64>,
+    /// The largest of these, and the largest that a weight with one of the scales can have.
     largest_magnitude: f64,
     is_finite: bool,
     /// The least scale, if all are powers of two.
@@ -116,11 +121,13 @@ impl Weights {
         }
         let is_finite = |element: &Element| element.weight.is_finite() && element.magnitude.is_finite();
         let magnitudes: Vec<f64> = elements.iter().map(|element| element.magnitude).collect();
+        // Also where all codes stand for zero: a kernel multiplies scales before it knows the sum.
+        let of_scales = largest_weight(format) * largest(&scales);
         Self {
             format,
             cols,
             is_finite: elements.iter().all(is_finite),
-            largest_magnitude: magnitudes.iter().copied().fold(0.0, f64::max),
+            largest_magnitude: largest(&magnitudes).max(of_scales),
             magnitudes,
             weights: Factors::of(elements.iter().map(|element| element.weight).collect()),
             unit: least_power_of_two(&scales),
@@ -137,7 +144,7 @@ impl Weights {
         // What each term may come to, in any of the ways in which kernels compute it.
         let terms = self.magnitudes.iter().zip(&operand.values.numbers);
         let absolute = terms.map(|(magnitude, value)| magnitude * value.abs()).sum::<f64>() + extra;
-        if absolute > OVERFLOW_GUARD || self.largest_magnitude > OVERFLOW_GUARD {
+        if absolute > OVERFLOW_GUARD || self.largest_magnitude * operand.largest.max(1.0) > OVERFLOW_GUARD {
             return RowTruth::MayOverflow;
         }
         let exact = ExactSum::of_products(&self.weights, &operand.values).value();
@@ -147,8 +154,7 @@ impl Weights {
         let format = self.format;
         let roundings = format.terms_per_block() * operand.terms(format.blocks(self.cols)) + LANES;
         // What each product of scales, and each scaled sum, may lose among subnormal numbers.
-        let largest = format.values().map_or(MOST_WEIGHT, |_| f64::from(format.largest_weight()));
-        let lost = self.cols as f64 * LARGEST_STEP * largest;
+        let lost = self.cols as f64 * LARGEST_STEP * largest_weight(format);
         let spread = Spread {
             absolute,
             columns: self.cols,
@@ -171,6 +177,16 @@ impl Weights {
     }
 }
 
+/// The largest weight of a format in magnitude, before scales.
+fn largest_weight(format: &Format) -> f64 {
+    format.values().map_or(MOST_WEIGHT, |_| f64::from(format.largest_weight()))
+}
+
+/// The largest of some numbers in magnitude; 0 of none.
+fn largest<'a>(numbers: impl IntoIterator<Item = &'a f64>) -> f64 {
+    numbers.into_iter().fold(0.0, |most, number| most.max(number.abs()))
+}
+
 /// Whether all sums, in any order, are multiples of a power of two that f32 holds.
 fn is_exact(absolute: f64, weights: Option<f64>, activations: Option<f64>) -> bool {
     let (Some(weights), Some(activations)) = (weights, activations) else { return false };
@@ -189,4 +205,22 @@ fn least_power_of_two(values: &[f64]) -> Option<f64> {
 /// The lowest bit of a finite f32, as a power of two; 0 of zero.
 fn lowest_bit(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() { 0.0 } else { power_of_two(exact::lowest_bit(value as f32)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Expected, expected};
+    use super::*;
+    use crate::case::Case;
+
+    #[test]
+    fn where_the_product_of_scales_overflows_nothing_is_demanded_of_a_sum_of_zeros() {
+        let text =
+            "dot format=q2_k activations=q8_k rows=6 cols=1024 codes=all0 dist=special seed=3332338491";
+        let case: Case = text.parse().expect(text);
+        let inputs = case.materialize(None).expect("the case has data");
+        let Expected::Rows(rows) = expected(&inputs) else { panic!("a product has rows") };
+        assert_eq!(rows[5], RowTruth::MayOverflow);
+        assert!(rows.iter().any(|row| *row != RowTruth::MayOverflow), "other rows are judged");
+    }
 }
