@@ -1,7 +1,7 @@
 //! Packed formats: how the bytes of a block hold codes, and what each code weighs.
 //!
 //! A format is a value ([`Format`]). The harness decodes by it and shares no code with any kernel. To add one, write a file with a
-//! constant, and a line of [`ALL`]; or describe it in a TOML file, which [`load`] reads. docs/formats.md has both.
+//! constant, and a line of `formats!`; or describe it in a TOML file, which [`load`] reads. docs/formats.md has both.
 
 mod custom;
 mod description;
@@ -23,21 +23,31 @@ mod tq2_0;
 use crate::activations::Activations;
 pub use custom::{BlockCoding, Element};
 pub use file::{FormatError, find, load};
-pub use i2_s::I2_S;
-pub use i2_s_neon::I2_S_NEON;
-pub use iq2_bn::IQ2_BN;
 pub use number::Number;
 pub use plain::{BitOrder, Plain, Scale};
-pub use q1_0::Q1_0;
-pub use q2_0::Q2_0;
-pub use q2_k::Q2_K;
-pub use q4_0::Q4_0;
-pub use qk256::QK256;
-pub use tq1_0::TQ1_0;
-pub use tq2_0::TQ2_0;
 
-/// The formats of this crate. Those of files are not among them.
-pub const ALL: &[&Format] = &[&QK256, &Q2_0, &Q1_0, &Q4_0, &TQ2_0, &TQ1_0, &Q2_K, &I2_S, &I2_S_NEON, &IQ2_BN];
+/// Lists the formats, in the order of reports: the module of each and its constant.
+macro_rules! formats {
+    ($($module:ident: $constant:ident),* $(,)?) => {
+        $(pub use $module::$constant;)*
+
+        /// The formats of this crate. Those of files are not among them.
+        pub const ALL: &[&Format] = &[$(&$constant),*];
+    };
+}
+
+formats! {
+    qk256: QK256,
+    q2_0: Q2_0,
+    q1_0: Q1_0,
+    q4_0: Q4_0,
+    tq2_0: TQ2_0,
+    tq1_0: TQ1_0,
+    q2_k: Q2_K,
+    i2_s: I2_S,
+    i2_s_neon: I2_S_NEON,
+    iq2_bn: IQ2_BN,
+}
 
 /// A format of blocks of `block_len` elements in `block_bytes` bytes.
 #[derive(Debug, PartialEq, Eq)]
