@@ -22,7 +22,7 @@ mod tq2_0;
 
 use crate::activations::Activations;
 pub use custom::{BlockCoding, Element};
-pub use file::{FormatError, find, load};
+pub use file::{FormatError, find, load, named_or_loaded};
 pub use i2_s::I2_S;
 pub use i2_s_neon::I2_S_NEON;
 pub use iq2_bn::IQ2_BN;
