@@ -335,6 +335,32 @@ mod tests {
         assert!(entries(&directory.scratch(target)).is_empty());
     }
 
+    #[test]
+    fn what_is_learned_of_libraries_does_not_go_to_the_corpus_of_the_repository() {
+        use clap::Parser;
+
+        #[derive(Parser)]
+        struct Options {
+            #[command(flatten)]
+            kernels: Kernels,
+        }
+
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let directory = Directory::open(folder.path()).expect("it is empty");
+        let stop = AtomicBool::new(false);
+        let Options { kernels } = Options::parse_from(["qk256", "--lib", "a.so", "--lib", "/b.so"]);
+        let setting = Setting { jobs: 1, kernels: &kernels, directory: &directory, stop: &stop, quiet: true };
+        let variables = kernels.variables().expect("there is no colon");
+        let here = std::env::current_dir().expect("there is one").join("a.so:/b.so").into_os_string();
+        assert_eq!(variables, [("QK256_LIB", Some(here)), ("QK256_FORMAT", None), ("QK256_PLANT", None)]);
+        let repository = folder.path().join("repository");
+        let mut engine = Libfuzzer { repository, builds: Vec::new(), name: "none", variables, setting };
+        let target = Target::of(Operation::Gemv, false);
+        fs::write(directory.corpus(target).join("learned"), "new").expect("it can be written");
+        assert_eq!(engine.merge(target).expect("there is nothing to do"), 0);
+        assert!(directory.corpus(target).join("learned").exists() && !engine.repository.exists());
+    }
+
     /// Inputs named by what they hold; each is a page and more, so that writing takes a moment.
     fn inputs(folder: &Path, numbers: std::ops::Range<u32>) {
         for number in numbers {
