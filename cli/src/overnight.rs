@@ -53,7 +53,9 @@ pub(crate) struct Args {
     #[arg(long = "for", value_name = "TIME", value_parser = usage::time, default_value = "8h", help_heading = RUN)]
     time: Duration,
 
-    /// Only these targets, separated by commas, such as gemv,unpack (docs/fuzzing.md lists them) [default: all; with --lib, those that call a kernel of it]
+    /// Only these targets, separated by commas, such as gemv,unpack [default: all; with --lib, those that call a kernel of it]
+    ///
+    /// docs/fuzzing.md lists them.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = target, help_heading = RUN)]
     targets: Vec<Target>,
 

@@ -1,5 +1,5 @@
-//! Fuzz targets on shared libraries, replaying the seeds: right kernels pass, a wrong one is found with the command that shows it again, and
-//! what is no library for a target is refused.
+//! Fuzz targets on shared libraries, replaying the seeds: right kernels pass, a wrong one is found with the command that shows it again,
+//! and what is no library for a target is refused.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -95,6 +95,18 @@ fn a_fault_of_a_library_is_found_with_the_command_that_shows_it_again() {
     let again =
         format!("  again:   qk256 replay --lib {} --kernel plain gemv rows=1 cols=7 ", shown.display());
     assert!(printed.contains(&again), "no `{again}`: {printed}");
+}
+
+#[test]
+fn a_crash_of_a_library_is_reported_with_the_command_that_shows_it_again() {
+    if !has_programs(&["cc"]) {
+        return;
+    }
+    let folder = scratch();
+    let library = build(&folder, "faults.c", "null.so", &["-DFAULT_NULL"]);
+    let (code, printed) = replay(&folder, GEMV, &[&library], "");
+    assert!(code != Some(0) && printed.contains("finding: crash"), "{printed}");
+    assert!(printed.contains("null.so --kernel faults gemv rows="), "{printed}");
 }
 
 #[test]

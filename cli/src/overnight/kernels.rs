@@ -1,4 +1,5 @@
-//! The kernels that a night examines: those of this project, or those of libraries. Every process of a night is given them by the same options.
+//! The kernels that a night examines: those of this project, or those of libraries. Every process of a night is given them by the same
+//! options.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
