@@ -1,6 +1,6 @@
 //! Formats on a command line: by name, or by the TOML file that describes one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use qk256_verify::Kernel;
@@ -14,7 +14,7 @@ use crate::usage::KERNELS;
 pub(crate) struct Chosen {
     /// The format, which [`format::find`] finds from now on.
     pub(crate) format: &'static Format,
-    /// The file that describes it, unless it is one of ours.
+    /// The file that describes it, from the root on, unless it is one of ours.
     file: Option<PathBuf>,
 }
 
@@ -24,27 +24,16 @@ impl Chosen {
     /// # Errors
     /// If there is none, or what is wrong with the file.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        if let Some(format) = format::ALL.iter().find(|format| format.name == text) {
-            return Ok(Self { format, file: None });
-        }
-        let file = Path::new(text);
-        if file.extension().is_some_and(|ending| ending == "toml") {
-            let format = format::load(file).map_err(|error| error.to_string())?;
-            return Ok(Self { format, file: Some(file.to_owned()) });
-        }
-        let names: Vec<&str> = format::ALL.iter().map(|format| format.name).collect();
-        let names = names.join(", ");
-        Err(format!(
-            "it is not a format; the formats are {names}, and a file that describes another ends in .toml"
-        ))
+        let format = format::named_or_loaded(text).map_err(|error| error.to_string())?;
+        let file = || std::path::absolute(text).unwrap_or_else(|_| text.into());
+        Ok(Self { format, file: (!format::ALL.contains(&format)).then(file) })
     }
 }
 
 impl Chosen {
     /// The option that another command needs to know the format: none for one of ours.
     pub(crate) fn option(&self) -> String {
-        let file =
-            self.file.as_deref().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
+        let file = self.file.as_ref();
         file.map_or(String::new(), |file| format!(" --format {}", shell_word(&file.to_string_lossy())))
     }
 }
@@ -89,6 +78,11 @@ impl Formats {
             None => chosen.format.name.to_owned(),
         };
         self.chosen.iter().map(word).collect()
+    }
+
+    /// The formats.
+    pub(crate) fn all(&self) -> Vec<&'static Format> {
+        self.chosen.iter().map(|chosen| chosen.format).collect()
     }
 
     /// The names.

@@ -2,6 +2,7 @@
 
 mod directory;
 mod engine;
+mod kernels;
 mod one;
 mod progress;
 mod report;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use qk256_verify::fuzz::Target;
+use qk256_verify::fuzz::{Domains, Target};
 use qk256_verify::interrupt;
 use qk256_verify::words::count;
 
@@ -23,21 +24,27 @@ use crate::Verdict;
 use crate::output::{self, stdout};
 use crate::signals;
 use crate::usage::{self, REPORTS, RUN, help_end};
-use directory::{Directory, is_full};
+use directory::{CASE, Directory, is_full};
 use engine::{Engine, Engines, Setting};
+use kernels::Kernels;
 pub(crate) use one::{One, Triage, run_one, run_triage};
 use progress::Progress;
 pub(crate) use slow::{TimeInputs, run_time_inputs};
 use state::State;
+use triage::NOT_AGAIN;
 
 /// Fuzz all targets for hours, and keep each finding as a small case with a report.
 ///
 /// Time goes to the targets that still find something new. Each finding is repeated in its own process, shrunk, and written to the folder
 /// `findings` of DIR; DIR/report.md is the report. Inputs that reach new code go to the corpus. A run on the same DIR continues the last one.
+///
+/// With --lib the kernels of shared libraries are fuzzed, each by cases that keep to its requirements. Everything about them stays in DIR:
+/// nothing goes to the corpus or the regressions of this project. DIR is then for these libraries only.
 #[derive(clap::Args)]
 #[command(after_help = help_end!(
     "qk256 overnight",
-    "qk256 overnight --for 30m --targets gemv,gemv_scaled";
+    "qk256 overnight --for 30m --targets gemv,gemv_scaled",
+    "qk256 overnight --lib ./libkernel.so --dir kernel-night";
     "0" => "no findings",
     "1" => "a finding"
 ))]
@@ -46,9 +53,14 @@ pub(crate) struct Args {
     #[arg(long = "for", value_name = "TIME", value_parser = usage::time, default_value = "8h", help_heading = RUN)]
     time: Duration,
 
-    /// Only these targets, separated by commas, such as gemv,unpack (docs/fuzzing.md lists them) [default: all]
+    /// Only these targets, separated by commas, such as gemv,unpack [default: all; with --lib, those that call a kernel of it]
+    ///
+    /// docs/fuzzing.md lists them.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = target, help_heading = RUN)]
     targets: Vec<Target>,
+
+    #[command(flatten)]
+    kernels: Kernels,
 
     /// Number of processes at a time [default: number of CPU cores]
     #[arg(
@@ -75,10 +87,6 @@ pub(crate) struct Args {
     /// How long a target is fuzzed before another may be
     #[arg(long, hide = true, value_name = "TIME", value_parser = usage::time, default_value = "5m")]
     slice: Duration,
-
-    /// A wrong kernel of the selftest, to see that it is found
-    #[arg(long, hide = true, value_name = "NAME")]
-    plant: Option<String>,
 }
 
 fn target(name: &str) -> Result<Target, String> {
@@ -103,13 +111,17 @@ fn full(dir: &Path) -> String {
 fn fuzz_through_the_night(args: &Args) -> Result<Verdict> {
     signals::watch();
     let stop = interrupt::flag();
+    let domains = args.kernels.domains()?;
+    let targets = args.targets(&domains)?;
     let directory = Directory::open(&args.dir)?;
-    let mut engine = args.start_engine(&directory, stop)?;
     let mut state = State::read(&directory)?;
+    state.claim(&directory, args.kernels.libraries())?;
+    let mut engine = args.start_engine(&directory, stop)?;
     state.begin(engine.name());
-    let progress = Progress::new(args.quiet, &args.targets());
+    let progress = Progress::new(args.quiet, &targets);
     let end = Instant::now() + args.time;
-    let mut night = Night { args, directory: &directory, engine: engine.as_mut(), stop, progress, end };
+    let (directory, engine) = (&directory, engine.as_mut());
+    let mut night = Night { args, domains, targets, directory, engine, stop, progress, end };
     // What a run that was killed has left comes first.
     let fuzzed = night.settle(&mut state).and_then(|()| {
         night.end = Instant::now() + args.time;
@@ -118,12 +130,9 @@ fn fuzz_through_the_night(args: &Args) -> Result<Verdict> {
     let finished = night.finish(&mut state);
     let findings = directory.findings()?;
     // Whatever ended the night, and also where the corpus cannot be written.
-    report::write(&directory, &state, &findings)?;
+    report::write(directory, &state, &findings)?;
     fuzzed.and(finished)?;
-    for finding in &findings {
-        // The report names it as well.
-        let _ = writeln!(stderr(), "finding: {}", finding.display());
-    }
+    findings.iter().for_each(|finding| show(finding, &args.kernels));
     let summary = match args.quiet {
         true => Ok(()),
         false => {
@@ -144,9 +153,25 @@ fn fuzz_through_the_night(args: &Args) -> Result<Verdict> {
     output::all_written([summary.map_err(Into::into)].into_iter(), verdict)
 }
 
+/// Prints a finding, with the command that shows it again if its case alone does. The report names it as well.
+fn show(finding: &Path, kernels: &Kernels) {
+    let _ = writeln!(stderr(), "finding: {}", finding.display());
+    let [stem, kind] = [finding.file_stem(), finding.extension()].map(Option::unwrap_or_default);
+    if kind == CASE && !stem.to_string_lossy().ends_with(NOT_AGAIN) {
+        let _ = writeln!(stderr(), "  again:   {}", kernels.replay(finding));
+    }
+}
+
 impl Args {
-    fn targets(&self) -> Vec<Target> {
-        if self.targets.is_empty() { Target::ALL.to_vec() } else { self.targets.clone() }
+    /// What is fuzzed: of libraries only what calls a kernel.
+    fn targets(&self, domains: &Domains) -> Result<Vec<Target>> {
+        let is_chosen = !self.targets.is_empty();
+        if !self.kernels.are_of_libraries() {
+            return Ok(if is_chosen { self.targets.clone() } else { Target::ALL.to_vec() });
+        }
+        let targets = if is_chosen { self.targets.clone() } else { domains.targets() };
+        domains.require(&targets)?;
+        Ok(targets)
     }
 
     fn start_engine<'a>(
@@ -156,14 +181,16 @@ impl Args {
     ) -> Result<Box<dyn Engine + 'a>> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or(cores, usize::from);
-        let plant = self.plant.as_deref();
-        engine::start(self.engine, Setting { jobs, plant, directory, stop, quiet: self.quiet })
+        let kernels = &self.kernels;
+        engine::start(self.engine, Setting { jobs, kernels, directory, stop, quiet: self.quiet })
     }
 }
 
 /// A night under way.
 struct Night<'a> {
     args: &'a Args,
+    domains: Domains,
+    targets: Vec<Target>,
     directory: &'a Directory,
     engine: &'a mut dyn Engine,
     stop: &'a AtomicBool,
@@ -173,16 +200,17 @@ struct Night<'a> {
 
 impl Night<'_> {
     fn fuzz(&mut self, state: &mut State) -> Result<()> {
-        let targets = self.args.targets();
         // In a short run every target has its turn, too.
-        let fair = self.args.time / (2 * targets.len() as u32);
+        let fair = self.args.time / (2 * self.targets.len() as u32);
         let slice = self.args.slice.min(fair.max(Duration::from_secs(1)));
         loop {
             self.patiently(|night| Ok(night.directory.room()?))?;
+            let are_still = self.args.kernels.are_still(&self.targets);
             if self.is_over() {
                 return Ok(());
             }
-            let target = state.next(&targets);
+            are_still?;
+            let target = state.next(&self.targets);
             let slice = slice.min(self.left());
             let (start, end, progress) = (Instant::now(), self.end, &self.progress);
             let seen = self.engine.slice(target, slice, &mut |seen| {
@@ -209,7 +237,7 @@ impl Night<'_> {
 
     fn triage(&mut self, state: &mut State) -> Result<()> {
         for artifact in self.directory.artifacts()? {
-            let fresh = triage::triage(self.directory, &artifact, self.args.plant.as_deref())?;
+            let fresh = triage::triage(self.directory, &artifact, &self.args.kernels, &self.domains)?;
             state.found(artifact.target, fresh.len() as u64);
             for slug in fresh {
                 self.progress.warn(&format!("finding: {slug}"))?;
@@ -222,7 +250,7 @@ impl Night<'_> {
     /// Puts what was learned into the corpus, and looks at what is slow.
     fn finish(&mut self, state: &mut State) -> Result<()> {
         self.progress.end();
-        for target in self.args.targets() {
+        for &target in &self.targets {
             let fresh = self.engine.merge(target)?;
             state.of(target).merged += fresh;
             // Who has pressed Ctrl-C does not want to wait for this.

@@ -1,5 +1,6 @@
 //! Shared libraries on a command line, and the process that they are loaded in.
 
+use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,6 +73,21 @@ impl Libraries {
         };
         let plugins = Plugins::open(self.libraries.iter().map(host).collect(), opened);
         Ok(Box::new(plugins.map_err(ExamineError::from)?))
+    }
+
+    /// The libraries, by paths that name the same files from every folder.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.libraries.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect()
+    }
+
+    /// These options for another process of this program, which may work in another folder.
+    pub(crate) fn options(&self) -> Vec<OsString> {
+        let libraries = self.paths().into_iter().map(|path| ("--lib", path.into_os_string()));
+        let formats = self.formats.words().into_iter().map(|word| ("--format", word.into()));
+        let timeout = self.timeout.filter(|&time| time != crate::HANG);
+        let timeout = timeout.map(|time| ("--timeout", humantime::format_duration(time).to_string().into()));
+        let options = libraries.chain(formats).chain(timeout);
+        options.flat_map(|(option, value)| [option.into(), value]).collect()
     }
 
     /// Refuses an option that works with the kernels of this project only.

@@ -221,7 +221,7 @@ fn bad_usage_and_bad_input_end_in_one_clear_line_and_exit_code_2() {
         (&["check", "--kernel", "avx1024"], "there is no kernel `avx1024`"),
         (&["check", "--require", "avx9"], "no chosen kernel needs this feature"),
         (&["check", "--op", "gemx"], "not an operation"),
-        (&["check", "--format", "q9"], "it is not a format; the formats are qk256, q2_0,"),
+        (&["check", "--format", "q9"], "`q9` is not a format; the formats are qk256, q2_0,"),
         (&["check", "--op", "gemv", "--format", "q4_0"], "there is no kernel of gemv"),
         (&["check", "--for", "soon"], "--for"),
         (&["check", "--cases", "0"], "--cases"),

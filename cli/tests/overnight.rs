@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use qk256_skip::skip;
+use qk256_skip::{has_programs, skip};
 
 /// The wrong kernel that is planted: the last of 63 columns of 64 is lost in the last of two rows of three.
 const PLANTED: &str = "last-dropped-when-63-of-64-in-a-third-row";
@@ -36,6 +36,29 @@ fn overnight_with(engine: &str, dir: &Path, words: &[&str]) -> Command {
     // libFuzzer's programs are built from the repository.
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     command
+}
+
+/// A run of the builtin engine on a library.
+fn overnight_on(library: &Path, dir: &Path, words: &[&str]) -> Command {
+    overnight_with_on("builtin", library, dir, words)
+}
+
+fn overnight_with_on(engine: &str, library: &Path, dir: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qk256"));
+    command.args(["overnight", "--engine", engine, "--jobs", "1", "--slice", "300ms", "--lib"]).arg(library);
+    command.arg("--dir").arg(dir).args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A plugin of `verify/plugins`.
+fn plugin(folder: &Path, source: &str, options: &[&str]) -> PathBuf {
+    let verify = concat!(env!("CARGO_MANIFEST_DIR"), "/../verify");
+    let library = folder.join(source).with_extension("so");
+    let mut compile = Command::new("cc");
+    compile.args(["-O2", "-std=c11", "-fPIC", "-shared"]).args(options).arg(format!("-I{verify}/include"));
+    compile.arg(format!("{verify}/plugins/{source}")).arg("-o").arg(&library);
+    ended(compile, 0);
+    library
 }
 
 fn ended(mut command: Command, code: i32) -> String {
@@ -124,6 +147,120 @@ fn a_rare_bug_is_found_made_small_and_becomes_a_regression() {
     let name = cases[0].file_name().expect("a file has a name");
     let adopted = fs::read_to_string(regressions.join(name)).expect("it was moved");
     assert!(adopted.starts_with("# Lost the last column.\ngemv rows=") && !cases[0].exists(), "{adopted}");
+}
+
+#[test]
+fn a_bug_of_a_library_is_found_made_small_and_shown_again_by_its_command() {
+    if !has_programs(&["cc"]) {
+        return;
+    }
+    let folder = scratch();
+    let (library, dir) = (plugin(folder.path(), "plain.c", &["-DQK256_BUG"]), folder.path().join("night"));
+    let shows = |words: &str| {
+        let text = |path: &PathBuf| fs::read_to_string(path).expect("a case can be read");
+        cases(&dir).iter().map(text).any(|text| text.contains(words))
+    };
+    // As small as can be.
+    interrupted_at(|| shows("\ngemv rows=1 cols=7 "), overnight_on(&library, &dir, &["--for", "1h"]));
+    // What was found is reported by every run on the folder.
+    let printed = ended(overnight_on(&library, &dir, &["--for", "1s", "--targets", "unpack"]), 1);
+    let report = fs::read_to_string(dir.join("report.md")).expect("there is a report");
+    let about = format!("These are the kernels of {}.", library.display());
+    assert!(report.contains(&about) && !report.contains("case_text"), "{report}");
+    let again: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix("  again:   ")).collect();
+    assert_eq!(again.len(), cases(&dir).len(), "{printed}");
+    for replay in again {
+        assert!(replay.contains(&format!(" replay --lib {} ", library.display())), "{replay}");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", replay]);
+        assert!(ended(shell, 1).contains("finding: plain gemv violates "), "{replay}");
+    }
+}
+
+#[test]
+fn a_right_library_has_no_findings_and_only_its_own_targets() {
+    if !has_programs(&["cc"]) {
+        return;
+    }
+    let folder = scratch();
+    let (library, dir) = (plugin(folder.path(), "plain.c", &[]), folder.path().join("night"));
+    let printed = ended(overnight_on(&library, &dir, &["--for", "5s"]), 0);
+    let report = fs::read(dir.join("report.json")).expect("there is a report");
+    let report: serde_json::Value = serde_json::from_slice(&report).expect("it is JSON");
+    let targets = report["state"]["targets"].as_object().expect("targets by name");
+    let names: Vec<&String> = targets.keys().collect();
+    assert_eq!(names, ["arguments", "dequantize", "gemv", "gemv_scaled", "unpack"], "{printed}");
+    let mut other = Command::new(env!("CARGO_BIN_EXE_qk256"));
+    other.args(["overnight", "--for", "1s", "--dir"]).arg(&dir);
+    let printed = ended(other, 2);
+    assert!(printed.contains(&format!("is about the kernels of {}: give", library.display())), "{printed}");
+}
+
+#[test]
+fn a_kernel_that_crashes_is_found_by_its_crash() {
+    if has_programs(&["cc"]) {
+        findings_of_a_fault("ABORT", "faults-gemv-crash-");
+    }
+}
+
+#[test]
+fn a_kernel_that_fails_only_after_other_calls_is_one_finding() {
+    if has_programs(&["cc"]) {
+        let found = findings_of_a_fault("AFTER_WIDE", "gemv-not-again.");
+        assert_eq!(found, 1);
+    }
+}
+
+/// Fuzzes a kernel of `faults.c` until it is found and a little longer: how many findings there are, whose names begin as they must.
+fn findings_of_a_fault(fault: &str, name: &str) -> usize {
+    let folder = scratch();
+    let library = plugin(folder.path(), "faults.c", &[&format!("-DFAULT_{fault}")]);
+    let dir = folder.path().join("night");
+    let night = |time| overnight_on(&library, &dir, &["--targets", "gemv", "--for", time]);
+    interrupted_at(|| !cases(&dir).is_empty(), night("1h"));
+    ended(night("1s"), 1);
+    let found = names(&dir.join("findings"));
+    let cases = found.iter().filter(|found| found.ends_with(".case"));
+    assert!(cases.clone().all(|case| case.starts_with(name)), "{fault}: {found:?}");
+    cases.count()
+}
+
+#[test]
+fn what_is_no_library_of_a_target_is_refused_before_anything_is_written() {
+    let folder = scratch();
+    let (missing, dir) = (folder.path().join("missing.so"), folder.path().join("night"));
+    let printed = ended(overnight_on(&missing, &dir, &[]), 2);
+    assert!(printed.contains("cannot read ") && printed.contains("missing.so"), "{printed}");
+    let printed = ended(overnight_on(Path::new("/dev/null"), &dir, &[]), 2);
+    assert!(printed.starts_with("qk256: cannot load /dev/null: "), "{printed}");
+    if has_programs(&["cc"]) {
+        let library = plugin(folder.path(), "plain.c", &[]);
+        let printed = ended(overnight_on(&library, &dir, &["--targets", "gemv,dot"]), 2);
+        let line = "the libraries have no kernel for the fuzz target `dot`; they have kernels for unpack,";
+        assert!(printed.contains(line), "{printed}");
+    }
+    assert!(!dir.exists(), "{} was made", dir.display());
+}
+
+#[test]
+#[ignore = "builds the fuzz targets twice, which takes minutes, and needs cargo-fuzz"]
+fn libfuzzer_finds_the_bug_of_a_library_and_leaves_the_corpus_alone() {
+    if !has_programs(&["cc"]) {
+        return;
+    }
+    let repository = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let corpus = || ["gemv", "regressions"].map(|name| names(&repository.join("corpus").join(name)));
+    let (folder, before) = (scratch(), corpus());
+    let (library, dir) = (plugin(folder.path(), "plain.c", &["-DQK256_BUG"]), folder.path().join("night"));
+    let night = |time| {
+        let mut night = overnight_with_on("libfuzzer", &library, &dir, &["--targets", "gemv", "--for", time]);
+        // libFuzzer's programs are built from the repository.
+        night.current_dir(repository);
+        night
+    };
+    interrupted_at(|| !cases(&dir).is_empty(), night("1h"));
+    ended(night("20s"), 1);
+    assert_eq!(corpus(), before);
 }
 
 #[test]

@@ -1,17 +1,34 @@
 //! What a fuzz target is made of: a sentence of `qk256_verify::fuzz`, and a mutator that knows the edges. [`target!`] is for the targets
 //! of this project, [`kernel!`] for a kernel of anybody's.
+//!
+//! A target examines the kernels of this project. With the variable [`LIBRARIES`] it examines those of shared libraries in their place.
+
+use std::cell::RefCell;
+use std::env;
+use std::error::Error;
+use std::path::PathBuf;
 
 #[doc(hidden)]
 pub use libfuzzer_sys;
 #[doc(hidden)]
 pub use qk256_verify;
-use qk256_verify::fuzz::Target;
+use qk256_verify::format;
+use qk256_verify::fuzz::{Bench, Target};
+
+/// The variable that names the shared libraries, as `qk256 check --lib` takes them, separated as in `PATH`.
+pub const LIBRARIES: &str = "QK256_LIB";
+
+/// The variable that chooses kernels of the libraries by their formats, as `--format` does: names, and TOML files that describe others.
+pub const FORMATS: &str = "QK256_FORMAT";
 
 /// Declares the program of a [`Target`], by its name.
 #[macro_export]
 macro_rules! target {
     ($target:literal) => {
-        $crate::libfuzzer_sys::fuzz_target!(|data: &[u8]| { $crate::run($crate::named($target), data) });
+        $crate::libfuzzer_sys::fuzz_target!(
+            init: $crate::start($crate::named($target)),
+            |data: &[u8]| { $crate::run($crate::named($target), data) }
+        );
         $crate::mutator!($crate::named($target));
     };
 }
@@ -25,31 +42,58 @@ pub fn named(name: &str) -> Target {
     Target::from_name(name).unwrap_or_else(|| panic!("there is no fuzz target {name}"))
 }
 
-#[doc(hidden)]
-pub fn run(target: Target, data: &[u8]) {
-    qk256_verify::fuzz::run(target, data);
-    #[cfg(feature = "plant")]
-    plant::run(target, data);
+thread_local! {
+    static BENCH: RefCell<Option<Bench>> = const { RefCell::new(None) };
 }
 
-/// The wrong kernel that the environment names, among the right ones. Without the feature there is none in the program.
-#[cfg(feature = "plant")]
-mod plant {
-    use std::sync::LazyLock;
-
-    use qk256_mutants::{Mutant, wrong};
-    use qk256_verify::fuzz::{Target, run_on};
-
-    static PLANTED: LazyLock<Option<Mutant>> = LazyLock::new(|| {
-        let name = std::env::var("QK256_PLANT").ok()?;
-        wrong().into_iter().find(|mutant| mutant.name == name)
-    });
-
-    pub(super) fn run(target: Target, data: &[u8]) {
-        if let Some(mutant) = &*PLANTED {
-            run_on(target, &mutant.kernel, data);
+/// Makes ready what a target examines. If there is nothing, the process ends with exit code 2 and the reason.
+#[doc(hidden)]
+pub fn start(target: Target) {
+    match bench(target) {
+        Ok(bench) => BENCH.set(Some(bench)),
+        Err(error) => {
+            eprintln!("{}: {error}", target.name());
+            std::process::exit(2)
         }
     }
+}
+
+#[doc(hidden)]
+pub fn run(target: Target, data: &[u8]) {
+    BENCH.with_borrow_mut(|bench| bench.as_mut().expect("the target was started").run(target, data));
+}
+
+/// The kernels that a target examines.
+fn bench(target: Target) -> Result<Bench, Box<dyn Error>> {
+    let libraries = listed(LIBRARIES);
+    if libraries.is_empty() {
+        return Ok(own());
+    }
+    let named = |name: PathBuf| format::named_or_loaded(&name.to_string_lossy());
+    let formats = listed(FORMATS).into_iter().map(named).collect::<Result<Vec<_>, _>>()?;
+    // SAFETY: the process is there to call these kernels: who runs it has named them.
+    let bench = unsafe { Bench::of_libraries(&libraries, &formats) }?;
+    bench.domains().require(&[target])?;
+    Ok(bench)
+}
+
+/// What a variable lists.
+fn listed(variable: &str) -> Vec<PathBuf> {
+    let value = env::var_os(variable).unwrap_or_default();
+    env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
+#[cfg(not(feature = "plant"))]
+fn own() -> Bench {
+    Bench::own()
+}
+
+/// With the wrong kernel that the environment names, among the right ones. Without the feature there is none in the program.
+#[cfg(feature = "plant")]
+fn own() -> Bench {
+    let name = env::var("QK256_PLANT").unwrap_or_default();
+    let planted = qk256_mutants::wrong().into_iter().find(|mutant| mutant.name == name);
+    planted.into_iter().fold(Bench::own(), |bench, mutant| bench.with(Box::new(mutant.kernel)))
 }
 
 /// Declares the program that fuzzes one kernel: an expression of a type that implements [`Kernel`](qk256_verify::Kernel).

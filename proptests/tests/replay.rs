@@ -1,23 +1,23 @@
 //! Every input of the corpus, once more, without a fuzzer: seeds through their target, regressions through every kernel.
 
 use std::fs;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use qk256_proptests::{corpus, kernels, weights_file};
 use qk256_verify::case::parse_file;
-use qk256_verify::fuzz::{Target, run};
+use qk256_verify::fuzz::{Bench, Target};
 use qk256_verify::{Harness, Weights};
 
 #[test]
 fn every_seed_of_every_target_passes() {
     // The targets call the same; here it reports the kernels that they skip.
     kernels();
-    let mut complaints = Vec::new();
+    let (mut bench, mut complaints) = (Bench::own(), Vec::new());
     for target in Target::ALL {
         for path in files(&corpus().join(target.name()), &mut complaints) {
             let data = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            if let Err(payload) = catch_unwind(|| run(target, &data)) {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| bench.run(target, &data))) {
                 let message =
                     payload.downcast_ref::<String>().map_or("a panic without a message", String::as_str);
                 complaints.push(format!("{}:\n{message}", path.display()));

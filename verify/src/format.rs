@@ -22,7 +22,7 @@ mod tq2_0;
 
 use crate::activations::Activations;
 pub use custom::{BlockCoding, Element};
-pub use file::{FormatError, find, load};
+pub use file::{FormatError, find, load, named_or_loaded};
 pub use number::Number;
 pub use plain::{BitOrder, Plain, Scale};
 

@@ -1,6 +1,8 @@
-//! The fuzz targets: from any bytes to a case, and from the case to every kernel. A file in `fuzz/` is one call of [`run`] and
+//! The fuzz targets: from any bytes to a case, and from the case to every kernel. A file in `fuzz/` is one call of [`Bench::run`] and
 //! one of [`mutate`].
 
+mod bench;
+mod domains;
 mod edges;
 
 use std::cell::RefCell;
@@ -10,11 +12,11 @@ use arbitrary::Unstructured;
 use crate::buffer::Buffer;
 use crate::case::{Case, parse_file};
 use crate::domain::Domain;
-use crate::finding::Finding;
-use crate::kernel::{Kernel, can_run};
+use crate::kernel::Kernel;
 use crate::operation::Operation;
-use crate::registry;
 use crate::trial::Harness;
+pub use bench::Bench;
+pub use domains::{Domains, NoKernel};
 pub use edges::mutate;
 
 /// What bytes are turned into. Each target has seeds in `corpus/<name>/`.
@@ -91,19 +93,6 @@ impl Target {
 /// cases a second; `qk256 check` and the properties go on to the generator's own limit.
 const MAX_ELEMENTS: usize = 1 << 14;
 
-/// Feeds `data` to `target`. The guarded memory stays for the next call on this thread.
-///
-/// # Panics
-/// With every finding, shrunk; each ends in its `qk256 replay` line.
-pub fn run(target: Target, data: &[u8]) {
-    if target == Target::CaseText {
-        return check_text(data);
-    }
-    if let Some(case) = case_of(target, data) {
-        BENCH.with_borrow_mut(|bench| bench.check(&case));
-    }
-}
-
 /// Feeds `data` to a custom kernel, as a legal case of its domain; whether a product has scales, the last byte says.
 ///
 /// # Panics
@@ -111,15 +100,6 @@ pub fn run(target: Target, data: &[u8]) {
 pub fn run_kernel(kernel: &dyn Kernel, data: &[u8]) {
     let scaled = data.last().is_some_and(|last| last % 2 == 1);
     legal(kernel.domain(), scaled, data).filter(is_small).into_iter().for_each(|case| examine(kernel, &case));
-}
-
-/// Feeds `data` to one kernel, as the case that [`run`] makes of it; nothing happens where that is of another domain.
-///
-/// # Panics
-/// With every finding, shrunk.
-pub fn run_on(target: Target, kernel: &dyn Kernel, data: &[u8]) {
-    let case = case_of(target, data).filter(|case| case.domain() == kernel.domain());
-    case.into_iter().for_each(|case| examine(kernel, &case));
 }
 
 /// Examines one kernel by a case.
@@ -132,23 +112,15 @@ fn examine(kernel: &dyn Kernel, case: &Case) {
     });
 }
 
-/// The case that `run` makes of `data`, if it makes one of it.
-pub fn case_of(target: Target, data: &[u8]) -> Option<Case> {
-    let case = match target.legal() {
-        // The last byte chooses the format, where there is a choice.
-        Some((operation, scaled)) => {
-            let domain = Domain::nth_drawn(operation, data.last().copied().unwrap_or(0).into());
-            legal(domain, scaled, data)?
-        }
-        None if target == Target::Arguments => wrong_sizes(&mut Unstructured::new(data)).expect(RUN_OUT),
-        None => return None,
-    };
-    (target == Target::Arguments || is_small(&case)).then_some(case)
-}
-
 /// Whether a legal case is one that a fuzzer tries.
 fn is_small(case: &Case) -> bool {
-    case.rows * case.cols * case.batch.max(1) <= MAX_ELEMENTS
+    case.rows.saturating_mul(case.cols).saturating_mul(case.batch.max(1)) <= most_elements(case.domain())
+}
+
+/// Elements of the largest case of a domain that a fuzzer tries: of a kernel that takes large shapes only, a few of the smallest ones.
+fn most_elements(domain: Domain) -> usize {
+    let least = domain.cols_multiple().saturating_mul(domain.requirements.rows(1));
+    MAX_ELEMENTS.max(least.saturating_mul(4))
 }
 
 /// Why a draw does not fail.
@@ -162,56 +134,8 @@ fn legal(domain: Domain, scaled: bool, data: &[u8]) -> Option<Case> {
     }
 }
 
-/// The operations of [`Target::Arguments`], as many as when its seeds were made. Of the others the targets of legal cases draw wrong sizes.
-const WITH_WRONG_SIZES: [Operation; 6] = [
-    Operation::Unpack,
-    Operation::Lut,
-    Operation::Dequantize,
-    Operation::Gemv,
-    Operation::GemvFixed,
-    Operation::Quantize,
-];
-
-fn wrong_sizes(u: &mut Unstructured<'_>) -> arbitrary::Result<Case> {
-    let operation = *u.choose(&WITH_WRONG_SIZES)?;
-    let scaled = operation.is_always_scaled() || (operation.may_be_scaled() && u.arbitrary()?);
-    Case::draw_wrong_sizes(operation, scaled, u)
-}
-
 thread_local! {
-    static BENCH: RefCell<Bench> = RefCell::new(Bench::new());
     static OWN: RefCell<Harness> = RefCell::new(Harness::new(None));
-}
-
-/// What is kept from one input to the next.
-struct Bench {
-    harness: Harness,
-    kernels: Vec<Box<dyn Kernel>>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let mut kernels = registry::kernels();
-        kernels.retain(|kernel| can_run(kernel.as_ref()));
-        Self { harness: Harness::new(None), kernels }
-    }
-
-    /// Examines every kernel of the case's operation.
-    fn check(&mut self, case: &Case) {
-        let Self { harness, kernels } = self;
-        let prepared = match harness.prepare(case) {
-            Ok(prepared) => prepared,
-            Err(error) => panic!("a drawn case has no data: {error}\n  case:    {case}"),
-        };
-        let mut findings = Vec::new();
-        for kernel in kernels.iter().filter(|kernel| kernel.domain() == case.domain()) {
-            for failure in harness.examine(kernel.as_ref(), &prepared).failures {
-                let finding = Finding::new(kernel.as_ref(), case, None, failure);
-                findings.push(harness.minimize(kernel.as_ref(), &finding).to_string());
-            }
-        }
-        assert!(findings.is_empty(), "drawn: {case}\n{}", findings.join("\n"));
-    }
 }
 
 /// Buffers of a parsed case that are made to see that it can be done.

@@ -13,6 +13,7 @@ use qk256_verify::child::Child;
 use qk256_verify::fuzz::Target;
 
 use super::directory::Directory;
+use super::kernels::Kernels;
 use super::slow::Slow;
 use super::state::Seen;
 use builtin::Builtin;
@@ -35,7 +36,8 @@ pub(super) trait Engine {
     /// Fuzzes a target for so long, or until Ctrl-C or a full disk, and reports every second what was seen so far.
     fn slice(&mut self, target: Target, time: Duration, report: &mut dyn FnMut(&Seen)) -> Result<Seen>;
 
-    /// Puts the smallest inputs that reach what the corpus of the repository does not into that: how many.
+    /// Puts the smallest inputs that reach what the corpus of the repository does not into that, if they are about the kernels of this
+    /// project: how many.
     fn merge(&mut self, target: Target) -> Result<u64>;
 
     /// The inputs of a target that take longest.
@@ -47,8 +49,7 @@ pub(super) trait Engine {
 pub(super) struct Setting<'a> {
     /// Processes at a time.
     pub(super) jobs: usize,
-    /// A wrong kernel that is to be found.
-    pub(super) plant: Option<&'a str>,
+    pub(super) kernels: &'a Kernels,
     pub(super) directory: &'a Directory,
     pub(super) stop: &'a AtomicBool,
     pub(super) quiet: bool,

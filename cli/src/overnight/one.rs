@@ -5,19 +5,18 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use qk256_mutants::Mutant;
-use qk256_verify::fuzz::{Target, case_of, mutate, run, run_on};
-use qk256_verify::kernel::missing_features;
-use qk256_verify::{Case, Harness, Kernel, registry};
+use qk256_verify::fuzz::{Bench, Target, mutate};
+use qk256_verify::{Case, Finding};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use super::kernels::Kernels;
 use super::slow::{Slow, cpu_time};
 use crate::Verdict;
 use crate::output::{OutputFile, stdout};
@@ -54,8 +53,8 @@ pub(crate) struct One {
     #[arg(long, value_name = "FILE")]
     seen: PathBuf,
 
-    #[arg(long, value_name = "NAME")]
-    plant: Option<String>,
+    #[command(flatten)]
+    kernels: Kernels,
 }
 
 /// What a process says every second, and at its end.
@@ -72,7 +71,8 @@ pub(super) struct Stats {
 const SLOW: usize = 8;
 
 pub(crate) fn run_one(args: &One) -> Result<Verdict> {
-    let planted = args.plant.as_deref().map(planted).transpose()?;
+    // SAFETY: the process was started for this alone.
+    let mut bench = unsafe { args.kernels.bench() }?;
     // What an earlier process was trying when it ended: it may be why, or somebody killed it.
     save(args, TRIED, &std::fs::read(&args.seen).unwrap_or_default())?;
     let trying = File::create(&args.seen).with_context(|| format!("cannot write {}", args.seen.display()))?;
@@ -87,7 +87,7 @@ pub(crate) fn run_one(args: &One) -> Result<Verdict> {
             .and_then(|()| trying.write_all_at(&input, 0))
             .context("cannot keep the input on disk")?;
         let before = cpu_time();
-        let passed = passes(args.target, planted.as_ref(), &input);
+        let passed = passes(&mut bench, args.target, &input);
         if passed {
             slow.push((cpu_time() - before, input.clone()));
             slow.sort_unstable_by(|a, b| b.cmp(a));
@@ -97,7 +97,7 @@ pub(crate) fn run_one(args: &One) -> Result<Verdict> {
             bad += 1;
         }
         stats.executions += 1;
-        if case_of(args.target, &input).is_some_and(|case| kinds.insert(kind(&case))) {
+        if bench.domains().case(args.target, &input).is_some_and(|case| kinds.insert(kind(&case))) {
             let place = if pool.len() < POOL { pool.len() } else { rng.next_u64() as usize % POOL };
             if place == pool.len() { pool.push(input) } else { pool[place] = input }
         }
@@ -108,7 +108,7 @@ pub(crate) fn run_one(args: &One) -> Result<Verdict> {
         }
     }
     trying.set_len(0).context("cannot empty the file of the input")?;
-    stats.slowest = slow.iter().map(|(_, input)| Slow::time(args.target, input)).collect();
+    stats.slowest = slow.iter().map(|(_, input)| Slow::time(&mut bench, args.target, input)).collect();
     Slow::keep_the_slowest(&mut stats.slowest);
     writeln!(stdout(), "{}", serde_json::to_string(&stats)?)?;
     Ok(Verdict::Pass)
@@ -123,8 +123,8 @@ pub(crate) struct Triage {
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
 
-    #[arg(long, value_name = "NAME")]
-    plant: Option<String>,
+    #[command(flatten)]
+    kernels: Kernels,
 }
 
 /// Writes the findings of an input, shrunk, to standard output as JSON.
@@ -132,33 +132,22 @@ pub(crate) fn run_triage(args: &Triage) -> Result<Verdict> {
     let input =
         std::fs::read(&args.input).with_context(|| format!("cannot read {}", args.input.display()))?;
     let mut findings = Vec::new();
-    match case_of(args.target, &input) {
+    match args.kernels.domains()?.case(args.target, &input) {
         // Text, of which the parsers say by a panic what is wrong.
-        None => run(args.target, &input),
+        None => Bench::own().run(args.target, &input),
         Some(case) => {
-            let planted = args.plant.as_deref().map(planted).transpose()?;
-            let mut harness = Harness::new(None);
-            let own = registry::kernels();
-            let own = own
-                .iter()
-                .map(Box::as_ref)
-                .filter(|kernel| missing_features(kernel.required_features()).is_empty());
-            let planted = planted.iter().map(|mutant| &mutant.kernel as &dyn Kernel);
-            for kernel in own.chain(planted).filter(|kernel| kernel.operation() == case.operation) {
-                for found in harness.findings(kernel, &case)? {
-                    findings.push(harness.minimize(kernel, &found));
+            let examiner = args.kernels.examiner()?;
+            let kernels = examiner.kernels();
+            for &kernel in kernels.iter().filter(|kernel| kernel.domain() == case.domain()) {
+                for failure in examiner.examine(kernel, &[], &case)?.failures {
+                    let found = Finding::new(kernel, &case, None, failure);
+                    findings.push(examiner.minimize(kernel, &found)?);
                 }
             }
         }
     }
     writeln!(stdout(), "{}", serde_json::to_string(&findings)?)?;
     Ok(Verdict::Pass)
-}
-
-/// The wrong kernel of that name.
-pub(super) fn planted(name: &str) -> Result<Mutant> {
-    let found = qk256_mutants::wrong().into_iter().find(|mutant| mutant.name == name);
-    found.with_context(|| format!("there is no wrong kernel `{name}` in the selftest"))
 }
 
 /// An input from scratch, or one that was kept, changed.
@@ -202,17 +191,11 @@ fn kind(case: &Case) -> u64 {
     hasher.finish()
 }
 
-fn passes(target: Target, planted: Option<&Mutant>, input: &[u8]) -> bool {
-    let quietly = || {
-        run(target, input);
-        if let Some(mutant) = planted {
-            run_on(target, &mutant.kernel, input);
-        }
-    };
+fn passes(bench: &mut Bench, target: Target, input: &[u8]) -> bool {
     // The message of the panic is made again, from the input, when it is looked at.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let passed = catch_unwind(quietly).is_ok();
+    let passed = catch_unwind(AssertUnwindSafe(|| bench.run(target, input))).is_ok();
     std::panic::set_hook(hook);
     passed
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::Directory;
 use super::slow::Slow;
-use super::state::{Counts, State};
+use super::state::{Counts, State, named};
 
 /// The report as machines read it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,7 +35,8 @@ fn name(path: &Path) -> String {
 }
 
 fn words(state: &State, findings: &[String], before: Option<&Document>) -> String {
-    let mut text = format!("# Fuzzing with {}, run {}\n\n", state.engine, state.runs);
+    let State { engine, runs, libraries, .. } = state;
+    let mut text = format!("# Fuzzing with {engine}, run {runs}\n\nThese are {}.\n\n", named(libraries));
     let _ = writeln!(
         text,
         "| target | executions | a second | coverage at first | now | since the last report | corpus | merged |"

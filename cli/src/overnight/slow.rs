@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use qk256_verify::fuzz::{Target, case_of, run};
+use qk256_verify::fuzz::{Bench, Target};
 use serde::{Deserialize, Serialize};
 
 use super::directory::files;
+use super::kernels::Kernels;
 use crate::Verdict;
 use crate::output::stdout;
 
@@ -29,14 +30,14 @@ pub(super) struct Slow {
 
 impl Slow {
     /// Runs an input, and once more: the first of its number of columns pays for what is kept.
-    pub(super) fn time(target: Target, input: &[u8]) -> Self {
-        let time = || {
+    pub(super) fn time(bench: &mut Bench, target: Target, input: &[u8]) -> Self {
+        let mut time = || {
             let start = cpu_time();
-            run(target, input);
+            bench.run(target, input);
             cpu_time() - start
         };
         let milliseconds = time().min(time()).as_secs_f64() * 1e3;
-        let case = match case_of(target, input) {
+        let case = match bench.domains().case(target, input) {
             Some(case) => case.to_string(),
             None => input.escape_ascii().to_string().chars().take(80).collect(),
         };
@@ -57,6 +58,9 @@ pub(crate) struct TimeInputs {
     #[arg(long, value_parser = super::target)]
     target: Target,
 
+    #[command(flatten)]
+    kernels: Kernels,
+
     #[arg(value_name = "DIR", required = true)]
     folders: Vec<PathBuf>,
 }
@@ -64,11 +68,13 @@ pub(crate) struct TimeInputs {
 /// Writes the slowest inputs to standard output as JSON.
 pub(crate) fn run_time_inputs(args: &TimeInputs) -> Result<Verdict> {
     let start = Instant::now();
+    // SAFETY: the process was started for this alone.
+    let mut bench = unsafe { args.kernels.bench() }?;
     let mut slowest = Vec::new();
     for folder in &args.folders {
         for path in files(folder)? {
             let input = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            slowest.push(Slow::time(args.target, &input));
+            slowest.push(Slow::time(&mut bench, args.target, &input));
             Slow::keep_the_slowest(&mut slowest);
             if start.elapsed() > LIMIT {
                 break;
@@ -99,6 +105,8 @@ mod tests {
         let mut inputs = vec![slow("a", 1.0), slow("b", 4.0), slow("c", 2.0), slow("b", 5.0), slow("d", 3.0)];
         Slow::keep_the_slowest(&mut inputs);
         assert_eq!(inputs, [slow("b", 5.0), slow("d", 3.0), slow("c", 2.0)]);
-        assert!(Slow::time(Target::of(Operation::Gemv, false), &[0; 16]).milliseconds > 0.0);
+        assert!(
+            Slow::time(&mut Bench::own(), Target::of(Operation::Gemv, false), &[0; 16]).milliseconds > 0.0
+        );
     }
 }

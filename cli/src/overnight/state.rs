@@ -1,9 +1,10 @@
 //! What has been counted, and which target is next.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use qk256_verify::fuzz::Target;
 use qk256_verify::words::count;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ pub(super) struct State {
     /// Slices that there have been.
     pub(super) slices: u64,
     pub(super) engine: String,
+    /// The libraries whose kernels are examined; none for those of this project.
+    pub(super) libraries: Vec<PathBuf>,
     pub(super) findings: u64,
     pub(super) targets: BTreeMap<String, Counts>,
 }
@@ -64,6 +67,19 @@ impl State {
     /// Keeps what has been counted, whole or not at all.
     pub(super) fn keep(&self, directory: &Directory) -> Result<()> {
         directory.write(FILE, &serde_json::to_vec_pretty(self)?)
+    }
+
+    /// Takes the directory for the kernels of these libraries, or, if there are none, for those of this project.
+    ///
+    /// # Errors
+    /// If it was used for others: what they do wrong would be taken for the same.
+    pub(super) fn claim(&mut self, directory: &Directory, libraries: Vec<PathBuf>) -> Result<()> {
+        if self.runs > 0 && self.libraries != libraries {
+            let path = directory.path().display();
+            bail!("{path} is about {}: give another --dir, or remove it", named(&self.libraries));
+        }
+        self.libraries = libraries;
+        Ok(())
     }
 
     pub(super) fn begin(&mut self, engine: &str) {
@@ -128,6 +144,15 @@ impl State {
             "{:12} {executions} executions, {rate:.0}/s, coverage {coverage}, corpus {corpus}, {found}, {left} left",
             target.name(),
         )
+    }
+}
+
+/// Libraries in words.
+pub(super) fn named(libraries: &[PathBuf]) -> String {
+    let names: Vec<String> = libraries.iter().map(|library| library.display().to_string()).collect();
+    match &names[..] {
+        [] => "the kernels of this project".to_owned(),
+        names => format!("the kernels of {}", names.join(", ")),
     }
 }
 

@@ -4,11 +4,12 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use qk256_verify::child::{Child, Errors, Patience};
-use qk256_verify::fuzz::case_of;
+use qk256_verify::fuzz::Domains;
 use serde::Deserialize;
 
 use super::directory::{Artifact, CASE, Directory, INPUT};
 use super::engine::itself;
+use super::kernels::Kernels;
 use super::one::TRIED;
 use crate::output::OutputFile;
 
@@ -18,20 +19,28 @@ const REPLAYS: usize = 5;
 /// What libFuzzer calls an input that took more than ten seconds.
 const SLOW: &str = "slow-unit";
 
+/// What the name of a finding ends in that its case alone does not show; there is one for a target.
+pub(super) const NOT_AGAIN: &str = "not-again";
+
 /// Makes findings of an input, and puts it aside: the names of those that are new.
-pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&str>) -> Result<Vec<String>> {
-    let first = look(artifact, plant)?;
+pub(super) fn triage(
+    directory: &Directory,
+    artifact: &Artifact,
+    kernels: &Kernels,
+    domains: &Domains,
+) -> Result<Vec<String>> {
+    let first = look(artifact, kernels)?;
     let is_new = |slug: &str| {
         [CASE, INPUT].into_iter().all(|kind| !directory.finding(&format!("{slug}.{kind}")).exists())
     };
-    // What a kernel does wrong in one way it does wrong in many inputs.
-    if first.is_bad() && reported(artifact, &first)?.iter().all(|(slug, ..)| !is_new(slug)) {
+    // What a kernel does wrong in one way it does wrong in many inputs, also where it takes earlier ones.
+    if reported(artifact, &first, domains)?.iter().all(|(slug, ..)| !is_new(slug)) {
         directory.put_aside(artifact)?;
         return Ok(Vec::new());
     }
     let mut tries = vec![first];
     for _ in 1..REPLAYS {
-        tries.push(look(artifact, plant)?);
+        tries.push(look(artifact, kernels)?);
     }
     let bad = tries.iter().filter(|look| look.is_bad()).count();
     let seen = tries.iter().find(|look| look.is_bad()).unwrap_or(&tries[0]);
@@ -39,7 +48,7 @@ pub(super) fn triage(directory: &Directory, artifact: &Artifact, plant: Option<&
     // The input of a process that somebody killed is no finding, nor is one that took long on a busy machine.
     let is_suspect = [TRIED, SLOW].iter().any(|kind| name(artifact).starts_with(kind));
     let is_innocent = bad == 0 && is_suspect;
-    let reported = if is_innocent { Vec::new() } else { reported(artifact, seen)? };
+    let reported = if is_innocent { Vec::new() } else { reported(artifact, seen, domains)? };
     for (slug, content, text) in reported.into_iter().filter(|(slug, ..)| is_new(slug)) {
         let rate = format!("{bad} of {REPLAYS} new processes repeat it");
         let report = format!("# {slug}\n\n{rate}.\n\n```text\n{text}\n```\n\nInput: `{}`\n", shown(artifact));
@@ -81,10 +90,10 @@ impl Look {
 }
 
 /// Tries an input in a process of its own.
-fn look(artifact: &Artifact, plant: Option<&str>) -> Result<Look> {
+fn look(artifact: &Artifact, kernels: &Kernels) -> Result<Look> {
     let mut command = itself();
     command.args(["triage-one", "--target", artifact.target.name(), "--input"]).arg(&artifact.path);
-    command.args(plant.into_iter().flat_map(|name| ["--plant", name]));
+    command.args(kernels.options());
     let child = Child::start(&mut command, Errors::Kept);
     let mut child = child.context("cannot start this program again")?;
     let (findings, end) = child.finish::<Vec<Seen>>(&Patience::ENDLESS);
@@ -102,9 +111,9 @@ enum Content {
 }
 
 /// Name, content and words of each finding: by kernel, operation, property and the class of the smallest shape.
-fn reported(artifact: &Artifact, look: &Look) -> Result<Vec<(String, Content, String)>> {
+fn reported(artifact: &Artifact, look: &Look, domains: &Domains) -> Result<Vec<(String, Content, String)>> {
     if look.findings.is_empty() {
-        return Ok(vec![without_findings(artifact, look)?]);
+        return Ok(vec![without_findings(artifact, look, domains)?]);
     }
     let reported = |finding: &Seen| {
         let Seen { kernel, operation, property, case, detail, replay } = finding;
@@ -116,18 +125,22 @@ fn reported(artifact: &Artifact, look: &Look) -> Result<Vec<(String, Content, St
 }
 
 /// The same of an input that ended its process, or that no process of its own shows.
-fn without_findings(artifact: &Artifact, look: &Look) -> Result<(String, Content, String)> {
+fn without_findings(
+    artifact: &Artifact,
+    look: &Look,
+    domains: &Domains,
+) -> Result<(String, Content, String)> {
     let bytes =
         fs::read(&artifact.path).with_context(|| format!("cannot read {}", artifact.path.display()))?;
-    let (kind, text) = match &look.died {
-        Some(died) => ("crash", died.clone()),
+    let target = artifact.target.name();
+    let (slug, text) = match &look.died {
+        Some(died) => (plain(&format!("{target}-crash-{}", name(artifact))), died.clone()),
         None => (
-            "not-again",
+            format!("{target}-{NOT_AGAIN}"),
             "it does not repeat in a new process: it depends on earlier inputs or on timing".to_owned(),
         ),
     };
-    let slug = plain(&format!("{}-{kind}-{}", artifact.target.name(), name(artifact)));
-    let content = match case_of(artifact.target, &bytes) {
+    let content = match domains.case(artifact.target, &bytes) {
         Some(case) => Content::Case(format!("# {slug}; the input is {}\n{case}\n", shown(artifact))),
         None => Content::Input(bytes),
     };

@@ -39,6 +39,15 @@ pub enum FormatError {
         /// What is wrong, and what to write in its place.
         problem: String,
     },
+    /// It is neither a file nor the name of a format.
+    #[error(
+        "`{name}` is not a format; the formats are {}, and a file that describes another ends in .toml",
+        ALL.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
+    )]
+    Unknown {
+        /// What was given.
+        name: String,
+    },
 }
 
 /// The format of this name: one of [`ALL`], or one that was loaded.
@@ -62,6 +71,23 @@ pub fn load(path: &Path) -> Result<&'static Format, FormatError> {
         |Problem { field, what }| FormatError::Field { path: path.to_owned(), field, problem: what };
     let format = description.format(&path.display().to_string()).map_err(in_file)?;
     keep(format).map_err(in_file)
+}
+
+/// What `--format` takes: a format of [`ALL`] by its name, or one that a file describes, whose name ends in `.toml`.
+///
+/// # Errors
+/// As [`load`], or if it is neither.
+pub fn named_or_loaded(text: &str) -> Result<&'static Format, FormatError> {
+    match ALL.iter().find(|format| format.name == text) {
+        Some(format) => Ok(format),
+        None if is_file(text) => load(Path::new(text)),
+        None => Err(FormatError::Unknown { name: text.to_owned() }),
+    }
+}
+
+/// Whether a text names a file that describes a format.
+fn is_file(text: &str) -> bool {
+    Path::new(text).extension().is_some_and(|ending| ending == "toml")
 }
 
 /// Adds a format to those that [`find`] finds, unless it is there.

@@ -7,7 +7,7 @@ use arbitrary::Unstructured;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::{MAX_ELEMENTS, RUN_OUT, Target};
+use super::{RUN_OUT, Target, is_small};
 use crate::case::{Case, Sweep};
 use crate::domain::Domain;
 
@@ -47,7 +47,7 @@ impl<'a> Edge<'a> {
             case.rows = moved(case.rows, self.rows);
         }
         case.patches.clear();
-        if case.rows.saturating_mul(case.cols).saturating_mul(case.batch.max(1)) > MAX_ELEMENTS {
+        if !is_small(&case) {
             // Before its buffers are filled, only to be thrown away.
             return None;
         }

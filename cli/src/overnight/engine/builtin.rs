@@ -33,7 +33,7 @@ impl<'a> Builtin<'a> {
         command.args(["--milliseconds", &time.as_millis().to_string()]);
         command.arg("--artifacts").arg(directory.of_artifacts(target));
         command.arg("--seen").arg(directory.corpus(target).join(format!("seen-{job}")));
-        command.args(self.setting.plant.into_iter().flat_map(|name| ["--plant", name]));
+        command.args(self.setting.kernels.options());
         Child::start(&mut command, Errors::Dropped).context("cannot start this program again")
     }
 }

@@ -1,6 +1,6 @@
 //! cargo-fuzz's programs, in libFuzzer's own multi-process mode.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,6 +22,8 @@ pub(super) struct Libfuzzer<'a> {
     repository: PathBuf,
     builds: Vec<Build>,
     name: &'static str,
+    /// What the programs are told of the kernels.
+    variables: [(&'static str, Option<OsString>); 3],
     setting: Setting<'a>,
 }
 
@@ -52,6 +54,7 @@ fn shares(nightly: bool, jobs: usize) -> Vec<(Way, usize)> {
 impl<'a> Libfuzzer<'a> {
     /// Builds the programs.
     pub(super) fn build(repository: PathBuf, setting: Setting<'a>) -> Result<Self> {
+        let variables = setting.kernels.variables()?;
         let nightly = has(SANITIZED.0);
         let mut builds = Vec::new();
         for (way, jobs) in shares(nightly, setting.jobs) {
@@ -62,7 +65,7 @@ impl<'a> Libfuzzer<'a> {
             (true, 1) => "libfuzzer, AddressSanitizer",
             (true, _) => "libfuzzer, with AddressSanitizer and without",
         };
-        let engine = Self { repository, builds, name, setting };
+        let engine = Self { repository, builds, name, variables, setting };
         // Those of a run that was killed.
         Target::ALL.into_iter().for_each(|target| engine.ask_to_end(target));
         Ok(engine)
@@ -73,7 +76,12 @@ impl<'a> Libfuzzer<'a> {
         let mut command = Command::new(build.programs.join(target.name()));
         command.current_dir(&self.repository);
         command.env("TMPDIR", self.scratch(target));
-        command.envs(self.setting.plant.map(|name| (PLANT, name)));
+        for (variable, value) in &self.variables {
+            match value {
+                Some(value) => command.env(variable, value),
+                None => command.env_remove(variable),
+            };
+        }
         command
     }
 
@@ -134,19 +142,16 @@ fn has(toolchain: &str) -> bool {
     succeeds(Command::new("cargo").args([toolchain, "--version"]))
 }
 
-/// What a program that was built with the feature `plant` reads: the name of a wrong kernel.
-const PLANT: &str = "QK256_PLANT";
-
 /// Builds the programs in one way: the folder that they are in.
 fn build(repository: &Path, (toolchain, sanitizer): Way, setting: Setting<'_>) -> Result<PathBuf> {
     // Folders of their own: `cargo build` and other sanitizers do not throw away what is built here, and nothing that is planted
     // gets to where it is not meant to be.
-    let folder = if setting.plant.is_some() { "overnight-plant" } else { "overnight" };
+    let folder = if setting.kernels.plant().is_some() { "overnight-plant" } else { "overnight" };
     let target = repository.join("target").join(format!("{folder}-{sanitizer}"));
     let mut build = Command::new("cargo");
     build.args([toolchain].into_iter().filter(|toolchain| has(toolchain)));
     build.args(["fuzz", "build", "--sanitizer", sanitizer, "--target-dir"]).arg(&target);
-    build.args(setting.plant.into_iter().flat_map(|_| ["--features", "plant"]));
+    build.args(setting.kernels.plant().into_iter().flat_map(|_| ["--features", "plant"]));
     build.current_dir(repository);
     if setting.quiet {
         build.stderr(Stdio::null());
@@ -197,7 +202,7 @@ impl Engine for Libfuzzer<'_> {
     }
 
     fn merge(&mut self, target: Target) -> Result<u64> {
-        if self.setting.plant.is_some() {
+        if !self.setting.kernels.are_own() {
             return Ok(0);
         }
         self.rescue(target)?;
@@ -228,7 +233,7 @@ impl Engine for Libfuzzer<'_> {
 
     fn slowest(&mut self, target: Target) -> Result<Vec<Slow>> {
         let mut command = itself();
-        command.args(["time-inputs", "--target", target.name()]);
+        command.args(["time-inputs", "--target", target.name()]).args(self.setting.kernels.options());
         command.args([self.setting.directory.corpus(target), self.seeds(target)]);
         let child = Child::start(&mut command, Errors::Dropped);
         let mut child = child.context("cannot start this program again")?;
@@ -279,6 +284,7 @@ mod tests {
 
     use super::*;
     use crate::overnight::directory::Directory;
+    use crate::overnight::kernels::Kernels;
 
     #[test]
     fn the_lines_of_libfuzzer_are_read() {
@@ -307,9 +313,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let directory = Directory::open(folder.path()).expect("it is empty");
         let stop = AtomicBool::new(false);
-        let setting = Setting { jobs: 1, plant: None, directory: &directory, stop: &stop, quiet: true };
+        let kernels = Kernels::default();
+        let setting = Setting { jobs: 1, kernels: &kernels, directory: &directory, stop: &stop, quiet: true };
         let repository = folder.path().to_owned();
-        let engine = Libfuzzer { repository, builds: Vec::new(), name: "none", setting };
+        let variables = kernels.variables().expect("there are none");
+        let engine = Libfuzzer { repository, builds: Vec::new(), name: "none", variables, setting };
         let target = Target::of(Operation::Gemv, false);
         let left = directory.scratch(target).join("libFuzzerTemp.FuzzWithFork7.dir");
         for (job, input) in [("C1", "learned"), ("C2", "known"), ("F1", "features")] {
@@ -325,6 +333,32 @@ mod tests {
         );
         assert_eq!(fs::read_to_string(corpus.join("known")).expect("it is there"), "old");
         assert!(entries(&directory.scratch(target)).is_empty());
+    }
+
+    #[test]
+    fn what_is_learned_of_libraries_does_not_go_to_the_corpus_of_the_repository() {
+        use clap::Parser;
+
+        #[derive(Parser)]
+        struct Options {
+            #[command(flatten)]
+            kernels: Kernels,
+        }
+
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let directory = Directory::open(folder.path()).expect("it is empty");
+        let stop = AtomicBool::new(false);
+        let Options { kernels } = Options::parse_from(["qk256", "--lib", "a.so", "--lib", "/b.so"]);
+        let setting = Setting { jobs: 1, kernels: &kernels, directory: &directory, stop: &stop, quiet: true };
+        let variables = kernels.variables().expect("there is no colon");
+        let here = std::env::current_dir().expect("there is one").join("a.so:/b.so").into_os_string();
+        assert_eq!(variables, [("QK256_LIB", Some(here)), ("QK256_FORMAT", None), ("QK256_PLANT", None)]);
+        let repository = folder.path().join("repository");
+        let mut engine = Libfuzzer { repository, builds: Vec::new(), name: "none", variables, setting };
+        let target = Target::of(Operation::Gemv, false);
+        fs::write(directory.corpus(target).join("learned"), "new").expect("it can be written");
+        assert_eq!(engine.merge(target).expect("there is nothing to do"), 0);
+        assert!(directory.corpus(target).join("learned").exists() && !engine.repository.exists());
     }
 
     /// Inputs named by what they hold; each is a page and more, so that writing takes a moment.
