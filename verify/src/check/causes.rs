@@ -117,9 +117,14 @@ impl Known {
                 .iter()
                 .any(|property| matches!(property, Property::Repeat | Property::Placement));
         }
+        // Which oracle applies depends on the data and the shape: one stands for another.
+        let is_oracle = |property: &Property| property.number().is_some();
         let mut violates = |case: &Case, properties: &[Property]| {
-            let found = examine(case);
-            found.iter().flat_map(Failure::all).any(|found| properties.contains(&found.property))
+            let is_met = |found: &Failure| {
+                let of_oracle = is_oracle(&found.property) && properties.iter().any(is_oracle);
+                of_oracle || properties.contains(&found.property)
+            };
+            examine(case).iter().flat_map(Failure::all).any(is_met)
         };
         let values: Vec<Property> =
             self.properties.iter().copied().filter(|property| property.is_of_values()).collect();
