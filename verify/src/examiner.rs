@@ -157,7 +157,7 @@ impl Timing {
 
 /// How long the kernels of an operation are timed.
 pub(crate) const fn time_for(operation: Operation) -> Duration {
-    Duration::from_millis(if operation.is_matrix() { 1200 } else { 300 })
+    Duration::from_millis(if operation.is_matrix() { 900 } else { 200 })
 }
 
 /// The kernels of this project, examined in this process.
