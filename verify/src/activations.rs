@@ -4,7 +4,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::format::Number;
+use crate::format::number::Number;
 
 /// Every kind of activations.
 pub const ALL: &[&Activations] = &[&F32, &Q8_0, &Q8_K, &I8];

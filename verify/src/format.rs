@@ -9,7 +9,7 @@ mod file;
 mod i2_s;
 mod i2_s_neon;
 mod iq2_bn;
-mod number;
+pub(crate) mod number;
 mod plain;
 mod q1_0;
 mod q2_0;

@@ -15,7 +15,9 @@ use crate::domain::Domain;
 use crate::format::{self, Format};
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
-use crate::registry::SCALAR;
+
+/// The name of the normative kernels.
+pub const SCALAR: &str = "scalar";
 
 /// The reference kernel of one domain.
 #[derive(Clone, Copy)]

@@ -6,6 +6,7 @@ use crate::domain::Domain;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
 use crate::reference;
+pub use crate::reference::SCALAR;
 
 /// A kernel of `qk256-kernels` for one operation.
 #[derive(Clone, Debug)]
@@ -76,9 +77,6 @@ pub fn chosen() -> Level {
 pub fn is_chosen(kernel: &dyn Kernel) -> bool {
     kernel.name() == code_of(chosen(), kernel.operation()).name()
 }
-
-/// The name of the normative kernels.
-pub const SCALAR: &str = "scalar";
 
 /// What the names of honest scalar code start with: a speed-up is quoted over the best of these.
 pub const FAST_SCALAR: &str = "fast_scalar";

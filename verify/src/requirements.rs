@@ -99,7 +99,7 @@ impl Requirements {
         batch.min(self.max_batch.map_or(usize::MAX, |most| most as usize))
     }
 
-    /// Columns that may come instead of so many, which are a multiple of `unit` too: the next larger ones, or the most. Of a list in
+    /// Columns that may come instead of `cols`, which are a multiple of `unit` too: the next larger ones, or the most. Of a list in
     /// which nothing else that is required leaves any, none counts.
     pub fn cols(&self, cols: usize, unit: usize) -> usize {
         let unit = least_common_multiple(self.cols_multiple as usize, unit);

@@ -1,6 +1,5 @@
 //! A block of weights: integers, and what they are multiplied by.
 
-use super::custom;
 use crate::format::{BitOrder, Coding, Format, Number, Plain, Scale};
 
 /// The scale of the blocks of a row that are not scaled by themselves: that before the row, if there is one.
@@ -44,15 +43,6 @@ fn float_of_half(bits: u16) -> f32 {
     f32::from_bits(sign | magnitude)
 }
 
-/// Writes the codes of a block, one a byte.
-#[inline(always)]
-pub(super) fn codes(format: &Format, block: &[u8], codes: &mut [u8]) {
-    match &format.coding {
-        Coding::Plain(plain) => each_code(plain, block, |at, code| codes[at] = code),
-        Coding::Custom(_) => custom::codes(format, block, codes),
-    }
-}
-
 /// Writes the integers that the codes of a block of a plain format stand for.
 #[inline(always)]
 pub(super) fn integers(plain: &Plain, block: &[u8], integers: &mut [i8]) {
@@ -61,7 +51,7 @@ pub(super) fn integers(plain: &Plain, block: &[u8], integers: &mut [i8]) {
 
 /// Calls `each` with the place and the code of each element, group by group and slot by slot.
 #[inline(always)]
-fn each_code(plain: &Plain, block: &[u8], mut each: impl FnMut(usize, u8)) {
+pub(super) fn each_code(plain: &Plain, block: &[u8], mut each: impl FnMut(usize, u8)) {
     let (slots, mask) = (8 / plain.bits as usize, ((1_u16 << plain.bits) - 1) as u8);
     let groups = block[plain.codes_at..].chunks_exact(plain.group);
     for (group, bytes) in groups.enumerate() {

@@ -1,6 +1,6 @@
 //! `unpack` and `dequantize`.
 
-use super::block::{codes, integers, scale_of_block, scale_of_row};
+use super::block::{each_code, integers, scale_of_block, scale_of_row};
 use super::custom;
 use crate::format::{Coding, Format, Scale};
 use crate::kernel::{Arguments, Outcome};
@@ -50,5 +50,14 @@ fn write_weights(format: &Format, block: &[u8], otherwise: f32, weights: &mut [f
             weights.iter_mut().zip(of_block).for_each(|(to, integer)| *to = weight(integer));
         }
         Coding::Custom(_) => custom::weights(format, block, weights),
+    }
+}
+
+/// Writes the codes of a block, one a byte.
+#[inline(always)]
+fn codes(format: &Format, block: &[u8], codes: &mut [u8]) {
+    match &format.coding {
+        Coding::Plain(plain) => each_code(plain, block, |at, code| codes[at] = code),
+        Coding::Custom(_) => custom::codes(format, block, codes),
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Libfuzzer<'a> {
     repository: PathBuf,
     builds: Vec<Build>,
     name: &'static str,
-    /// What the programs are told of the kernels.
+    /// Environment variables that name the kernels for the programs.
     variables: [(&'static str, Option<OsString>); 3],
     setting: Setting<'a>,
 }
