@@ -11,9 +11,6 @@ use crate::size::SizeError;
 /// Rows and columns from which a tile pays: measured (docs/kernels.md).
 const TILE: (usize, usize) = (96, 1024);
 
-/// Columns up to which a tile of two vectors pays: `x` is read from the first cache, and shared too little beyond it. Measured.
-const PAIR_COLS: usize = 4096;
-
 /// Writes the product of row `r` and vector `b` of `x` to `y[b * y_stride + r]`.
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn gemm(
@@ -26,10 +23,7 @@ pub(super) fn gemm(
     let most = if tiles_pay(matrix) { MAX_VECTORS } else { 1 };
     let mut first = 0;
     while first < y.batch() {
-        let vectors = match (y.batch() - first).min(most) {
-            2 if matrix.cols() > PAIR_COLS => 1,
-            vectors => vectors,
-        };
+        let vectors = (y.batch() - first).min(most);
         match vectors {
             4 => tile::product::<4, 1>(matrix, x, &mut y, first),
             3 => tile::product::<3, 1>(matrix, x, &mut y, first),

@@ -4,16 +4,19 @@
 //! a copy, from any byte on, have the codes of eight columns that are 16 apart at the low ends of their lanes, and a look-up
 //! reads its indices from memory: 3 shifts for 128 columns where [`permuted`](super::permuted) makes 12.
 //!
+//! Columns are divided into chunks whose `x` stays in the first cache while a band of rows is multiplied by it. The partial
+//! sums of the band wait in memory from one chunk to the next.
+//!
 //! The order of summation is that of [`gemv`](super::gemv). A register has the partial sums `(0, a)` to `(7, a)` of a row and
-//! a vector, and a pass those of `A` numbers `a`: `2 * N * A` registers, eight where it can be. Passes go over the whole row.
+//! a vector, and a pass over a chunk those of `A` numbers `a`: `2 * N * A` registers, eight where it can be.
 
 use std::arch::x86_64::*;
 
-use super::cursor::{Cursor, GROUP, GROUP_BYTES};
+use super::cursor::{GROUP, GROUP_BYTES};
 use super::lanes::{LANES, load, load_32_bytes, store, store_32_bytes};
-use super::lut::{look_up, scaled_table};
+use super::lut::{look_up, scaled_table, table};
 use super::permuted::{add_partials, shift_codes, transpose};
-use super::prefetch::AHEAD;
+use super::prefetch::prefetch;
 use crate::batch::{Batch, Products};
 use crate::format::{BLOCK_BYTES, BLOCK_LEN, CODES_PER_BYTE, blocks};
 use crate::matrix::Matrix;
@@ -23,6 +26,15 @@ pub(super) const MAX_VECTORS: usize = 4;
 
 /// Rows of a tile.
 pub(super) const ROWS: usize = 2;
+
+/// Blocks of a chunk: 20 KiB of `x` of four vectors. Measured (docs/kernels.md), as are the next two.
+const CHUNK: usize = 5;
+
+/// Tiles of a band.
+const BAND: usize = 16;
+
+/// Rows between the codes that are copied and those that are asked for.
+const ROWS_AHEAD: usize = 4;
 
 /// Groups of a block.
 const GROUPS: usize = BLOCK_LEN / GROUP;
@@ -46,8 +58,11 @@ struct Tile {
     /// The weights of each row, times its scale.
     tables: [[f32; LANES]; ROWS],
     /// For each code of a byte, shifted to the low end of it: the bytes of each row. What follows is there to be read.
-    codes: [u8; CODES_PER_BYTE * COPY + BLOCK_BYTES],
+    codes: Copies,
 }
+
+/// The copies of the codes of a block of all rows.
+type Copies = [u8; CODES_PER_BYTE * COPY + BLOCK_BYTES];
 
 /// What a pass multiplies a block by: for each group, half of 16 columns and number, a vector of eight columns 16 apart of each
 /// of the `N` vectors.
@@ -55,7 +70,7 @@ struct Tile {
 #[repr(align(64))]
 struct Permuted<const N: usize, const A: usize>([[[[[f32; LANES]; N]; A]; 2]; GROUPS]);
 
-/// Sums of a pass.
+/// Sums of a pass, by row and vector.
 type Sums<const N: usize, const A: usize> = [[[__m256; A]; N]; ROWS];
 
 /// Writes the products of all rows and the `N` vectors from `first` on. There are at least [`ROWS`] rows and one column, and
@@ -68,21 +83,29 @@ pub(super) fn product<const N: usize, const A: usize>(
     y: &mut Products<'_>,
     first: usize,
 ) {
+    let passes = NUMBERS / A;
     let x = permute::<N, A>(x, first);
-    let zeros = Tile { tables: [[0.0; _]; _], codes: [0; _] };
-    let mut tiles = vec![zeros; matrix.blocks_per_row()];
-    for row in (0..matrix.rows()).step_by(ROWS) {
+    let mut tiles = unscaled(matrix.blocks_per_row().min(CHUNK));
+    let mut sums = vec![[[[_mm256_setzero_ps(); A]; N]; ROWS]; BAND * passes];
+    for band in (0..matrix.rows()).step_by(BAND * ROWS) {
+        let rows = (band..matrix.rows().min(band + BAND * ROWS)).step_by(ROWS);
         // The last tile may do again what the one before has done.
-        let row = row.min(matrix.rows() - ROWS);
-        prepare(&mut tiles, matrix, row);
-        let products = multiply(&tiles, &x);
-        for (n, products) in products.iter().enumerate() {
-            y.product(first + n)[row..][..ROWS].copy_from_slice(products);
+        let rows = rows.map(|row| row.min(matrix.rows() - ROWS));
+        for (chunk, x) in x.chunks(CHUNK * passes).enumerate() {
+            let tiles = &mut tiles[..x.len() / passes];
+            for (row, sums) in rows.clone().zip(sums.chunks_exact_mut(passes)) {
+                prepare(tiles, matrix, row, chunk * CHUNK);
+                add_chunk(sums, tiles, x, chunk == 0);
+            }
+        }
+        for (row, sums) in rows.zip(sums.chunks_exact(passes)) {
+            finish(sums, y, first, row);
         }
     }
 }
 
-/// The `N` vectors from `first` on in the order in which passes read them, their last block filled up with zeros.
+/// The `N` vectors from `first` on in the order in which passes read them, chunk by chunk, their last block filled up with
+/// zeros.
 #[target_feature(enable = "avx2,fma")]
 fn permute<const N: usize, const A: usize>(x: &Batch<'_>, first: usize) -> Vec<Permuted<N, A>> {
     let blocks = blocks(x.cols());
@@ -112,74 +135,89 @@ fn permute_group<const N: usize, const A: usize>(
     x: &[f32; GROUP],
 ) {
     let (x, _) = x.as_chunks::<LANES>();
+    let chunk = group / GROUPS / CHUNK * CHUNK;
     for half in 0..2 {
         let mut rows = [_mm256_setzero_ps(); LANES];
         for (j, row) in rows.iter_mut().enumerate() {
             *row = load(&x[2 * j + half]);
         }
         for (a, column) in transpose(rows).into_iter().enumerate() {
-            let block = &mut permuted[a / A * blocks + group / GROUPS];
+            let pass = chunk * (NUMBERS / A) + a / A * (blocks - chunk).min(CHUNK);
+            let block = &mut permuted[pass + group / GROUPS - chunk];
             store(&mut block.0[group % GROUPS][half][a % A][n], column);
         }
     }
 }
 
-/// Prepares the rows from `first` on.
+/// Tiles of the weights of the format.
+#[target_feature(enable = "avx2,fma")]
+fn unscaled(len: usize) -> Vec<Tile> {
+    let mut weights = [0.0; LANES];
+    store(&mut weights, table());
+    vec![Tile { tables: [weights; _], codes: [0; _] }; len]
+}
+
+/// Prepares blocks from `first_block` on of the rows from `first` on.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn prepare(tiles: &mut [Tile], matrix: &Matrix<'_>, first: usize) {
-    let mut rows = [Cursor::new(matrix, first); ROWS];
-    for (r, row) in rows.iter_mut().enumerate() {
-        *row = Cursor::new(matrix, first + r);
-    }
-    for (block, tile) in tiles.iter_mut().enumerate() {
-        for (r, row) in rows.iter_mut().enumerate() {
-            store(&mut tile.tables[r], scaled_table(matrix.scale(first + r, block)));
-            let (groups, _) = row.codes::<BLOCK_BYTES>().as_chunks::<GROUP_BYTES>();
-            for (group, codes) in groups.iter().enumerate() {
-                let codes = load_32_bytes(codes);
-                for code in 0..CODES_PER_BYTE {
-                    let start = code * COPY + r * BLOCK_BYTES + group * GROUP_BYTES;
-                    let copy = tile.codes[start..].first_chunk_mut().expect("the copies are whole blocks");
-                    store_32_bytes(copy, shift_codes(codes, code));
-                }
+fn prepare(tiles: &mut [Tile], matrix: &Matrix<'_>, first: usize, first_block: usize) {
+    for r in 0..ROWS {
+        let row = first + r;
+        if let Some(scales) = matrix.row_scales(row) {
+            for (tile, &scale) in tiles.iter_mut().zip(&scales[first_block..]) {
+                store(&mut tile.tables[r], scaled_table(scale));
             }
-            row.prefetch::<AHEAD>();
-            row.advance::<BLOCK_BYTES>();
+        }
+        let ahead = matrix.block_start((row + ROWS_AHEAD).min(matrix.rows() - 1), first_block);
+        let codes = &matrix.packed()[matrix.block_start(row, first_block)..];
+        let (codes, _) = codes[..tiles.len() * BLOCK_BYTES].as_chunks();
+        for (block, (tile, codes)) in tiles.iter_mut().zip(codes).enumerate() {
+            prefetch(matrix.packed(), ahead + block * BLOCK_BYTES);
+            copy_shifted(&mut tile.codes, r, codes);
         }
     }
 }
 
-/// The products of the rows, by vector.
+/// Writes the copies of a block of row `r` of a tile.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn multiply<const N: usize, const A: usize>(tiles: &[Tile], x: &[Permuted<N, A>]) -> [[f32; ROWS]; N] {
-    let mut partials = [[[_mm256_setzero_ps(); NUMBERS]; N]; ROWS];
-    for (pass, x) in x.chunks_exact(tiles.len()).enumerate() {
-        let sums = add_blocks(tiles, pass * A, x);
-        for (partials, sums) in partials.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-            partials[pass * A..][..A].copy_from_slice(sums);
+fn copy_shifted(copies: &mut Copies, r: usize, codes: &[u8; BLOCK_BYTES]) {
+    let (groups, _) = codes.as_chunks::<GROUP_BYTES>();
+    for (group, codes) in groups.iter().enumerate() {
+        let codes = load_32_bytes(codes);
+        for code in 0..CODES_PER_BYTE {
+            let start = code * COPY + r * BLOCK_BYTES + group * GROUP_BYTES;
+            let copy = copies[start..].first_chunk_mut().expect("the copies are whole blocks");
+            store_32_bytes(copy, shift_codes(codes, code));
         }
     }
-    let mut products = [[0.0; ROWS]; N];
-    for (r, partials) in partials.into_iter().enumerate() {
-        for (n, [a, b, c, d, e, f, g, h]) in partials.into_iter().enumerate() {
-            products[n][r] = add_partials([a, b, c, d], [e, f, g, h]);
-        }
-    }
-    products
 }
 
-/// The partial sums of the numbers from `number` on.
+/// Adds the products of a chunk to the sums of all passes, or to zeros if it is the first chunk.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_chunk<const N: usize, const A: usize>(
+    sums: &mut [Sums<N, A>],
+    tiles: &[Tile],
+    x: &[Permuted<N, A>],
+    is_first: bool,
+) {
+    for (pass, (sums, x)) in sums.iter_mut().zip(x.chunks_exact(tiles.len())).enumerate() {
+        let before = if is_first { [[[_mm256_setzero_ps(); A]; N]; ROWS] } else { *sums };
+        *sums = add_blocks(before, tiles, pass * A, x);
+    }
+}
+
+/// Adds the products of the numbers from `number` on.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn add_blocks<const N: usize, const A: usize>(
+    mut sums: Sums<N, A>,
     tiles: &[Tile],
     number: usize,
     x: &[Permuted<N, A>],
 ) -> Sums<N, A> {
     let start = number % CODES_PER_BYTE * COPY + number / CODES_PER_BYTE;
-    let mut sums = [[[_mm256_setzero_ps(); A]; N]; ROWS];
     for (tile, x) in tiles.iter().zip(x) {
         for a in 0..A {
             let window = tile.codes[start + a * COPY..].first_chunk().expect("bytes follow the copies");
@@ -213,6 +251,25 @@ fn add_block<const N: usize, const A: usize>(
                     sums[r][n][a] = _mm256_fmadd_ps(*weights, x, sums[r][n][a]);
                 }
             }
+        }
+    }
+}
+
+/// Writes the products of the rows from `row` on and the vectors from `first` on.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn finish<const N: usize, const A: usize>(
+    passes: &[Sums<N, A>],
+    y: &mut Products<'_>,
+    first: usize,
+    row: usize,
+) {
+    for n in 0..N {
+        let y = &mut y.product(first + n)[row..][..ROWS];
+        for (r, y) in y.iter_mut().enumerate() {
+            let [a, b, c, d, e, f, g, h]: [_; NUMBERS] =
+                std::array::from_fn(|number| passes[number / A][r][n][number % A]);
+            *y = add_partials([a, b, c, d], [e, f, g, h]);
         }
     }
 }
