@@ -24,7 +24,7 @@ use exact::power_of_two;
 use fixed::FixedPoint;
 use integers::Integers;
 use product::{Operand, Weights};
-use row::Row;
+use row::{Row, Vector};
 
 /// The unit roundoff of f32.
 const UNIT_ROUNDOFF: f64 = 1.0 / (1 << 24) as f64;
@@ -170,7 +170,7 @@ pub fn expected(inputs: &Inputs) -> Expected {
         }
         Truth::FixedSums => {
             let x = FixedPoint::of(&inputs.x[..shape.cols], inputs.digits);
-            Expected::Rows(rows.map(|row| x.truth(&Row::of(inputs, row).weights)).collect())
+            Expected::Rows(rows.map(|row| x.truth(&weights(inputs, row))).collect())
         }
         Truth::Quantized => {
             Expected::Blocks(inputs.x.chunks(shape.format.block_len).map(BlockTruth::of).collect())
@@ -193,7 +193,11 @@ fn sums(inputs: &Inputs) -> Vec<RowTruth> {
             |row| integers.row(row),
             |weights, vector| RowTruth::Exact(integers.sum(weights, vector)),
         ),
-        None => by_vectors(shape, |row| Row::of(inputs, row), |row, vector| row.times(inputs.vector(vector))),
+        None => {
+            let vectors = (0..shape.batch).map(|at| Vector::of(inputs.vector(at), shape.format.block_len));
+            let vectors: Vec<Vector<'_>> = vectors.collect();
+            by_vectors(shape, |row| Row::of(inputs, row), |row, at| row.times(&vectors[at]))
+        }
     }
 }
 
@@ -210,6 +214,13 @@ fn by_vectors<R>(
         of_row.enumerate().for_each(|(vector, to)| *to = truth(&row, vector));
     }
     truths
+}
+
+/// The weights of a row before scales, one a column.
+fn weights(inputs: &Inputs, row: usize) -> Vec<i8> {
+    let shape = inputs.shape;
+    let bytes = if shape.cols == 0 { &[] } else { inputs.packed.from_row(shape, row) };
+    shape.format.weights(bytes, shape.cols)
 }
 
 /// The scales of the blocks of a row, if there are some, as f32, which holds all that formats store.

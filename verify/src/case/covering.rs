@@ -3,13 +3,45 @@
 //! Most faults hang on one or two conditions at once (Kuhn, Kacker and Lei, Practical Combinatorial Testing, NIST SP 800-142), so
 //! that meeting all pairs finds them for certain, with as many cases as the two largest factors have pairs.
 
-use std::collections::HashSet;
-
 /// A level of a factor: the place of the factor, the place of the level.
 pub(super) type Level = (usize, usize);
 
 /// Two levels of two factors, the first factor first.
 type Pair = (Level, Level);
+
+/// A set of pairs.
+struct Pairs {
+    /// The number of the first level of each factor among those of all.
+    first: Vec<usize>,
+    /// Of each pair of numbers, whether it is in the set.
+    contains: Vec<bool>,
+    levels: usize,
+}
+
+impl Pairs {
+    fn new(counts: &[usize], pairs: &[Pair]) -> Self {
+        let end = |levels: &mut usize, count: &usize| Some(std::mem::replace(levels, *levels + count));
+        let levels = counts.iter().sum();
+        let first = counts.iter().scan(0, end).collect();
+        let mut set = Self { first, contains: vec![false; levels * levels], levels };
+        pairs.iter().for_each(|&pair| set.set(pair, true));
+        set
+    }
+
+    fn place(&self, (a, b): Pair) -> usize {
+        let number = |(factor, level): Level| self.first[factor] + level;
+        number(a) * self.levels + number(b)
+    }
+
+    fn contains(&self, pair: Pair) -> bool {
+        self.contains[self.place(pair)]
+    }
+
+    fn set(&mut self, pair: Pair, contains: bool) {
+        let place = self.place(pair);
+        self.contains[place] = contains;
+    }
+}
 
 /// The pairs among the levels of a combination, one a factor.
 pub(super) fn pairs(levels: &[usize]) -> impl Iterator<Item = Pair> {
@@ -28,10 +60,10 @@ pub(super) fn covering(counts: &[usize], possible: impl Fn(Level, Level) -> bool
         return (0..*levels).map(|level| vec![level]).collect();
     }
     let open: Vec<Pair> = all_pairs(counts).filter(|&(a, b)| possible(a, b)).collect();
-    let mut missing: HashSet<Pair> = open.iter().copied().collect();
+    let mut missing = Pairs::new(counts, &open);
     let mut combinations = Vec::new();
     for pair in open {
-        if !missing.contains(&pair) {
+        if !missing.contains(pair) {
             continue;
         }
         let mut levels: Vec<Option<usize>> = vec![None; counts.len()];
@@ -44,10 +76,10 @@ pub(super) fn covering(counts: &[usize], possible: impl Fn(Level, Level) -> bool
             }
         }
         // Where nothing fits, the pair cannot meet in any combination that starts so.
-        missing.remove(&pair);
+        missing.set(pair, false);
         if let Some(combination) = levels.into_iter().collect::<Option<Vec<usize>>>() {
             for pair in pairs(&combination) {
-                missing.remove(&pair);
+                missing.set(pair, false);
             }
             combinations.push(combination);
         }
@@ -70,7 +102,7 @@ fn best(
     factor: usize,
     count: usize,
     levels: &[Option<usize>],
-    missing: &HashSet<Pair>,
+    missing: &Pairs,
     possible: &impl Fn(Level, Level) -> bool,
     turn: usize,
 ) -> Option<usize> {
@@ -84,7 +116,7 @@ fn best(
         })
     };
     let gain = |level: usize| {
-        chosen.iter().filter(|&&other| missing.contains(&ordered(other, (factor, level)))).count()
+        chosen.iter().filter(|&&other| missing.contains(ordered(other, (factor, level)))).count()
     };
     let in_turn = (0..count).map(|at| (at + turn) % count).filter(fits);
     in_turn
@@ -97,6 +129,8 @@ fn best(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]

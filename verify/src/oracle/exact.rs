@@ -93,8 +93,13 @@ impl ExactSum {
     pub(super) fn of_products(a: &Factors, b: &Factors) -> Self {
         let mut sum = Self::default();
         let len = a.numbers.len().min(b.numbers.len());
+        let bits = |a: &Aligned, b: &Aligned| a.bits + b.bits + len.max(1).ilog2() + 1;
         match (&a.aligned, &b.aligned) {
-            (Some(a), Some(b)) if a.bits + b.bits + len.max(1).ilog2() + 1 < i128::BITS => {
+            (Some(a), Some(b)) if bits(a, b) < i64::BITS => {
+                let products = a.integers.iter().zip(&b.integers).map(|(a, b)| a * b);
+                sum.add_integer(products.sum::<i64>().into(), a.exponent + b.exponent);
+            }
+            (Some(a), Some(b)) if bits(a, b) < i128::BITS => {
                 let products =
                     a.integers.iter().zip(&b.integers).map(|(&a, &b)| i128::from(a) * i128::from(b));
                 sum.add_integer(products.sum(), a.exponent + b.exponent);
@@ -161,15 +166,17 @@ impl Aligned {
         if !numbers.iter().all(|&number| number == 0.0 || number.is_normal()) {
             return None;
         }
-        let split = || numbers.iter().map(|&number| split_f64(number)).filter(|&(integer, _)| integer != 0);
-        let exponent = split().map(|(_, exponent)| exponent).min().unwrap_or(0);
-        let end = |(integer, exponent): (i64, i32)| exponent + integer.unsigned_abs().ilog2() as i32 + 1;
-        let bits = (split().map(end).max().unwrap_or(0) - exponent) as u32;
-        let aligned = |&number: &f64| {
-            let (integer, of_number) = split_f64(number);
-            if integer == 0 { 0 } else { integer << (of_number - exponent) }
-        };
-        (bits < i64::BITS).then(|| Self { integers: numbers.iter().map(aligned).collect(), exponent, bits })
+        let lowest_bits = numbers.iter().filter(|&&number| number != 0.0).map(|&number| split_f64(number).1);
+        let exponent = lowest_bits.min().unwrap_or(0);
+        let unit = power_of_two(-exponent);
+        let largest = numbers.iter().fold(0.0, |largest: f64, number| largest.max(number.abs())) * unit;
+        if largest >= power_of_two(i64::BITS as i32 - 1) {
+            return None;
+        }
+        // All are integers of at most 53 bits, times a power of two, so that nothing is rounded.
+        let integers = numbers.iter().map(|number| (number * unit) as i64).collect();
+        let bits = (largest as u64).checked_ilog2().map_or(0, |bit| bit + 1);
+        Some(Self { integers, exponent, bits })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::block_scales;
 use super::exact::{is_power_of_two, lowest_bit};
+use super::{block_scales, weights};
 use crate::inputs::Inputs;
 
 /// The largest integer up to which f32 holds all.
@@ -53,11 +53,7 @@ impl<'a> Integers<'a> {
     /// The weights of a row, times their scales.
     pub(super) fn row(&self, row: usize) -> Vec<i64> {
         let shape = self.inputs.shape;
-        if shape.cols == 0 {
-            return Vec::new();
-        }
-        let weights = shape.format.weights(self.inputs.packed.from_row(shape, row), shape.cols);
-        let mut scaled: Vec<i64> = weights.into_iter().map(i64::from).collect();
+        let mut scaled: Vec<i64> = weights(self.inputs, row).into_iter().map(i64::from).collect();
         let scales = self.scales.get(row * shape.blocks()..).unwrap_or_default();
         for (block, scale) in scaled.chunks_mut(shape.format.block_len).zip(scales) {
             block.iter_mut().for_each(|weight| *weight *= scale);
@@ -75,7 +71,8 @@ impl<'a> Integers<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Row, RowTruth};
+    use super::super::RowTruth;
+    use super::super::row::{Row, Vector};
     use super::*;
     use crate::case::Case;
     use crate::data::Distribution;
@@ -96,7 +93,9 @@ mod tests {
             let Some(integers) = Integers::of(&inputs) else { return false };
             (0..3).for_each(|row| {
                 let sum = integers.sum(&integers.row(row), 0);
-                assert_eq!(Row::of(&inputs, row).times(&inputs.x), RowTruth::Exact(sum), "{case}, row {row}");
+                let truth =
+                    Row::of(&inputs, row).times(&Vector::of(&inputs.x, inputs.shape.format.block_len));
+                assert_eq!(truth, RowTruth::Exact(sum), "{case}, row {row}");
             });
             true
         };

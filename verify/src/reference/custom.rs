@@ -36,6 +36,9 @@ pub(super) mod tq1_0 {
 
     const SCALE_AT: usize = 52;
 
+    /// Powers of 3.
+    const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
+
     /// The digit of an element. A byte holds its digits as a fraction of 256, so that the next one is the whole part of three times it.
     pub(in super::super) fn digit(block: &[u8], at: usize) -> u8 {
         let (byte, place) = match at {
@@ -43,7 +46,7 @@ pub(super) mod tq1_0 {
             160..240 => (32 + (at - 160) % 16, (at - 160) / 16),
             _ => (48 + (at - 240) % 4, (at - 240) / 4),
         };
-        let shifted = (0..place).fold(block[byte], |fraction, _| fraction.wrapping_mul(3));
+        let shifted = block[byte].wrapping_mul(POWERS[place]);
         ((u16::from(shifted) * 3) >> 8) as u8
     }
 

@@ -11,7 +11,7 @@ pub(super) fn gemm(format: &Format, arguments: Arguments<'_>) -> Outcome {
     let Arguments { packed, scales, x, out, rows, cols, row_stride, batch, x_stride, out_stride, .. } =
         arguments;
     let blocks = cols.div_ceil(format.block_len);
-    let mut weights = vec![0.0; format.block_len];
+    let (mut weights, mut of_block) = (vec![0.0; format.block_len], vec![0; format.block_len]);
     for row in 0..rows {
         for vector in 0..batch {
             out[vector * out_stride + row] = 0.0;
@@ -24,7 +24,7 @@ pub(super) fn gemm(format: &Format, arguments: Arguments<'_>) -> Outcome {
         for (number, block) in
             bytes[format.header_bytes()..].chunks_exact(format.block_bytes).take(blocks).enumerate()
         {
-            write_unscaled(format, block, &mut weights);
+            write_unscaled(format, block, &mut of_block, &mut weights);
             let scale = scales
                 .map_or_else(|| scale_of_block(format, of_row, block), |all| all[row * blocks + number]);
             let columns = number * format.block_len..cols.min((number + 1) * format.block_len);
@@ -38,14 +38,13 @@ pub(super) fn gemm(format: &Format, arguments: Arguments<'_>) -> Outcome {
     Outcome::Done
 }
 
-/// Writes the weights of a block: of a plain format without its scale.
+/// Writes the weights of a block: of a plain format its integers first, and without its scale.
 #[inline(always)]
-fn write_unscaled(format: &Format, block: &[u8], weights: &mut [f32]) {
+fn write_unscaled(format: &Format, block: &[u8], of_block: &mut [i8], weights: &mut [f32]) {
     match &format.coding {
         Coding::Plain(plain) => {
-            let mut of_block = vec![0; weights.len()];
-            integers(plain, block, &mut of_block);
-            weights.iter_mut().zip(of_block).for_each(|(to, integer)| *to = f32::from(integer));
+            integers(plain, block, of_block);
+            weights.iter_mut().zip(of_block).for_each(|(to, integer)| *to = f32::from(*integer));
         }
         Coding::Custom(_) => custom::weights(format, block, weights),
     }
