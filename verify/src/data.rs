@@ -179,6 +179,22 @@ impl Distribution {
     /// Those of sums in f32: the values that a quantiser looks for are left out, those of full integers are in parts of the sweep of their own.
     pub const OF_SUMS: &[Self] = Self::ALL.split_at(11).0;
 
+    /// The same where a kernel rounds x to 8 bits.
+    pub const OF_ROUNDED_SUMS: &[Self] = &[
+        Self::Unit,
+        Self::Ten,
+        Self::Integer,
+        Self::OneHot,
+        Self::Wide,
+        Self::Subnormal,
+        Self::Special,
+        Self::Sparse,
+        Self::Huge,
+        Self::Absorbing,
+        Self::Raw,
+        Self::Steps,
+    ];
+
     /// The same for sums of digits.
     pub const OF_DIGITS: &[Self] = Self::ALL.split_at(12).0;
 

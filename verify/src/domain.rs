@@ -5,9 +5,10 @@ use std::hash::{Hash, Hasher};
 
 use crate::activations::{Activations, F32};
 use crate::buffer::Buffer;
+use crate::data::Distribution;
 use crate::format::{self, Format, QK256, Scale};
 use crate::operation::Operation;
-use crate::requirements::{Requirements, ScaleUse, least_common_multiple};
+use crate::requirements::{Requirements, Rounding, ScaleUse, least_common_multiple};
 
 /// The calls that a kernel takes. Cases are drawn for a domain, so that kernels of one domain share them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,14 @@ impl Domain {
     pub fn code_count(&self) -> u8 {
         let all = self.format.code_count();
         self.requirements.max_code.map_or(all, |most| all.min(most.saturating_add(1)))
+    }
+
+    /// Where x and scales of cases come from.
+    pub fn distributions(&self) -> &'static [Distribution] {
+        match self.requirements.rounds_x {
+            Rounding::None => self.operation.spec().distributions,
+            Rounding::Group(_) | Rounding::Row => Distribution::OF_ROUNDED_SUMS,
+        }
     }
 
     /// What the number of columns is a multiple of by the formats themselves: products of quantised activations are defined for whole

@@ -134,7 +134,7 @@ impl Case {
         if operation.reads_codes() && once_in(4, u)? {
             case.codes = *u.choose(&Codes::of(domain.format))?;
         }
-        case.distribution = *u.choose(operation.spec().distributions)?;
+        case.distribution = *u.choose(domain.distributions())?;
         if case.scaled && once_in(4, u)? {
             case.scales = *u.choose(&[Scales::Equal, Scales::Alternating])?;
         }

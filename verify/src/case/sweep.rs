@@ -179,7 +179,7 @@ fn parts(domain: Domain) -> Vec<Part> {
     } else if domain.operation.reads_codes() {
         // Every byte at every place.
         let base = Case { codes: Codes::Bytes, ..base(domain, Distribution::Ten) };
-        let distributions = Factor::Distribution(domain.operation.spec().distributions);
+        let distributions = Factor::Distribution(domain.distributions());
         parts.push(part(base, &[1], &[1 << 16], with_how(domain, &[distributions])));
     }
     if domain.operation.is_matrix() {
@@ -217,7 +217,7 @@ fn of_every_operation(domain: Domain) -> Vec<Part> {
     let base = |distribution| base(domain, distribution);
     let with_how = |more: &[Factor]| with_how(domain, more);
     let stride = domain.operation.is_matrix().then_some(Factor::Stride(SOME_STRIDES));
-    let distributions = Factor::Distribution(domain.operation.spec().distributions);
+    let distributions = Factor::Distribution(domain.distributions());
     // An order that depends on what is behind x shows on data whose sums round.
     let slack = Factor::Slack(Buffer::X);
     let slack = domain.operation.sums_floats().then_some(slack);
