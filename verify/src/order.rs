@@ -6,11 +6,13 @@
 //! (Xie et al., Revealing Floating-Point Accumulation Orders in Software/Hardware Implementations, arXiv 2411.00442).
 //!
 //! On the tree a [`Model`] predicts the bits of a result. It has been tried on random codes and numbers. A kernel whose order depends
-//! on the codes is right as well, and has no model.
+//! on the codes is right as well, and has no model. Nor has one that rounds once, after all is added (`once`): what it gives is known
+//! without.
 
 mod draw;
 mod known;
 mod model;
+mod once;
 mod probe;
 mod reveal;
 mod words;

@@ -116,6 +116,11 @@ impl Harness {
         self.orders.depth(kernel)
     }
 
+    /// Whether rows of a kernel were met whose exact sum it rounds once, so that each of their bits is known.
+    pub fn rounds_once(&self, kernel: &dyn Kernel) -> bool {
+        self.orders.rounds_once(kernel)
+    }
+
     /// The weights that tensors of cases come from.
     pub fn weights(&self) -> Option<&Weights> {
         self.weights.as_ref()
@@ -257,7 +262,11 @@ impl Harness {
         self.warm_up(kernel, inputs, &first.output[..inputs.outputs()], &mut trial);
         let outputs = &first.output[..inputs.outputs()];
         // A row may show that no single order explains the kernel; then its depth is not known either.
-        let held_to_order = self.orders.judge(kernel, inputs, expected, outputs);
+        let poison = self.poison(inputs);
+        let held_to_order = self.orders.judge(kernel, inputs, expected, outputs, |inputs| {
+            let result = self.arena.call(kernel, inputs, Flush::End, poison);
+            (result.outcome == Some(Outcome::Done)).then(|| result.output[..inputs.outputs()].to_vec())
+        });
         self.orders.is_single(kernel, inputs);
         let depth = self.orders.model(kernel, inputs).map(|model| model.order().depth());
         self.orders.take_nondeterministic().into_iter().for_each(|failure| trial.fail(failure));

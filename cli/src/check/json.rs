@@ -60,6 +60,7 @@ struct KernelJson<'a> {
     runs: Option<&'static str>,
     given_up: Option<&'a str>,
     unexplained_order: bool,
+    rounds_once: bool,
     /// Declared by the kernel: a row's bits may depend on the number of rows.
     varies_with_rows: bool,
     tried_whole: bool,
@@ -133,6 +134,7 @@ fn kernel_json<'a>(report: &'a KernelReport<'_>, timing: Option<Speed>) -> Kerne
         runs: report.trace.width().map(Width::name),
         given_up: report.given_up.as_deref(),
         unexplained_order: counts.unexplained,
+        rounds_once: counts.rounds_once,
         varies_with_rows: domain.requirements.varies_with_rows,
         tried_whole: report.exhausted,
         properties: counts.properties,

@@ -221,7 +221,7 @@ fn details(text: &mut String, report: &KernelReport<'_>, speed: Option<&Speed>) 
     Ok(())
 }
 
-/// How a gemv adds up a row, as far as it is known.
+/// How a kernel adds up a row, as far as it is known.
 fn order(report: &KernelReport<'_>) -> Option<String> {
     if report.kernel.domain().requirements.varies_with_rows {
         return Some("depends on the number of rows, as declared".to_owned());
@@ -230,6 +230,9 @@ fn order(report: &KernelReport<'_>) -> Option<String> {
         return Some(
             "no order of summation explains every row; those rows are held to the bound alone".to_owned(),
         );
+    }
+    if report.counts.rounds_once {
+        return Some("the exact sum, rounded once; every bit is known".to_owned());
     }
     let (columns, depth) = report.counts.depth?;
     let rank = if depth + 1 == columns {

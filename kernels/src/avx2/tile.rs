@@ -264,8 +264,8 @@ fn finish<const N: usize, const A: usize>(
     first: usize,
     row: usize,
 ) {
-    for n in 0..N {
-        let y = &mut y.product(first + n)[row..][..ROWS];
+    for (n, vector) in (first..first + N).enumerate() {
+        let y = &mut y.product(vector)[row..][..ROWS];
         for (r, y) in y.iter_mut().enumerate() {
             let [a, b, c, d, e, f, g, h]: [_; NUMBERS] =
                 std::array::from_fn(|number| passes[number / A][r][n][number % A]);

@@ -20,4 +20,4 @@ const Q1_0: Domain = of(&format::Q1_0, &Q8_0);
 const TQ2_0: Domain = of(&format::TQ2_0, &Q8_K);
 const Q2_K: Domain = of(&format::Q2_K, &Q8_K);
 const I2_S: Domain = of(&format::I2_S, &I8);
-const IQ2_BN: Domain = of(&format::IQ2_BN, &I8);
+pub(crate) const IQ2_BN: Domain = of(&format::IQ2_BN, &I8);

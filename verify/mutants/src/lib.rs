@@ -7,6 +7,7 @@
 mod contract;
 mod dispatch;
 mod dot;
+mod exact;
 mod faults;
 mod first_call;
 mod fixed;
@@ -159,6 +160,7 @@ pub fn wrong() -> Vec<Mutant> {
         special::WRONG,
         dispatch::WRONG,
         precision::WRONG,
+        exact::WRONG,
         state::WRONG,
         threads::WRONG,
         contract::WRONG,
@@ -190,6 +192,7 @@ pub fn right() -> Vec<Mutant> {
     [
         right::RIGHT,
         techniques::RIGHT,
+        exact::RIGHT,
         invariance::RIGHT,
         process::RIGHT,
         first_call::RIGHT,

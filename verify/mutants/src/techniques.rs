@@ -119,7 +119,7 @@ pub(crate) fn by_blocks(
 }
 
 /// Whether no activation and no scale is NaN or infinite: offsets that are taken back would make NaN of infinities.
-fn is_finite(product: &Product<'_>, row: usize) -> bool {
+pub(crate) fn is_finite(product: &Product<'_>, row: usize) -> bool {
     let scales =
         product.scales.map_or(&[][..], |scales| &scales[row * product.blocks()..][..product.blocks()]);
     product.x[..product.cols].iter().chain(scales).all(|value| value.is_finite())

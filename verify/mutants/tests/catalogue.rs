@@ -31,6 +31,8 @@ const TRIPPED: &[(Property, &str)] = &[
     (Property::BitExact, "padding-from-the-block-before"),
     (Property::ExactRegime, "last-dropped-when-7-of-8"),
     (Property::Order, "backwards-where-there-are-gaps"),
+    (Property::Order, "exact-sum-truncated-where-an-activation-is-zero"),
+    (Property::Order, "dot-scaled-by-halves-where-the-first-is-zero"),
     (Property::Flat, "products-cut-to-11-bits"),
     (Property::Flat, "three-digits-for-four"),
     (Property::Bound, "a-result-of-11-bits"),

@@ -142,6 +142,8 @@ pub struct Counts {
     pub properties: PropertyCounts,
     /// Whether rows were met whose order of summation no model explains, so that oracle 3 did not apply to them.
     pub unexplained: bool,
+    /// Whether rows were met whose exact sum the kernel rounds once, to which oracle 3 held it.
+    pub rounds_once: bool,
     /// The largest part of its bound that an error on oracle 5 came to.
     #[serde(with = "crate::number")]
     pub share: f64,
@@ -203,6 +205,7 @@ impl Counts {
     /// Notes what is known of the order in which the kernel adds.
     pub(crate) fn take_order(&mut self, harness: &Harness, kernel: &dyn Kernel) {
         self.unexplained = harness.has_unexplained_order(kernel);
+        self.rounds_once = harness.rounds_once(kernel);
         self.depth = harness.known_depth(kernel);
     }
 
@@ -220,6 +223,7 @@ impl Counts {
         other.smallest_refused.into_iter().for_each(|refusal| self.take_refused(refusal));
         self.properties.merge(&other.properties);
         self.unexplained |= other.unexplained;
+        self.rounds_once |= other.rounds_once;
         self.share = self.share.max(other.share);
         self.depth = self.depth.max(other.depth);
         if let Some(worst) = other.worst.filter(|worst| self.is_worse(&worst.error)) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::model::negates;
+use super::once::Once;
 use super::probe::Probe;
 use super::{Model, Operands, Subject, reveal};
 use crate::domain::Domain;
@@ -37,6 +38,8 @@ pub(crate) struct KnownOrders {
     nondeterministic: Option<Failure>,
     /// `None`: there is no model.
     models: HashMap<Key, Option<Model>>,
+    /// Of kernels without a tree: how they round an exact sum. `None`: they do not.
+    once: HashMap<Key, Option<Once>>,
 }
 
 /// What a model is of: a kernel by name and domain, its columns, and whether there are scales in a buffer of their own.
@@ -74,7 +77,7 @@ impl KnownOrders {
     }
 
     fn model_of(&mut self, kernel: &dyn Kernel, cols: usize, scaled: bool) -> Option<&Model> {
-        let key = (kernel.name().to_owned(), kernel.domain(), cols, scaled);
+        let key = key(kernel, cols, scaled);
         let nondeterministic = &mut self.nondeterministic;
         let first = || {
             let model = revealed(kernel, cols, scaled);
@@ -104,31 +107,43 @@ impl KnownOrders {
         known.max().filter(|_| kernel.operation().sums_floats())
     }
 
+    /// Whether rows were met of which the kernel rounds the exact sum once.
+    pub(crate) fn rounds_once(&self, kernel: &dyn Kernel) -> bool {
+        self.once.iter().any(|(key, once)| is_of(key, kernel) && once.is_some())
+    }
+
     /// Whether the kernel has been asked for an order that nothing explains.
     pub(crate) fn is_unexplained(&self, kernel: &dyn Kernel) -> bool {
-        let unexplained = |(key, model): (&Key, &Option<Model>)| is_of(key, kernel) && model.is_none();
+        let unexplained = |(key, model): (&Key, &Option<Model>)| {
+            is_of(key, kernel) && model.is_none() && !matches!(self.once.get(key), Some(Some(_)))
+        };
         kernel.operation().sums_floats() && self.models.iter().any(unexplained)
     }
 
     /// Holds the rows of a legal call to the model of `kernel`: how many rows, and what is wrong. `None` where there is none. Rows
     /// that are not finite, or may overflow, are left out, and so are those that every order gives to the bit, which the oracle demands.
-    /// A model that turns out to hold for some codes only is dropped.
+    /// A model that turns out to hold for some codes only is dropped. `call` gives the results of the kernel for other inputs, or nothing
+    /// where it does not do them.
     pub(crate) fn judge(
         &mut self,
         kernel: &dyn Kernel,
         inputs: &Inputs,
         expected: &Expected,
         outputs: &[u32],
+        call: impl FnMut(&Inputs) -> Option<Vec<u32>>,
     ) -> Option<(u64, Option<Failure>)> {
         let Expected::Rows(truths) = expected else { return None };
         let is_ordered = |row: &usize| matches!(truths[*row], RowTruth::Near { .. });
         let rows: Vec<usize> = (0..outputs.len()).filter(is_ordered).collect();
-        let wrong = misses(self.model(kernel, inputs)?, inputs, &rows, outputs);
+        let Some(model) = self.model(kernel, inputs) else {
+            return self.judge_once(kernel, inputs, (truths, &rows), outputs, call);
+        };
+        let wrong = misses(model, inputs, &rows, outputs);
         if wrong.is_empty() {
             return Some((rows.len() as u64, None));
         }
         // The model may be that of another kernel of this name: only a fresh one is proof.
-        let key = (kernel.name().to_owned(), kernel.domain(), inputs.shape.cols, inputs.scales.is_some());
+        let key = key(kernel, inputs.shape.cols, inputs.scales.is_some());
         self.models.remove(&key);
         let model = self.model(kernel, inputs)?;
         let wrong = misses(model, inputs, &rows, outputs);
@@ -140,11 +155,46 @@ impl KnownOrders {
         }
         Some((rows.len() as u64, failure(inputs, &wrong, rows.len(), outputs)))
     }
+
+    /// The same for a kernel without a tree: rows are held to the exact sum, rounded once.
+    fn judge_once(
+        &mut self,
+        kernel: &dyn Kernel,
+        inputs: &Inputs,
+        (truths, rows): (&[RowTruth], &[usize]),
+        outputs: &[u32],
+        mut call: impl FnMut(&Inputs) -> Option<Vec<u32>>,
+    ) -> Option<(u64, Option<Failure>)> {
+        // Where there is a tree for fewer columns, there is one.
+        if rows.is_empty() || (inputs.operation.sums_floats() && self.is_single(kernel, inputs)) {
+            return None;
+        }
+        let place = self.once.entry(key(kernel, inputs.shape.cols, inputs.scales.is_some()));
+        let once = place.or_insert_with(|| Once::fit(inputs, &mut call));
+        let misses = |once: Once| {
+            let must = |&row: &usize| once.predict(inputs, &truths[row], row).map(|must| (row, must));
+            let is_miss = |&(row, must): &(usize, u32)| !same_sum(must, outputs[row]);
+            rows.iter().filter_map(must).filter(is_miss).collect::<Vec<_>>()
+        };
+        let wrong = misses((*once)?);
+        if !wrong.is_empty() {
+            // It may be that of another kernel of this name: only a fresh one is proof.
+            let first = std::mem::replace(once, Once::fit(inputs, &mut call));
+            if *once != first {
+                return None;
+            }
+        }
+        Some((rows.len() as u64, failure(inputs, &wrong, rows.len(), outputs)))
+    }
 }
 
 /// Whether a model is of this kernel.
 fn is_of((name, domain, ..): &Key, kernel: &dyn Kernel) -> bool {
     name == kernel.name() && *domain == kernel.domain()
+}
+
+fn key(kernel: &dyn Kernel, cols: usize, scaled: bool) -> Key {
+    (kernel.name().to_owned(), kernel.domain(), cols, scaled)
 }
 
 /// A row of these inputs, alone.

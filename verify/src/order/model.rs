@@ -162,6 +162,7 @@ impl Model {
         assert_eq!(operands.x.len(), self.order.cols, "an activation for each column");
         assert_eq!(operands.codes.len(), self.order.cols, "a code for each column");
         match self.precision {
+            Precision::F32 if self.scaling == Scaling::Absent => self.predict_unscaled(operands),
             Precision::F32 => self.predict_f32(operands),
             Precision::F64 | Precision::F32InBlocks => self.predict_f64(operands),
         }
@@ -179,6 +180,16 @@ impl Model {
             }
         };
         operands.codes.iter().zip(&operands.x).enumerate().map(term).collect()
+    }
+
+    fn predict_unscaled(&self, operands: &Operands) -> f32 {
+        let term = |(&code, &x): (&u8, &f32)| f32::from(self.format.weight(code)) * x;
+        let mut values = Vec::with_capacity(self.order.cols + self.order.sums.len());
+        values.extend(operands.codes.iter().zip(&operands.x).map(term));
+        for &[a, b] in &self.order.sums {
+            values.push(values[a] + values[b]);
+        }
+        values.last().copied().unwrap_or(0.0)
     }
 
     fn predict_f32(&self, operands: &Operands) -> f32 {

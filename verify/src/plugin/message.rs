@@ -281,13 +281,13 @@ mod tests {
     fn counts() -> impl Strategy<Value = Counts> {
         let worst = (number(), number(), case())
             .prop_map(|(absolute, ulps, case)| Worst { error: WorstError { absolute, ulps }, case });
-        let whole = any::<(u64, u64, u64, u64, bool, Option<(usize, usize)>)>();
+        let whole = any::<(u64, u64, u64, u64, [bool; 2], Option<(usize, usize)>)>();
         let refused = (any::<u64>(), proptest::option::of((case(), any::<String>())));
         let properties = vec((property(), 1..=u64::MAX), 0..4);
         let properties = properties.prop_map(|all| PropertyCounts::from(BTreeMap::from_iter(all)));
         (whole, (vec(support(), 0..3), refused), properties, proptest::option::of(worst), number()).prop_map(
             |(whole, (support, (refused, smallest)), properties, worst, share)| {
-                let (cases, wrong_sizes, unsupported, failed, unexplained, depth) = whole;
+                let (cases, wrong_sizes, unsupported, failed, [unexplained, rounds_once], depth) = whole;
                 Counts {
                     cases,
                     wrong_sizes,
@@ -299,6 +299,7 @@ mod tests {
                     properties,
                     worst,
                     unexplained,
+                    rounds_once,
                     share,
                     depth,
                 }
