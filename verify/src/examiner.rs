@@ -1,13 +1,14 @@
 //! Kernels that can be examined, wherever they are: what every command works on.
 
+pub(crate) mod error;
+
 use std::cell::RefCell;
-use std::error::Error;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{Case, MaterializeError};
+use crate::case::Case;
 use crate::check::{self, Plan, Progress, Report};
 use crate::domain::Domain;
 use crate::finding::Finding;
@@ -15,7 +16,7 @@ use crate::format::Format;
 use crate::interrupt;
 use crate::kernel::{Kernel, missing_features};
 use crate::operation::Operation;
-use crate::order::{RevealError, Revealed, Subject};
+use crate::order::{Revealed, Subject};
 use crate::parts;
 use crate::property::{Failure, Property};
 use crate::reference;
@@ -24,6 +25,8 @@ use crate::timing::{Speed, Workload, speeds};
 use crate::trace;
 use crate::trial::{Harness, Trial};
 use crate::weights::Weights;
+
+pub use error::ExamineError;
 
 /// Kernels that can be examined: those of this project, in this process ([`InProcess`]), or those of libraries, in processes of their
 /// own ([`Plugins`](crate::plugin::Plugins)).
@@ -76,32 +79,6 @@ pub trait Examiner {
     /// # Errors
     /// If the data cannot be made.
     fn time(&self, report: &mut Report<'_>) -> Result<Timing, ExamineError>;
-}
-
-/// Why kernels could not be examined.
-#[derive(Debug, thiserror::Error)]
-pub enum ExamineError {
-    /// The process was asked to end.
-    #[error("ended on request")]
-    Interrupted,
-    /// A kernel ended the process that examined it, which has reported what was called.
-    #[error("a kernel ended the process that examined it; what was called is reported above")]
-    Crashed,
-    /// Another reason.
-    #[error(transparent)]
-    Failed(Box<dyn Error + Send + Sync>),
-}
-
-impl From<MaterializeError> for ExamineError {
-    fn from(error: MaterializeError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-impl From<RevealError> for ExamineError {
-    fn from(error: RevealError) -> Self {
-        Self::Failed(error.into())
-    }
 }
 
 /// What one case comes to.

@@ -17,7 +17,7 @@ use crate::case::{Case, Sweep};
 use crate::check::{self, Counts, KernelReport, Plan, Progress, Report, SweepReport, domains};
 use crate::child::{Answer, Child, Errors, Patience, line, terminate};
 use crate::domain::Domain;
-use crate::examiner::ExamineError;
+use crate::examiner::error::ExamineError;
 use crate::finding::Finding;
 use crate::interrupt;
 use crate::kernel::{Kernel, missing_features};

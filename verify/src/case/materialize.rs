@@ -1,5 +1,10 @@
 //! From a case to the bytes of its call.
 
+mod error;
+mod overlay;
+
+pub use error::{MAX_BUFFER_BYTES, MaterializeError};
+
 use std::ops::Range;
 
 use rand_chacha::ChaCha8Rng;
@@ -14,11 +19,7 @@ use crate::data::{Codes, Distribution, Scales};
 use crate::format::Number;
 use crate::inputs::{Inputs, PackedBytes};
 use crate::memory;
-use crate::operation::Operation;
-use crate::weights::{TensorRows, Weights, WeightsError};
-
-/// The largest buffer that a case may ask for.
-pub const MAX_BUFFER_BYTES: usize = 1 << 30;
+use crate::weights::Weights;
 
 /// Packed bytes from which a matrix that is mostly gaps is laid out in sparse memory.
 const SPARSE_BYTES: usize = 1 << 24;
@@ -35,45 +36,6 @@ const PERIOD: usize = 3 << 18;
 
 /// Bytes given to a buffer whose needed size cannot exist, when the wrapped size is unusable too.
 const STUB_BYTES: usize = 64;
-
-/// Why a case has no data.
-#[derive(Debug, thiserror::Error)]
-pub enum MaterializeError {
-    /// A legal case, but too large for this harness.
-    #[error(
-        "buffer `{buffer}` of this case needs {bytes} bytes; the most is {MAX_BUFFER_BYTES}: make the sizes smaller"
-    )]
-    TooLarge {
-        /// The buffer's name.
-        buffer: &'static str,
-        /// Bytes needed.
-        bytes: u128,
-    },
-    /// A matrix whose rows lie so far apart that its memory must be sparse, which this system does not give.
-    #[error(
-        "this case needs {bytes} bytes of sparse memory, which the system refuses: raise the limit of address space (ulimit -v)"
-    )]
-    NoSparseMemory {
-        /// Bytes from the first row to the last.
-        bytes: usize,
-    },
-    /// A patch outside of its buffer, or in a gap of sparse memory.
-    #[error("patch.{buffer}.{index} is in a gap or past the end of `{buffer}`, which has {len} elements")]
-    PatchOutside {
-        /// The buffer's name.
-        buffer: &'static str,
-        /// First index that is outside.
-        index: usize,
-        /// Elements of the buffer.
-        len: usize,
-    },
-    /// The case names a tensor and there is no weights file.
-    #[error("the case takes its weights from tensor `{0}`: give the file with --weights")]
-    NoWeights(String),
-    /// The weights file does not give the tensor.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-}
 
 impl Case {
     /// Makes the data of the call. The same case gives the same bits on every machine.
@@ -277,54 +239,6 @@ impl Case {
         bytes
     }
 
-    /// Leaves out what never comes: codes above the largest, values below the least, numbers that are not finite. Sums of activations
-    /// become those of their values.
-    fn keep_data_to_requirements(&self, inputs: &mut Inputs) {
-        let required = &self.requirements;
-        if !inputs.quantized.is_empty() {
-            self.keep_activations(&mut inputs.quantized);
-        }
-        if let Some(most) = required.max_code.filter(|&most| most + 1 < self.format.code_count()) {
-            self.own_bytes(&mut inputs.packed, |own| {
-                let whole = own.len().saturating_sub(self.format.header_bytes()) / self.format.block_bytes;
-                for at in 0..whole * self.format.block_len {
-                    let code = self.format.code(own, at);
-                    // Not the remainder: where all codes are the largest of the format, all become the largest that may come.
-                    if code > most {
-                        self.format.set_code(own, at, most);
-                    }
-                }
-            });
-        }
-        if required.finite_only && self.format.has_inner_scales() {
-            let places = self.scale_places(&inputs.packed);
-            self.own_bytes(&mut inputs.packed, |own| {
-                for &(at, number) in &places {
-                    let Some(bytes) = own.get_mut(at..at + number.width()) else { return };
-                    if !number.read(bytes).is_finite() {
-                        number.write(1.0, bytes);
-                    }
-                }
-            });
-        }
-    }
-
-    fn keep_activations(&self, bytes: &mut [u8]) {
-        let (kind, required) = (self.activations, &self.requirements);
-        for block in bytes.chunks_exact_mut(kind.block_bytes) {
-            if let Some(at) = kind.values_at {
-                let values = block[at..at + kind.block_len].iter_mut();
-                values.for_each(|byte| *byte = (*byte as i8).max(required.activation_min) as u8);
-            }
-            if let Some((at, number)) = kind.scale.filter(|_| required.finite_only)
-                && !number.read(&block[at..]).is_finite()
-            {
-                number.write(1.0, &mut block[at..]);
-            }
-            kind.write_sums(block);
-        }
-    }
-
     /// Calls `each` with the blocks of every row that lies within `packed`, the padding of the last block included.
     fn own_bytes(&self, packed: &mut PackedBytes, mut each: impl FnMut(&mut [u8])) {
         let shape = self.shape();
@@ -400,109 +314,12 @@ impl Case {
         }
         x
     }
-
-    /// Quantises `rows` by `cols` weights of the tensor, or `len` as one vector, and lays codes and scales over the seeded
-    /// ones; the values of a `quantize` are those of the tensor.
-    fn lay_tensor(
-        &self,
-        inputs: &mut Inputs,
-        weights: &Weights,
-        tensor: &TensorRows,
-    ) -> Result<(), MaterializeError> {
-        if self.operation == Operation::Quantize {
-            inputs.x = weights.vector(tensor, self.cols)?;
-            return Ok(());
-        }
-        let quantized = match self.operation.is_matrix() {
-            true => weights.quantized_matrix(tensor, self.rows, self.cols)?,
-            false => weights.quantized_vector(tensor, self.cols)?,
-        };
-        let row_bytes = self.shape().row_bytes();
-        if self.operation == Operation::Lut {
-            let wanted = inputs.codes.iter_mut().zip(quantized.codes());
-            wanted.for_each(|(code, real)| *code = real);
-        }
-        let mut rows = quantized.packed.chunks(row_bytes.max(self.format.block_bytes));
-        self.own_bytes(&mut inputs.packed, |own| {
-            if let Some(row) = rows.next() {
-                own.copy_from_slice(&row[..own.len()]);
-            }
-        });
-        if let Some(scales) = &mut inputs.scales {
-            scales.iter_mut().zip(&quantized.scales).for_each(|(scale, &real)| *scale = real);
-        }
-        Ok(())
-    }
-
-    /// Gives every element that an input needs the bits of its fill. Of packed bytes that are the blocks of the rows, padding
-    /// included, as with a pattern.
-    fn lay_fills(&self, inputs: &mut Inputs) {
-        let fill = |buffer: Buffer| self.fill[buffer].map(|bits| (bits as u8, f32::from_bits(bits)));
-        if let Some((byte, _)) = fill(Buffer::Packed) {
-            self.own_bytes(&mut inputs.packed, |own| own.fill(byte));
-            self.lay_inner_scales(&mut inputs.packed);
-        }
-        if let (Some((byte, _)), Some(at)) = (fill(Buffer::Activations), self.activations.values_at) {
-            let kind = self.activations;
-            inputs
-                .quantized
-                .chunks_exact_mut(kind.block_bytes)
-                .for_each(|block| block[at..at + kind.block_len].fill(byte));
-        }
-        let needed =
-            |buffer, len: usize| self.operation.needed(self.shape(), buffer).min(len as u128) as usize;
-        if let Some((byte, _)) = fill(Buffer::Codes) {
-            let len = needed(Buffer::Codes, inputs.codes.len());
-            inputs.codes[..len].fill(byte);
-        }
-        if let (Some((_, value)), Some(scales)) = (fill(Buffer::Scales), &mut inputs.scales) {
-            let len = needed(Buffer::Scales, scales.len());
-            scales[..len].fill(value);
-        }
-        if let Some((_, value)) = fill(Buffer::X) {
-            let len = needed(Buffer::X, inputs.x.len());
-            inputs.x[..len].fill(value);
-        }
-    }
-
-    fn lay_patches(&self, inputs: &mut Inputs) -> Result<(), MaterializeError> {
-        for patch in &self.patches {
-            let (buffer, len) = (patch.buffer, inputs.len(patch.buffer));
-            let range = patch.index..patch.index.saturating_add(patch.bits.len());
-            let outside =
-                || MaterializeError::PatchOutside { buffer: buffer.name(), index: range.end - 1, len };
-            let bits = patch.bits.iter();
-            match buffer {
-                Buffer::Packed => {
-                    for (index, &bits) in range.clone().zip(bits) {
-                        let place = inputs.packed.place(index).ok_or_else(outside)?;
-                        inputs.packed.kept_mut()[place] = bits as u8;
-                    }
-                }
-                Buffer::Codes => {
-                    let slots = inputs.codes.get_mut(range.clone()).ok_or_else(outside)?;
-                    slots.iter_mut().zip(bits).for_each(|(slot, &bits)| *slot = bits as u8);
-                }
-                Buffer::Activations => {
-                    let slots = inputs.quantized.get_mut(range.clone()).ok_or_else(outside)?;
-                    slots.iter_mut().zip(bits).for_each(|(slot, &bits)| *slot = bits as u8);
-                }
-                Buffer::Scales | Buffer::X | Buffer::Out | Buffer::OutScales | Buffer::Prepared => {
-                    let none = &mut Vec::new();
-                    let scales = inputs.scales.as_mut().unwrap_or(none);
-                    let values = if buffer == Buffer::X { &mut inputs.x } else { scales };
-                    let slots = values.get_mut(range.clone()).ok_or_else(outside)?;
-                    slots.iter_mut().zip(bits).for_each(|(slot, &bits)| *slot = f32::from_bits(bits));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operation::Operation;
     use crate::requirements::Requirements;
 
     /// How many of 400 seeds make data of `distribution` for which `holds`.
