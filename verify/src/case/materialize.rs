@@ -11,7 +11,7 @@ use super::values::{
 };
 use crate::buffer::{Buffer, PerBuffer};
 use crate::data::{Codes, Distribution, Scales};
-use crate::format::Number;
+use crate::format::{Coding, Number};
 use crate::inputs::{Inputs, PackedBytes};
 use crate::memory;
 use crate::operation::Operation;
@@ -294,6 +294,14 @@ impl Case {
                         self.format.set_code(own, at, most);
                     }
                 }
+            });
+        }
+        if let Coding::Custom(coding) = &self.format.coding
+            && required.weight_min > i8::MIN
+        {
+            self.own_bytes(&mut inputs.packed, |own| {
+                own.chunks_exact_mut(self.format.block_bytes)
+                    .for_each(|block| coding.raise_weights(block, required.weight_min));
             });
         }
         if required.finite_only && self.format.has_inner_scales() {

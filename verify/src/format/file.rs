@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 use std::{fs, io};
 
 use super::description::{Description, Problem};
-use super::{ALL, Format};
+use super::{ALL, Format, ggml};
 
 /// The formats of files that were loaded.
 static LOADED: RwLock<Vec<&'static Format>> = RwLock::new(Vec::new());
@@ -88,6 +88,30 @@ pub fn named_or_loaded(text: &str) -> Result<&'static Format, FormatError> {
 /// Whether a text names a file that describes a format.
 fn is_file(text: &str) -> bool {
     Path::new(text).extension().is_some_and(|ending| ending == "toml")
+}
+
+/// Whether a file describes the format.
+pub fn is_of_file(format: &Format) -> bool {
+    !ALL.contains(&format) && format.plain().is_some()
+}
+
+/// Adds the formats of ggml without a description to those that [`find`] finds.
+///
+/// # Errors
+/// If a file has taken one of the names.
+pub fn know_ggml() -> Result<(), FormatError> {
+    let mut loaded = LOADED.write().unwrap_or_else(PoisonError::into_inner);
+    for format in ggml::own_formats() {
+        match named(format.name, &loaded) {
+            None => loaded.push(format),
+            Some(known) if std::ptr::eq(known, format) => {}
+            Some(known) => {
+                let problem = format!("`{}` is the name of a format of ggml: choose another", known.name);
+                return Err(FormatError::Field { path: known.origin.into(), field: "name", problem });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Adds a format to those that [`find`] finds, unless it is there.

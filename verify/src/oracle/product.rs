@@ -5,7 +5,7 @@
 
 use super::exact::{self, ExactSum, Factors, power_of_two};
 use super::{OVERFLOW_GUARD, RowTruth, Spread, block_scales};
-use crate::format::{Element, Format, Number};
+use crate::format::{Coding, Element, Format, Number};
 use crate::inputs::Inputs;
 use crate::requirements::Rounding;
 
@@ -17,9 +17,6 @@ const ROUNDING_SLACK: f64 = 1.0 + 1.0 / (1 << 20) as f64;
 
 /// The largest 8-bit integer that a symmetric rounding makes.
 const LARGEST_STEP: f64 = 127.0;
-
-/// No integer that a weight is made of is larger in magnitude, before scales: 15 times a code of 3.
-const MOST_WEIGHT: f64 = 45.0;
 
 /// The activations of a row, exact.
 pub(super) struct Operand {
@@ -35,6 +32,8 @@ pub(super) struct Operand {
     terms: usize,
     /// Half of the step that each was rounded to inside of the kernel; nothing where it was not.
     half_steps: Vec<f64>,
+    /// The share of each in the rounding of the sum of its block; nothing where there are no such sums.
+    sum_errors: Vec<f64>,
 }
 
 impl Operand {
@@ -44,8 +43,8 @@ impl Operand {
         let is_finite = all().all(|value| value.is_finite());
         let is_infinite = all().any(|value| value.is_infinite());
         let largest = largest(values.iter().chain(scales));
-        let (values, half_steps) = (Factors::of(values), Vec::new());
-        Self { values, largest, is_finite, is_infinite, unit, terms, half_steps }
+        let (values, half_steps, sum_errors) = (Factors::of(values), Vec::new(), Vec::new());
+        Self { values, largest, is_finite, is_infinite, unit, terms, half_steps, sum_errors }
     }
 
     /// The quantised activations of a call.
@@ -56,7 +55,16 @@ impl Operand {
         let value = |(column, &integer): (usize, &i8)| f64::from(integer) * scales[column / kind.block_len];
         let values = integers.iter().enumerate().map(value).collect();
         let terms = scales.len() * usize::from(kind.scale.is_some());
-        Self::new(values, &scales, least_power_of_two(&scales), terms)
+        let errors = kind.sum_errors(&inputs.quantized, cols);
+        let share = |error: f64| std::iter::repeat_n(error / kind.block_len as f64, kind.block_len);
+        let mut operand = Self::new(values, &scales, least_power_of_two(&scales), terms);
+        // A scaled sum overflows before its scale does.
+        operand.is_infinite |= errors.iter().any(|error| error.is_infinite());
+        operand.is_finite &= errors.iter().all(|error| error.is_finite());
+        if errors.iter().any(|&error| error != 0.0) {
+            operand.sum_errors = errors.into_iter().flat_map(share).collect();
+        }
+        operand
     }
 
     /// Numbers that are added in f32 where weights have so many blocks.
@@ -130,7 +138,7 @@ impl Weights {
             largest_magnitude: largest(&magnitudes).max(of_scales),
             magnitudes,
             weights: Factors::of(elements.iter().map(|element| element.weight).collect()),
-            unit: least_power_of_two(&scales),
+            unit: least_power_of_two(&scales).map(|unit| unit * format.unit()),
         }
     }
 
@@ -141,6 +149,9 @@ impl Weights {
         }
         let extra = operand.half_steps.iter().zip(&self.weights.numbers);
         let extra: f64 = extra.map(|(half, weight)| weight.abs() * half).sum();
+        // Kernels multiply these sums by the minimum of the block, which is at most the magnitude of each weight.
+        let of_sums = operand.sum_errors.iter().zip(&self.magnitudes).map(|(error, most)| error * most);
+        let extra = extra + of_sums.sum::<f64>();
         // What each term may come to, in any of the ways in which kernels compute it.
         let terms = self.magnitudes.iter().zip(&operand.values.numbers);
         let absolute = terms.map(|(magnitude, value)| magnitude * value.abs()).sum::<f64>() + extra;
@@ -152,7 +163,8 @@ impl Weights {
             return RowTruth::Exact(exact.to_f32());
         }
         let format = self.format;
-        let roundings = format.terms_per_block() * operand.terms(format.blocks(self.cols)) + LANES;
+        let terms = format.terms_per_block() * operand.terms(format.blocks(self.cols));
+        let roundings = terms + LANES + usize::from(format.rounds_weights());
         // What each product of scales, and each scaled sum, may lose among subnormal numbers.
         let lost = self.cols as f64 * LARGEST_STEP * largest_weight(format);
         let spread = Spread {
@@ -179,7 +191,10 @@ impl Weights {
 
 /// The largest weight of a format in magnitude, before scales.
 fn largest_weight(format: &Format) -> f64 {
-    format.values().map_or(MOST_WEIGHT, |_| f64::from(format.largest_weight()))
+    match &format.coding {
+        Coding::Plain(_) => f64::from(format.largest_weight()),
+        Coding::Custom(coding) => coding.largest_weight(),
+    }
 }
 
 /// The largest of some numbers in magnitude; 0 of none.

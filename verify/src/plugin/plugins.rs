@@ -51,7 +51,7 @@ impl Plugins {
         let place = self.plugins.iter().find_map(|plugin| {
             let handle = plugin.kernels.iter().find(|handle| {
                 (handle.name(), handle.domain) == (kernel.name(), kernel.domain())
-                    && Some(handle.library.as_path()) == kernel.library()
+                    && Some(&handle.library) == kernel.library()
             })?;
             Some((plugin, handle))
         });
