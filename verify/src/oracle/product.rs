@@ -105,6 +105,8 @@ pub(super) struct Weights {
     /// The largest of these, and the largest that a weight with one of the scales can have.
     largest_magnitude: f64,
     is_finite: bool,
+    /// Whether weights overflow when they are rounded to f32. What a kernel makes of their numbers may not.
+    overflows: bool,
     /// The least scale, if all are powers of two.
     unit: Option<f64>,
 }
@@ -128,13 +130,15 @@ impl Weights {
             scales.extend(separate.iter().copied().map(f64::from));
         }
         let is_finite = |element: &Element| element.weight.is_finite() && element.magnitude.is_finite();
+        let is_finite = elements.iter().all(is_finite);
         let magnitudes: Vec<f64> = elements.iter().map(|element| element.magnitude).collect();
         // Also where all codes stand for zero: a kernel multiplies scales before it knows the sum.
         let of_scales = largest_weight(format) * largest(&scales);
         Self {
             format,
             cols,
-            is_finite: elements.iter().all(is_finite),
+            is_finite,
+            overflows: !is_finite && format.rounds_weights() && scales.iter().all(|scale| scale.is_finite()),
             largest_magnitude: largest(&magnitudes).max(of_scales),
             magnitudes,
             weights: Factors::of(elements.iter().map(|element| element.weight).collect()),
@@ -182,6 +186,9 @@ impl Weights {
     fn special(&self, operand: &Operand) -> Option<RowTruth> {
         if self.is_finite && operand.is_finite {
             return None;
+        }
+        if self.overflows {
+            return Some(RowTruth::MayOverflow);
         }
         let is_infinite =
             operand.is_infinite || self.magnitudes.iter().any(|magnitude| magnitude.is_infinite());
