@@ -2,6 +2,7 @@
 
 mod adapters;
 mod kernels;
+mod notes;
 mod tables;
 
 use super::abi::{LoadError, PluginKernel, open};
@@ -9,6 +10,7 @@ use crate::format;
 use crate::format::ggml::{TYPES, Type};
 use crate::kernel::missing_features;
 use crate::library::{GgmlOptions, Library};
+pub(super) use notes::notes;
 use tables::Tables;
 
 /// The kernels of the types of `library` that are wanted. The formats without a description are decoded by it from now on.

@@ -7,13 +7,11 @@ use crate::format::ggml::{self, Type};
 use crate::library::{GgmlOptions, Library};
 use crate::operation::Operation;
 use crate::plugin::abi::{Function, PluginKernel};
+use crate::registry::TWIN;
 use crate::requirements::Requirements;
 
 /// What the kernels of a type's own entries are called.
 const NAME: &str = "ggml";
-
-/// What the portable twin of one is called.
-const TWIN: &str = "ggml_generic";
 
 /// A library with the features that its code uses.
 pub(super) type Origin<'a> = (&'a Library, &'a [&'static str]);
