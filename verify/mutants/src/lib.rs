@@ -174,6 +174,7 @@ pub fn wrong() -> Vec<Mutant> {
         long::WRONG,
         quantize::values::WRONG,
         quantize::calls::WRONG,
+        quantize::packed::WRONG,
         gemm::vectors::WRONG,
         gemm::rows::WRONG,
         gemm::calls::WRONG,
@@ -199,6 +200,7 @@ pub fn right() -> Vec<Mutant> {
         stack::RIGHT,
         long::RIGHT,
         quantize::right::RIGHT,
+        quantize::packed::RIGHT,
         gemm::right::RIGHT,
         dot::right::RIGHT,
     ]

@@ -5,6 +5,7 @@ use std::sync::{PoisonError, RwLock};
 use std::{fs, io};
 
 use super::description::{Description, Problem};
+use super::integers::INTEGERS;
 use super::{ALL, Format, ggml};
 
 /// The formats of files that were loaded.
@@ -50,7 +51,7 @@ pub enum FormatError {
     },
 }
 
-/// The format of this name: one of [`ALL`], or one that was loaded.
+/// The format of this name: one of [`ALL`], of 8-bit integers, or one that was loaded.
 pub fn find(name: &str) -> Option<&'static Format> {
     let loaded = LOADED.read().unwrap_or_else(PoisonError::into_inner);
     named(name, &loaded)
@@ -133,7 +134,7 @@ fn keep(format: Format) -> Result<&'static Format, Problem> {
 
 /// The format of this name, of ours or of these.
 fn named(name: &str, loaded: &[&'static Format]) -> Option<&'static Format> {
-    ALL.iter().chain(loaded).find(|format| format.name == name).copied()
+    ALL.iter().chain(&INTEGERS).chain(loaded).find(|format| format.name == name).copied()
 }
 
 /// Whether two formats of one name differ in nothing but where they come from.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::OnceLock;
 
-use super::{BlockCoding, Coding, Element, Format, Number};
+use super::{BlockCoding, Coding, Element, Format, Number, integers};
 use super::{Q1_0, Q2_0, Q2_K, Q4_0, TQ1_0, TQ2_0};
 use crate::activations::{Q8_0, Q8_1, Q8_K};
 
@@ -33,18 +33,20 @@ impl Type {
     }
 }
 
-/// Every quantised type of ggml that weights have.
-pub(crate) static TYPES: [Type; 25] = [
+/// Every quantised type of ggml, those that only activations have among them.
+pub(crate) static TYPES: [Type; 27] = [
     Type::new(2, "q4_0", &Q4_0, 2),
     Type::new(3, "q4_1", &Q4_1, 4),
     Type::new(6, "q5_0", &Q5_0, 2),
     Type::new(7, "q5_1", &Q5_1, 4),
-    Type::new(8, "q8_0", &WEIGHTS_Q8_0, 2),
+    Type::new(8, "q8_0", &integers::Q8_0, 2),
+    Type::new(9, "q8_1", &integers::Q8_1, 4),
     Type::new(10, "q2_K", &Q2_K, 4),
     Type::new(11, "q3_K", &Q3_K, 2),
     Type::new(12, "q4_K", &Q4_K, 4),
     Type::new(13, "q5_K", &Q5_K, 4),
     Type::new(14, "q6_K", &Q6_K, 2),
+    Type::new(15, "q8_K", &integers::Q8_K, 4),
     Type::new(16, "iq2_xxs", &IQ2_XXS, 2),
     Type::new(17, "iq2_xs", &IQ2_XS, 2),
     Type::new(18, "iq3_xxs", &IQ3_XXS, 2),
@@ -83,7 +85,6 @@ own! {
     Q4_1 = "q4_1", 32 / 20, Q8_1, Layout::new(MINIMUM, 15.0).with_codes(4..20).with_minimum();
     Q5_0 = "q5_0", 32 / 22, Q8_0, Layout::new(FIRST, 16.0).with_codes(2..22);
     Q5_1 = "q5_1", 32 / 24, Q8_1, Layout::new(MINIMUM, 31.0).with_codes(4..24).with_minimum();
-    WEIGHTS_Q8_0 = "q8_0", 32 / 34, Q8_0, Layout { are_integers: true, ..Layout::new(FIRST, 128.0).with_codes(2..34) };
     Q3_K = "q3_k", 256 / 110, Q8_K, Layout::new(&[(108, Number::F16)], 128.0).with_codes(0..96);
     Q4_K = "q4_k", 256 / 144, Q8_K, Layout::new(MINIMUM, 945.0).with_codes(16..144).with_minimum();
     Q5_K = "q5_k", 256 / 176, Q8_K, Layout::new(MINIMUM, 1953.0).with_codes(16..176).with_minimum();
@@ -128,13 +129,11 @@ struct Layout {
     unit: f64,
     /// Whether a kernel adds two numbers a block: of the codes, and of minima or offsets.
     has_minimum: bool,
-    /// Whether the codes are 8-bit integers.
-    are_integers: bool,
 }
 
 impl Layout {
     const fn new(scales: &'static [(usize, Number)], largest: f64) -> Self {
-        Self { scales, codes: (0, 0), largest, unit: 1.0, has_minimum: false, are_integers: false }
+        Self { scales, codes: (0, 0), largest, unit: 1.0, has_minimum: false }
     }
 
     const fn with_codes(self, codes: Range<usize>) -> Self {
@@ -170,11 +169,6 @@ pub(crate) fn decode_by(format: &Format, to_float: ToFloat) -> bool {
 /// Whether the format has no description, so that it takes a library to decode it.
 pub fn is_of_library(format: &Format) -> bool {
     own(format).is_some()
-}
-
-/// Whether the weights of the format are 8-bit integers.
-pub(crate) fn has_integers(format: &Format) -> bool {
-    own(format).is_some_and(|own| own.layout.are_integers)
 }
 
 fn own(format: &Format) -> Option<&'static OwnCoding> {
@@ -267,13 +261,6 @@ impl BlockCoding for OwnCoding {
 
     fn rounds_weights(&self) -> bool {
         true
-    }
-
-    fn raise_weights(&self, block: &mut [u8], least: i8) {
-        if self.layout.are_integers {
-            let (start, end) = self.layout.codes;
-            block[start..end].iter_mut().for_each(|byte| *byte = (*byte as i8).max(least) as u8);
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::kernel::Kernel;
 use crate::library::Library;
 pub(super) use call::Call;
 pub use error::LoadError;
-pub(super) use kernel::{Function, PluginKernel};
+pub(super) use kernel::{Adapter, Function, PluginKernel};
 
 /// The version of the ABI that is spoken here.
 pub const ABI_VERSION: u32 = 2;

@@ -10,6 +10,7 @@ use crate::format;
 use crate::format::ggml::{TYPES, Type};
 use crate::kernel::missing_features;
 use crate::library::{GgmlOptions, Library};
+use kernels::Origin;
 pub(super) use notes::notes;
 use tables::Tables;
 
@@ -32,13 +33,13 @@ pub(super) unsafe fn load(library: &Library, options: &GgmlOptions) -> Result<Ve
         // SAFETY: this CPU has all that the code uses.
         unsafe { tables.init() };
     }
-    let mut all = Vec::new();
+    let origin = Origin { tables: &tables, library, features: &features, options };
+    let mut kernels = Vec::new();
     for wanted in wanted(&tables, &options.types).map_err(error)? {
         // SAFETY: the caller answers for the library.
-        let kernels = unsafe { kernels::of(&tables, wanted, (library, &features), options) };
-        all.extend(kernels.map_err(error)?);
+        kernels.extend(unsafe { origin.kernels(wanted) }.map_err(error)?);
     }
-    Ok(all)
+    Ok(kernels)
 }
 
 /// The types of the library that are wanted: all if none is named.

@@ -42,6 +42,11 @@ impl Relation {
 
     /// `None` where the change does not apply to these inputs.
     fn made(inputs: &Inputs, change: Change, effect: Effect) -> Option<Self> {
+        // What becomes of codes and scales is known where they lie apart.
+        let is_apart = matches!(effect, Effect::Mirrored | Effect::Rescaled);
+        if is_apart && inputs.shape.format.has_inner_scales() {
+            return None;
+        }
         let (inputs, parameter) = match change {
             Change::Padding => (padding::changed(inputs)?, Parameter::None),
             Change::Complement => (complement(inputs)?, Parameter::None),

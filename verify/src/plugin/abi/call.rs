@@ -33,7 +33,7 @@ impl Call {
     pub(super) fn new(operation: Operation, arguments: Arguments<'_>) -> Self {
         let Arguments { out_bytes, out, .. } = arguments;
         let (out, out_len) = match operation {
-            Operation::Unpack => (out_bytes.as_mut_ptr(), out_bytes.len()),
+            Operation::Unpack | Operation::Quantize => (out_bytes.as_mut_ptr(), out_bytes.len()),
             _ => (out.as_mut_ptr().cast(), out.len()),
         };
         let (x, x_len) = match operation {

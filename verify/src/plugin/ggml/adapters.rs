@@ -11,6 +11,9 @@ pub(super) type ToFloat = unsafe extern "C" fn(*const c_void, *mut f32, i64);
 pub(super) type VecDot =
     unsafe extern "C" fn(c_int, *mut f32, usize, *const c_void, usize, *const c_void, usize, c_int);
 
+/// `ggml_from_float_t`.
+pub(super) type FromFloat = unsafe extern "C" fn(*const f32, *mut c_void, i64);
+
 /// Rows that a call of `vec_dot` works on.
 const ONE_ROW: c_int = 1;
 
@@ -25,6 +28,20 @@ pub(super) unsafe extern "C" fn to_float(call: *const Call, function: Function) 
     let to_float = unsafe { std::mem::transmute::<Function, ToFloat>(function) };
     // SAFETY: the pointers are those of slices that hold so many elements.
     unsafe { to_float(call.packed.cast(), call.out.cast(), call.cols as i64) };
+    0
+}
+
+/// Has a `from_float` quantise a row.
+///
+/// # Safety
+/// The function is a [`FromFloat`], and the call is one of `quantize`.
+pub(super) unsafe extern "C" fn from_float(call: *const Call, function: Function) -> i32 {
+    // SAFETY: the caller says that the call is one.
+    let call = unsafe { &*call };
+    // SAFETY: the caller says that the function has this type.
+    let from_float = unsafe { std::mem::transmute::<Function, FromFloat>(function) };
+    // SAFETY: the pointers are those of slices that hold so many values, and the blocks that they become.
+    unsafe { from_float(call.x.cast(), call.out.cast(), call.cols as i64) };
     0
 }
 

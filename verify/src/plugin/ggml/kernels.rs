@@ -1,92 +1,153 @@
 //! The kernels of a type of ggml.
 
-use super::adapters::{self, ToFloat, VecDot};
+use super::adapters::{self, FromFloat, ToFloat, VecDot};
 use super::tables::{CpuTraits, Tables};
 use crate::domain::Domain;
+use crate::format;
 use crate::format::ggml::{self, Type};
+use crate::format::integers;
 use crate::library::{GgmlOptions, Library};
 use crate::operation::Operation;
-use crate::plugin::abi::{Function, PluginKernel};
+use crate::plugin::abi::{Adapter, Function, PluginKernel};
 use crate::registry::TWIN;
 use crate::requirements::Requirements;
 
 /// What the kernels of a type's own entries are called.
 const NAME: &str = "ggml";
 
-/// A library with the features that its code uses.
-pub(super) type Origin<'a> = (&'a Library, &'a [&'static str]);
+/// A library, and what is wanted of it.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) tables: &'a Tables,
+    pub(super) library: &'a Library,
+    /// CPU features that its code uses.
+    pub(super) features: &'a [&'static str],
+    pub(super) options: &'a GgmlOptions,
+}
 
-/// The kernels of a type. If its format has no description, its `to_float` decodes it from now on.
-///
-/// # Safety
-/// The functions of the tables are those of ggml.
-///
-/// # Errors
-/// What the library has that is not as it is known.
-pub(super) unsafe fn of(
-    tables: &Tables,
-    wanted: &Type,
-    origin: Origin<'_>,
-    options: &GgmlOptions,
-) -> Result<Vec<PluginKernel>, String> {
-    let (traits, cpu_traits) = tables.entries(wanted)?;
-    let Some(to_float) = traits.to_float else {
-        return Err(format!("`{}` has no `to_float`", wanted.name));
-    };
-    // SAFETY: the caller says what the function is.
-    let decode = unsafe { decoder(to_float) };
-    if !ggml::decode_by(wanted.format, decode) {
-        return Err(format!(
-            "`{}` is decoded by another library in this process: check one at a time",
-            wanted.name
-        ));
+impl Origin<'_> {
+    /// The kernels of a type. If its format has no description, its `to_float` decodes it from now on.
+    ///
+    /// # Safety
+    /// The functions of the tables are those of ggml.
+    ///
+    /// # Errors
+    /// What the library has that is not as it is known.
+    pub(super) unsafe fn kernels(self, wanted: &Type) -> Result<Vec<PluginKernel>, String> {
+        let (traits, cpu_traits) = self.tables.entries(wanted)?;
+        let mut kernels = Vec::new();
+        // SAFETY: as the caller says, of each.
+        unsafe {
+            kernels.extend(self.dequantize(wanted, traits.to_float)?);
+            kernels.extend(self.products(wanted, cpu_traits)?);
+            kernels.extend(self.quantize(wanted, cpu_traits.from_float));
+        }
+        Ok(kernels)
     }
-    // SAFETY: every function is kept as one without a type, and its adapter gives it back the one that it has.
-    let function = unsafe { std::mem::transmute::<ToFloat, Function>(to_float) };
-    let domain = Domain::of(Operation::Dequantize, wanted.format).requiring(Requirements {
-        cols_multiple: wanted.format.block_len as u32,
-        ..required(wanted, options)
-    });
-    // SAFETY: the function is a `to_float`.
-    let mut kernels =
-        vec![unsafe { PluginKernel::through((adapters::to_float, function), NAME, domain, origin) }];
-    // SAFETY: as the caller says.
-    kernels.extend(unsafe { products(tables, wanted, cpu_traits, origin, options) }?);
-    Ok(kernels)
-}
 
-/// The products of a type: its own, and the portable twin.
-///
-/// # Safety
-/// As of [`of`].
-unsafe fn products(
-    tables: &Tables,
-    wanted: &Type,
-    traits: CpuTraits,
-    origin: Origin<'_>,
-    options: &GgmlOptions,
-) -> Result<Vec<PluginKernel>, String> {
-    let Some(vec_dot) = traits.vec_dot else { return Ok(Vec::new()) };
-    let operand = traits.operand()?;
-    let required = required(wanted, options);
-    let alignment = required.alignment.max(operand.alignment);
-    let required = Requirements { alignment, activation_min: options.activation_min, ..required };
-    let domain = Domain::of(Operation::Dot, wanted.format).with(operand.kind).requiring(required);
-    // SAFETY: as in `of`.
-    let own = unsafe { std::mem::transmute::<VecDot, Function>(vec_dot) };
-    let twin = tables.function(&format!("ggml_vec_dot_{}_{}_generic", wanted.name, operand.name));
-    let functions = [(NAME, Some(own)), (TWIN, twin)];
-    let kernels = functions.into_iter().filter_map(|(name, function)| {
+    /// The kernel that a `to_float` is.
+    ///
+    /// # Safety
+    /// The function is one of ggml.
+    unsafe fn dequantize(
+        self,
+        wanted: &Type,
+        to_float: Option<ToFloat>,
+    ) -> Result<Option<PluginKernel>, String> {
+        let Some(to_float) = to_float else {
+            let is_needed = format::is_of_library(wanted.format);
+            return if is_needed { Err(format!("`{}` has no `to_float`", wanted.name)) } else { Ok(None) };
+        };
+        // SAFETY: the caller says what the function is.
+        let decode = unsafe { decoder(to_float) };
+        if !ggml::decode_by(wanted.format, decode) {
+            let what = "is decoded by another library in this process: check one at a time";
+            return Err(format!("`{}` {what}", wanted.name));
+        }
+        // SAFETY: every function is kept as one without a type, and its adapter gives it back the one that it has.
+        let function = unsafe { std::mem::transmute::<ToFloat, Function>(to_float) };
+        let required = Requirements { weight_min: self.weight_min(wanted), ..whole_blocks(wanted) };
+        let domain = Domain::of(Operation::Dequantize, wanted.format).requiring(required);
+        // SAFETY: the function is a `to_float`.
+        Ok(Some(unsafe { self.kernel((adapters::to_float, function), NAME, domain) }))
+    }
+
+    /// The products of a type: its own, and the portable twin.
+    ///
+    /// # Safety
+    /// As of [`kernels`](Self::kernels).
+    unsafe fn products(self, wanted: &Type, traits: CpuTraits) -> Result<Vec<PluginKernel>, String> {
+        let Some(vec_dot) = traits.vec_dot else { return Ok(Vec::new()) };
+        let operand = traits.operand()?;
+        let domain = Domain::of(Operation::Dot, wanted.format).with(operand.kind).requiring(Requirements {
+            alignment: wanted.alignment.max(operand.alignment),
+            activation_min: self.options.activation_min,
+            weight_min: self.weight_min(wanted),
+            ..Requirements::NONE
+        });
+        // SAFETY: as in `dequantize`.
+        let own = unsafe { std::mem::transmute::<VecDot, Function>(vec_dot) };
+        let twin = self.tables.function(&format!("ggml_vec_dot_{}_{}_generic", wanted.name, operand.name));
         // SAFETY: both are `vec_dot` functions.
-        Some(unsafe { PluginKernel::through((adapters::vec_dot, function?), name, domain, origin) })
-    });
-    Ok(kernels.collect())
+        Ok(unsafe { self.with_twin(adapters::vec_dot, own, twin, domain) })
+    }
+
+    /// The quantisers of a type: its own, and the portable twin.
+    ///
+    /// # Safety
+    /// As of [`kernels`](Self::kernels).
+    unsafe fn quantize(self, wanted: &Type, from_float: Option<FromFloat>) -> Vec<PluginKernel> {
+        let Some(from_float) = from_float else { return Vec::new() };
+        let domain = Domain::of(Operation::Quantize, wanted.format).requiring(whole_blocks(wanted));
+        // SAFETY: as in `dequantize`.
+        let own = unsafe { std::mem::transmute::<FromFloat, Function>(from_float) };
+        let twin = self.tables.function(&format!("quantize_row_{}_generic", wanted.name));
+        // SAFETY: both are `from_float` functions.
+        unsafe { self.with_twin(adapters::from_float, own, twin, domain) }
+    }
+
+    /// A kernel, and its twin where there is one.
+    ///
+    /// # Safety
+    /// The functions are of the type that the adapter takes them for.
+    unsafe fn with_twin(
+        self,
+        adapter: Adapter,
+        own: Function,
+        twin: Option<Function>,
+        domain: Domain,
+    ) -> Vec<PluginKernel> {
+        let functions = [(NAME, Some(own)), (TWIN, twin)];
+        // SAFETY: as the caller says.
+        let kernel = |(name, function)| Some(unsafe { self.kernel((adapter, function?), name, domain) });
+        functions.into_iter().filter_map(kernel).collect()
+    }
+
+    /// # Safety
+    /// As of [`with_twin`](Self::with_twin).
+    unsafe fn kernel(
+        self,
+        function: (Adapter, Function),
+        name: &'static str,
+        domain: Domain,
+    ) -> PluginKernel {
+        // SAFETY: as the caller says.
+        unsafe { PluginKernel::through(function, name, domain, (self.library, self.features)) }
+    }
+
+    /// The least weight that kernels of a type are sent.
+    fn weight_min(self, wanted: &Type) -> i8 {
+        if integers::layout(wanted.format).is_some() { self.options.weight_min } else { i8::MIN }
+    }
 }
 
-/// What all kernels of a type require.
-fn required(wanted: &Type, options: &GgmlOptions) -> Requirements {
-    let weight_min = if ggml::has_integers(wanted.format) { options.weight_min } else { i8::MIN };
-    Requirements { alignment: wanted.alignment, weight_min, ..Requirements::NONE }
+/// What kernels of vectors require.
+fn whole_blocks(wanted: &Type) -> Requirements {
+    Requirements {
+        cols_multiple: wanted.format.block_len as u32,
+        alignment: wanted.alignment,
+        ..Requirements::NONE
+    }
 }
 
 /// What the oracle decodes blocks by.

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 
 use libloading::os::unix::Library as Loaded;
 
-use super::adapters::{ToFloat, VecDot};
+use super::adapters::{FromFloat, ToFloat, VecDot};
 use crate::activations::{Activations, Q8_0, Q8_1, Q8_K};
 use crate::format::ggml::Type;
 use crate::plugin::abi::Function;
@@ -19,14 +19,14 @@ pub(super) struct Traits {
     type_size: usize,
     is_quantized: bool,
     pub(super) to_float: Option<ToFloat>,
-    from_float_ref: Option<Function>,
+    from_float_ref: Option<FromFloat>,
 }
 
 /// `ggml_type_traits_cpu`, field by field as in ggml-cpu.h.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CpuTraits {
-    from_float: Option<Function>,
+    pub(super) from_float: Option<FromFloat>,
     pub(super) vec_dot: Option<VecDot>,
     vec_dot_type: c_int,
     nrows: i64,
@@ -126,7 +126,8 @@ impl Tables {
 
     /// Whether the library knows a type. Of a number that it does not know, its tables return garbage or end the process.
     pub(super) fn have(&self, wanted: &Type) -> bool {
-        self.function(&format!("dequantize_row_{}", wanted.name)).is_some()
+        let names = [format!("dequantize_row_{}", wanted.name), format!("quantize_row_{}_ref", wanted.name)];
+        names.iter().any(|name| self.function(name).is_some())
     }
 
     /// The entries of a type that the library knows.
