@@ -133,7 +133,8 @@ fn list<'v>(report: &'v Value, name: &str) -> &'v [Value] {
 #[test]
 fn every_type_is_right_for_activations_from_minus_127_on() {
     let Some(library) = library() else { return };
-    let (report, printed) = check(&library, &["--kernel", "ggml", "--cases", "24"], 0);
+    let (report, printed) =
+        check(&library, &["--kernel", "ggml", "--op", "dequantize", "--op", "dot", "--cases", "24"], 0);
     assert_eq!(report["verdict"], "pass", "{printed}");
     for operation in ["dequantize", "dot"] {
         let own = list(&report, "kernels").iter().filter(|kernel| {
@@ -146,6 +147,34 @@ fn every_type_is_right_for_activations_from_minus_127_on() {
     }
     for words in ["requires alignment:2,min:-127", "`--activation-min -128` tries", "own `to_float`"] {
         assert!(printed.contains(words), "{words}: {printed}");
+    }
+}
+
+#[test]
+fn quantisers_are_right_but_for_bytes_of_zero_blocks_that_they_leave_as_they_were() {
+    let Some(library) = library() else { return };
+    let (report, printed) = check(&library, &["--op", "quantize", "--cases", "200"], 1);
+    let kernels = list(&report, "kernels");
+    let of = |is_wrong: bool| {
+        let kernels =
+            kernels.iter().filter(move |kernel| (kernel["failed_cases"].as_u64() > Some(0)) == is_wrong);
+        kernels.map(|kernel| (text(&kernel["kernel"]), text(&kernel["format"]))).collect::<BTreeSet<_>>()
+    };
+    let known = [("ggml", "iq4_nl"), ("ggml", "q8_k"), ("ggml_generic", "q8_k")];
+    assert_eq!(of(true), BTreeSet::from(known), "{printed}");
+    let right = of(false);
+    for format in
+        ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q8_1", "q2_k", "q6_k", "tq1_0", "tq2_0", "mxfp4", "q1_0"]
+    {
+        assert!(right.contains(&("ggml", format)), "{format}: {printed}");
+    }
+    // A block of zeros, and nothing else: its results differ from call to call.
+    for format in ["q8_k requires=cols:256,alignment:4 len=256", "iq4_nl requires=cols:32,alignment:2 len=32"]
+    {
+        let case = format!("quantize format={format} dist=raw seed=4");
+        let output = qk256(&["replay", "--kernel", "ggml", &case], &library);
+        let printed = self::printed(&output);
+        assert!(output.status.code() == Some(1) && printed.contains("`repeat`"), "{case}: {printed}");
     }
 }
 

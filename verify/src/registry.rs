@@ -82,7 +82,7 @@ pub fn is_chosen(kernel: &dyn Kernel) -> bool {
 pub const FAST_SCALAR: &str = "fast_scalar";
 
 /// What the portable twin of a kernel of ggml is called.
-pub(crate) const TWIN: &str = "ggml_generic";
+pub const TWIN: &str = "ggml_generic";
 
 /// Whether a kernel is one of the scalar ones that others are timed against.
 pub(crate) fn is_scalar(kernel: &dyn Kernel) -> bool {

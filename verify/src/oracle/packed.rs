@@ -56,14 +56,10 @@ impl PackedTruth {
 
     /// The first fault of what a kernel made of the block; `None` if it is right.
     pub fn fault(&self, block: &[u8]) -> Option<PackedFault> {
-        let (least, most) = self
-            .values
-            .iter()
-            .fold((0.0, 0.0), |(least, most): (f64, f64), &value| (least.min(value), most.max(value)));
-        let largest = most.max(-least);
+        let largest = self.values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
         let of_values = match Quantiser::of(self.format) {
             Quantiser::Linear { largest: code, has_one_sign } => {
-                self.linear(block, largest / code, has_one_sign)
+                self.linear(block, largest / code, has_one_sign.then_some(code - 1.0))
             }
             Quantiser::Affine { steps } => self.affine(block, steps),
             Quantiser::Search => self.search(block, largest),
@@ -71,7 +67,8 @@ impl PackedTruth {
         of_values.or_else(|| self.sums(block, largest))
     }
 
-    fn linear(&self, block: &[u8], scale: f64, has_one_sign: bool) -> Option<PackedFault> {
+    /// `clamp` is the largest code of the other sign, where that of the largest magnitude has one sign only.
+    fn linear(&self, block: &[u8], scale: f64, clamp: Option<f64>) -> Option<PackedFault> {
         let (at, number) = self.format.scale_places(self.format.block_len)[0];
         if scale > number.max() {
             return None;
@@ -79,8 +76,9 @@ impl PackedTruth {
         let got = number.read(&block[at..]).abs();
         let fault = within(Part::Scale, got, scale, rounding(number, scale)).err();
         let off = (scale - got).abs();
-        let half = if has_one_sign { 1.0 } else { 0.5 } * scale * (1.0 + SLACK_OF_STEP);
-        let bound = |value: f64| half + code(value, scale) * off + value.abs() * SLACK;
+        let clamped = |value: f64| clamp.map_or(0.0, |code| value.abs() - code * scale);
+        let half = |value: f64| (scale / 2.0).max(clamped(value)) + scale * SLACK_OF_STEP;
+        let bound = |value: f64| half(value) + code(value, scale) * off + value.abs() * SLACK;
         fault.or_else(|| self.elements(block, bound))
     }
 
