@@ -225,9 +225,7 @@ fn weights_of_minus_128_are_tried_where_they_are_asked_for() {
     let of = |words: &[&str]| {
         let (report, _) =
             check(&library, &[&["--type", "q8_0", "--op", "dot", "--cases", "60"], words].concat(), 0);
-        let requirements =
-            list(&report, "kernels")[0]["requirements"].as_str().expect("it is text").to_owned();
-        requirements
+        text(&list(&report, "kernels")[0]["requirements"]).to_owned()
     };
     assert_eq!(of(&[]), "alignment:2,min:-127,weight_min:-127");
     assert_eq!(of(&["--weights-min", "-128"]), "alignment:2,min:-127");

@@ -269,3 +269,56 @@ impl fmt::Debug for OwnCoding {
         f.debug_struct("OwnCoding").field("layout", &self.layout).finish_non_exhaustive()
     }
 }
+
+/// `q4_1`, decoded by hand in the place of a library.
+#[cfg(test)]
+pub(crate) fn q4_1_by_hand() -> &'static Format {
+    let to_float: ToFloat = Box::new(|block, weights| {
+        let [scale, minimum] = [0, 2].map(|at| Number::F16.read(&block[at..]));
+        for (element, weight) in weights.iter_mut().enumerate() {
+            let code = block[4 + element % 16] >> (element / 16 * 4) & 15;
+            *weight = (scale * f64::from(code) + minimum) as f32;
+        }
+    });
+    // Another test may have done it: by the same function.
+    let _ = decode_by(&Q4_1, to_float);
+    &Q4_1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::format::{self, find};
+
+    #[test]
+    fn types_have_the_sizes_of_ggml_and_each_name_is_known_once() {
+        let ids: BTreeSet<i32> = TYPES.iter().map(|known| known.id).collect();
+        let names: BTreeSet<&str> = TYPES.iter().map(|known| known.format.name).collect();
+        assert_eq!((ids.len(), names.len()), (TYPES.len(), TYPES.len()));
+        format::know_ggml().expect("no file has taken a name");
+        format::know_ggml().expect("they are known by now");
+        for Type { name, format, alignment, .. } in &TYPES {
+            assert_eq!(format.name, name.to_lowercase());
+            assert_eq!(find(format.name), Some(*format), "{name}");
+            assert_eq!(format.block_bytes % *alignment as usize, 0, "{name}: blocks of a row are aligned");
+            for (at, number) in format.scale_places(format.block_len) {
+                assert!(at + number.width() <= format.block_bytes, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn magnitudes_cover_the_code_and_the_minimum_apart() {
+        let format = q4_1_by_hand();
+        let mut block = [0xf7; 20];
+        Number::F16.write(2.0, &mut block);
+        Number::F16.write(-14.0, &mut block[2..]);
+        let elements = format.elements(&block, 32);
+        // 7 * 2 - 14 and 15 * 2 - 14.
+        assert_eq!((elements[0].weight, elements[16].weight), (0.0, 16.0));
+        assert!(elements[0].magnitude >= 28.0 && elements[16].magnitude >= 44.0, "{elements:?}");
+        assert_eq!((format.has_signed_zeros(), format.rounds_weights(), format.unit()), (false, true, 1.0));
+    }
+}

@@ -183,3 +183,51 @@ fn within(of: Part, got: f64, must: f64, bound: f64) -> Result<(), PackedFault> 
     // Not so of NaN.
     if (got - must).abs() <= bound { Ok(()) } else { Err(PackedFault { of, got, must, bound }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Q2_K, Q8_1, ggml};
+
+    /// The part that is at fault in a block of these values, which `change` has changed.
+    fn fault(
+        format: &'static Format,
+        values: &[f32],
+        block: &[u8],
+        change: impl Fn(&mut [u8]),
+    ) -> Option<Part> {
+        let mut changed = block.to_vec();
+        change(&mut changed);
+        PackedTruth::of(format, values).fault(&changed).map(|fault| fault.of)
+    }
+
+    #[test]
+    fn a_block_with_a_minimum_is_held_to_its_scale_minimum_and_codes() {
+        let format = ggml::q4_1_by_hand();
+        // Steps of a half from -1 on.
+        let values: Vec<f32> = (0..32).map(|at| (at % 16) as f32 / 2.0 - 1.0).collect();
+        let mut block = [0; 20];
+        Number::F16.write(0.5, &mut block);
+        Number::F16.write(-1.0, &mut block[2..]);
+        (0..16).for_each(|code| block[4 + code] = code as u8 * 0x11);
+        assert_eq!(fault(format, &values, &block, |_| {}), None);
+        assert_eq!(fault(format, &values, &block, |block| block[0] += 8), Some(Part::Scale));
+        assert_eq!(fault(format, &values, &block, |block| block[2] += 8), Some(Part::Minimum));
+        assert_eq!(fault(format, &values, &block, |block| block[4 + 3] = 0x43), Some(Part::Element(19)));
+    }
+
+    #[test]
+    fn a_scaled_sum_is_that_of_the_values_and_a_search_finds_no_weight_beyond_them() {
+        let values = [127.0_f32; 32];
+        let mut block = [127_u8; 36];
+        Number::F16.write(1.0, &mut block);
+        Number::F16.write(4064.0, &mut block[2..]);
+        assert_eq!(fault(&Q8_1, &values, &block, |_| {}), None);
+        assert_eq!(fault(&Q8_1, &values, &block, |block| block[2] += 4), Some(Part::Sum(0)));
+        let mut block = [0x11; 84];
+        Number::F16.write(1.0, &mut block[80..]);
+        Number::F16.write(0.0, &mut block[82..]);
+        assert_eq!(fault(&Q2_K, &[1.0; 256], &block, |_| {}), None);
+        assert_eq!(fault(&Q2_K, &[1.0; 256], &block, |block| block[0] = 15), Some(Part::Element(0)));
+    }
+}

@@ -245,4 +245,28 @@ mod tests {
         assert_eq!(rows[5], RowTruth::MayOverflow);
         assert!(rows.iter().any(|row| *row != RowTruth::MayOverflow), "other rows are judged");
     }
+
+    #[test]
+    fn the_rounding_of_sums_is_allowed_for_and_a_lost_minimum_is_not() {
+        let format = crate::format::ggml::q4_1_by_hand();
+        crate::format::know_ggml().expect("no file has taken a name");
+        for seed in 0..20 {
+            let text = format!("dot format=q4_1 activations=q8_1 rows=1 cols=256 dist=ten seed={seed}");
+            let inputs = text.parse::<Case>().expect("it is a case").materialize(None).expect("it has data");
+            let Expected::Rows(rows) = expected(&inputs) else { panic!("a product has rows") };
+            let RowTruth::Near { exact, spread, .. } = rows[0] else { panic!("{text}: {:?}", rows[0]) };
+            let (mut codes, mut minima) = (0.0, 0.0);
+            for (block, x) in inputs.packed.kept().chunks(20).zip(inputs.quantized.chunks(36)) {
+                let number = |bytes: &[u8], at: usize| Number::F16.read(&bytes[at..]);
+                let code = |at: usize| f64::from(block[4 + at % 16] >> (at / 16 * 4) & 15);
+                let sum: f64 = (0..32).map(|at| code(at) * f64::from(x[4 + at] as i8)).sum();
+                codes += number(block, 0) * number(x, 0) * sum;
+                minima += number(block, 2) * number(x, 2);
+            }
+            let bound = spread.bound(None);
+            assert!(exact.distance((codes + minima) as f32) <= bound, "{text}");
+            assert!(exact.distance(codes as f32) > bound, "{text}");
+        }
+        assert_eq!(format.terms_per_block(), 2);
+    }
 }

@@ -62,7 +62,7 @@ fn dot() -> RawKernel {
 
 fn kernel(raw: &RawKernel) -> Result<PluginKernel, Problem> {
     // SAFETY: the strings are constants.
-    unsafe { PluginKernel::of(raw, Path::new("lib.so")) }
+    unsafe { PluginKernel::of(raw, &Library::plugin("lib.so")) }
 }
 
 fn requirements(raw: &RawKernel) -> Requirements {

@@ -35,14 +35,13 @@ impl Origin<'_> {
     /// What the library has that is not as it is known.
     pub(super) unsafe fn kernels(self, wanted: &Type) -> Result<Vec<PluginKernel>, String> {
         let (traits, cpu_traits) = self.tables.entries(wanted)?;
-        let mut kernels = Vec::new();
-        // SAFETY: as the caller says, of each.
-        unsafe {
-            kernels.extend(self.dequantize(wanted, traits.to_float)?);
-            kernels.extend(self.products(wanted, cpu_traits)?);
-            kernels.extend(self.quantize(wanted, cpu_traits.from_float));
-        }
-        Ok(kernels)
+        // SAFETY: as the caller says.
+        let dequantize = unsafe { self.dequantize(wanted, traits.to_float) }?;
+        // SAFETY: as above.
+        let products = unsafe { self.products(wanted, cpu_traits) }?;
+        // SAFETY: as above.
+        let quantize = unsafe { self.quantize(wanted, cpu_traits.from_float) };
+        Ok(dequantize.into_iter().chain(products).chain(quantize).collect())
     }
 
     /// The kernel that a `to_float` is.

@@ -17,7 +17,8 @@ pub(super) struct Traits {
     blck_size: i64,
     blck_size_interleave: i64,
     type_size: usize,
-    is_quantized: bool,
+    /// 1 or 0 in a table of this layout.
+    is_quantized: u8,
     pub(super) to_float: Option<ToFloat>,
     from_float_ref: Option<FromFloat>,
 }
@@ -136,16 +137,20 @@ impl Tables {
     /// What is not as it is known.
     pub(super) fn entries(&self, wanted: &Type) -> Result<(Traits, CpuTraits), String> {
         // SAFETY: the type is one that the library knows, so that there is an entry.
-        let traits = unsafe { (self.traits)(wanted.id).read() };
+        let traits = unsafe { (self.traits)(wanted.id) };
         // SAFETY: as above.
-        let cpu_traits = unsafe { (self.cpu_traits)(wanted.id).read() };
+        let cpu_traits = unsafe { (self.cpu_traits)(wanted.id) };
+        // SAFETY: the entry is one of a table that stays.
+        let traits = unsafe { traits.read() };
+        // SAFETY: as above.
+        let cpu_traits = unsafe { cpu_traits.read() };
         // SAFETY: the first field of an entry is a string that stays.
         let is_named = !traits.type_name.is_null()
             && unsafe { CStr::from_ptr(traits.type_name) }.to_bytes() == wanted.name.as_bytes();
         let format = wanted.format;
         let is_sized = is_named
             && (traits.blck_size, traits.type_size) == (format.block_len as i64, format.block_bytes)
-            && traits.is_quantized;
+            && traits.is_quantized == 1;
         if !is_sized {
             let what = format!(
                 "type {} is not `{}` of {} elements in {} bytes there: the layout of its tables is not one that this qk256 knows",
