@@ -102,8 +102,8 @@ fn serve(library: &Path) -> Result<bool, Failure> {
 /// Two builds of one source.
 struct Pair {
     _folder: TempDir,
-    new: PathBuf,
-    old: PathBuf,
+    new: Library,
+    old: Library,
     /// The place in [`TASKS`] of what the new one does slower.
     slow: Option<usize>,
 }
@@ -121,7 +121,7 @@ impl Pair {
             let source = SOURCE.replace("%PAD%", &pad.to_string()).replace("%PARTS%", &parts);
             compile(folder.path(), name, &source, level)
         };
-        let (new, old) = (build("new", slow)?, build("old", None)?);
+        let (new, old) = (Library::plugin(build("new", slow)?), Library::plugin(build("old", None)?));
         Ok(Self { _folder: folder, new, old, slow })
     }
 
