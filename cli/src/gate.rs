@@ -14,12 +14,13 @@ use qk256_gate::rows::Demands;
 use qk256_gate::{
     Cpu, Effort, GateError, Program, Report, WORKER, against, calibrate, libraries, promises, worker,
 };
-use qk256_verify::interrupt;
 use qk256_verify::plugin::load_here;
 use qk256_verify::words::folded;
+use qk256_verify::{Library, interrupt, registry};
 
 use crate::Verdict;
 use crate::format_option::Formats;
+use crate::ggml_option::{self, GgmlChoice};
 use crate::output::{self, OutputFile, stdout};
 use crate::plugins::Libraries;
 use crate::signals;
@@ -62,8 +63,22 @@ pub(crate) struct Args {
     against: Option<PathBuf>,
 
     /// The shared library to compare with that of --against
-    #[arg(long, value_name = "FILE", requires = "against", help_heading = COMPARISON)]
+    #[arg(long, value_name = "FILE", group = "library", requires = "against", help_heading = COMPARISON)]
     lib: Option<PathBuf>,
+
+    /// The build of ggml to compare with that of --against
+    #[arg(
+        long,
+        value_name = "LIBRARY",
+        group = "library",
+        requires = "against",
+        value_parser = ggml_option::file,
+        help_heading = COMPARISON
+    )]
+    ggml: Option<PathBuf>,
+
+    #[command(flatten)]
+    of_ggml: GgmlChoice,
 
     #[command(flatten)]
     formats: Formats,
@@ -146,8 +161,14 @@ fn at_least_three(text: &str) -> Result<usize, String> {
 /// Time kernels for a gate in another process.
 #[derive(clap::Args)]
 pub(crate) struct WorkerArgs {
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "library")]
     lib: Option<PathBuf>,
+
+    #[arg(long, value_name = "LIBRARY", group = "library", value_parser = ggml_option::file)]
+    ggml: Option<PathBuf>,
+
+    #[command(flatten)]
+    of_ggml: GgmlChoice,
 
     #[command(flatten)]
     formats: Formats,
@@ -234,8 +255,10 @@ fn print_bars(report: &Report) -> Result<Verdict> {
 
 /// All that was asked for; `None` if counts were only to be written.
 fn measure(args: &Args) -> Result<Option<Report>> {
-    if args.lib.is_none() && !args.formats.words().is_empty() {
-        bail!("--format works with --lib only: the rows of the gate are about this project's own format");
+    if args.lib.is_none() && args.ggml.is_none() && !args.formats.words().is_empty() {
+        bail!(
+            "--format works with --lib or --ggml only: the rows of the gate are about this project's own format"
+        );
     }
     let mut demands = args.demands()?;
     if let Some(only) = &args.only {
@@ -274,11 +297,11 @@ fn measure(args: &Args) -> Result<Option<Report>> {
 }
 
 fn compare(args: &Args, other: &Path, demands: &Demands, watch: &mut dyn FnMut(f64, &str)) -> Result<Report> {
-    if let Some(lib) = &args.lib {
+    if let Some([lib, other]) = args.libraries(other) {
         // Here it is known what is wrong with one of them.
-        Libraries::of(&[lib.clone(), other.to_owned()], &args.formats).open(None)?;
+        Libraries::of(&[lib.clone(), other.clone()], &args.formats).open(None)?;
         let formats = args.formats.words();
-        return Ok(libraries::run([lib, other], &formats, &demands.against, args.effort(), watch)?);
+        return Ok(libraries::run([&lib, &other], &formats, &demands.against, args.effort(), watch)?);
     }
     // A bare name would be looked up in PATH.
     let other = other.canonicalize().with_context(|| format!("cannot read {}", other.display()))?;
@@ -300,6 +323,13 @@ fn count(args: &Args, path: &Path, watch: &mut dyn FnMut(f64, &str)) -> Result<O
 }
 
 impl Args {
+    /// The new library and the old one, if libraries are compared.
+    fn libraries(&self, old: &Path) -> Option<[Library; 2]> {
+        let plugins = self.lib.as_ref().map(|new| [new.as_path(), old].map(Library::plugin));
+        let ggml = self.ggml.as_ref().map(|new| [new.as_path(), old].map(|path| self.of_ggml.library(path)));
+        plugins.or(ggml)
+    }
+
     fn effort(&self) -> Effort {
         let own = Effort::default();
         Effort { processes: self.processes, most: own.most.max(self.processes), time: self.time }
@@ -315,11 +345,13 @@ impl Args {
 }
 
 pub(crate) fn work(args: &WorkerArgs) -> Result<Verdict> {
-    let kernels = match &args.lib {
+    let ggml = args.ggml.as_ref().map(|path| args.of_ggml.library(path));
+    let kernels = match &args.lib.as_ref().map(Library::plugin).or(ggml) {
         Some(lib) => {
             // SAFETY: the worker of the gate is a process that times these kernels and does nothing else.
             let mut kernels = unsafe { load_here(lib)? };
-            kernels.retain(|kernel| args.formats.have(kernel.as_ref()));
+            // The linker may move scalar code by half; that of a library's twin is there to compare with.
+            kernels.retain(|kernel| args.formats.have(kernel.as_ref()) && kernel.name() != registry::TWIN);
             kernels
         }
         None => worker::own_kernels(),

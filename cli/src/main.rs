@@ -6,6 +6,7 @@ mod check;
 mod format_option;
 mod formats;
 mod gate;
+mod ggml_option;
 mod history;
 mod list;
 mod minimize;

@@ -33,7 +33,7 @@ impl Selection {
             _ => self.chosen(&of_formats),
         };
         let is_of_library = all.iter().any(|kernel| kernel.library().is_some());
-        if is_of_library { chosen.context("no kernel of --lib is chosen") } else { chosen }
+        if is_of_library { chosen.context("no kernel of the libraries is chosen") } else { chosen }
     }
 
     fn chosen<'a>(&self, all: &[&'a dyn Kernel]) -> Result<Vec<&'a dyn Kernel>> {

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 pub use libfuzzer_sys;
 #[doc(hidden)]
 pub use qk256_verify;
+use qk256_verify::Library;
 use qk256_verify::format;
 use qk256_verify::fuzz::{Bench, Target};
 
@@ -65,7 +66,7 @@ pub fn run(target: Target, data: &[u8]) {
 
 /// The kernels that a target examines.
 fn bench(target: Target) -> Result<Bench, Box<dyn Error>> {
-    let libraries = listed(LIBRARIES);
+    let libraries: Vec<Library> = listed(LIBRARIES).into_iter().map(Library::plugin).collect();
     if libraries.is_empty() {
         return Ok(own());
     }

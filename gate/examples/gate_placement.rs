@@ -22,6 +22,7 @@ use qk256_gate::against::{self, Sides};
 use qk256_gate::judge::Verdict;
 use qk256_gate::rows::{Against, Demands};
 use qk256_gate::{Effort, GateError, Program, Report, WORKER, libraries, worker};
+use qk256_verify::Library;
 use qk256_verify::plugin::load_here;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -93,7 +94,7 @@ fn main() -> ExitCode {
 
 fn serve(library: &Path) -> Result<bool, Failure> {
     // SAFETY: this process was started to time the library, which the example has built, and does nothing else.
-    let kernels = unsafe { load_here(library) }?;
+    let kernels = unsafe { load_here(&Library::plugin(library)) }?;
     worker::serve(&kernels)?;
     Ok(true)
 }
@@ -101,8 +102,8 @@ fn serve(library: &Path) -> Result<bool, Failure> {
 /// Two builds of one source.
 struct Pair {
     _folder: TempDir,
-    new: PathBuf,
-    old: PathBuf,
+    new: Library,
+    old: Library,
     /// The place in [`TASKS`] of what the new one does slower.
     slow: Option<usize>,
 }
@@ -120,7 +121,7 @@ impl Pair {
             let source = SOURCE.replace("%PAD%", &pad.to_string()).replace("%PARTS%", &parts);
             compile(folder.path(), name, &source, level)
         };
-        let (new, old) = (build("new", slow)?, build("old", None)?);
+        let (new, old) = (Library::plugin(build("new", slow)?), Library::plugin(build("old", None)?));
         Ok(Self { _folder: folder, new, old, slow })
     }
 

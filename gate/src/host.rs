@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use qk256_verify::Library;
 use qk256_verify::child::{Answer, Child, Errors, Patience};
 
 use super::message::{Offered, PROTOCOL, Request, Response};
@@ -36,15 +37,17 @@ impl Program {
     ///
     /// # Errors
     /// If the name of the library is no UTF-8, or as of [`itself`](Self::itself).
-    pub fn of_library(library: &Path, formats: &[String]) -> Result<Self, GateError> {
-        let not_text =
-            || GateError::Nothing(format!("{}: the name of a library must be UTF-8", library.display()));
-        let name = library.to_str().ok_or_else(not_text)?;
-        let mut words = vec![WORKER, "--lib", name];
+    pub fn of_library(library: &Library, formats: &[String]) -> Result<Self, GateError> {
+        if library.path.to_str().is_none() {
+            return Err(GateError::Nothing(format!("{library}: the name of a library must be UTF-8")));
+        }
+        let options = library.options();
+        let mut words = vec![WORKER];
+        words.extend(options.iter().map(String::as_str));
         for format in formats {
             words.extend(["--format", format]);
         }
-        Ok(Self { name: name.to_owned(), ..Self::itself(&words)? })
+        Ok(Self { name: library.to_string(), ..Self::itself(&words)? })
     }
 
     /// The program at `path`, with these arguments.

@@ -7,6 +7,7 @@ use super::against::{self, Sides};
 use super::placement;
 use super::rows::Against;
 use super::{Effort, GateError, Program, Report, Watch};
+use qk256_verify::library::{Library, Source};
 
 /// Where in a page the entry of each operation lies, in turn. Compilers align functions and loops to 16 bytes, and CPUs fetch and cache
 /// instructions in pieces of 32 or 64: these are all the ways in which a loop can lie in such a piece.
@@ -20,20 +21,23 @@ const OFFSETS: [u64; 4] = [1024, 1040, 1056, 1072];
 /// # Errors
 /// As of [`against::run`], or if there is no room for copies.
 pub fn run(
-    [new, old]: [&Path; 2],
+    [new, old]: [&Library; 2],
     formats: &[String],
     demands: &Against,
     effort: Effort,
     watch: &mut Watch<'_>,
 ) -> Result<Report, GateError> {
     let folder = tempfile::tempdir().map_err(|error| no_room(Path::new("a temporary folder"), &error))?;
-    let placed = |library: &Path, side: &str| placements(library, &folder.path().join(side));
+    let placed = |library: &Library, side: &str| placements(library, &folder.path().join(side));
     let why = match (placed(new, "new")?, placed(old, "old")?) {
         (Ok(new_copies), Ok(old_copies)) => {
-            let programs = |copies: &[PathBuf], library: &Path| {
-                let name = library.display().to_string();
+            let programs = |copies: &[PathBuf], library: &Library| {
+                let name = library.to_string();
                 let of_copy = |copy: &PathBuf| {
-                    Ok(Program { name: name.clone(), ..Program::of_library(copy, formats)? })
+                    Ok(Program {
+                        name: name.clone(),
+                        ..Program::of_library(&Library::plugin(copy), formats)?
+                    })
                 };
                 copies.iter().map(of_copy).collect::<Result<Vec<_>, GateError>>()
             };
@@ -57,7 +61,13 @@ pub fn run(
 }
 
 /// Copies of a library with its code at each of [`OFFSETS`], in `folder`, or why there are none.
-fn placements(library: &Path, folder: &Path) -> Result<Result<Vec<PathBuf>, String>, GateError> {
+fn placements(library: &Library, folder: &Path) -> Result<Result<Vec<PathBuf>, String>, GateError> {
+    if library.source != Source::Table {
+        return Ok(Err(format!(
+            "{library} is called by its own tables, which a copy elsewhere does not have"
+        )));
+    }
+    let library = &library.path;
     let bytes = fs::read(library).map_err(|error| no_room(library, &error))?;
     // A library without a name of its own is called by its file: that must stay.
     let name = library.file_name().unwrap_or_default();

@@ -32,8 +32,9 @@
  *
  * Activations
  *
- *   f32; and for dot: q8_0 (32 elements in 34 bytes: f16 scale, 32 int8_t), q8_k (256 elements in 292 bytes: float
- *   scale, 256 int8_t, 16 int16_t sums of 16 values each) and i8 (int8_t, no scale).
+ *   f32; and for dot: q8_0 (32 elements in 34 bytes: f16 scale, 32 int8_t), q8_1 (32 elements in 36 bytes: f16
+ *   scale, f16 sum of the values times the scale, 32 int8_t), q8_k (256 elements in 292 bytes: float scale, 256
+ *   int8_t, 16 int16_t sums of 16 values each) and i8 (int8_t, no scale).
  *
  * The contract, for every operation
  *
@@ -138,7 +139,7 @@ typedef struct qk256_kernel {
     const char *name;        /* in reports: short, UTF-8. Kernels of one operation and format need different names */
     const char *operation;   /* "gemv": one of those above */
     const char *format;      /* "qk256": one of those above, or that of a file given by --format */
-    const char *activations; /* "f32"; of dot "q8_0", "q8_k" or "i8" */
+    const char *activations; /* "f32"; of dot "q8_0", "q8_1", "q8_k" or "i8" */
     const char *features;    /* every CPU feature that the code uses, such as "avx2 fma" (avx2 does not imply fma), in
                                 the spelling of Rust's is_x86_feature_detected. Where one is missing the kernel is not
                                 called, and the skip is shown. NULL or "": none */

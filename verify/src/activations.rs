@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use crate::format::number::Number;
 
 /// Every kind of activations.
-pub const ALL: &[&Activations] = &[&F32, &Q8_0, &Q8_K, &I8];
+pub const ALL: &[&Activations] = &[&F32, &Q8_0, &Q8_1, &Q8_K, &I8];
 
 /// How activations are stored: blocks of `block_len` elements in `block_bytes` bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,13 +22,22 @@ pub struct Activations {
     pub values_at: Option<usize>,
     /// The byte of a block where its scale is, if there is one.
     pub scale: Option<(usize, Number)>,
-    /// The byte of a block where the sums of 16 elements each are, as i16, if there are some.
-    pub sums_at: Option<usize>,
+    /// Sums of the values of a block, if there are some.
+    pub sums: Option<Sums>,
+}
+
+/// Sums of the values of a block, which kernels may use in the place of the values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sums {
+    /// From this byte on, as i16, those of [`SUM_LEN`] elements each.
+    Groups(usize),
+    /// At this byte that of the block times its scale, rounded to such a number.
+    Scaled(usize, Number),
 }
 
 /// f32 activations.
 pub const F32: Activations =
-    Activations { name: "f32", block_len: 1, block_bytes: 4, values_at: None, scale: None, sums_at: None };
+    Activations { name: "f32", block_len: 1, block_bytes: 4, values_at: None, scale: None, sums: None };
 
 /// `q8_0` of ggml: an f16 scale, then 32 values.
 pub const Q8_0: Activations = Activations {
@@ -37,7 +46,17 @@ pub const Q8_0: Activations = Activations {
     block_bytes: 34,
     values_at: Some(2),
     scale: Some((0, Number::F16)),
-    sums_at: None,
+    sums: None,
+};
+
+/// `q8_1` of ggml: an f16 scale, the scaled sum of the values, then 32 values.
+pub const Q8_1: Activations = Activations {
+    name: "q8_1",
+    block_len: 32,
+    block_bytes: 36,
+    values_at: Some(4),
+    scale: Some((0, Number::F16)),
+    sums: Some(Sums::Scaled(2, Number::F16)),
 };
 
 /// `q8_K` of ggml: an f32 scale, 256 values, and the sums of 16 values each.
@@ -47,14 +66,14 @@ pub const Q8_K: Activations = Activations {
     block_bytes: 292,
     values_at: Some(4),
     scale: Some((0, Number::F32)),
-    sums_at: Some(260),
+    sums: Some(Sums::Groups(260)),
 };
 
 /// 8-bit integers. Whoever calls the kernel scales the product.
 pub const I8: Activations =
-    Activations { name: "i8", block_len: 1, block_bytes: 1, values_at: Some(0), scale: None, sums_at: None };
+    Activations { name: "i8", block_len: 1, block_bytes: 1, values_at: Some(0), scale: None, sums: None };
 
-/// Elements of each sum of [`Activations::sums_at`].
+/// Elements of each of the sums of [`Sums::Groups`].
 pub const SUM_LEN: usize = 16;
 
 impl Activations {
@@ -97,13 +116,42 @@ impl Activations {
     /// # Panics
     /// If the block is shorter than it must be.
     pub fn write_sums(&self, block: &mut [u8]) {
-        let (Some(sums), Some(values)) = (self.sums_at, self.values_at) else { return };
-        let (head, tail) = block.split_at_mut(sums);
-        for (values, sum) in head[values..].chunks(SUM_LEN).zip(tail.chunks_mut(size_of::<i16>())) {
-            let total: i16 = values.iter().map(|&value| i16::from(value as i8)).sum();
-            sum.copy_from_slice(&total.to_le_bytes());
+        let (Some(sums), Some(values)) = (self.sums, self.values_at) else { return };
+        match sums {
+            Sums::Groups(at) => {
+                let (head, tail) = block.split_at_mut(at);
+                for (values, to) in head[values..].chunks(SUM_LEN).zip(tail.chunks_mut(size_of::<i16>())) {
+                    to.copy_from_slice(&(sum(values) as i16).to_le_bytes());
+                }
+            }
+            Sums::Scaled(at, number) => {
+                let scaled = self.scaled_sum(block);
+                number.write(scaled, &mut block[at..]);
+            }
         }
     }
+
+    /// How far the scaled sum of each block is from what its values and its scale make, which rounding it costs; nothing where there are
+    /// no such sums.
+    ///
+    /// # Panics
+    /// If the bytes end before the last.
+    pub fn sum_errors(&self, bytes: &[u8], len: usize) -> Vec<f64> {
+        let Some(Sums::Scaled(at, number)) = self.sums else { return Vec::new() };
+        let blocks = bytes.chunks(self.block_bytes).take(len.div_ceil(self.block_len));
+        blocks.map(|block| (number.read(&block[at..]) - self.scaled_sum(block)).abs()).collect()
+    }
+
+    /// The sum of a block's values times its scale, exact.
+    fn scaled_sum(&self, block: &[u8]) -> f64 {
+        let values = self.values_at.map_or(0, |at| sum(&block[at..at + self.block_len]));
+        self.scale.map_or(1.0, |(at, number)| number.read(&block[at..])) * f64::from(values)
+    }
+}
+
+/// The sum of 8-bit integers.
+fn sum(values: &[u8]) -> i32 {
+    values.iter().map(|&value| i32::from(value as i8)).sum()
 }
 
 impl Hash for Activations {
@@ -127,6 +175,13 @@ mod tests {
         let values = Q8_K.values(&block, 256);
         assert_eq!((values[0], values[17], values.len()), (-128, 3, 256));
         assert_eq!(Q8_K.scales(&block, 256), [-0.5]);
+        let mut scaled = [0_u8; 36];
+        scaled[1] = 0x3c;
+        scaled[4..].fill(127);
+        scaled[4] = 126;
+        Q8_1.write_sums(&mut scaled);
+        // 4063 lies between the f16 numbers 4062 and 4064.
+        assert_eq!((Number::F16.read(&scaled[2..]), Q8_1.sum_errors(&scaled, 32)), (4064.0, vec![1.0]));
         let two = [[0, 0x3c].as_slice(), &[1; 32], &[0, 0x40], &[2; 32]].concat();
         assert_eq!((Q8_0.scales(&two, 64), Q8_0.bytes(64)), (vec![1.0, 2.0], 68));
         assert_eq!(Q8_0.values(&two, 64)[31..33], [1, 2]);

@@ -11,6 +11,7 @@ use crate::case::Case;
 use crate::data::Distribution;
 use crate::format::{self, Format};
 use crate::kernel::Kernel;
+use crate::library::Library;
 use crate::operation::Operation;
 use crate::property::{Cause, Failure, Property};
 use crate::weights::Weights;
@@ -68,13 +69,17 @@ fn replay(kernel: &dyn Kernel, case: &Case, weights: Option<&Weights>) -> String
 
 /// The option that names the library of a kernel, if it has one.
 fn option_of_library(kernel: &dyn Kernel) -> String {
-    kernel.library().map_or(String::new(), |path| format!(" --lib {}", anywhere(path)))
+    let words = kernel.library().map(Library::options).unwrap_or_default();
+    words.iter().map(|word| format!(" {}", shell_word(word))).collect()
 }
 
 /// The option that gives the file of a format, if it has one.
 pub(crate) fn option_of_format(format: &'static Format) -> String {
-    let is_of_file = !format::ALL.contains(&format);
-    if is_of_file { format!(" --format {}", anywhere(Path::new(format.origin))) } else { String::new() }
+    if format::is_of_file(format) {
+        format!(" --format {}", anywhere(Path::new(format.origin)))
+    } else {
+        String::new()
+    }
 }
 
 /// The block that is written when a kernel crashes the process on a case.

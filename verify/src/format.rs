@@ -6,8 +6,10 @@
 mod custom;
 mod description;
 mod file;
+pub(crate) mod ggml;
 mod i2_s;
 mod i2_s_neon;
+pub(crate) mod integers;
 mod iq2_bn;
 pub(crate) mod number;
 mod plain;
@@ -16,13 +18,16 @@ mod q2_0;
 mod q2_k;
 mod q4_0;
 mod qk256;
+pub(crate) mod quantiser;
 mod row;
 mod tq1_0;
 mod tq2_0;
 
 use crate::activations::Activations;
 pub use custom::{BlockCoding, Element};
-pub use file::{FormatError, find, load, named_or_loaded};
+pub use file::{FormatError, find, is_of_file, know_ggml, load, named_or_loaded};
+pub use ggml::is_of_library;
+pub use integers::{Q8_0, Q8_1, Q8_K};
 pub use number::Number;
 pub use plain::{BitOrder, Plain, Scale};
 
@@ -236,6 +241,19 @@ impl Format {
             Coding::Plain(_) => 1,
             Coding::Custom(coding) => coding.terms_per_block(),
         }
+    }
+
+    /// What every weight is a whole multiple of if all scales are whole: a power of two.
+    pub fn unit(&self) -> f64 {
+        match &self.coding {
+            Coding::Plain(_) => 1.0,
+            Coding::Custom(coding) => coding.unit(),
+        }
+    }
+
+    /// Whether [`decode`](Self::decode) gives weights that are rounded to f32.
+    pub fn rounds_weights(&self) -> bool {
+        matches!(&self.coding, Coding::Custom(coding) if coding.rounds_weights())
     }
 
     /// The byte of a block that holds the code of an element, and its bits.

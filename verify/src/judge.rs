@@ -1,5 +1,6 @@
 //! Outputs held against what the oracle demands.
 
+mod packed;
 mod quantize;
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,9 @@ pub fn judge(inputs: &Inputs, expected: &Expected, depth: Option<usize>, output:
         Expected::Bits(bits) => judge_bits(inputs, bits, output, &mut judgement),
         Expected::Rows(rows) => judge_rows(inputs, rows, depth, output, &mut judgement),
         Expected::Blocks(blocks) => quantize::judge_blocks(blocks, output, &mut judgement),
+        Expected::Packed(blocks) => {
+            packed::judge_packed(inputs.shape.format.block_bytes, blocks, output, &mut judgement);
+        }
     }
     judgement
 }

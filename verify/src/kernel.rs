@@ -1,10 +1,10 @@
 //! A kernel under test, and the call that every kernel understands.
 
 use std::fmt;
-use std::path::Path;
 
 use crate::domain::Domain;
 use crate::features;
+use crate::library::Library;
 use crate::operation::Operation;
 
 /// One implementation of one operation.
@@ -40,8 +40,8 @@ pub trait Kernel: Sync {
         false
     }
 
-    /// The shared library that the kernel comes from, if it is a plugin: what `--lib` takes.
-    fn library(&self) -> Option<&Path> {
+    /// The shared library that the kernel comes from, if it is of one.
+    fn library(&self) -> Option<&Library> {
         None
     }
 

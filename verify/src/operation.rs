@@ -140,10 +140,12 @@ impl Operation {
     }
 
     /// Elements of `buffer` that a call of `shape` needs, counted without wrapping.
-    pub const fn needed(self, shape: Shape, buffer: Buffer) -> u128 {
+    pub fn needed(self, shape: Shape, buffer: Buffer) -> u128 {
         let (rows, cols, blocks) = (shape.rows as u128, shape.cols as u128, shape.blocks() as u128);
         let count = match buffer {
             Buffer::Packed => Count::Matrix,
+            // They are among the packed bytes.
+            Buffer::OutScales if shape.format.has_inner_scales() => return 0,
             Buffer::Scales | Buffer::OutScales => Count::Blocks,
             Buffer::Codes | Buffer::X => Count::Columns,
             Buffer::Activations => return shape.activations.bytes(shape.cols),

@@ -5,12 +5,14 @@
 mod exact;
 mod fixed;
 mod integers;
+mod packed;
 mod product;
 mod quantize;
 mod row;
 
 pub use exact::{ExactSum, Wide};
 pub use fixed::{FLAT_FIXED_COLUMNS, FLAT_FIXED_X, FLAT_FIXED_Y};
+pub use packed::{PackedFault, PackedTruth, Part};
 pub use quantize::{BlockTruth, Choice};
 
 use std::borrow::Cow;
@@ -53,6 +55,8 @@ pub enum Expected {
     Rows(Vec<RowTruth>),
     /// One demand for each block of quantised values.
     Blocks(Vec<BlockTruth>),
+    /// One demand for each block of quantised values whose scales are among its bytes.
+    Packed(Vec<PackedTruth>),
 }
 
 impl Expected {
@@ -60,7 +64,7 @@ impl Expected {
     pub(crate) fn is_exact(&self) -> bool {
         let is_known = |row: &RowTruth| !matches!(row, RowTruth::Near { .. } | RowTruth::MayOverflow);
         match self {
-            Self::Bits(_) | Self::Blocks(_) => true,
+            Self::Bits(_) | Self::Blocks(_) | Self::Packed(_) => true,
             Self::Rows(rows) => rows.iter().all(is_known),
         }
     }
@@ -171,6 +175,10 @@ pub fn expected(inputs: &Inputs) -> Expected {
         Truth::FixedSums => {
             let x = FixedPoint::of(&inputs.x[..shape.cols], inputs.digits);
             Expected::Rows(rows.map(|row| x.truth(&weights(inputs, row))).collect())
+        }
+        Truth::Quantized if shape.format.has_inner_scales() => {
+            let blocks = inputs.x.chunks(shape.format.block_len);
+            Expected::Packed(blocks.map(|values| PackedTruth::of(shape.format, values)).collect())
         }
         Truth::Quantized => {
             Expected::Blocks(inputs.x.chunks(shape.format.block_len).map(BlockTruth::of).collect())

@@ -7,7 +7,9 @@
 mod abi;
 mod confirm;
 mod declared;
+mod ggml;
 mod host;
+mod load;
 mod loaded;
 mod message;
 mod plugins;
@@ -15,7 +17,8 @@ mod process;
 mod run;
 mod worker;
 
-pub use abi::{ABI_VERSION, KERNEL_BYTES, LoadError, RUN_AT, load_here};
+pub use abi::{ABI_VERSION, KERNEL_BYTES, LoadError, RUN_AT};
 pub use host::{Host, PluginError};
+pub use load::load_here;
 pub use plugins::Plugins;
 pub use worker::serve;

@@ -81,6 +81,9 @@ pub fn is_chosen(kernel: &dyn Kernel) -> bool {
 /// What the names of honest scalar code start with: a speed-up is quoted over the best of these.
 pub const FAST_SCALAR: &str = "fast_scalar";
 
+/// What the portable twin of a kernel of ggml is called.
+pub const TWIN: &str = "ggml_generic";
+
 /// Whether a kernel is one of the scalar ones that others are timed against.
 pub(crate) fn is_scalar(kernel: &dyn Kernel) -> bool {
     kernel.library().is_none() && (kernel.name() == SCALAR || kernel.name().starts_with(FAST_SCALAR))

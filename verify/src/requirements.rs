@@ -37,6 +37,8 @@ pub struct Requirements {
     pub max_code: Option<u8>,
     /// The least value of quantised activations, -128 or -127.
     pub activation_min: i8,
+    /// The least weight of a format of 8-bit integers, -128 or -127.
+    pub weight_min: i8,
     /// Whether NaN and infinities never come.
     pub finite_only: bool,
     /// Whether f32 activations are rounded to 8 bits inside.
@@ -80,6 +82,7 @@ impl Requirements {
         over_read: 0,
         max_code: None,
         activation_min: i8::MIN,
+        weight_min: i8::MIN,
         finite_only: false,
         rounds_x: Rounding::None,
     };
@@ -132,7 +135,7 @@ impl Requirements {
         let number = |name: &str, value: Option<u64>| value.map(|value| format!("{name}:{value}"));
         let flag = |name: &str, is_set: bool| is_set.then(|| name.to_owned());
         let above = |value: u32, none: u32| (value != none).then_some(u64::from(value));
-        let min = (self.activation_min != i8::MIN).then(|| format!("min:{}", self.activation_min));
+        let least = |name: &str, least: i8| (least != i8::MIN).then(|| format!("{name}:{least}"));
         let rounds = match self.rounds_x {
             Rounding::None => None,
             Rounding::Group(len) => Some(format!("rounds_x:{len}")),
@@ -154,7 +157,8 @@ impl Requirements {
             number("alignment", above(self.alignment, 1)),
             number("over_read", above(self.over_read, 0)),
             number("max_code", self.max_code.map(u64::from)),
-            min,
+            least("min", self.activation_min),
+            least("weight_min", self.weight_min),
             flag("finite", self.finite_only),
             rounds,
         ];
@@ -165,6 +169,7 @@ impl Requirements {
     fn take(&mut self, word: &str) -> Option<()> {
         let (name, value) = word.split_once(':').unwrap_or((word, ""));
         let positive = || value.parse::<u32>().ok().filter(|&value| value > 0);
+        let least = || value.parse().ok().filter(|&least| least == -127);
         match name {
             "cols" => self.cols_multiple = positive()?,
             "cols_list" => {
@@ -182,7 +187,8 @@ impl Requirements {
             "alignment" => self.alignment = positive().filter(|&bytes| is_alignment(bytes))?,
             "over_read" => self.over_read = positive().filter(|&bytes| bytes <= MOST_OVER_READ)?,
             "max_code" => self.max_code = Some(value.parse().ok()?),
-            "min" => self.activation_min = value.parse().ok().filter(|&min| min == -127)?,
+            "min" => self.activation_min = least()?,
+            "weight_min" => self.weight_min = least()?,
             "finite" if value.is_empty() => self.finite_only = true,
             "rounds_x" if value == "row" => self.rounds_x = Rounding::Row,
             "rounds_x" => self.rounds_x = Rounding::Group(positive()?),
@@ -294,7 +300,7 @@ mod tests {
     #[test]
     fn requirements_read_back_as_they_are_written() {
         let all = "cols:256,rows:4,max_cols:8192,max_batch:4,no_scales,whole_last_stride,varies_with_rows,alignment:32,over_read:16,\
-                   max_code:2,min:-127,finite,rounds_x:row";
+                   max_code:2,min:-127,weight_min:-127,finite,rounds_x:row";
         for words in [all, "scales", "rounds_x:32", "cols:3", "cols_list:64/128/4096"] {
             let requirements: Requirements = words.parse().expect(words);
             assert_eq!(requirements.to_string(), words);

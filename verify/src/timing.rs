@@ -144,6 +144,9 @@ pub struct Speed {
     /// Over the fastest of the honest scalar kernels, if one was timed beside.
     #[serde(rename = "speedup_over_fast_scalar")]
     pub over_fast_scalar: Option<Ratio>,
+    /// Over the portable twin that a ggml library has of it, if that was timed beside.
+    #[serde(rename = "speedup_over_twin")]
+    pub over_twin: Option<Ratio>,
 }
 
 /// Times kernels of one operation in turn, as [`race`] does: the speed of each beside the scalar ones of this project that are among them.
@@ -155,6 +158,7 @@ pub fn speeds(kernels: &[&dyn Kernel], workload: &mut Workload, budget: Duration
     let scalars = (0..kernels.len()).filter(|&at| registry::is_scalar(kernels[at]));
     let (scalar, fast): (Vec<_>, Vec<_>) = scalars.partition(|&at| kernels[at].name() == registry::SCALAR);
     let fast = fast.into_iter().min_by(|&a, &b| race.nanoseconds(a).total_cmp(&race.nanoseconds(b)));
+    let twin = kernels.iter().position(|kernel| kernel.name() == registry::TWIN);
     let (rows, cols) = (workload.case().rows, workload.case().cols);
     let mut speed = |at: usize| Speed {
         rows,
@@ -163,6 +167,7 @@ pub fn speeds(kernels: &[&dyn Kernel], workload: &mut Workload, budget: Duration
         prepare_nanoseconds: prepare_nanoseconds(kernels[at], workload),
         over_scalar: scalar.first().map(|&base| race.speedup(at, base)),
         over_fast_scalar: fast.map(|base| race.speedup(at, base)),
+        over_twin: twin.map(|base| race.speedup(at, base)),
     };
     (0..kernels.len()).map(&mut speed).collect()
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use qk256_verify::check::{Budget, Plan, Progress, Refusal, Report, Vacuous, check};
 use qk256_verify::property::Cause;
 use qk256_verify::{
-    Arguments, Case, Domain, Harness, Kernel, KernelFn, Operation, Outcome, Property, Requirements, case,
-    registry,
+    Arguments, Case, Domain, Harness, Kernel, KernelFn, Library, Operation, Outcome, Property, Requirements,
+    case, registry,
 };
 
 /// Codes of zero, whatever the bytes.
@@ -203,8 +202,9 @@ impl Kernel for OfLibrary {
         self.0.domain
     }
 
-    fn library(&self) -> Option<&Path> {
-        Some(Path::new("library.so"))
+    fn library(&self) -> Option<&Library> {
+        static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::plugin("library.so"));
+        Some(&LIBRARY)
     }
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {

@@ -122,7 +122,7 @@ fn speedup(speed: Option<&Speed>) -> String {
 }
 
 fn over_best_scalar(speed: &Speed) -> Option<Ratio> {
-    let ratios = [speed.over_scalar, speed.over_fast_scalar];
+    let ratios = [speed.over_scalar, speed.over_fast_scalar, speed.over_twin];
     ratios.into_iter().flatten().min_by(|a, b| a.median.total_cmp(&b.median))
 }
 
@@ -210,6 +210,7 @@ fn details(text: &mut String, report: &KernelReport<'_>, speed: Option<&Speed>) 
     for (base, ratio) in [
         ("scalar", speed.and_then(|speed| speed.over_scalar)),
         ("fast_scalar", speed.and_then(|speed| speed.over_fast_scalar)),
+        ("its portable twin", speed.and_then(|speed| speed.over_twin)),
     ] {
         if let Some(Ratio { median, low, high }) = ratio {
             writeln!(

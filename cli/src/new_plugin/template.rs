@@ -142,6 +142,9 @@ fn reader(number: Number) -> &'static str {
         Number::F16 => "half",
         Number::Bf16 => "brain",
         Number::F32 => "single",
+        Number::HalfE8m0 | Number::HalfE4m3 | Number::SplitF16 => {
+            unreachable!("no description of a format has such a scale")
+        }
     }
 }
 

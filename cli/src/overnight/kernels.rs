@@ -10,6 +10,7 @@ use qk256_verify::examiner::InProcess;
 use qk256_verify::finding::{program, shell_word};
 use qk256_verify::fuzz::{Bench, Domains, Target};
 use qk256_verify::kernel::missing_features;
+use qk256_verify::library::Source;
 use qk256_verify::{Examiner, Harness, Kernel, registry};
 
 use crate::plugins::Libraries;
@@ -29,10 +30,10 @@ pub(crate) struct Kernels {
 impl Kernels {
     /// Whether they are those of libraries.
     pub(super) fn are_of_libraries(&self) -> bool {
-        !self.libraries.paths().is_empty()
+        !self.libraries.all().is_empty()
     }
 
-    /// The libraries.
+    /// The files of the libraries.
     pub(super) fn libraries(&self) -> Vec<PathBuf> {
         self.libraries.paths()
     }
@@ -64,6 +65,11 @@ impl Kernels {
                 joined.context("the fuzz targets take --lib and --format without `:` in their paths");
             Ok::<_, anyhow::Error>(Some(joined?).filter(|words| !words.is_empty()))
         };
+        if self.libraries.all().iter().any(|library| library.source != Source::Table) {
+            bail!(
+                "the programs of fuzz targets take --lib only: add `--engine builtin`, or leave out --ggml"
+            );
+        }
         let libraries = self.libraries().into_iter().map(Into::into).collect();
         let formats = self.libraries.formats.words().into_iter().map(Into::into).collect();
         let plant = self.plant.as_ref().map(Into::into);
@@ -130,7 +136,7 @@ impl Kernels {
     pub(super) unsafe fn bench(&self) -> Result<Bench> {
         if self.are_of_libraries() {
             // SAFETY: as the caller says.
-            return Ok(unsafe { Bench::of_libraries(&self.libraries(), &self.libraries.formats.all()) }?);
+            return Ok(unsafe { Bench::of_libraries(&self.libraries.all(), &self.libraries.formats.all()) }?);
         }
         let planted = self.planted()?.into_iter();
         Ok(planted.fold(Bench::own(), |bench, mutant| bench.with(Box::new(mutant.kernel))))

@@ -170,7 +170,9 @@ impl FaultInjection for LastOutputSkipped {
         let expected = match expected {
             Expected::Bits(bits) => Expected::Bits(bits[..kept].to_vec()),
             Expected::Rows(rows) => Expected::Rows(rows[..kept].to_vec()),
-            Expected::Blocks(_) => return judge::judge(inputs, expected, depth, output),
+            Expected::Blocks(_) | Expected::Packed(_) => {
+                return judge::judge(inputs, expected, depth, output);
+            }
         };
         judge::judge(inputs, &expected, depth, &output[..kept])
     }
@@ -218,7 +220,7 @@ impl FaultInjection for NanEqualsAnything {
                     }
                 }
             }
-            Expected::Blocks(_) => {}
+            Expected::Blocks(_) | Expected::Packed(_) => {}
         }
         judge::judge(inputs, &expected, depth, &output)
     }

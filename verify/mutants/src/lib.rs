@@ -176,6 +176,7 @@ pub fn wrong() -> Vec<Mutant> {
         long::WRONG,
         quantize::values::WRONG,
         quantize::calls::WRONG,
+        quantize::packed::WRONG,
         gemm::vectors::WRONG,
         gemm::rows::WRONG,
         gemm::calls::WRONG,
@@ -202,6 +203,7 @@ pub fn right() -> Vec<Mutant> {
         stack::RIGHT,
         long::RIGHT,
         quantize::right::RIGHT,
+        quantize::packed::RIGHT,
         gemm::right::RIGHT,
         dot::right::RIGHT,
     ]

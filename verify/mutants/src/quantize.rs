@@ -1,6 +1,7 @@
-//! Quantisers whose codes and scales are not those of docs/format.md, and unusual ones whose are.
+//! Quantisers whose codes and scales are not those of docs/format.md or of ggml, and unusual ones whose are.
 
 pub(crate) mod calls;
+pub(crate) mod packed;
 pub(crate) mod right;
 pub(crate) mod values;
 

@@ -48,7 +48,9 @@ impl Distribution {
         }
         let scale = f64::from(self.scale(draw));
         match number {
-            Number::F16 if self == Self::Subnormal && scale.abs() < f64::from(f32::MIN_POSITIVE) => {
+            Number::F16 | Number::SplitF16
+                if self == Self::Subnormal && scale.abs() < f64::from(f32::MIN_POSITIVE) =>
+            {
                 (draw >> 2 & 0x3ff) as f64 * 2_f64.powi(-24)
             }
             _ if scale.abs() > number.max() => scale / 2_f64.powi(16),

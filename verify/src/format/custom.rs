@@ -42,6 +42,22 @@ pub trait BlockCoding: Any + Sync + RefUnwindSafe + fmt::Debug {
     fn terms_per_block(&self) -> usize {
         1
     }
+
+    /// What no weight is larger than, in magnitude, if all scales of its block are at most 1.
+    fn largest_weight(&self) -> f64;
+
+    /// What every weight is a whole multiple of if all scales of its block are whole: a power of two.
+    fn unit(&self) -> f64 {
+        1.0
+    }
+
+    /// Whether weights are rounded to f32, where kernels of products round the numbers that they are made of or nothing.
+    fn rounds_weights(&self) -> bool {
+        false
+    }
+
+    /// Leaves out weights below `least`, where weights are integers of 8 bits.
+    fn raise_weights(&self, _block: &mut [u8], _least: i8) {}
 }
 
 /// An element of a row.

@@ -5,7 +5,8 @@ use std::sync::{PoisonError, RwLock};
 use std::{fs, io};
 
 use super::description::{Description, Problem};
-use super::{ALL, Format};
+use super::integers::INTEGERS;
+use super::{ALL, Format, ggml};
 
 /// The formats of files that were loaded.
 static LOADED: RwLock<Vec<&'static Format>> = RwLock::new(Vec::new());
@@ -50,7 +51,7 @@ pub enum FormatError {
     },
 }
 
-/// The format of this name: one of [`ALL`], or one that was loaded.
+/// The format of this name: one of [`ALL`], of 8-bit integers, or one that was loaded.
 pub fn find(name: &str) -> Option<&'static Format> {
     let loaded = LOADED.read().unwrap_or_else(PoisonError::into_inner);
     named(name, &loaded)
@@ -90,6 +91,30 @@ fn is_file(text: &str) -> bool {
     Path::new(text).extension().is_some_and(|ending| ending == "toml")
 }
 
+/// Whether a file describes the format.
+pub fn is_of_file(format: &Format) -> bool {
+    !ALL.contains(&format) && format.plain().is_some()
+}
+
+/// Adds the formats of ggml without a description to those that [`find`] finds.
+///
+/// # Errors
+/// If a file has taken one of the names.
+pub fn know_ggml() -> Result<(), FormatError> {
+    let mut loaded = LOADED.write().unwrap_or_else(PoisonError::into_inner);
+    for format in ggml::own_formats() {
+        match named(format.name, &loaded) {
+            None => loaded.push(format),
+            Some(known) if std::ptr::eq(known, format) => {}
+            Some(known) => {
+                let problem = format!("`{}` is the name of a format of ggml: choose another", known.name);
+                return Err(FormatError::Field { path: known.origin.into(), field: "name", problem });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Adds a format to those that [`find`] finds, unless it is there.
 fn keep(format: Format) -> Result<&'static Format, Problem> {
     let mut loaded = LOADED.write().unwrap_or_else(PoisonError::into_inner);
@@ -109,7 +134,7 @@ fn keep(format: Format) -> Result<&'static Format, Problem> {
 
 /// The format of this name, of ours or of these.
 fn named(name: &str, loaded: &[&'static Format]) -> Option<&'static Format> {
-    ALL.iter().chain(loaded).find(|format| format.name == name).copied()
+    ALL.iter().chain(&INTEGERS).chain(loaded).find(|format| format.name == name).copied()
 }
 
 /// Whether two formats of one name differ in nothing but where they come from.

@@ -11,10 +11,16 @@ pub enum Number {
     Bf16,
     /// IEEE 754 binary32.
     F32,
+    /// Half of a power of two, E8M0 of the OCP microscaling formats: a byte `e` is `2^(e - 128)`. There is no sign, zero or infinity.
+    HalfE8m0,
+    /// Half of an unsigned E4M3: exponent in bits 6 to 3, mantissa in bits 2 to 0. The byte without a number counts as zero.
+    HalfE4m3,
+    /// An F16 whose hexadecimal digits are the highest of four 16-bit numbers, the lowest digit first. The other digits are no part of it.
+    SplitF16,
 }
 
 impl Number {
-    /// Every one.
+    /// Those that descriptions of formats may name.
     pub const ALL: [Self; 3] = [Self::F16, Self::Bf16, Self::F32];
 
     /// The name in reports.
@@ -23,6 +29,9 @@ impl Number {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::F32 => "f32",
+            Self::HalfE8m0 => "half e8m0",
+            Self::HalfE4m3 => "half e4m3",
+            Self::SplitF16 => "split f16",
         }
     }
 
@@ -31,24 +40,38 @@ impl Number {
         match self {
             Self::F16 | Self::Bf16 => 2,
             Self::F32 => 4,
+            Self::HalfE8m0 | Self::HalfE4m3 => 1,
+            Self::SplitF16 => 8,
+        }
+    }
+
+    /// The bit of its last byte that changes its sign; none where all are positive.
+    pub const fn sign(self) -> u8 {
+        match self {
+            Self::F16 | Self::Bf16 | Self::F32 | Self::SplitF16 => 0x80,
+            Self::HalfE8m0 | Self::HalfE4m3 => 0,
         }
     }
 
     /// The largest finite one.
     pub fn max(self) -> f64 {
         match self {
-            Self::F16 => f16::MAX.into(),
+            Self::F16 | Self::SplitF16 => f16::MAX.into(),
             Self::Bf16 => bf16::MAX.into(),
             Self::F32 => f32::MAX.into(),
+            Self::HalfE8m0 => 2_f64.powi(127),
+            Self::HalfE4m3 => half_e4m3(E4M3_MAX),
         }
     }
 
-    /// The smallest positive one, which is subnormal.
+    /// The smallest positive one.
     pub fn least(self) -> f64 {
         match self {
-            Self::F16 => 2_f64.powi(-24),
+            Self::F16 | Self::SplitF16 => 2_f64.powi(-24),
             Self::Bf16 => 2_f64.powi(-133),
             Self::F32 => f32::from_bits(1).into(),
+            Self::HalfE8m0 => 2_f64.powi(-128),
+            Self::HalfE4m3 => half_e4m3(1),
         }
     }
 
@@ -65,10 +88,17 @@ impl Number {
             Self::F32 => {
                 f32::from_le_bytes(bytes.first_chunk().copied().expect("the number is there")).into()
             }
+            Self::HalfE8m0 => 2_f64.powi(i32::from(bytes[0]) - 128),
+            Self::HalfE4m3 => half_e4m3(bytes[0]),
+            Self::SplitF16 => {
+                let digit = |at: usize| u16::from(bytes[2 * at + 1] >> 4) << (4 * at);
+                f16::from_bits((0..4).map(digit).sum()).into()
+            }
         }
     }
 
-    /// Puts the nearest number into the first bytes, of two that are equally near the even one. What is too large becomes an infinity.
+    /// Puts the nearest number into the first bytes, of two that are equally near the even one. What is too large becomes an infinity, or the
+    /// largest where there is none; what has no sign loses it.
     ///
     /// # Panics
     /// If there are fewer.
@@ -83,8 +113,37 @@ impl Number {
                 to.copy_from_slice(&bf16::from_f64(rounded(value, bf16::MANTISSA_DIGITS, -133)).to_le_bytes())
             }
             Self::F32 => to.copy_from_slice(&(value as f32).to_le_bytes()),
+            Self::HalfE8m0 => to[0] = nearest(self, u8::MAX, value),
+            Self::HalfE4m3 => to[0] = nearest(self, E4M3_MAX, value),
+            Self::SplitF16 => {
+                let mut whole = [0; 2];
+                Self::F16.write(value, &mut whole);
+                let bits = u16::from_le_bytes(whole);
+                (0..4).for_each(|at| to[2 * at + 1] = to[2 * at + 1] & 15 | (bits >> (4 * at) << 4) as u8);
+            }
         }
     }
+}
+
+/// The byte of the largest [`Number::HalfE4m3`].
+const E4M3_MAX: u8 = 0x7e;
+
+/// Half of an unsigned E4M3.
+fn half_e4m3(byte: u8) -> f64 {
+    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f64::from(byte & 7));
+    match (byte & 0x7f, exponent) {
+        (0x7f, _) => 0.0,
+        (_, 0) => mantissa * 2_f64.powi(-10),
+        _ => (8.0 + mantissa) * 2_f64.powi(exponent - 11),
+    }
+}
+
+/// The byte up to `last` whose number is nearest to a magnitude.
+fn nearest(number: Number, last: u8, value: f64) -> u8 {
+    // NaN becomes the largest too.
+    let magnitude = value.abs().min(number.max());
+    let distance = |byte: u8| (number.read(&[byte]) - magnitude).abs();
+    (0..=last).min_by(|&one, &other| distance(one).total_cmp(&distance(other))).unwrap_or(0)
 }
 
 /// The nearest number of so many significant bits that is a multiple of 2 to the power of `lowest`, ties to even.
@@ -115,6 +174,25 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn numbers_of_other_widths_are_written_as_they_were_read() {
+        for byte in 0..=u8::MAX {
+            let mut written = [0];
+            Number::HalfE8m0.write(Number::HalfE8m0.read(&[byte]), &mut written);
+            assert_eq!(written, [byte]);
+            if byte <= E4M3_MAX {
+                Number::HalfE4m3.write(Number::HalfE4m3.read(&[byte]), &mut written);
+                assert_eq!(written, [byte]);
+            }
+        }
+        // 1 is exponent 7 and no mantissa; half of that, of half the largest, and of the least.
+        assert_eq!([0x38, E4M3_MAX, 1].map(half_e4m3), [0.5, 224.0, 2_f64.powi(-10)]);
+        let mut split = [0x5a; 8];
+        Number::SplitF16.write(-1.5, &mut split);
+        assert_eq!(split, [0x5a, 0x0a, 0x5a, 0x0a, 0x5a, 0xea, 0x5a, 0xba]);
+        assert_eq!(Number::SplitF16.read(&split), -1.5);
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl BlockCoding for Q2K {
     fn terms_per_block(&self) -> usize {
         2
     }
+
+    /// A scale of 15 times a code of 3.
+    fn largest_weight(&self) -> f64 {
+        45.0
+    }
 }
 
 /// The byte that holds the code of an element, and how far it is to be shifted: in each half, 32 elements in each pair of bits.

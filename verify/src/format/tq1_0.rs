@@ -75,6 +75,10 @@ impl BlockCoding for Tq1 {
     fn label(&self, _byte: usize) -> &'static str {
         "scale"
     }
+
+    fn largest_weight(&self) -> f64 {
+        1.0
+    }
 }
 
 /// The byte of an element, and which of its digits it is.

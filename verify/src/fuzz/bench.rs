@@ -1,12 +1,11 @@
 //! The kernels that targets examine, and how.
 
-use std::path::PathBuf;
-
 use super::{Domains, Target, check_text};
 use crate::case::Case;
 use crate::finding::Finding;
 use crate::format::Format;
 use crate::kernel::{Kernel, can_run};
+use crate::library::Library;
 use crate::plugin::{LoadError, load_here};
 use crate::registry;
 use crate::trial::Harness;
@@ -39,7 +38,7 @@ impl Bench {
     /// # Errors
     /// If one is no plugin.
     pub unsafe fn of_libraries(
-        libraries: &[PathBuf],
+        libraries: &[Library],
         formats: &[&'static Format],
     ) -> Result<Self, LoadError> {
         let mut groups = Vec::new();

@@ -5,7 +5,7 @@
 
 use super::exact::{self, ExactSum, Factors, power_of_two};
 use super::{OVERFLOW_GUARD, RowTruth, Spread, block_scales};
-use crate::format::{Element, Format, Number};
+use crate::format::{Coding, Element, Format, Number};
 use crate::inputs::Inputs;
 use crate::requirements::Rounding;
 
@@ -17,9 +17,6 @@ const ROUNDING_SLACK: f64 = 1.0 + 1.0 / (1 << 20) as f64;
 
 /// The largest 8-bit integer that a symmetric rounding makes.
 const LARGEST_STEP: f64 = 127.0;
-
-/// No integer that a weight is made of is larger in magnitude, before scales: 15 times a code of 3.
-const MOST_WEIGHT: f64 = 45.0;
 
 /// The activations of a row, exact.
 pub(super) struct Operand {
@@ -35,6 +32,8 @@ pub(super) struct Operand {
     terms: usize,
     /// Half of the step that each was rounded to inside of the kernel; nothing where it was not.
     half_steps: Vec<f64>,
+    /// The share of each in the rounding of the sum of its block; nothing where there are no such sums.
+    sum_errors: Vec<f64>,
 }
 
 impl Operand {
@@ -44,8 +43,8 @@ impl Operand {
         let is_finite = all().all(|value| value.is_finite());
         let is_infinite = all().any(|value| value.is_infinite());
         let largest = largest(values.iter().chain(scales));
-        let (values, half_steps) = (Factors::of(values), Vec::new());
-        Self { values, largest, is_finite, is_infinite, unit, terms, half_steps }
+        let (values, half_steps, sum_errors) = (Factors::of(values), Vec::new(), Vec::new());
+        Self { values, largest, is_finite, is_infinite, unit, terms, half_steps, sum_errors }
     }
 
     /// The quantised activations of a call.
@@ -56,7 +55,16 @@ impl Operand {
         let value = |(column, &integer): (usize, &i8)| f64::from(integer) * scales[column / kind.block_len];
         let values = integers.iter().enumerate().map(value).collect();
         let terms = scales.len() * usize::from(kind.scale.is_some());
-        Self::new(values, &scales, least_power_of_two(&scales), terms)
+        let errors = kind.sum_errors(&inputs.quantized, cols);
+        let share = |error: f64| std::iter::repeat_n(error / kind.block_len as f64, kind.block_len);
+        let mut operand = Self::new(values, &scales, least_power_of_two(&scales), terms);
+        // A scaled sum overflows before its scale does.
+        operand.is_infinite |= errors.iter().any(|error| error.is_infinite());
+        operand.is_finite &= errors.iter().all(|error| error.is_finite());
+        if errors.iter().any(|&error| error != 0.0) {
+            operand.sum_errors = errors.into_iter().flat_map(share).collect();
+        }
+        operand
     }
 
     /// Numbers that are added in f32 where weights have so many blocks.
@@ -97,6 +105,8 @@ pub(super) struct Weights {
     /// The largest of these, and the largest that a weight with one of the scales can have.
     largest_magnitude: f64,
     is_finite: bool,
+    /// Whether weights overflow when they are rounded to f32. What a kernel makes of their numbers may not.
+    overflows: bool,
     /// The least scale, if all are powers of two.
     unit: Option<f64>,
 }
@@ -120,17 +130,19 @@ impl Weights {
             scales.extend(separate.iter().copied().map(f64::from));
         }
         let is_finite = |element: &Element| element.weight.is_finite() && element.magnitude.is_finite();
+        let is_finite = elements.iter().all(is_finite);
         let magnitudes: Vec<f64> = elements.iter().map(|element| element.magnitude).collect();
         // Also where all codes stand for zero: a kernel multiplies scales before it knows the sum.
         let of_scales = largest_weight(format) * largest(&scales);
         Self {
             format,
             cols,
-            is_finite: elements.iter().all(is_finite),
+            is_finite,
+            overflows: !is_finite && format.rounds_weights() && scales.iter().all(|scale| scale.is_finite()),
             largest_magnitude: largest(&magnitudes).max(of_scales),
             magnitudes,
             weights: Factors::of(elements.iter().map(|element| element.weight).collect()),
-            unit: least_power_of_two(&scales),
+            unit: least_power_of_two(&scales).map(|unit| unit * format.unit()),
         }
     }
 
@@ -141,6 +153,9 @@ impl Weights {
         }
         let extra = operand.half_steps.iter().zip(&self.weights.numbers);
         let extra: f64 = extra.map(|(half, weight)| weight.abs() * half).sum();
+        // Kernels multiply these sums by the minimum of the block, which is at most the magnitude of each weight.
+        let of_sums = operand.sum_errors.iter().zip(&self.magnitudes).map(|(error, most)| error * most);
+        let extra = extra + of_sums.sum::<f64>();
         // What each term may come to, in any of the ways in which kernels compute it.
         let terms = self.magnitudes.iter().zip(&operand.values.numbers);
         let absolute = terms.map(|(magnitude, value)| magnitude * value.abs()).sum::<f64>() + extra;
@@ -152,7 +167,8 @@ impl Weights {
             return RowTruth::Exact(exact.to_f32());
         }
         let format = self.format;
-        let roundings = format.terms_per_block() * operand.terms(format.blocks(self.cols)) + LANES;
+        let terms = format.terms_per_block() * operand.terms(format.blocks(self.cols));
+        let roundings = terms + LANES + usize::from(format.rounds_weights());
         // What each product of scales, and each scaled sum, may lose among subnormal numbers.
         let lost = self.cols as f64 * LARGEST_STEP * largest_weight(format);
         let spread = Spread {
@@ -171,6 +187,9 @@ impl Weights {
         if self.is_finite && operand.is_finite {
             return None;
         }
+        if self.overflows {
+            return Some(RowTruth::MayOverflow);
+        }
         let is_infinite =
             operand.is_infinite || self.magnitudes.iter().any(|magnitude| magnitude.is_infinite());
         Some(if is_infinite { RowTruth::NotFinite } else { RowTruth::Nan })
@@ -179,7 +198,10 @@ impl Weights {
 
 /// The largest weight of a format in magnitude, before scales.
 fn largest_weight(format: &Format) -> f64 {
-    format.values().map_or(MOST_WEIGHT, |_| f64::from(format.largest_weight()))
+    match &format.coding {
+        Coding::Plain(_) => f64::from(format.largest_weight()),
+        Coding::Custom(coding) => coding.largest_weight(),
+    }
 }
 
 /// The largest of some numbers in magnitude; 0 of none.
@@ -222,5 +244,29 @@ mod tests {
         let Expected::Rows(rows) = expected(&inputs) else { panic!("a product has rows") };
         assert_eq!(rows[5], RowTruth::MayOverflow);
         assert!(rows.iter().any(|row| *row != RowTruth::MayOverflow), "other rows are judged");
+    }
+
+    #[test]
+    fn the_rounding_of_sums_is_allowed_for_and_a_lost_minimum_is_not() {
+        let format = crate::format::ggml::q4_1_by_hand();
+        crate::format::know_ggml().expect("no file has taken a name");
+        for seed in 0..20 {
+            let text = format!("dot format=q4_1 activations=q8_1 rows=1 cols=256 dist=ten seed={seed}");
+            let inputs = text.parse::<Case>().expect("it is a case").materialize(None).expect("it has data");
+            let Expected::Rows(rows) = expected(&inputs) else { panic!("a product has rows") };
+            let RowTruth::Near { exact, spread, .. } = rows[0] else { panic!("{text}: {:?}", rows[0]) };
+            let (mut codes, mut minima) = (0.0, 0.0);
+            for (block, x) in inputs.packed.kept().chunks(20).zip(inputs.quantized.chunks(36)) {
+                let number = |bytes: &[u8], at: usize| Number::F16.read(&bytes[at..]);
+                let code = |at: usize| f64::from(block[4 + at % 16] >> (at / 16 * 4) & 15);
+                let sum: f64 = (0..32).map(|at| code(at) * f64::from(x[4 + at] as i8)).sum();
+                codes += number(block, 0) * number(x, 0) * sum;
+                minima += number(block, 2) * number(x, 2);
+            }
+            let bound = spread.bound(None);
+            assert!(exact.distance((codes + minima) as f32) <= bound, "{text}");
+            assert!(exact.distance(codes as f32) > bound, "{text}");
+        }
+        assert_eq!(format.terms_per_block(), 2);
     }
 }

@@ -13,11 +13,13 @@ use std::error::Error;
 use std::ffi::c_char;
 use std::path::Path;
 
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use libloading::os::unix::{Library as Loaded, RTLD_LOCAL, RTLD_NOW};
 
 use crate::kernel::Kernel;
+use crate::library::Library;
+pub(super) use call::Call;
 pub use error::LoadError;
-pub(super) use kernel::PluginKernel;
+pub(super) use kernel::{Adapter, Function, PluginKernel};
 
 /// The version of the ABI that is spoken here.
 pub const ABI_VERSION: u32 = 2;
@@ -59,39 +61,20 @@ pub const KERNEL_BYTES: usize = size_of::<RawKernel>();
 /// The byte of a `qk256_kernel` where the address of its function stands.
 pub const RUN_AT: usize = std::mem::offset_of!(RawKernel, run);
 
-/// The kernels of the library at `path`, loaded into this process for good, those that this CPU cannot run among them. A process that has
-/// anything to lose starts another ([`Plugins`](super::Plugins)).
+/// The kernels of the table of `library`, those that this CPU cannot run among them.
 ///
 /// # Safety
-/// Whatever the library does, when it is loaded and when its kernels are called, it does to this process: it may write to any memory,
-/// and end the process. The caller answers for it: the library is known to keep to `verify/include/qk256_kernel.h`, or the process is
-/// there for nothing else.
+/// As of [`load_here`](super::load_here).
 ///
 /// # Errors
 /// If it is no plugin, or a kernel is described in a way that makes no sense.
-pub unsafe fn load_here(path: &Path) -> Result<Vec<Box<dyn Kernel>>, LoadError> {
-    // SAFETY: the caller answers for the library.
-    let kernels = unsafe { load(path)? };
-    Ok(kernels.into_iter().map(|kernel| Box::new(kernel) as Box<dyn Kernel>).collect())
-}
-
-/// The same, as what they are.
-///
-/// # Safety
-/// As of [`load_here`].
-pub(super) unsafe fn load(path: &Path) -> Result<Vec<PluginKernel>, LoadError> {
-    let shown = || path.display().to_string();
-    let not_loaded = |why: String| LoadError::NotLoaded { path: shown(), why };
-    // A name without a slash would be searched for elsewhere.
-    let whole = path.canonicalize().map_err(|error| not_loaded(error.to_string()))?;
-    // Bound at once: a symbol that is missing is then missed here, by its name, and not in the middle of a call.
+pub(super) unsafe fn load(library: &Library) -> Result<Vec<PluginKernel>, LoadError> {
+    let shown = || library.to_string();
     // SAFETY: the caller answers for what the library does when it is loaded.
-    let library = unsafe { Library::open(Some(&whole), RTLD_NOW | RTLD_LOCAL) };
-    let library = library.map_err(|error| not_loaded(reason(&error)))?;
-    let library: &'static Library = Box::leak(Box::new(library));
+    let opened = unsafe { open(library) }?;
     // SAFETY: the ABI gives the name this type.
-    let kernels = unsafe { library.get::<Kernels>(b"qk256_kernels") };
-    let Ok(kernels) = kernels else { return Err(without_table(library, shown())) };
+    let kernels = unsafe { opened.get::<Kernels>(b"qk256_kernels") };
+    let Ok(kernels) = kernels else { return Err(without_table(opened, shown())) };
     let mut count = 0;
     // SAFETY: the ABI gives the function this type; the caller answers for what it does.
     let table = unsafe { kernels(ABI_VERSION, &raw mut count) };
@@ -101,15 +84,32 @@ pub(super) unsafe fn load(path: &Path) -> Result<Vec<PluginKernel>, LoadError> {
     if !(1..=MOST_KERNELS).contains(&count) {
         return Err(LoadError::Count { path: shown(), count });
     }
-    let raw = read_table(path, table.cast(), count)?;
+    let raw = read_table(&library.path, table.cast(), count)?;
     let kernel = |(number, raw): (usize, &RawKernel)| {
         // SAFETY: the caller answers for the library: what it gives as strings are strings, which stay.
-        let kernel = unsafe { PluginKernel::of(raw, path) };
-        kernel.map_err(|problem| LoadError::field(path, number, raw.name, problem))
+        let kernel = unsafe { PluginKernel::of(raw, library) };
+        kernel.map_err(|problem| LoadError::field(&library.path, number, raw.name, problem))
     };
     let kernels: Vec<PluginKernel> = (1..).zip(&raw).map(kernel).collect::<Result<_, _>>()?;
-    all_differ(path, &kernels)?;
+    all_differ(&library.path, &kernels)?;
     Ok(kernels)
+}
+
+/// A library, loaded into this process for good.
+///
+/// # Safety
+/// As of [`load`].
+///
+/// # Errors
+/// Why the system does not load it.
+pub(super) unsafe fn open(library: &Library) -> Result<&'static Loaded, LoadError> {
+    let not_loaded = |why: String| LoadError::NotLoaded { path: library.to_string(), why };
+    // A name without a slash would be searched for elsewhere.
+    let whole = library.path.canonicalize().map_err(|error| not_loaded(error.to_string()))?;
+    // Bound at once: a symbol that is missing is then missed here, by its name, and not in the middle of a call.
+    // SAFETY: the caller answers for what the library does when it is loaded.
+    let loaded = unsafe { Loaded::open(Some(&whole), RTLD_NOW | RTLD_LOCAL) };
+    Ok(Box::leak(Box::new(loaded.map_err(|error| not_loaded(reason(&error)))?)))
 }
 
 /// The entries of a table, each as large as it says.
@@ -145,7 +145,7 @@ fn all_differ(path: &Path, kernels: &[PluginKernel]) -> Result<(), LoadError> {
 }
 
 /// Why a library has no table: it may be one of version 1.
-fn without_table(library: &Library, path: String) -> LoadError {
+fn without_table(library: &Loaded, path: String) -> LoadError {
     // SAFETY: the function is looked up and not called.
     let old = unsafe { library.get::<unsafe extern "C" fn() -> u32>(b"qk256_abi_version") };
     if old.is_ok() { LoadError::Old(path) } else { LoadError::NoTable(path) }

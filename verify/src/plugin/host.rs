@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::message::{Request, Response};
 use super::process::{EndCause, Shared};
 use crate::child::{self, Child, Errors, Patience, SharedMemory, last_message, pass};
+use crate::library::Library;
 use crate::memory::fault::signal_name;
 use crate::property::{Cause, Failure, Property};
 
@@ -22,10 +23,10 @@ const SHOWN: usize = 200;
 /// How workers are made.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// The program and its first words; `--lib`, `--record`, `--weights` and `--format` with their values follow.
+    /// The program and its first words; the options of the library, `--record`, `--weights` and `--format` with their values follow.
     pub program: Vec<String>,
     /// The shared library.
-    pub library: PathBuf,
+    pub library: Library,
     /// Weights that cases may name.
     pub weights: Option<PathBuf>,
     /// TOML files of formats that kernels may name.
@@ -100,7 +101,7 @@ pub(super) enum Ending {
 
 /// A process with a plugin in it.
 pub(super) struct Worker {
-    library: PathBuf,
+    library: Library,
     timeout: Duration,
     child: Child,
     shared: SharedMemory<Shared>,
@@ -150,7 +151,7 @@ impl Host {
     fn spawn(&self) -> std::io::Result<Worker> {
         let (shared, record) = SharedMemory::new()?;
         let mut command = Command::new(&self.program[0]);
-        command.args(&self.program[1..]).arg("--lib").arg(&self.library);
+        command.args(&self.program[1..]).args(self.library.options());
         let descriptor = pass(&mut command, &record);
         command.args(["--record", &descriptor]);
         if let Some(weights) = &self.weights {
@@ -164,7 +165,7 @@ impl Host {
     }
 
     fn shown(&self) -> String {
-        self.library.display().to_string()
+        self.library.to_string()
     }
 }
 
@@ -220,7 +221,7 @@ impl Worker {
     fn death(&self, status: ExitStatus) -> Result<Answer, PluginError> {
         let last = self.last_error();
         if !self.shared.is_busy() {
-            let library = self.library.display().to_string();
+            let library = self.library.to_string();
             let killed = status.signal().map(killed_by);
             let why = killed.map_or(format!("{status}{last}"), |killed| format!("{killed}{last}"));
             return Err(match status.signal() {
@@ -286,7 +287,7 @@ impl Worker {
     }
 
     fn fault(&self, why: String) -> PluginError {
-        PluginError::Harness { library: self.library.display().to_string(), why }
+        PluginError::Harness { library: self.library.to_string(), why }
     }
 }
 

@@ -1,7 +1,5 @@
 //! A shared library as the host knows it: its kernels, which only a worker can call, and one case at a time.
 
-use std::path::{Path, PathBuf};
-
 use super::declared::Declared;
 use super::host::{Answer, Death, Ending, Host, PluginError, Worker, exists};
 use super::message::{Beside, Request, Response};
@@ -10,6 +8,7 @@ use crate::domain::Domain;
 use crate::examiner::Examined;
 use crate::features;
 use crate::kernel::{Arguments, Kernel, Outcome, missing_features};
+use crate::library::Library;
 use crate::property::{Cause, Failure, Property};
 
 /// A library.
@@ -24,7 +23,7 @@ pub(super) struct Plugin {
 #[derive(Debug)]
 pub(super) struct KernelHandle {
     name: String,
-    pub(super) library: PathBuf,
+    pub(super) library: Library,
     pub(super) domain: Domain,
     features: Vec<&'static str>,
     refuses_wrong_sizes: bool,
@@ -35,9 +34,9 @@ pub(super) struct KernelHandle {
 
 impl KernelHandle {
     /// The kernel that the worker has at `place`.
-    fn of(declared: Declared, place: usize, library: &Path) -> Result<Self, PluginError> {
+    fn of(declared: Declared, place: usize, library: &Library) -> Result<Self, PluginError> {
         let unknown = || PluginError::Harness {
-            library: library.display().to_string(),
+            library: library.to_string(),
             why: format!("the worker's kernel {place} is not understood: {declared:?}"),
         };
         let domain = declared.domain().ok_or_else(unknown)?;
@@ -45,7 +44,7 @@ impl KernelHandle {
             declared.features.iter().map(|feature| features::named(feature)).collect::<Result<_, _>>();
         let features = features.map_err(|_| unknown())?;
         let Declared { name, refuses_wrong_sizes, prepares, .. } = declared;
-        Ok(Self { name, library: library.to_owned(), domain, features, refuses_wrong_sizes, prepares, place })
+        Ok(Self { name, library: library.clone(), domain, features, refuses_wrong_sizes, prepares, place })
     }
 
     /// Whether this CPU has all that it needs.
@@ -77,7 +76,7 @@ impl Kernel for KernelHandle {
         self.refuses_wrong_sizes
     }
 
-    fn library(&self) -> Option<&Path> {
+    fn library(&self) -> Option<&Library> {
         Some(&self.library)
     }
 
@@ -93,7 +92,7 @@ impl Kernel for KernelHandle {
 
 impl Plugin {
     pub(super) fn open(host: Host) -> Result<Self, PluginError> {
-        exists(&host.library)?;
+        exists(&host.library.path)?;
         let (loaded, _) = host.start()?;
         let Response::Loaded { kernels } = loaded else {
             unreachable!("a worker that starts has loaded its library")
@@ -162,7 +161,7 @@ impl Plugin {
     }
 
     fn fault(&self, why: String) -> PluginError {
-        PluginError::Harness { library: self.host.library.display().to_string(), why }
+        PluginError::Harness { library: self.host.library.to_string(), why }
     }
 
     /// The error that a death is where nothing was examined.

@@ -312,14 +312,17 @@ mod tests {
             let ratio = (number(), number(), number());
             proptest::option::of(ratio.prop_map(|(median, low, high)| Ratio { median, low, high }))
         };
-        (any::<(usize, usize, Option<u64>)>(), number(), ratio(), ratio()).prop_map(
-            |((rows, cols, prepare_nanoseconds), nanoseconds, over_scalar, over_fast_scalar)| Speed {
-                rows,
-                cols,
-                nanoseconds,
-                prepare_nanoseconds,
-                over_scalar,
-                over_fast_scalar,
+        (any::<(usize, usize, Option<u64>)>(), number(), ratio(), [ratio(), ratio()]).prop_map(
+            |((rows, cols, prepare_nanoseconds), nanoseconds, over_scalar, [over_fast_scalar, over_twin])| {
+                Speed {
+                    rows,
+                    cols,
+                    nanoseconds,
+                    prepare_nanoseconds,
+                    over_scalar,
+                    over_fast_scalar,
+                    over_twin,
+                }
             },
         )
     }

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::confirm::Confirm;
+use super::ggml;
 use super::host::{Answer, Host, PluginError};
 use super::loaded::{KernelHandle, Plugin};
 use super::message::{Beside, Request, Response};
@@ -51,7 +52,7 @@ impl Plugins {
         let place = self.plugins.iter().find_map(|plugin| {
             let handle = plugin.kernels.iter().find(|handle| {
                 (handle.name(), handle.domain) == (kernel.name(), kernel.domain())
-                    && Some(handle.library.as_path()) == kernel.library()
+                    && Some(&handle.library) == kernel.library()
             })?;
             Some((plugin, handle))
         });
@@ -98,6 +99,8 @@ impl Examiner for Plugins {
                 flow = run.whole(jobs.max(1), watch);
             }
             run.finish(&mut report)?;
+            let domains = plugin.kernels.iter().filter(is_wanted).map(|handle| handle.domain);
+            report.notes.extend(ggml::notes(&plugin.host.library, &domains.collect::<Vec<_>>()));
         }
         Ok(report)
     }

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{FromRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::time::Duration;
 
-use super::abi::{PluginKernel, is_inside, load};
+use super::abi::{PluginKernel, is_inside};
 use super::declared::Declared;
+use super::load::load;
 use super::message::{Request, Response};
 use super::process::{FdGuard, Shared, high};
 use crate::case::{Case, MaterializeError};
@@ -18,6 +18,7 @@ use crate::child::{SharedMemory, line};
 use crate::examiner::Examined;
 use crate::format;
 use crate::kernel::{Kernel, missing_features};
+use crate::library::Library;
 use crate::memory::fault;
 use crate::order::{Revealed, Subject};
 use crate::reference;
@@ -41,7 +42,7 @@ const NEVER: Duration = Duration::from_secs(1 << 30);
 ///
 /// # Errors
 /// If the system refuses a file.
-pub unsafe fn serve(library: &Path, record: RawFd, weights: Option<Weights>) -> std::io::Result<()> {
+pub unsafe fn serve(library: &Library, record: RawFd, weights: Option<Weights>) -> std::io::Result<()> {
     // SAFETY: the descriptors are those that this process was started with; nobody else here owns them.
     let [requests, answers] =
         [libc::STDIN_FILENO, libc::STDOUT_FILENO].map(|fd| unsafe { File::from_raw_fd(fd) });
@@ -321,7 +322,7 @@ impl Worker {
         let domain = self.kernels[kernel].domain();
         let mut workload = Workload::usual(domain);
         let mut own = registry::kernels();
-        if !format::ALL.contains(&domain.format) {
+        if format::is_of_file(domain.format) {
             own.extend(reference::kernels_of_file(domain.format));
         }
         let can_run = |own: &&dyn Kernel| {
@@ -333,8 +334,11 @@ impl Worker {
         };
         let mut racers: Vec<&dyn Kernel> = vec![&self.kernels[kernel]];
         racers.extend(own.iter().map(Box::as_ref).filter(can_run));
+        let reported: Vec<String> = racers.iter().map(|racer| racer.name().to_owned()).collect();
+        // The twin has a row of its own.
+        let is_twin = |other: &&PluginKernel| other.name() == registry::TWIN && other.domain() == domain;
+        racers.extend(self.kernels.iter().find(is_twin).map(|twin| twin as &dyn Kernel));
         let speeds = self.bench.busy_with(kernel, || speeds(&racers, &mut workload, budget));
-        let names = racers.iter().map(|racer| racer.name().to_owned());
-        Response::Timed(names.zip(speeds).collect())
+        Response::Timed(reported.into_iter().zip(speeds).collect())
     }
 }

@@ -42,6 +42,11 @@ impl Relation {
 
     /// `None` where the change does not apply to these inputs.
     fn made(inputs: &Inputs, change: Change, effect: Effect) -> Option<Self> {
+        // What becomes of codes and scales is known where they lie apart.
+        let is_apart = matches!(effect, Effect::Mirrored | Effect::Rescaled);
+        if is_apart && inputs.shape.format.has_inner_scales() {
+            return None;
+        }
         let (inputs, parameter) = match change {
             Change::Padding => (padding::changed(inputs)?, Parameter::None),
             Change::Complement => (complement(inputs)?, Parameter::None),
@@ -246,7 +251,7 @@ pub(super) fn allow_another_order(rows: &[RowTruth], first: &[u32], changed: &mu
 fn negated(inputs: &Inputs, buffer: Buffer) -> Option<Inputs> {
     let mut changed = inputs.clone();
     match buffer {
-        Buffer::Scales if inputs.shape.format.has_inner_scales() => negate_inner_scales(&mut changed),
+        Buffer::Scales if inputs.shape.format.has_inner_scales() => negate_inner_scales(&mut changed)?,
         Buffer::Scales => changed.scales.as_mut()?.iter_mut().for_each(|scale| *scale = -*scale),
         _ if inputs.buffers().contains(&Buffer::Activations) => negate_activations(&mut changed)?,
         _ if inputs.buffers().contains(&Buffer::X) => changed.x.iter_mut().for_each(|x| *x = -*x),
@@ -255,14 +260,18 @@ fn negated(inputs: &Inputs, buffer: Buffer) -> Option<Inputs> {
     Some(changed)
 }
 
-/// Changes the sign of all scales that are among the packed bytes.
-fn negate_inner_scales(inputs: &mut Inputs) {
+/// Changes the sign of all scales that are among the packed bytes; `None` where these have no sign.
+fn negate_inner_scales(inputs: &mut Inputs) -> Option<()> {
     let shape = inputs.shape;
     let places = shape.format.scale_places(shape.cols);
+    if places.iter().any(|(_, number)| number.sign() == 0) {
+        return None;
+    }
     for row in 0..if shape.cols == 0 { 0 } else { shape.rows } {
         let own = inputs.packed.row_mut(shape, row);
-        places.iter().for_each(|&(at, number)| own[at + number.width() - 1] ^= SIGN);
+        places.iter().for_each(|&(at, number)| own[at + number.width() - 1] ^= number.sign());
     }
+    Some(())
 }
 
 /// Changes the sign of quantised activations: of their scales, or of the integers themselves; `None` where one of these has no opposite.
@@ -271,16 +280,17 @@ fn negate_activations(inputs: &mut Inputs) -> Option<()> {
     match kind.scale {
         Some((at, number)) => {
             let blocks = inputs.quantized.chunks_exact_mut(kind.block_bytes);
-            blocks.for_each(|block| block[at + number.width() - 1] ^= SIGN);
+            for block in blocks {
+                block[at + number.width() - 1] ^= number.sign();
+                // Those that the scale is part of change with it.
+                kind.write_sums(block);
+            }
         }
         None if inputs.quantized.contains(&(i8::MIN as u8)) => return None,
         None => inputs.quantized.iter_mut().for_each(|byte| *byte = byte.wrapping_neg()),
     }
     Some(())
 }
-
-/// The sign of a number, in its last byte.
-const SIGN: u8 = 0x80;
 
 /// x times 2^k. Exact in every order of operations as long as nothing leaves the range of normal numbers. In fixed point the
 /// exponent then moves by k, since numbers whose last bit is normal are far above those of its smallest exponent.

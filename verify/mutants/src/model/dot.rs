@@ -1,6 +1,6 @@
 //! A product with quantised activations: integers within a run of columns that share their scales, f32 beyond.
 
-use qk256_verify::activations::{Activations, I8, Q8_0, Q8_K};
+use qk256_verify::activations::{Activations, I8, Q8_0, Q8_K, Sums};
 use qk256_verify::buffer::Buffer;
 use qk256_verify::operation::Operation;
 use qk256_verify::shape::Shape;
@@ -98,7 +98,8 @@ impl<'a> Operands<'a> {
 
     /// The sum of group number `group` of 16 activations, as it is stored.
     pub(crate) fn sum_of_16(&self, group: usize) -> i32 {
-        let at = self.kind.sums_at.unwrap_or_default() + 2 * (group % 16);
+        let Some(Sums::Groups(at)) = self.kind.sums else { return 0 };
+        let at = at + 2 * (group % 16);
         let block = self.block_of_x(group / 16);
         i32::from(i16::from_le_bytes([block[at], block[at + 1]]))
     }

@@ -3,6 +3,7 @@
 use super::error::MaterializeError;
 use crate::buffer::Buffer;
 use crate::case::Case;
+use crate::format::Coding;
 use crate::inputs::Inputs;
 use crate::operation::Operation;
 use crate::weights::{TensorRows, Weights};
@@ -123,6 +124,14 @@ impl Case {
                         self.format.set_code(own, at, most);
                     }
                 }
+            });
+        }
+        if let Coding::Custom(coding) = &self.format.coding
+            && required.weight_min > i8::MIN
+        {
+            self.own_bytes(&mut inputs.packed, |own| {
+                own.chunks_exact_mut(self.format.block_bytes)
+                    .for_each(|block| coding.raise_weights(block, required.weight_min));
             });
         }
         if required.finite_only && self.format.has_inner_scales() {

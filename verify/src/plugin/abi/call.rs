@@ -8,21 +8,21 @@ use crate::operation::Operation;
 /// `qk256_call`, field by field as in the header.
 #[repr(C)]
 #[derive(Debug)]
-pub(super) struct Call {
-    packed: *const u8,
+pub(in crate::plugin) struct Call {
+    pub(in crate::plugin) packed: *const u8,
     packed_len: usize,
     scales: *const f32,
     scales_len: usize,
-    x: *const u8,
+    pub(in crate::plugin) x: *const u8,
     x_len: usize,
-    out: *mut u8,
+    pub(in crate::plugin) out: *mut u8,
     out_len: usize,
     prepared: *const u8,
     prepared_len: usize,
-    rows: usize,
-    cols: usize,
+    pub(in crate::plugin) rows: usize,
+    pub(in crate::plugin) cols: usize,
     batch: usize,
-    row_stride: usize,
+    pub(in crate::plugin) row_stride: usize,
     x_stride: usize,
     out_stride: usize,
     digits: u32,
@@ -33,7 +33,7 @@ impl Call {
     pub(super) fn new(operation: Operation, arguments: Arguments<'_>) -> Self {
         let Arguments { out_bytes, out, .. } = arguments;
         let (out, out_len) = match operation {
-            Operation::Unpack => (out_bytes.as_mut_ptr(), out_bytes.len()),
+            Operation::Unpack | Operation::Quantize => (out_bytes.as_mut_ptr(), out_bytes.len()),
             _ => (out.as_mut_ptr().cast(), out.len()),
         };
         let (x, x_len) = match operation {

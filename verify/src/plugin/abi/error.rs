@@ -17,6 +17,14 @@ pub enum LoadError {
         /// The system's reason.
         why: String,
     },
+    /// It is no build of ggml that is known.
+    #[error("{path} cannot be used as a build of ggml: {why}")]
+    Ggml {
+        /// The library.
+        path: String,
+        /// What is missing or other than it is known, and what to do.
+        why: String,
+    },
     /// It does not export the table of its kernels.
     #[error(
         "{0} is not a plugin: it exports no `qk256_kernels`; verify/include/qk256_kernel.h says what that function returns"

@@ -188,6 +188,8 @@ fn requirements(raw: &RawKernel, domain: &Domain) -> Result<Requirements, Proble
         over_read: over_read(raw.over_read)?,
         max_code: max_code(raw.max_code, domain.format)?,
         activation_min: activation_min(raw.activation_min, domain)?,
+        // Formats of 8-bit integers are those of ggml's own libraries.
+        weight_min: i8::MIN,
         finite_only: is_set(FINITE_ONLY),
         rounds_x: rounds_x(raw.rounds_x, domain)?,
     })

@@ -1,28 +1,43 @@
 //! A kernel of a library, callable in this process.
 
 use std::ffi::c_void;
-use std::path::{Path, PathBuf};
 
 use super::call::Call;
 use super::fields::{self, Problem};
 use super::{INSIDE, RawKernel};
 use crate::domain::Domain;
 use crate::kernel::{Arguments, Kernel, Outcome, UnknownOutcome};
+use crate::library::Library;
 use crate::registers;
 
 /// A kernel of a library, callable in this process.
 #[derive(Clone, Debug)]
 pub(in crate::plugin) struct PluginKernel {
     name: &'static str,
-    library: PathBuf,
+    library: Library,
     domain: Domain,
     features: Vec<&'static str>,
     refuses_wrong_sizes: bool,
     /// Whether calls go through [`registers::call`], which takes as long as some twenty instructions.
     sees_registers: bool,
-    run: unsafe extern "C" fn(*const Call) -> i32,
+    run: Run,
     prepares: Option<Prepares>,
 }
+
+/// What a call executes.
+#[derive(Clone, Copy, Debug)]
+enum Run {
+    /// A function that takes such a call.
+    Direct(unsafe extern "C" fn(*const Call) -> i32),
+    /// A function of other parameters, by way of one that fills them.
+    Through(Adapter, Function),
+}
+
+/// Any function of a library.
+pub(in crate::plugin) type Function = unsafe extern "C" fn();
+
+/// Calls a function of a library, of parameters that it knows, with what is in a call.
+pub(in crate::plugin) type Adapter = unsafe extern "C" fn(*const Call, Function) -> i32;
 
 /// The step that repacks weights.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +54,7 @@ impl PluginKernel {
     ///
     /// # Errors
     /// The first field whose value makes no sense.
-    pub(super) unsafe fn of(raw: &RawKernel, library: &Path) -> Result<Self, Problem> {
+    pub(super) unsafe fn of(raw: &RawKernel, library: &Library) -> Result<Self, Problem> {
         // SAFETY: as the caller says.
         let name = unsafe { fields::text("name", raw.name)? };
         // SAFETY: as the caller says.
@@ -59,7 +74,7 @@ impl PluginKernel {
         let run = raw.run.ok_or_else(|| {
             Problem::new("run", "is NULL: it must be the function that performs the operation")
         })?;
-        let (library, refuses_wrong_sizes) = (library.to_owned(), fields::refuses_wrong_sizes(raw));
+        let (library, refuses_wrong_sizes) = (library.clone(), fields::refuses_wrong_sizes(raw));
         Ok(Self {
             name,
             library,
@@ -67,9 +82,31 @@ impl PluginKernel {
             features,
             refuses_wrong_sizes,
             sees_registers: false,
-            run,
+            run: Run::Direct(run),
             prepares,
         })
+    }
+
+    /// The kernel that a function of `library` is, which `adapter` knows how to call. It leaves the check of sizes to its caller.
+    ///
+    /// # Safety
+    /// The function is one of the type that the adapter takes it for, and stays for as long as this process lives.
+    pub(in crate::plugin) unsafe fn through(
+        (adapter, function): (Adapter, Function),
+        name: &'static str,
+        domain: Domain,
+        (library, features): (&Library, &[&'static str]),
+    ) -> Self {
+        Self {
+            name,
+            library: library.clone(),
+            domain,
+            features: features.to_vec(),
+            refuses_wrong_sizes: false,
+            sees_registers: false,
+            run: Run::Through(adapter, function),
+            prepares: None,
+        }
     }
 
     /// The same kernel, whose calls see which registers are preserved.
@@ -135,7 +172,7 @@ impl Kernel for PluginKernel {
         self.refuses_wrong_sizes
     }
 
-    fn library(&self) -> Option<&Path> {
+    fn library(&self) -> Option<&Library> {
         Some(&self.library)
     }
 
@@ -158,10 +195,22 @@ impl Kernel for PluginKernel {
     }
 
     fn call(&self, arguments: Arguments<'_>) -> Outcome {
-        let (run, call) = (self.run, Call::new(self.domain.operation, arguments));
-        let words = [address(&call), 0];
-        // SAFETY: the call is a live one, whose pointers are those of slices with the lengths beside them. For what the library does with
-        // them whoever loaded it answers.
-        outcome(self.call_with(run as *const c_void, words, || unsafe { run(&raw const call) }))
+        let call = Call::new(self.domain.operation, arguments);
+        match self.run {
+            // SAFETY: the call is a live one, whose pointers are those of slices with the lengths beside them. For what the library does
+            // with them whoever loaded it answers.
+            Run::Direct(run) => outcome(self.call_with(
+                run as *const c_void,
+                [address(&call), 0],
+                || unsafe { run(&raw const call) },
+            )),
+            Run::Through(adapter, function) => {
+                let words = [address(&call), (function as *const c_void).expose_provenance() as u64];
+                // SAFETY: as above; the function is of the type that the adapter takes it for (`through`).
+                outcome(self.call_with(adapter as *const c_void, words, || unsafe {
+                    adapter(&raw const call, function)
+                }))
+            }
+        }
     }
 }

@@ -62,7 +62,7 @@ fn dot() -> RawKernel {
 
 fn kernel(raw: &RawKernel) -> Result<PluginKernel, Problem> {
     // SAFETY: the strings are constants.
-    unsafe { PluginKernel::of(raw, Path::new("lib.so")) }
+    unsafe { PluginKernel::of(raw, &Library::plugin("lib.so")) }
 }
 
 fn requirements(raw: &RawKernel) -> Requirements {
@@ -129,7 +129,7 @@ fn a_field_that_makes_no_sense_is_named_with_the_remedy() {
         with(plain(c"gemv_fixed", c"q4_0", c"f32"), "format", "defined for qk256 only"),
         with(plain(c"gemv", c"qk256", c"f16"), "activations", "is no kind of activations: gemv has f32"),
         with(plain(c"gemv", c"qk256", c"q8_0"), "activations", "does not fit gemv: write f32"),
-        with(plain(c"dot", c"q4_0", c"f32"), "activations", "does not fit dot: write q8_0, q8_k, i8"),
+        with(plain(c"dot", c"q4_0", c"f32"), "activations", "does not fit dot: write q8_0, q8_1, q8_k, i8"),
         with(RawKernel { features: c"avx2 fmaa".as_ptr(), ..gemv() }, "features", "no CPU feature `fmaa`"),
         with(RawKernel { flags: 64, ..gemv() }, "flags", "reserved"),
         with(RawKernel { flags: 6, ..gemv() }, "flags", "set one of them"),

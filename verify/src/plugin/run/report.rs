@@ -141,7 +141,9 @@ impl<'g> Run<'g> {
     /// The command that makes the cases of this run once more, by one worker.
     fn command(&self, kernel: &dyn Kernel) -> String {
         let Plan { seed, budget, seeds, .. } = self.plan;
-        let library = anywhere(&self.plugin.host.library);
+        let words: Vec<String> =
+            self.plugin.host.library.options().iter().map(|word| shell_word(word)).collect();
+        let library = words.join(" ");
         let budget = match budget {
             Budget::Cases(cases) => format!("--cases {cases}"),
             Budget::Time(time) => format!("--for {}s", time.as_secs().max(1)),
@@ -160,7 +162,7 @@ impl<'g> Run<'g> {
             );
         }
         format!(
-            "{} check --lib {library} --kernel {}{}{weights} --seed {seed} --seeds {seeds} {budget} --jobs 1 --no-speed",
+            "{} check {library} --kernel {}{}{weights} --seed {seed} --seeds {seeds} {budget} --jobs 1 --no-speed",
             program(),
             shell_word(kernel.name()),
             options.concat()

@@ -8,7 +8,8 @@ use crate::inputs::Inputs;
 fn in_order(inputs: &Inputs, blocks: &[usize]) -> Parameter {
     let bytes = inputs.shape.format.block_bytes;
     let codes = blocks.iter().flat_map(|&block| block * bytes..(block + 1) * bytes);
-    let scales = blocks.iter().map(|&block| inputs.extent(Buffer::Out) + block);
+    let apart = if inputs.shape.format.has_inner_scales() { &[] } else { blocks };
+    let scales = apart.iter().map(|&block| inputs.extent(Buffer::Out) + block);
     Parameter::Places(codes.chain(scales).collect())
 }
 
@@ -36,6 +37,6 @@ pub(super) fn alone(inputs: &Inputs) -> Option<(Inputs, Parameter)> {
     let mut alone = inputs.clone();
     alone.x = inputs.x.chunks(format.block_len).nth(block)?.to_vec();
     alone.shape.cols = alone.x.len();
-    (alone.out_len, alone.out_scales_len) = (format.block_bytes, 1);
+    (alone.out_len, alone.out_scales_len) = (format.block_bytes, usize::from(!format.has_inner_scales()));
     Some((alone, in_order(inputs, &[block])))
 }
