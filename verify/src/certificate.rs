@@ -104,7 +104,9 @@ fn applies(kernel: &dyn Kernel) -> Result<(), Refusal> {
         return refused("leaves work to other threads, whose instructions are not followed".to_owned());
     }
     if matches!(domain.operation, Operation::Quantize) {
-        return refused("chooses codes by comparing values, so that its way depends on x by design".to_owned());
+        return refused(
+            "chooses codes by comparing values, so that its way depends on x by design".to_owned(),
+        );
     }
     if domain.operation == Operation::Dot {
         return refused("sums integers, of which there is no rule here yet".to_owned());
@@ -126,7 +128,8 @@ fn predict(kernel: &dyn Kernel, case: &Case, machine: &Machine, traced: &Subject
             return Err(Refusal::of(Shown::Call, "does not do a call with other data"));
         }
         if let Some(at) = subject.first_unpredicted(machine, traced) {
-            let what = format!("gives another output {at} on other data than the instructions that were followed");
+            let what =
+                format!("gives another output {at} on other data than the instructions that were followed");
             return Err(Refusal::of(Shown::Order, what));
         }
     }

@@ -83,9 +83,9 @@ impl Trace {
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(crate) use step::{TRAP, paused, start, with_handler};
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use step::trace;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use step::{TRAP, paused, start, with_handler};
 
 /// Makes the call; it is not paused here.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]

@@ -11,6 +11,8 @@ pub(super) struct Addresses {
     /// The places of each, ascending, with how often it is taken, which is not 0.
     sums: Vec<Vec<(u32, i64)>>,
     numbers: HashMap<Vec<(u32, i64)>, Sum>,
+    /// Of distances between two places, how large they are at least, wherever the places lie.
+    distances: HashMap<Sum, u64>,
 }
 
 impl Addresses {
@@ -24,7 +26,7 @@ impl Addresses {
         // The second stands for what no sum describes, and equals no sum.
         let sums = vec![Vec::new(), vec![(u32::MAX, i64::MAX)]];
         let numbers = sums.iter().cloned().zip(0..).collect();
-        Self { sums, numbers }
+        Self { sums, numbers, distances: HashMap::new() }
     }
 
     /// An address within a place.
@@ -42,7 +44,11 @@ impl Addresses {
 
     /// `a` and `times` times `b`.
     pub(super) fn add(&mut self, a: Sum, b: Sum, times: i64) -> Sum {
-        if a == Self::OTHER || b == Self::OTHER {
+        let is_other = |sum| sum == Self::OTHER || self.distances.contains_key(&sum);
+        if is_other(a) && b == Self::NONE {
+            return a;
+        }
+        if is_other(a) || is_other(b) {
             return Self::OTHER;
         }
         let mut sum = self.sums[a as usize].clone();
@@ -54,6 +60,19 @@ impl Addresses {
         }
         sum.retain(|&(_, count)| count != 0);
         self.number(sum)
+    }
+
+    /// The distance of an address within `a` and one within `b`, whichever comes first.
+    pub(super) fn distance(&mut self, a: Sum, b: Sum, least: u64) -> Sum {
+        let distance =
+            self.number(vec![(u32::MAX, i64::from(a)), (u32::MAX, i64::from(b)), (u32::MAX, least as i64)]);
+        self.distances.insert(distance, least);
+        distance
+    }
+
+    /// How large a distance is at least, if it is one.
+    pub(super) fn least(&self, distance: Sum) -> Option<u64> {
+        self.distances.get(&distance).copied()
     }
 
     fn number(&mut self, sum: Vec<(u32, i64)>) -> Sum {

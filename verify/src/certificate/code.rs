@@ -62,8 +62,7 @@ impl Access {
     /// Where it is.
     pub(super) fn address(&self, registers: &Registers) -> u64 {
         let base = self.base.map_or(0, |register| registers.general[register]);
-        let index =
-            self.index.map_or(0, |(register, scale)| registers.general[register].wrapping_mul(scale));
+        let index = self.index.map_or(0, |(register, scale)| registers.general[register].wrapping_mul(scale));
         base.wrapping_add(index).wrapping_add(self.displacement)
     }
 }
@@ -169,10 +168,9 @@ impl Code {
             return Some("instructions of this extension are not known here");
         }
         let changes_the_machine = ["ldmxcsr", "syscall", "int", "int3", "into", "in", "out", "hlt", "popfq"];
-        let is_string = ["movs", "stos", "lods", "scas", "cmps"].iter().any(|name| {
-            self.name.strip_prefix(name).is_some_and(|size| matches!(size, "b" | "w" | "q"))
-        });
-        (changes_the_machine.contains(&self.name.as_str()) || is_string)
-            .then_some("no kernel needs it")
+        let is_string = ["movs", "stos", "lods", "scas", "cmps"]
+            .iter()
+            .any(|name| self.name.strip_prefix(name).is_some_and(|size| matches!(size, "b" | "w" | "q")));
+        (changes_the_machine.contains(&self.name.as_str()) || is_string).then_some("no kernel needs it")
     }
 }

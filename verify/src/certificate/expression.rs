@@ -18,7 +18,10 @@ pub(super) enum Node {
     /// An element of the scales.
     Scale(u32),
     /// One of these, by some bits of the weights: entry `n` where the bits have the value `n`, the first variable lowest.
-    Choice { variables: Vec<u32>, of: Vec<Expression> },
+    Choice {
+        variables: Vec<u32>,
+        of: Vec<Expression>,
+    },
     Negated(Expression),
     Sum(Expression, Expression),
     Product(Expression, Expression),

@@ -31,9 +31,22 @@ enum Flags {
     Known,
     /// Of an address alone: whether it is zero is known, since no buffer is there.
     IsNull,
+    /// Of the difference of two addresses.
+    Order(Difference),
     Address,
     Data,
     Undefined,
+}
+
+/// The difference of addresses within two places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Difference {
+    a: Sum,
+    b: Sum,
+    /// `a` less `b` in the call that was traced.
+    value: u64,
+    /// How far they are apart at least, wherever the places lie.
+    least: u64,
 }
 
 /// The state of a call between two instructions.
@@ -43,6 +56,8 @@ pub(super) struct Machine {
     general: [[Byte; WORD]; 16],
     vectors: [[Byte; VECTOR]; 16],
     flags: Flags,
+    /// Whether the present instruction has had its effect.
+    is_done: bool,
     /// What the memory of the present instruction holds, where its address is made of codes.
     looked_up: Option<Vec<Datum>>,
     codes: HashMap<u64, Rc<Code>>,
@@ -73,6 +88,7 @@ impl Machine {
             general: [[Byte::UNDEFINED; WORD]; 16],
             vectors: [[Byte::UNDEFINED; VECTOR]; 16],
             flags: Flags::Undefined,
+            is_done: false,
             looked_up: None,
             codes: HashMap::new(),
             executed: BTreeSet::new(),
@@ -184,7 +200,7 @@ impl Machine {
             self.accesses += 1;
             places.push(self.reach(access, before)?);
         }
-        self.look_at_flags(code)?;
+        self.look_at_flags(code, before)?;
         match code.instruction.flow_control() {
             FlowControl::Next => {}
             _ => return self.jump(code, before),
@@ -227,21 +243,23 @@ impl Machine {
         let is_own = self.allows_thread_locals && self.memory.modules.is_program(before.rip);
         match is_canary || is_own {
             true => Ok(Memory::STATIC),
-            false => {
-                Err((Shown::Addresses, "uses a variable of the thread, which can change".to_owned()))
-            }
+            false => Err((Shown::Addresses, "uses a variable of the thread, which can change".to_owned())),
         }
     }
 
-    fn look_at_flags(&mut self, code: &Code) -> Result<(), Fault> {
+    fn look_at_flags(&mut self, code: &Code, before: &Registers) -> Result<(), Fault> {
         /// The flag that says that a result is zero, as `iced` numbers flags.
         const ZERO: u32 = iced_x86::RflagsBits::ZF;
         let read = code.instruction.rflags_read() & !iced_x86::RflagsBits::DF;
-        let why = match self.flags {
+        let flags = self.flags;
+        let why = match flags {
             _ if read == 0 => return Ok(()),
             Flags::Known => return Ok(()),
             Flags::IsNull if read == ZERO => return Ok(()),
-            Flags::IsNull | Flags::Address => "takes a way that depends on where buffers lie",
+            Flags::Order(difference) if self.takes_distance(code, difference, before) => return Ok(()),
+            Flags::IsNull | Flags::Order(_) | Flags::Address => {
+                "takes a way that depends on where buffers lie"
+            }
             Flags::Data => "takes a way that depends on weights, scales or activations",
             Flags::Undefined => "takes a way that depends on what nobody has written",
         };
@@ -279,7 +297,10 @@ impl Machine {
         if code.instruction.rflags_modified() != 0 {
             self.flags = self.new_flags(code, before);
         }
-        if self.adds_addresses(code, before) || self.moves_if(code, before) {
+        if std::mem::take(&mut self.is_done)
+            || self.adds_addresses(code, before)
+            || self.moves_if(code, before)
+        {
             return Ok(());
         }
         if code.memory.iter().all(|access| !access.writes) && self.is_known(code, places, before) {

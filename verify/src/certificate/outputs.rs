@@ -48,7 +48,8 @@ impl<'a> Codes<'a> {
         }
         let format = shape.format;
         let (byte, bits) = self.places[column % format.block_len];
-        let start = row * shape.row_stride + format.header_bytes() + column / format.block_len * format.block_bytes;
+        let start =
+            row * shape.row_stride + format.header_bytes() + column / format.block_len * format.block_bytes;
         (0..8).filter(|bit| bits >> bit & 1 == 1).map(|bit| (8 * (start + byte)) as u32 + bit).collect()
     }
 
@@ -64,23 +65,30 @@ impl<'a> Codes<'a> {
         let bits = self.bits(row, column);
         if let Some(other) = term.variables.iter().find(|variable| !bits.contains(variable)) {
             let (byte, bit) = (other / 8, other % 8);
-            return Some(format!("column {column} depends on bit {bit} of byte {byte}, which is not of its code"));
+            return Some(format!(
+                "column {column} depends on bit {bit} of byte {byte}, which is not of its code"
+            ));
         }
         let wanted = self.scale(row, column);
         if term.scale != wanted {
             let named = |scale: Option<u32>| scale.map_or("no scale".to_owned(), |at| format!("scale {at}"));
-            return Some(format!("column {column} has {} and must have {}", named(term.scale), named(wanted)));
+            return Some(format!(
+                "column {column} has {} and must have {}",
+                named(term.scale),
+                named(wanted)
+            ));
         }
         let format = self.inputs.shape.format;
-        let codes = self.inputs.requirements.max_code.map_or(format.code_count(), |most| {
-            format.code_count().min(most.saturating_add(1))
-        });
+        let codes = self
+            .inputs
+            .requirements
+            .max_code
+            .map_or(format.code_count(), |most| format.code_count().min(most.saturating_add(1)));
         (0..codes).find_map(|code| {
             let factor = term.factors[super::expression::narrowed(code.into(), &bits, &term.variables)];
             let weight = f64::from(format.weight(code));
-            (factor != weight).then(|| {
-                format!("column {column} weighs {factor} where code {code} weighs {weight}")
-            })
+            (factor != weight)
+                .then(|| format!("column {column} weighs {factor} where code {code} weighs {weight}"))
         })
     }
 }
@@ -99,7 +107,9 @@ pub(super) fn verify(
     for piece in inputs.written(Buffer::Out) {
         for at in piece {
             wiring.outputs += 1;
-            let fault = |what: String| Refusal::of(Shown::Wiring, format!("does not give output {at} as it must: {what}"));
+            let fault = |what: String| {
+                Refusal::of(Shown::Wiring, format!("does not give output {at} as it must: {what}"))
+            };
             match inputs.operation {
                 Operation::Unpack => verify_code(values, &codes, at, &bytes(at, 1)).map_err(fault)?,
                 _ => {

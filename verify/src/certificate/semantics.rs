@@ -79,12 +79,8 @@ impl Operands<'_> {
         self.destination.len()
     }
 
+    /// The last source: of an instruction that works in place the destination.
     fn last(&self) -> &[Datum] {
-        self.sources.last().expect("the instruction has a source")
-    }
-
-    /// The source of an instruction that may work in place.
-    fn last_or_destination(&self) -> &[Datum] {
         self.sources.last().unwrap_or(&self.destination)
     }
 

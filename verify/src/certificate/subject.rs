@@ -1,13 +1,13 @@
 //! A call of the shape in question, in memory whose every byte is accounted for.
 
-use super::evaluate::evaluate;
+use super::evaluate::Prediction;
 use super::expression::{Node, WIDTH};
 use super::machine::Machine;
 use super::memory::Place;
 use super::outputs::{self, Wiring};
 use super::recorder::Recording;
 use super::refusal::{Refusal, Shown};
-use super::value::{Content, Datum, number};
+use super::value::Datum;
 use crate::buffer::Buffer;
 use crate::case::Case;
 use crate::inputs::Inputs;
@@ -57,7 +57,10 @@ impl Subject {
             return Err(Refusal::of(Shown::Call, "does not do this call"));
         }
         if recording.is_cut {
-            return Err(Refusal::of(Shown::Call, "executes more instructions than fit: take a smaller shape"));
+            return Err(Refusal::of(
+                Shown::Call,
+                "executes more instructions than fit: take a smaller shape",
+            ));
         }
         Ok((recording, slot))
     }
@@ -71,10 +74,12 @@ impl Subject {
         let (start, len) = self.output();
         add(machine, Buffer::Out.name(), start, len, true);
         let object = std::ptr::from_ref(kernel).cast::<u64>();
-        let words = size_of_val(kernel) / size_of::<u64>();
-        // SAFETY: the description of a kernel lives, and its words are only compared with addresses.
-        let own = unsafe { std::slice::from_raw_parts(object, words) }.to_vec();
-        lay_words(machine, "the kernel's description", object.expose_provenance() as u64, &own, false);
+        // SAFETY: the description of a kernel lives.
+        let own = unsafe { std::slice::from_raw_parts(object.cast::<u8>(), size_of_val(kernel)) };
+        let start = object.expose_provenance() as u64;
+        add(machine, "the kernel's description", start, own.len(), false);
+        let known: Vec<Datum> = own.iter().map(|&value| Datum { value, ..Datum::ZERO }).collect();
+        machine.memory.write(start, &known);
         lay_words(machine, "the arguments", slot.address, &slot.words, true);
     }
 
@@ -125,23 +130,13 @@ impl Subject {
 
     /// The first output of this call that is not what the expressions of the one that was followed give, if there is one.
     pub(super) fn first_unpredicted(&self, machine: &Machine, traced: &Self) -> Option<usize> {
-        let results = evaluate(&machine.values, &self.inputs);
+        let prediction = Prediction::new(&machine.values, &self.inputs);
         let (start, _) = traced.output();
-        let read = |at: usize, len: usize| {
-            machine.memory.read(super::memory::Memory::STACK, start + at as u64, len)
-        };
+        let read =
+            |at: usize, len: usize| machine.memory.read(super::memory::Memory::STACK, start + at as u64, len);
         let is_predicted = |at: usize| match self.inputs.operation {
-            Operation::Unpack => true,
-            _ => {
-                let lane = read(WIDTH * at, WIDTH);
-                match lane[0].byte.content() {
-                    Content::Float { of, .. } => {
-                        results[of as usize].to_bits() == self.floats[at].to_bits()
-                    }
-                    Content::Known => number(&lane) as u32 == self.floats[at].to_bits(),
-                    _ => true,
-                }
-            }
+            Operation::Unpack => prediction.number(&read(at, 1)) == u32::from(self.codes[at]),
+            _ => prediction.number(&read(WIDTH * at, WIDTH)) == self.floats[at].to_bits(),
         };
         self.inputs.written(Buffer::Out).flatten().find(|&at| !is_predicted(at))
     }

@@ -93,7 +93,11 @@ pub(super) fn terms(values: &Values, expression: Expression) -> Result<Vec<Term>
                 (Err(_), Err(_)) => return Err("multiplies two sums".to_owned()),
             },
             Node::Negated(a) => {
-                let minus = Factors { of: vec![Monomial { factor: -1.0, ..Monomial::ONE }], variables: Vec::new(), roundings: 0 };
+                let minus = Factors {
+                    of: vec![Monomial { factor: -1.0, ..Monomial::ONE }],
+                    variables: Vec::new(),
+                    roundings: 0,
+                };
                 open.push((a, multiplied(&factors, &minus)?, [roundings, additions]));
             }
             _ => {
@@ -138,7 +142,9 @@ fn is_power_of_two(factors: &Factors) -> bool {
 fn leaf(values: &Values, expression: Expression) -> Result<Factors, String> {
     let one = |of: Monomial| Factors { variables: Vec::new(), of: vec![of], roundings: 0 };
     Ok(match &values.nodes[expression as usize] {
-        Node::Constant(value) if value.is_finite() => one(Monomial { factor: (*value).into(), ..Monomial::ONE }),
+        Node::Constant(value) if value.is_finite() => {
+            one(Monomial { factor: (*value).into(), ..Monomial::ONE })
+        }
         Node::Constant(value) => return Err(format!("computes with {value}")),
         Node::X(at) => one(Monomial { x: Some(*at), ..Monomial::ONE }),
         Node::Scale(at) => one(Monomial { scale: Some(*at), ..Monomial::ONE }),
@@ -186,7 +192,11 @@ fn multiplied(a: &Factors, b: &Factors) -> Result<Factors, String> {
 }
 
 /// Adds a product, unless it is zero whatever the weights are.
-fn add_term(terms: &mut Vec<Term>, factors: &Factors, [roundings, additions]: [u32; 2]) -> Result<(), String> {
+fn add_term(
+    terms: &mut Vec<Term>,
+    factors: &Factors,
+    [roundings, additions]: [u32; 2],
+) -> Result<(), String> {
     let mut nonzero = factors.of.iter().filter(|one| one.factor != 0.0);
     let Some(first) = nonzero.next() else { return Ok(()) };
     if nonzero.any(|one| (one.scale, one.x) != (first.scale, first.x)) {

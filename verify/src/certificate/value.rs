@@ -127,9 +127,9 @@ impl Values {
     /// The bits of a byte; `None` where it has no such.
     pub(super) fn bits(&self, datum: Datum) -> Option<[Bit; 8]> {
         match datum.byte.content() {
-            Content::Known => Some(std::array::from_fn(|at| {
-                if datum.value >> at & 1 == 1 { TRUE } else { FALSE }
-            })),
+            Content::Known => {
+                Some(std::array::from_fn(|at| if datum.value >> at & 1 == 1 { TRUE } else { FALSE }))
+            }
             Content::Bits(number) => Some(self.bytes[number as usize]),
             _ => None,
         }

@@ -1,5 +1,6 @@
 //! Operands, addresses and flags.
 
+use super::super::value::{are_known, number as number_of};
 use super::*;
 
 impl Machine {
@@ -23,7 +24,12 @@ impl Machine {
     }
 
     /// What an explicit operand holds.
-    pub(in crate::certificate) fn operand(&self, code: &Code, operand: u32, before: &Registers) -> Vec<Datum> {
+    pub(in crate::certificate) fn operand(
+        &self,
+        code: &Code,
+        operand: u32,
+        before: &Registers,
+    ) -> Vec<Datum> {
         match code.instruction.op_kind(operand) {
             OpKind::Register => {
                 self.register_data(code.instruction.op_register(operand), before).unwrap_or_default()
@@ -71,7 +77,9 @@ impl Machine {
         // Of integer instructions a number is an operand as any other.
         let is_source = immediate.filter(|_| is_integer(&code.name) && sources.is_empty());
         if let Some(value) = is_source {
-            sources.push(value.to_le_bytes()[..len].iter().map(|&value| Datum { value, ..Datum::ZERO }).collect());
+            sources.push(
+                value.to_le_bytes()[..len].iter().map(|&value| Datum { value, ..Datum::ZERO }).collect(),
+            );
         }
         if code.name.starts_with("blendv") || code.name == "pblendvb" {
             if !code.is_vex {
@@ -102,7 +110,8 @@ impl Machine {
 
     pub(super) fn write_operand(&mut self, code: &Code, operand: u32, data: &[Datum], before: &Registers) {
         if code.instruction.op_kind(operand) != OpKind::Register {
-            let address = code.memory.iter().find(|access| access.writes).map(|access| access.address(before));
+            let address =
+                code.memory.iter().find(|access| access.writes).map(|access| access.address(before));
             if let Some(address) = address {
                 self.memory.write(address, data);
             }
@@ -226,7 +235,9 @@ impl Machine {
                 if code.instruction.op_kind(0) == OpKind::Register
                     && code.instruction.op_register(0) == Register::RSP =>
             {
-                self.flags = Flags::Address;
+                if code.instruction.rflags_modified() != 0 {
+                    self.flags = Flags::Address;
+                }
             }
             _ => return false,
         }
@@ -263,12 +274,95 @@ impl Machine {
         let (a, b) = (self.sum_of(&a), self.sum_of(&b));
         match code.name.as_str() {
             "cmp" | "sub" if a == b && a != Some(Addresses::OTHER) => Flags::Known,
-            "test" if a == b && a.is_some_and(|a| self.values.addresses.place(a).is_some()) => Flags::IsNull,
-            "cmp" if is_compared_with_zero(code) && a.is_some_and(|a| self.values.addresses.place(a).is_some()) => {
+            "cmp" if a.is_some_and(|a| self.is_above(a, code, before)) => Flags::Known,
+            "test" if a == b && self.is_near(a, code, before) => Flags::IsNull,
+            "cmp" if is_compared_with_zero(code) && self.is_near(a, code, before) => Flags::IsNull,
+            "cmp" | "sub" => self.order(a, b, code, before),
+            "add" if b == Some(Addresses::NONE) && self.is_near(a, code, before) => Flags::IsNull,
+            _ => Flags::Address,
+        }
+    }
+
+    /// The flags of a difference: whether it is zero, if it is an address less a number; and which of two addresses comes first.
+    fn order(&self, a: Option<Sum>, b: Option<Sum>, code: &Code, before: &Registers) -> Flags {
+        let (Some(a), Some(b)) = (a, b) else { return Flags::Address };
+        let place = |sum| self.values.addresses.place(sum).map(|place| &self.memory.place(place).range);
+        let [x, y] = [0, 1].map(|operand| number_of(&self.operand(code, operand, before)));
+        match (place(a), place(b)) {
+            (Some(of_a), Some(of_b)) if of_a.contains(&x) && of_b.contains(&y) => {
+                // The places do not overlap.
+                let least = (of_a.end - x).min(of_b.end - y);
+                Flags::Order(Difference { a, b, value: x.wrapping_sub(y), least })
+            }
+            (Some(_), None)
+                if b == Addresses::NONE && code.name == "sub" && self.is_near(Some(a), code, before) =>
+            {
                 Flags::IsNull
             }
             _ => Flags::Address,
         }
+    }
+
+    /// Whether an instruction gives an address of a place or near to it, which is not zero: no place is at the start of memory.
+    fn is_near(&self, sum: Option<Sum>, code: &Code, before: &Registers) -> bool {
+        /// Systems keep as many bytes at the start of memory free.
+        const NEAR: u64 = 1 << 15;
+        let Some(place) = sum.and_then(|sum| self.values.addresses.place(sum)) else { return false };
+        let data = match code.instruction.op_kind(1) {
+            OpKind::Register | OpKind::Memory => self.second(code, before),
+            _ => Vec::new(),
+        };
+        let number = if data.is_empty() { code.instruction.immediate(1) } else { number_of(&data) };
+        let address = number_of(&self.operand(code, 0, before));
+        let result = match code.name.as_str() {
+            "add" => address.wrapping_add(number),
+            "sub" => address.wrapping_sub(number),
+            _ => address,
+        };
+        let range = &self.memory.place(place).range;
+        place == Memory::STATIC || (range.start.saturating_sub(NEAR)..=range.end + NEAR).contains(&result)
+    }
+
+    /// Whether a distance is above the number that it is compared with, wherever the places lie.
+    fn is_above(&self, distance: Sum, code: &Code, before: &Registers) -> bool {
+        let data = self.second(code, before);
+        let limit = match code.instruction.op_kind(1) {
+            OpKind::Register | OpKind::Memory => are_known(&data).then(|| number_of(&data)),
+            _ => Some(code.instruction.immediate(1)),
+        };
+        let least = self.values.addresses.least(distance);
+        matches!((least, limit), (Some(least), Some(limit)) if least > limit)
+    }
+
+    /// Whether this picks, by the order of two addresses, the positive one of their two differences. It then has done so.
+    pub(super) fn takes_distance(&mut self, code: &Code, of: Difference, before: &Registers) -> bool {
+        let instruction = &code.instruction;
+        let is_move = code.name.starts_with("cmov")
+            && instruction.op_kind(1) == OpKind::Register
+            && instruction.op_register(0).size() == WORD;
+        if !is_move {
+            return false;
+        }
+        let Difference { a, b, value, least } = of;
+        let [to, from] = [0, 1].map(|operand| {
+            let data = self.operand(code, operand, before);
+            (self.sum_of(&data), number_of(&data))
+        });
+        let addresses = &mut self.values.addresses;
+        let down = (Some(addresses.add(a, b, -1)), value);
+        let up = (Some(addresses.add(b, a, -1)), value.wrapping_neg());
+        let is_positive = match instruction.condition_code() {
+            ConditionCode::b | ConditionCode::be => (to, from) == (down, up),
+            ConditionCode::a | ConditionCode::ae => (to, from) == (up, down),
+            _ => false,
+        };
+        if is_positive {
+            let distance = addresses.distance(a, b, least);
+            let bytes: [Byte; WORD] = std::array::from_fn(|at| Byte::address(distance, at as u8));
+            self.set(instruction.op_register(0), &bytes, false);
+            self.is_done = true;
+        }
+        is_positive
     }
 
     /// The second operand, as wide as the first.
@@ -279,16 +373,8 @@ impl Machine {
         self.operand(code, 1, before)
     }
 
-    /// Sums and differences of addresses in general registers, and numbers as compilers work them out by `lea`.
+    /// Sums and differences of addresses, and numbers as compilers work them out by `lea`.
     pub(super) fn adds_addresses(&mut self, code: &Code, before: &Registers) -> bool {
-        let instruction = &code.instruction;
-        if instruction.op_count() == 0 || instruction.op_kind(0) != OpKind::Register {
-            return false;
-        }
-        let register = instruction.op_register(0);
-        if !register.is_gpr() {
-            return false;
-        }
         let of = match code.name.as_str() {
             "lea" => self.sum_of_lea(code),
             "add" | "sub" | "inc" | "dec" | "neg" => self.sum_of_two(code, before),
@@ -298,13 +384,34 @@ impl Machine {
         if of == Addresses::NONE && code.name != "lea" {
             return false;
         }
-        let bytes: Vec<Byte> = match (of, register.size()) {
-            (Addresses::NONE, size) => vec![Byte::KNOWN; size],
-            (of, WORD) => (0..WORD).map(|at| Byte::address(of, at as u8)).collect(),
-            (_, size) => (0..size).map(|at| Byte::address(Addresses::OTHER, at as u8)).collect(),
+        let old = self.operand(code, 0, before);
+        let of = if old.len() == WORD || of == Addresses::NONE { of } else { Addresses::OTHER };
+        let byte = |at: usize| match of {
+            Addresses::NONE => Byte::KNOWN,
+            of => Byte::address(of, at as u8),
         };
-        self.set(register, &bytes, false);
+        let value = self.sum_in_numbers(code, before).to_le_bytes();
+        let data: Vec<Datum> = (0..old.len()).map(|at| Datum { byte: byte(at), value: value[at] }).collect();
+        self.write(code, &data, before);
         true
+    }
+
+    /// What an addition of addresses gave in the call that was traced; it counts where it goes to memory.
+    fn sum_in_numbers(&self, code: &Code, before: &Registers) -> u64 {
+        let a = number_of(&self.operand(code, 0, before));
+        let b = match self.second(code, before) {
+            data if data.is_empty() && code.instruction.op_count() > 1 && code.name != "lea" => {
+                code.instruction.immediate(1)
+            }
+            data => number_of(&data),
+        };
+        match code.name.as_str() {
+            "add" => a.wrapping_add(b),
+            "sub" => a.wrapping_sub(b),
+            "inc" => a.wrapping_add(1),
+            "dec" => a.wrapping_sub(1),
+            _ => a.wrapping_neg(),
+        }
     }
 
     fn sum_of_two(&mut self, code: &Code, before: &Registers) -> Option<Sum> {

@@ -26,9 +26,8 @@ pub(super) fn apply(values: &mut Values, operands: &Operands<'_>) -> Option<(Eff
         _ => return None,
     };
     let [a, b] = operands.pair();
-    let lanes = lanes(operands, is_scalar, a, |at| {
-        operate(values, operator, &a[at..][..WIDTH], &b[at..][..WIDTH])
-    });
+    let lanes =
+        lanes(operands, is_scalar, a, |at| operate(values, operator, &a[at..][..WIDTH], &b[at..][..WIDTH]));
     Some((effect, lanes))
 }
 

@@ -132,7 +132,8 @@ fn shifted(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>> {
             None if is_by_element => known(&count[width * at..][..width]),
             None => known(&count[..count.len().min(8)]),
         };
-        let count = count.map(|count| if is_general { count & if width == 8 { 63 } else { 31 } } else { count });
+        let count =
+            count.map(|count| if is_general { count & if width == 8 { 63 } else { 31 } } else { count });
         data.extend(match count {
             Some(count) => moved(values, element, count as usize, shift),
             None => vec![Datum::of(Byte::UNCLEAR); width],
@@ -149,7 +150,9 @@ fn known(data: &[Datum]) -> Option<u64> {
 fn moved(values: &mut Values, element: &[Datum], count: usize, shift: Shift) -> Vec<Datum> {
     let width = element.len();
     if count.is_multiple_of(8) && !matches!(shift, Shift::RightSigned) {
-        return (0..width).map(|at| from(at, count / 8, width, shift).map_or(Datum::ZERO, |at| element[at])).collect();
+        return (0..width)
+            .map(|at| from(at, count / 8, width, shift).map_or(Datum::ZERO, |at| element[at]))
+            .collect();
     }
     let Some(bits) = values.all_bits(element) else { return vec![Datum::of(Byte::UNCLEAR); width] };
     let moved: Vec<Bit> = (0..bits.len())
@@ -216,12 +219,6 @@ fn computed(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>> 
         "psubb" => (1, u64::wrapping_sub),
         "psubw" => (2, u64::wrapping_sub),
         "psubd" => (4, u64::wrapping_sub),
-        "pmullw" => (2, u64::wrapping_mul),
-        "pmulld" => (4, u64::wrapping_mul),
-        "pmaddwd" => (4, |a, b| {
-            let product = |at: u32| i32::from((a >> at) as i16) * i32::from((b >> at) as i16);
-            product(0).wrapping_add(product(16)) as u64
-        }),
         "pcmpeqb" => (1, |a, b| if a == b { u64::MAX } else { 0 }),
         "pcmpeqw" => (2, |a, b| if a == b { u64::MAX } else { 0 }),
         "pcmpeqd" => (4, |a, b| if a == b { u64::MAX } else { 0 }),
@@ -231,6 +228,9 @@ fn computed(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>> 
         "add" => (len, u64::wrapping_add),
         "sub" => (len, u64::wrapping_sub),
         "imul" if operands.immediate.is_none() => (len, u64::wrapping_mul),
+        "pmullw" | "pmulhuw" | "pmulhw" | "pmulld" | "pmaddwd" | "pmaddubsw" => {
+            return Some(multiplied(values, operands));
+        }
         "packuswb" | "packsswb" | "packssdw" | "packusdw" => return Some(packed(values, operands)),
         _ => return in_place(values, operands),
     };
@@ -249,6 +249,89 @@ fn computed(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>> 
     Some(data)
 }
 
+/// How elements are multiplied: their bytes, whether each is signed, and which bytes of the product are kept.
+struct Product {
+    width: usize,
+    is_signed: [bool; 2],
+    kept: std::ops::Range<usize>,
+    /// Whether two neighbours are added, clamped to the range of the result.
+    adds_pairs: bool,
+}
+
+fn multiplied(values: &mut Values, operands: &Operands<'_>) -> Vec<Datum> {
+    let of = |width, is_signed, kept, adds_pairs| Product { width, is_signed, kept, adds_pairs };
+    let product = match operands.name {
+        "pmullw" => of(2, [false; 2], 0..2, false),
+        "pmulhuw" => of(2, [false; 2], 2..4, false),
+        "pmulhw" => of(2, [true; 2], 2..4, false),
+        "pmulld" => of(4, [false; 2], 0..4, false),
+        "pmaddwd" => of(2, [true; 2], 0..4, true),
+        _ => of(1, [false, true], 0..2, true),
+    };
+    let [a, b] = operands.pair().map(<[Datum]>::to_vec);
+    let step = product.width * if product.adds_pairs { 2 } else { 1 };
+    let mut data = Vec::with_capacity(operands.len());
+    for (a, b) in a[..operands.len()].chunks(step).zip(b.chunks(step)) {
+        data.extend(product.element(values, a, b));
+    }
+    data
+}
+
+impl Product {
+    fn element(&self, values: &mut Values, a: &[Datum], b: &[Datum]) -> Vec<Datum> {
+        let parts: Vec<_> = a.chunks(self.width).zip(b.chunks(self.width)).collect();
+        let is_zero = |data: &[Datum]| are_known(data) && number(data) == 0;
+        let counting: Vec<_> = parts.iter().filter(|(a, b)| !is_zero(a) && !is_zero(b)).collect();
+        match counting[..] {
+            [] => return vec![Datum::ZERO; self.kept.len()],
+            [(a, b)] => {
+                let moved = self.by_power_of_two(values, (a, self.is_signed[0]), b);
+                let moved = moved.or_else(|| self.by_power_of_two(values, (b, self.is_signed[1]), a));
+                if let Some(moved) = moved {
+                    return moved;
+                }
+            }
+            _ => {}
+        }
+        let width = self.width;
+        values.compute(&[a, b], self.kept.len(), |both| {
+            let sum = (0..parts.len()).map(|at| self.product(both, 8 * width * at)).sum::<i64>();
+            let most = 1 << (8 * self.kept.len() - 1);
+            let sum = if self.adds_pairs { sum.clamp(-most, most - 1) } else { sum };
+            sum as u64 >> (8 * self.kept.start)
+        })
+    }
+
+    /// The product of the elements at this bit.
+    fn product(&self, both: &[u64], at: usize) -> i64 {
+        let shift = 64 - 8 * self.width;
+        let factor = |which: usize| {
+            let top = both[which] >> at << shift;
+            if self.is_signed[which] { top as i64 >> shift } else { (top >> shift) as i64 }
+        };
+        factor(0).wrapping_mul(factor(1))
+    }
+
+    /// A product with a power of two moves bits, however many codes they are of.
+    fn by_power_of_two(
+        &self,
+        values: &mut Values,
+        (element, is_signed): (&[Datum], bool),
+        factor: &[Datum],
+    ) -> Option<Vec<Datum>> {
+        let power = known(factor).filter(|factor| factor.is_power_of_two())?.trailing_zeros() as usize;
+        let is_positive = power + 1 < 8 * self.width;
+        let bits = values.all_bits(element).filter(|_| is_positive)?;
+        let above = if is_signed { bits[bits.len() - 1] } else { FALSE };
+        let product = (8 * self.kept.start..8 * self.kept.end).map(|at| match at.checked_sub(power) {
+            Some(at) => *bits.get(at).unwrap_or(&above),
+            None => FALSE,
+        });
+        let product: Vec<Bit> = product.collect();
+        Some(values.bytes_of(&product))
+    }
+}
+
 /// An operation on one element, or with a number that is part of the instruction.
 fn in_place(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>> {
     let constant = operands.immediate.unwrap_or(0);
@@ -259,7 +342,7 @@ fn in_place(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>> 
         "imul" => Box::new(move |a| a.wrapping_mul(constant)),
         _ => return None,
     };
-    let source = operands.last_or_destination().to_vec();
+    let source = operands.last().to_vec();
     Some(values.compute(&[&source], operands.len(), |source| of(source[0])))
 }
 

@@ -51,9 +51,7 @@ pub(super) fn apply(operands: &Operands<'_>) -> Option<Vec<Datum>> {
         "psrldq" => within(whole_or_old(operands), 1, len, |_, at| {
             (at + bits(0, 8) < HALF).then_some((0, at + bits(0, 8)))
         }),
-        "pslldq" => {
-            within(whole_or_old(operands), 1, len, |_, at| Some((0, at.checked_sub(bits(0, 8))?)))
-        }
+        "pslldq" => within(whole_or_old(operands), 1, len, |_, at| Some((0, at.checked_sub(bits(0, 8))?))),
         "permq" | "permpd" => across(whole, 8, len, |at| Some((0, bits(2 * at, 2)))),
         "perm2f128" | "perm2i128" => across(pair, HALF, len, |at| {
             (bits(4 * at + 3, 1) == 0).then_some((bits(4 * at + 1, 1), bits(4 * at, 1)))
