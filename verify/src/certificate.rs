@@ -39,6 +39,15 @@ use subject::Subject;
 /// Calls on other data whose outputs are held against what the certificate predicts.
 pub const PREDICTED_CALLS: u64 = 4;
 
+/// What every certificate assumes.
+pub const ASSUMPTIONS: [&str; 5] = [
+    "the CPU does what its manual says, and this program's rules for instructions say the same",
+    "the file holds the machine code of this hash, and calls come with buffers of exactly these sizes that do not overlap",
+    "the functions of the C library that are named do what the C standard says",
+    "x and scales are finite and nothing overflows; MXCSR has its initial rounding and keeps subnormals",
+    "one thread calls at a time, as it does for any kernel that has no state",
+];
+
 /// What was shown of a kernel on a shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Certificate {
@@ -110,6 +119,10 @@ fn applies(kernel: &dyn Kernel) -> Result<(), Refusal> {
     }
     if domain.operation == Operation::Dot {
         return refused("sums integers, of which there is no rule here yet".to_owned());
+    }
+    let requirements = domain.requirements;
+    if requirements.alignment > 4 || requirements.over_read > 0 || requirements.whole_last_stride {
+        return refused(format!("requires {requirements} of its buffers, which is not followed yet"));
     }
     if domain.format.plain().is_none() || domain.format.has_inner_scales() {
         return refused(format!(

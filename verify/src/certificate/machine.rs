@@ -31,6 +31,8 @@ enum Flags {
     Known,
     /// Of an address alone: whether it is zero is known, since no buffer is there.
     IsNull,
+    /// Of a distance: whether it is below the number that it was compared with is known.
+    NotBelow,
     /// Of the difference of two addresses.
     Order(Difference),
     Address,
@@ -256,8 +258,9 @@ impl Machine {
             _ if read == 0 => return Ok(()),
             Flags::Known => return Ok(()),
             Flags::IsNull if read == ZERO => return Ok(()),
+            Flags::NotBelow if read == iced_x86::RflagsBits::CF => return Ok(()),
             Flags::Order(difference) if self.takes_distance(code, difference, before) => return Ok(()),
-            Flags::IsNull | Flags::Order(_) | Flags::Address => {
+            Flags::IsNull | Flags::NotBelow | Flags::Order(_) | Flags::Address => {
                 "takes a way that depends on where buffers lie"
             }
             Flags::Data => "takes a way that depends on weights, scales or activations",

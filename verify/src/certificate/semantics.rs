@@ -8,6 +8,7 @@ mod shuffles;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use integers::shifted_left;
 pub(super) use shuffles::looked_up;
 
 use super::value::{Datum, Values};

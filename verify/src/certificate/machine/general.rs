@@ -1,6 +1,9 @@
 //! Operands, addresses and flags.
 
+use super::super::semantics::shifted_left;
 use super::super::value::{are_known, number as number_of};
+use std::cmp::Ordering;
+
 use super::*;
 
 impl Machine {
@@ -274,7 +277,9 @@ impl Machine {
         let (a, b) = (self.sum_of(&a), self.sum_of(&b));
         match code.name.as_str() {
             "cmp" | "sub" if a == b && a != Some(Addresses::OTHER) => Flags::Known,
-            "cmp" if a.is_some_and(|a| self.is_above(a, code, before)) => Flags::Known,
+            "cmp" if a.is_some_and(|a| self.reach_of(a, code, before).is_some()) => {
+                a.and_then(|a| self.reach_of(a, code, before)).expect("just seen")
+            }
             "test" if a == b && self.is_near(a, code, before) => Flags::IsNull,
             "cmp" if is_compared_with_zero(code) && self.is_near(a, code, before) => Flags::IsNull,
             "cmp" | "sub" => self.order(a, b, code, before),
@@ -289,7 +294,9 @@ impl Machine {
         let place = |sum| self.values.addresses.place(sum).map(|place| &self.memory.place(place).range);
         let [x, y] = [0, 1].map(|operand| number_of(&self.operand(code, operand, before)));
         match (place(a), place(b)) {
-            (Some(of_a), Some(of_b)) if of_a.contains(&x) && of_b.contains(&y) => {
+            (Some(of_a), Some(of_b))
+                if (of_a.start..=of_a.end).contains(&x) && (of_b.start..=of_b.end).contains(&y) =>
+            {
                 // The places do not overlap.
                 let least = (of_a.end - x).min(of_b.end - y);
                 Flags::Order(Difference { a, b, value: x.wrapping_sub(y), least })
@@ -323,15 +330,18 @@ impl Machine {
         place == Memory::STATIC || (range.start.saturating_sub(NEAR)..=range.end + NEAR).contains(&result)
     }
 
-    /// Whether a distance is above the number that it is compared with, wherever the places lie.
-    fn is_above(&self, distance: Sum, code: &Code, before: &Registers) -> bool {
+    /// The flags of a distance less a number: wherever the places lie, it is not below that, or above it.
+    fn reach_of(&self, distance: Sum, code: &Code, before: &Registers) -> Option<Flags> {
         let data = self.second(code, before);
         let limit = match code.instruction.op_kind(1) {
             OpKind::Register | OpKind::Memory => are_known(&data).then(|| number_of(&data)),
             _ => Some(code.instruction.immediate(1)),
         };
-        let least = self.values.addresses.least(distance);
-        matches!((least, limit), (Some(least), Some(limit)) if least > limit)
+        match self.values.addresses.least(distance)?.cmp(&limit?) {
+            Ordering::Greater => Some(Flags::Known),
+            Ordering::Equal => Some(Flags::NotBelow),
+            Ordering::Less => None,
+        }
     }
 
     /// Whether this picks, by the order of two addresses, the positive one of their two differences. It then has done so.
@@ -446,16 +456,18 @@ impl Machine {
     fn lea_of_codes(&mut self, code: &Code, before: &Registers) -> bool {
         let instruction = &code.instruction;
         let registers = [instruction.memory_base(), instruction.memory_index()];
-        let parts = registers.map(|register| self.register_data(register, before).unwrap_or_default());
-        let (scale, displacement) =
-            (u64::from(instruction.memory_index_scale()), instruction.memory_displacement64());
-        let register = instruction.op_register(0);
-        let data = self.values.compute(&[&parts[0], &parts[1]], register.size(), |parts| {
-            parts[0].wrapping_add(parts[1].wrapping_mul(scale)).wrapping_add(displacement)
-        });
+        let [base, index] =
+            registers.map(|register| self.register_data(register, before).unwrap_or_default());
+        let index = shifted_left(&mut self.values, &index, instruction.memory_index_scale().ilog2() as usize);
+        let (displacement, register) = (instruction.memory_displacement64(), instruction.op_register(0));
+        let data = match base.is_empty() && displacement == 0 {
+            true => index[..register.size()].to_vec(),
+            false => self.values.compute(&[&base, &index], register.size(), |parts| {
+                parts[0].wrapping_add(parts[1]).wrapping_add(displacement)
+            }),
+        };
         *self.effects.entry(Effect::Integer).or_default() += 1;
-        let bytes: Vec<Byte> = data.iter().map(|datum| datum.byte).collect();
-        self.set(register, &bytes, false);
+        self.write(code, &data, before);
         true
     }
 

@@ -127,6 +127,7 @@ fn shifted(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>> {
     };
     let mut data = Vec::with_capacity(operands.len());
     for (at, element) in source[..operands.len()].chunks(width).enumerate() {
+        let lowest = *count.first().unwrap_or(&Datum::ZERO);
         let count = match operands.immediate {
             Some(count) => Some(count),
             None if is_by_element => known(&count[width * at..][..width]),
@@ -136,10 +137,33 @@ fn shifted(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>> {
             count.map(|count| if is_general { count & if width == 8 { 63 } else { 31 } } else { count });
         data.extend(match count {
             Some(count) => moved(values, element, count as usize, shift),
+            None if is_general && matches!(shift, Shift::Left | Shift::Right) => {
+                by_codes(values, element, lowest, shift)
+            }
             None => vec![Datum::of(Byte::UNCLEAR); width],
         });
     }
     Some(data)
+}
+
+/// A shift by a number made of codes, of which only the lowest bits count.
+fn by_codes(values: &mut Values, element: &[Datum], count: Datum, shift: Shift) -> Vec<Datum> {
+    let width = element.len();
+    let most = if width == 8 { 63 } else { 31 };
+    let count = and(values, count, Datum { byte: Byte::KNOWN, value: most });
+    values.compute(&[element, &[count]], width, |both| {
+        let [value, count] = both else { unreachable!("there are two operands") };
+        match shift {
+            Shift::Left => value << count,
+            Shift::Right => value >> count,
+            _ => unreachable!("other shifts are not made by codes"),
+        }
+    })
+}
+
+/// An integer times a power of two.
+pub(in crate::certificate) fn shifted_left(values: &mut Values, data: &[Datum], count: usize) -> Vec<Datum> {
+    moved(values, data, count, Shift::Left)
 }
 
 fn known(data: &[Datum]) -> Option<u64> {
@@ -239,6 +263,10 @@ fn computed(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>> 
     }
     if operands.is_of_one_register && operands.name.starts_with("pcmpeq") {
         return Some(vec![ONES; len]);
+    }
+    if operands.is_of_one_register && matches!(operands.name, "paddb" | "paddw" | "paddd" | "add") {
+        let [a, _] = operands.pair().map(<[Datum]>::to_vec);
+        return Some(a.chunks(width).flat_map(|element| moved(values, element, 1, Shift::Left)).collect());
     }
     let [a, b] = operands.pair();
     let (a, b) = (a.to_vec(), b.to_vec());
