@@ -1,6 +1,6 @@
 //! Operands, addresses and flags.
 
-use super::super::semantics::shifted_left;
+use super::super::semantics::{looked_up, shifted_left};
 use super::super::value::{are_known, number as number_of};
 use std::cmp::Ordering;
 
@@ -182,12 +182,12 @@ impl Machine {
         self.sum(&data.iter().map(|datum| datum.byte).collect::<Vec<_>>())
     }
 
-    /// Reads constants, of which codes say which.
+    /// Reads one of the entries of a table, of which codes say which.
     pub(super) fn reach_by_codes(&mut self, access: &Access, before: &Registers) -> Result<u32, Fault> {
         let fault = |what: &str| Err((Shown::Obliviousness, what.to_owned()));
-        let registers = access.base.map(|base| (base, 1)).into_iter().chain(access.index);
-        let of_data: Vec<(usize, u64)> =
-            registers.filter(|&(register, _)| self.sum(&self.general[register]).is_none()).collect();
+        let registers = || access.base.map(|base| (base, 1)).into_iter().chain(access.index);
+        let (of_data, others): (Vec<_>, Vec<_>) =
+            registers().partition(|&(register, _)| self.sum(&self.general[register]).is_none());
         let [(register, times)] = of_data[..] else {
             return fault("reads or writes at an address made of two values of data");
         };
@@ -199,19 +199,21 @@ impl Machine {
         let Some((variables, numbers)) = self.values.entries(&data).filter(|_| !access.writes) else {
             return fault("reads or writes at an address made of scales, activations or several codes");
         };
+        let table = others.first().and_then(|&(register, _)| self.sum(&self.general[register]));
+        let place = table.and_then(|table| self.values.addresses.place(table)).unwrap_or(Memory::STATIC);
         let rest = access.address(before).wrapping_sub(before.general[register].wrapping_mul(times));
-        let mut constants = Vec::with_capacity(numbers.len());
+        let mut entries = Vec::with_capacity(numbers.len());
         for number in numbers {
             let address = rest.wrapping_add(number.wrapping_mul(times));
-            if let Some(what) = self.memory.fault(Memory::STATIC, address, access.len, false) {
+            if let Some(what) = self.memory.fault(place, address, access.len, false) {
                 return Err((Shown::Addresses, what));
             }
-            constants.push(self.memory.read(Memory::STATIC, address, access.len));
+            entries.push(self.memory.read(place, address, access.len));
         }
         self.lookups += 1;
         *self.effects.entry(Effect::Choice).or_default() += 1;
-        self.looked_up = Some(super::super::semantics::looked_up(&mut self.values, &variables, &constants));
-        Ok(Memory::STATIC)
+        self.looked_up = Some(looked_up(&mut self.values, &variables, &entries));
+        Ok(place)
     }
 
     /// Instructions that move the stack pointer, which stays an address of the stack, and what goes with it.
@@ -280,7 +282,7 @@ impl Machine {
             "cmp" if a.is_some_and(|a| self.reach_of(a, code, before).is_some()) => {
                 a.and_then(|a| self.reach_of(a, code, before)).expect("just seen")
             }
-            "test" if a == b && self.is_near(a, code, before) => Flags::IsNull,
+            "test" if a == b && (self.is_near(a, code, before) || self.is_apart(a)) => Flags::IsNull,
             "cmp" if is_compared_with_zero(code) && self.is_near(a, code, before) => Flags::IsNull,
             "cmp" | "sub" => self.order(a, b, code, before),
             "add" if b == Some(Addresses::NONE) && self.is_near(a, code, before) => Flags::IsNull,
@@ -308,6 +310,11 @@ impl Machine {
             }
             _ => Flags::Address,
         }
+    }
+
+    /// Whether it is a distance of two addresses that cannot be the same.
+    fn is_apart(&self, sum: Option<Sum>) -> bool {
+        sum.and_then(|sum| self.values.addresses.least(sum)).is_some_and(|least| least > 0)
     }
 
     /// Whether an instruction gives an address of a place or near to it, which is not zero: no place is at the start of memory.
@@ -391,7 +398,8 @@ impl Machine {
             _ => return false,
         };
         let Some(of) = of else { return code.name == "lea" && self.lea_of_codes(code, before) };
-        if of == Addresses::NONE && code.name != "lea" {
+        if of == Addresses::NONE && code.name != "lea" && self.sources(code, before).iter().all(|datum| datum.byte.is_known())
+        {
             return false;
         }
         let old = self.operand(code, 0, before);

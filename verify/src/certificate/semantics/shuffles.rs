@@ -251,12 +251,12 @@ fn blended(values: &mut Values, operands: &Operands<'_>) -> Option<(Effect, Vec<
     Some((Effect::Choice, data))
 }
 
-/// A constant that an address made of codes reads: the bytes at each address, by the variables that it depends on.
+/// What an address made of codes reads: one of the entries of a table, by the variables that the address depends on.
 pub(in crate::certificate) fn looked_up(
     values: &mut Values,
     variables: &[u32],
-    constants: &[Vec<Datum>],
+    entries: &[Vec<Datum>],
 ) -> Vec<Datum> {
-    let units: Vec<&[Datum]> = constants.iter().map(|constant| &constant[..]).collect();
+    let units: Vec<&[Datum]> = entries.iter().map(|entry| &entry[..]).collect();
     one_of(values, variables, &units)
 }
