@@ -167,10 +167,11 @@ impl Code {
         if !self.instruction.cpuid_features().iter().all(|feature| KNOWN.contains(feature)) {
             return Some("instructions of this extension are not known here");
         }
-        let changes_the_machine = ["ldmxcsr", "syscall", "int", "int3", "into", "in", "out", "hlt", "popfq"];
-        let is_string = ["movs", "stos", "lods", "scas", "cmps"]
-            .iter()
-            .any(|name| self.name.strip_prefix(name).is_some_and(|size| matches!(size, "b" | "w" | "q")));
-        (changes_the_machine.contains(&self.name.as_str()) || is_string).then_some("no kernel needs it")
+        let uses_the_machine = [
+            "ldmxcsr", "syscall", "int", "int3", "into", "in", "out", "hlt", "pushfq", "popfq", "pushf",
+            "popf",
+        ];
+        (uses_the_machine.contains(&self.name.as_str()) || self.instruction.is_string_instruction())
+            .then_some("no kernel needs it")
     }
 }

@@ -13,7 +13,7 @@ use iced_x86::{ConditionCode, FlowControl, OpKind, Register};
 use super::address::{Addresses, Sum};
 use super::code::{Access, Code};
 use super::library::{self, Function};
-use super::memory::Memory;
+use super::memory::{Memory, Place};
 use super::recorder::{RSP, Registers};
 use super::refusal::{Refusal, Shown};
 use super::semantics::{Effect, Operands, apply};
@@ -68,6 +68,8 @@ pub(super) struct Machine {
     functions: HashMap<u64, Function>,
     /// The function of the C library that is running, and where it returns to.
     running: Option<library::Running>,
+    /// The number that stands for the canary of the stack, which is another in each process.
+    canary: u32,
     /// Whether thread-local variables of the program are those of the harness: where the kernel is in a library.
     allows_thread_locals: bool,
     /// Instructions by what they did to data.
@@ -96,6 +98,7 @@ impl Machine {
             executed: BTreeSet::new(),
             functions: library::functions(),
             running: None,
+            canary: 0,
             allows_thread_locals,
             effects: BTreeMap::new(),
             steps: 0,
@@ -103,6 +106,9 @@ impl Machine {
             lookups: 0,
             called: BTreeMap::new(),
         };
+        machine.memory.constants = Some(machine.values.addresses.within(Memory::STATIC));
+        machine.canary =
+            machine.memory.add(Place { name: "the canary".to_owned(), range: 0..0, is_writable: false });
         let stack = machine.address_of(Memory::STACK);
         machine.general[RSP] = stack;
         let back = machine.address_of(Memory::STATIC).map(Datum::of);
@@ -110,10 +116,10 @@ impl Machine {
         machine
     }
 
-    /// Makes the registers hold what a call is given: addresses of places, and numbers. The others belong to the caller, or hold nothing.
+    /// Makes the registers hold what a call is given: addresses of places. The others hold nothing that a kernel may use.
     pub(super) fn give_arguments(&mut self, entry: &Registers) {
-        /// rdi, rsi, rdx, rcx, r8, r9; and those that a function preserves: rbx, rbp, r12 to r15.
-        const GIVEN: [usize; 12] = [7, 6, 2, 1, 8, 9, 3, 5, 12, 13, 14, 15];
+        /// rdi, rsi, rdx: the kernel, its functions, and the arguments.
+        const GIVEN: [usize; 3] = [7, 6, 2];
         for register in GIVEN {
             self.general[register] = self.word(entry.general[register]);
         }
@@ -239,14 +245,18 @@ impl Machine {
     }
 
     /// What belongs to the thread: the canary of the stack, which compilers read, and what the harness keeps there.
-    fn reach_thread(&self, access: &Access, before: &Registers, address: u64) -> Result<u32, Fault> {
+    fn reach_thread(&mut self, access: &Access, before: &Registers, address: u64) -> Result<u32, Fault> {
         const CANARY: u64 = 0x28;
-        let is_canary = address == CANARY && access.len == WORD && !access.writes;
-        let is_own = self.allows_thread_locals && self.memory.modules.is_program(before.rip);
-        match is_canary || is_own {
-            true => Ok(Memory::STATIC),
-            false => Err((Shown::Addresses, "uses a variable of the thread, which can change".to_owned())),
+        if address == CANARY && access.len == WORD && !access.writes {
+            let word = self.address_of(self.canary);
+            self.looked_up = Some(word.map(Datum::of).to_vec());
+            return Ok(Memory::STATIC);
         }
+        if self.allows_thread_locals && self.memory.modules.is_program(before.rip) {
+            self.looked_up = Some(vec![Datum::ZERO; access.len]);
+            return Ok(Memory::STATIC);
+        }
+        Err((Shown::Addresses, "uses a variable of the thread, which can change".to_owned()))
     }
 
     fn look_at_flags(&mut self, code: &Code, before: &Registers) -> Result<(), Fault> {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use super::address::Sum;
 use super::modules::Modules;
 use super::value::{Byte, Datum};
 
@@ -29,6 +30,8 @@ pub(super) struct Memory {
     pub(super) modules: Modules,
     /// What the loader has filled in, once: where functions of other libraries are.
     slots: HashSet<u64>,
+    /// The sum that an address within the constants is.
+    pub(super) constants: Option<Sum>,
 }
 
 impl Memory {
@@ -45,7 +48,7 @@ impl Memory {
         let constants = Place { name: "static data".to_owned(), range: 0..0, is_writable: false };
         let modules = Modules::now();
         let slots = modules.slots();
-        Self { places: vec![stack, constants], pages: HashMap::new(), modules, slots }
+        Self { places: vec![stack, constants], pages: HashMap::new(), modules, slots, constants: None }
     }
 
     /// Adds a place; its number.
@@ -113,10 +116,22 @@ impl Memory {
             if place != Self::STATIC {
                 return Datum::of(Byte::UNDEFINED);
             }
-            let at = std::ptr::with_exposed_provenance::<u8>(address as usize);
-            // SAFETY: the byte belongs to a module that is loaded, and can be read.
-            Datum { byte: Byte::KNOWN, value: unsafe { at.read() } }
+            self.constant(address)
         })
+    }
+
+    /// A byte of a constant. Addresses among them are no constants: files lie elsewhere in each process.
+    fn constant(&self, address: u64) -> Datum {
+        const WORD: u64 = size_of::<u64>() as u64;
+        let word = std::ptr::with_exposed_provenance::<u64>((address & !(WORD - 1)) as usize);
+        // SAFETY: the word belongs to a page of a module that is loaded, and can be read.
+        let word = unsafe { word.read() };
+        let at = (address % WORD) as u8;
+        let value = word.to_le_bytes()[usize::from(at)];
+        match self.constants.filter(|_| self.modules.find(word).is_some()) {
+            Some(sum) => Datum { byte: Byte::address(sum, at), value },
+            None => Datum { byte: Byte::KNOWN, value },
+        }
     }
 
     pub(super) fn write(&mut self, address: u64, data: &[Datum]) {

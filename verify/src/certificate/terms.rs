@@ -142,10 +142,10 @@ fn is_power_of_two(factors: &Factors) -> bool {
 fn leaf(values: &Values, expression: Expression) -> Result<Factors, String> {
     let one = |of: Monomial| Factors { variables: Vec::new(), of: vec![of], roundings: 0 };
     Ok(match &values.nodes[expression as usize] {
-        Node::Constant(value) if value.is_finite() => {
+        Node::Constant(value) if is_usual(*value) => {
             one(Monomial { factor: (*value).into(), ..Monomial::ONE })
         }
-        Node::Constant(value) => return Err(format!("computes with {value}")),
+        Node::Constant(value) => return Err(format!("it is multiplied by {value}, or that is added")),
         Node::X(at) => one(Monomial { x: Some(*at), ..Monomial::ONE }),
         Node::Scale(at) => one(Monomial { scale: Some(*at), ..Monomial::ONE }),
         Node::Negated(a) => {
@@ -157,6 +157,12 @@ fn leaf(values: &Values, expression: Expression) -> Result<Factors, String> {
         Node::Choice { variables, of } => chosen(values, variables, of)?,
         Node::Sum(..) | Node::Fused(..) => return Err("multiplies two sums".to_owned()),
     })
+}
+
+/// Whether a factor is none by which f32 numbers get lost that are not very small or very large.
+fn is_usual(value: f32) -> bool {
+    const MOST: f32 = 256.0;
+    value == 0.0 || (1.0 / MOST..=MOST).contains(&value.abs())
 }
 
 fn chosen(values: &Values, variables: &[u32], of: &[Expression]) -> Result<Factors, String> {

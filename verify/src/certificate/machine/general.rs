@@ -279,6 +279,7 @@ impl Machine {
         let (a, b) = (self.sum_of(&a), self.sum_of(&b));
         match code.name.as_str() {
             "cmp" | "sub" if a == b && a != Some(Addresses::OTHER) => Flags::Known,
+            "xor" if self.is_of_equal_addresses(code, before) => Flags::Known,
             "cmp" if a.is_some_and(|a| self.reach_of(a, code, before).is_some()) => {
                 a.and_then(|a| self.reach_of(a, code, before)).expect("just seen")
             }
@@ -395,10 +396,14 @@ impl Machine {
         let of = match code.name.as_str() {
             "lea" => self.sum_of_lea(code),
             "add" | "sub" | "inc" | "dec" | "neg" => self.sum_of_two(code, before),
+            // How some compilers compare the canary.
+            "xor" if self.is_of_equal_addresses(code, before) => Some(Addresses::NONE),
             _ => return false,
         };
         let Some(of) = of else { return code.name == "lea" && self.lea_of_codes(code, before) };
-        if of == Addresses::NONE && code.name != "lea" && self.sources(code, before).iter().all(|datum| datum.byte.is_known())
+        if of == Addresses::NONE
+            && code.name != "lea"
+            && self.sources(code, before).iter().all(|datum| datum.byte.is_known())
         {
             return false;
         }
@@ -414,6 +419,12 @@ impl Machine {
         true
     }
 
+    fn is_of_equal_addresses(&self, code: &Code, before: &Registers) -> bool {
+        let [a, b] =
+            [self.operand(code, 0, before), self.second(code, before)].map(|data| self.sum_of(&data));
+        a == b && a.is_some_and(|a| self.values.addresses.place(a).is_some())
+    }
+
     /// What an addition of addresses gave in the call that was traced; it counts where it goes to memory.
     fn sum_in_numbers(&self, code: &Code, before: &Registers) -> u64 {
         let a = number_of(&self.operand(code, 0, before));
@@ -426,6 +437,7 @@ impl Machine {
         match code.name.as_str() {
             "add" => a.wrapping_add(b),
             "sub" => a.wrapping_sub(b),
+            "xor" => 0,
             "inc" => a.wrapping_add(1),
             "dec" => a.wrapping_sub(1),
             _ => a.wrapping_neg(),

@@ -235,6 +235,9 @@ fn converted(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>>
 type OfTwo = (usize, fn(u64, u64) -> u64);
 
 fn computed(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>> {
+    if operands.sources.is_empty() {
+        return in_place(values, operands);
+    }
     let len = operands.len();
     let (width, of): OfTwo = match operands.name {
         "paddb" => (1, u64::wrapping_add),
@@ -364,6 +367,7 @@ impl Product {
 fn in_place(values: &mut Values, operands: &Operands<'_>) -> Option<Vec<Datum>> {
     let constant = operands.immediate.unwrap_or(0);
     let of: Box<dyn Fn(u64) -> u64> = match operands.name {
+        "imul" if operands.immediate.is_none() => return None,
         "inc" => Box::new(|a| a.wrapping_add(1)),
         "dec" => Box::new(|a| a.wrapping_sub(1)),
         "neg" => Box::new(u64::wrapping_neg),
