@@ -30,6 +30,7 @@ use sha2::{Digest, Sha256};
 use crate::case::Case;
 use crate::kernel::{Kernel, Outcome, missing_features};
 use crate::operation::Operation;
+use crate::trace;
 use machine::Machine;
 use outputs::Wiring;
 pub use refusal::{Refusal, Shown};
@@ -77,6 +78,11 @@ pub struct Certificate {
     pub largest_error: Option<f64>,
 }
 
+/// Whether calls can be followed here: emulators have no trap flag.
+pub fn is_possible() -> bool {
+    !trace::is_emulated()
+}
+
 /// Shows what can be shown of the calls of a case's shape; its data do not matter.
 ///
 /// # Errors
@@ -104,6 +110,9 @@ pub fn certify(kernel: &dyn Kernel, case: &Case) -> Result<Certificate, Refusal>
 /// Whether this can be asked of a kernel at all.
 fn applies(kernel: &dyn Kernel) -> Result<(), Refusal> {
     let refused = |what: String| Err(Refusal::of(Shown::Call, what));
+    if !is_possible() {
+        return refused("cannot be followed: the CPU, or what emulates it, has no trap flag".to_owned());
+    }
     let domain = kernel.domain();
     let missing = missing_features(kernel.required_features());
     if !missing.is_empty() {
