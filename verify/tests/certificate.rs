@@ -37,7 +37,7 @@ const MATRICES: [(usize, usize); 22] = [
     (5, 300),
     (2, 513),
     (1, 770),
-    (7, 640),
+    (2, 640),
 ];
 
 /// The kernels that certificates are for.

@@ -527,12 +527,18 @@ impl Machine {
         self.general[0] = [Byte::KNOWN; WORD];
     }
 
-    /// A move on a condition, which is known by now.
+    /// A move on a condition, or the condition itself, which is known by now.
     pub(super) fn moves_if(&mut self, code: &Code, before: &Registers) -> bool {
+        let condition = code.instruction.condition_code();
+        if code.name.starts_with("set") && condition != ConditionCode::None {
+            let value = u8::from(holds(condition, before.flags()));
+            self.write(code, &[Datum { value, ..Datum::ZERO }], before);
+            return true;
+        }
         if !code.name.starts_with("cmov") {
             return false;
         }
-        let source = if holds(code.instruction.condition_code(), before.flags()) { 1 } else { 0 };
+        let source = if holds(condition, before.flags()) { 1 } else { 0 };
         let data = self.operand(code, source, before);
         self.write(code, &data, before);
         true
