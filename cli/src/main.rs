@@ -2,6 +2,8 @@
 
 mod adopt;
 mod cases;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod certify;
 mod check;
 mod format_option;
 mod formats;
@@ -67,6 +69,11 @@ enum Command {
     Replay(replay::Args),
     Minimize(minimize::Args),
     Reveal(reveal::Args),
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Certify(certify::Args),
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[command(hide = true)]
+    CertifyOne(certify::OneArgs),
     Selftest(selftest::Args),
     Gate(gate::Args),
     History(history::Args),
@@ -136,6 +143,10 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Minimize(args) => minimize::run(&args),
         Command::Reveal(args) => reveal::run(&args),
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Command::Certify(args) => certify::run(&args),
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Command::CertifyOne(args) => certify::run_one(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::History(args) => history::run(&args),

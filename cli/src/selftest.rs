@@ -57,6 +57,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     json: Option<PathBuf>,
 
+    /// Find the smallest case of each wrong kernel, and try to certify the kernel on its shape. Takes minutes
+    ///
+    /// The JSON report then has the case and the refusal of each as `certificate`.
+    #[arg(long, help_heading = RUN)]
+    certify: bool,
+
     /// Examine this one in this process, and write what was seen to standard output as JSON: what the command calls itself with
     #[arg(long, hide = true, value_name = "KIND/NAME")]
     alone: Option<Subject>,
@@ -69,7 +75,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let seed = args.seed.value();
     if let Some(subject) = &args.alone {
-        let verdict = subject.examine(seed, args.whole, args.progress)?;
+        let verdict = subject.examine(seed, args.whole, args.certify, args.progress)?;
         writeln!(stdout(), "{}", serde_json::to_string(&verdict)?)?;
         return Ok(Verdict::Pass);
     }
@@ -134,7 +140,7 @@ fn examine_all(subjects: &[Subject], args: &Args, seed: u64) -> Result<Vec<Optio
             let next = todo.lock().expect("no thread panics while it holds this").next();
             let Some((place, subject)) = next.filter(|_| !interrupt::is_requested()) else { return };
             bar.set_message(subject.name());
-            let result = subject.in_a_process(seed, args.whole);
+            let result = subject.in_a_process(seed, args.whole, args.certify);
             seen.lock().expect("no thread panics while it holds this")[place] = result;
             bar.inc(1);
         }

@@ -218,7 +218,7 @@ impl Inputs {
     }
 
     /// The elements of an output that must be written, piece by piece: one for each vector.
-    fn written(&self, buffer: Buffer) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub(crate) fn written(&self, buffer: Buffer) -> impl Iterator<Item = Range<usize>> + use<> {
         let (batch, step, len) = self.results_of(buffer);
         (0..batch).map(move |vector| vector * step..vector * step + len)
     }

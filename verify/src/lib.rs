@@ -7,6 +7,8 @@
 pub mod activations;
 pub mod buffer;
 pub mod case;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub mod certificate;
 pub mod check;
 pub mod child;
 pub mod data;

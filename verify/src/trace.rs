@@ -83,9 +83,9 @@ impl Trace {
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(crate) use step::paused;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use step::trace;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use step::{TRAP, paused, start, with_handler};
 
 /// Makes the call; it is not paused here.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
@@ -120,7 +120,7 @@ mod step {
     use super::{MAX_STEPS, Trace, Width};
 
     /// The trap flag of RFLAGS.
-    const TRAP: i64 = 1 << 8;
+    pub(crate) const TRAP: i64 = 1 << 8;
 
     /// Addresses of the instructions executed; written by the handler, which must not allocate.
     static ADDRESSES: [AtomicUsize; MAX_STEPS] = [const { AtomicUsize::new(0) }; MAX_STEPS];
@@ -227,6 +227,21 @@ mod step {
         maps.lines().filter(is_library).filter_map(range).collect()
     }
 
+    /// The handler of traps of a call that another part of the program watches.
+    pub(crate) type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+    /// Makes `call` while `handler` is that of traps.
+    ///
+    /// # Panics
+    /// If the system refuses a handler.
+    pub(crate) fn with_handler<T>(handler: Handler, call: impl FnOnce() -> T) -> T {
+        let previous = install(handler as *const () as usize);
+        let result = call();
+        // SAFETY: this action was in force before.
+        unsafe { libc::sigaction(libc::SIGTRAP, &raw const previous, std::ptr::null_mut()) };
+        result
+    }
+
     fn install(handler: usize) -> libc::sigaction {
         // SAFETY: all-zero is a valid sigaction.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -242,7 +257,7 @@ mod step {
 
     /// Sets the trap flag of this thread.
     #[inline(always)]
-    fn start() {
+    pub(crate) fn start() {
         // SAFETY: pushes and pops the flags, of which it changes the trap flag alone; the trap that follows is handled.
         unsafe { asm!("pushfq", "or qword ptr [rsp], {trap}", "popfq", trap = const TRAP) };
     }

@@ -12,9 +12,13 @@ use anyhow::{Context, Result, bail};
 use qk256_mutants::{Fault, Mutant, ask_for_the_truth};
 use qk256_verify::Harness;
 use qk256_verify::case::Sweep;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use qk256_verify::certificate::certify;
 use qk256_verify::check::{Budget, Plan, Report, check};
 use qk256_verify::child::{Answer, Child, Errors, Patience, Record, SharedMemory, pass};
 use qk256_verify::memory::fault::exit_after_crash;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use qk256_verify::{Case, Kernel};
 use serde::{Deserialize, Serialize};
 
 use super::LIMIT;
@@ -61,6 +65,31 @@ pub(crate) struct Verdict {
     pub(crate) milliseconds: f64,
     /// The finding.
     pub(crate) finding: String,
+    /// Whether a certificate is given for the shape of the finding, if that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<Attempt>,
+}
+
+/// The attempt to certify a wrong kernel on the shape of a case on which it is wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Attempt {
+    /// The case.
+    pub(crate) case: String,
+    /// Why it was refused; `None` of one that was certified.
+    pub(crate) refusal: Option<String>,
+}
+
+impl Attempt {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    fn of(kernel: &dyn Kernel, case: &Case) -> Self {
+        let shape = Case {
+            batch: case.batch,
+            scaled: case.scaled,
+            ..Case::new(kernel.domain(), case.rows, case.cols)
+        };
+        let refusal = certify(kernel, &shape).err().map(|refusal| refusal.to_string());
+        Self { case: case.to_string(), refusal }
+    }
 }
 
 /// How far a process came, which it may not live to say.
@@ -94,7 +123,13 @@ impl Subject {
     }
 
     /// Checks the kernel up to the first finding.
-    pub(super) fn examine(&self, seed: u64, whole: bool, progress: Option<RawFd>) -> Result<Verdict> {
+    pub(super) fn examine(
+        &self,
+        seed: u64,
+        whole: bool,
+        certifies: bool,
+        progress: Option<RawFd>,
+    ) -> Result<Verdict> {
         exit_after_crash(1, HANG);
         let mut harness = match self.kind {
             Kind::Fault(fault) => {
@@ -112,7 +147,8 @@ impl Subject {
             Kind::Right | Kind::Fault(_) if !whole => sweep.len().min(sweep.edges_len() + SHAPES),
             _ => sweep.len() + DRAWN_CASES,
         };
-        let plan = Plan { minimize: false, huge: self.mutant.huge, ..Plan::new(seed, Budget::Cases(cases)) };
+        let plan =
+            Plan { minimize: certifies, huge: self.mutant.huge, ..Plan::new(seed, Budget::Cases(cases)) };
         let start = Instant::now();
         let mut until = None;
         let report = check(&mut harness, &[&self.mutant.kernel], &plan, &mut |at| {
@@ -129,16 +165,25 @@ impl Subject {
         })?;
         let (cases, time) = until.unwrap_or((report.cases, start.elapsed()));
         let (caught_by, finding) = seen(&report);
-        Ok(Verdict { caught_by, cases, milliseconds: time.as_secs_f64() * 1e3, finding })
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        let certificate = report
+            .findings
+            .first()
+            .filter(|_| certifies)
+            .map(|finding| Attempt::of(&self.mutant.kernel, &finding.case));
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+        let certificate = None;
+        Ok(Verdict { caught_by, cases, milliseconds: time.as_secs_f64() * 1e3, finding, certificate })
     }
 
     /// The same in a process of its own, which the kernel may crash; `None` if an early end is requested before it is done.
-    pub(super) fn in_a_process(&self, seed: u64, whole: bool) -> Result<Option<Verdict>> {
+    pub(super) fn in_a_process(&self, seed: u64, whole: bool, certifies: bool) -> Result<Option<Verdict>> {
         let (progress, file) =
             SharedMemory::<Progress>::new().context("cannot share memory with a process")?;
         let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
         command.args(["selftest", "--alone", &self.to_string(), "--seed", &seed.to_string()]);
         command.args(whole.then_some("--whole"));
+        command.args(certifies.then_some("--certify"));
         let descriptor = pass(&mut command, &file);
         command.args(["--progress", &descriptor]);
         let child = Child::start(&mut command, Errors::Kept);
@@ -166,6 +211,7 @@ impl Subject {
             cases: progress.cases.load(Ordering::Relaxed) + 1,
             milliseconds,
             finding: complained.trim().to_owned(),
+            certificate: None,
         }))
     }
 }

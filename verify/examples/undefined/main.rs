@@ -6,14 +6,12 @@
 //! data. docs/verification.md has the commands and says what this proves.
 
 mod canaries;
-mod valgrind;
 
-use std::iter;
 use std::process::ExitCode;
 
-use qk256_verify::inputs::Inputs;
+use qk256_verify::certificate::memcheck::{Complaint, is_watching, watch};
 use qk256_verify::kernel::missing_features;
-use qk256_verify::{Arguments, Case, Kernel, Operation, Outcome, registry};
+use qk256_verify::{Case, Kernel, Operation, registry};
 
 use canaries::CANARIES;
 
@@ -25,7 +23,7 @@ const LONG: [usize; 6] = [511, 512, 513, 1000, 2048, 2100];
 const ROWS: [usize; 6] = [1, 2, 3, 5, 33, 50];
 
 fn main() -> ExitCode {
-    if !valgrind::is_watching() {
+    if !is_watching() {
         eprintln!("undefined: this says nothing without valgrind: docs/verification.md");
         return ExitCode::from(2);
     }
@@ -83,89 +81,4 @@ fn cases(operation: Operation) -> impl Iterator<Item = Case> {
         };
         digits.clone().flat_map(of)
     })
-}
-
-/// What is wrong with a call on undefined data.
-#[derive(Debug, PartialEq, thiserror::Error)]
-enum Complaint {
-    #[error("valgrind saw {0} errors")]
-    Errors(usize),
-    #[error("it does not do this")]
-    Undone,
-    #[error("output {0} is defined, so what it depends on was not undefined")]
-    Defined(usize),
-    #[error("the outputs are other than on defined data")]
-    Different,
-}
-
-/// Calls `kernel` with data that are undefined, and with the same, defined.
-fn watch(kernel: &dyn Kernel, case: &Case) -> Result<(), Complaint> {
-    let inputs = case.materialize(None).expect("seeded cases have data");
-    let mut defined = Call::new(&inputs);
-    let mut call = Call::new(&inputs);
-    call.make_undefined();
-    let before = valgrind::errors();
-    let outcome = kernel.call(call.arguments());
-    let errors = valgrind::errors() - before;
-    if errors > 0 {
-        return Err(Complaint::Errors(errors));
-    }
-    if outcome != Outcome::Done || kernel.call(defined.arguments()) != Outcome::Done {
-        return Err(Complaint::Undone);
-    }
-    if let Some(at) = call.first_defined_output() {
-        return Err(Complaint::Defined(at));
-    }
-    if call.outputs() != defined.outputs() {
-        return Err(Complaint::Different);
-    }
-    Ok(())
-}
-
-/// The buffers of a call.
-struct Call {
-    inputs: Inputs,
-    codes: Vec<u8>,
-    floats: Vec<f32>,
-}
-
-impl Call {
-    fn new(inputs: &Inputs) -> Self {
-        let writes_codes = inputs.operation == Operation::Unpack;
-        let len = |is_written| if is_written { inputs.out_len } else { 0 };
-        Self {
-            inputs: inputs.clone(),
-            codes: vec![u8::MAX; len(writes_codes)],
-            floats: vec![f32::NAN; len(!writes_codes)],
-        }
-    }
-
-    /// From now on nobody knows the weights, the scales and x; but of `gemv_fixed` x is known, which is rounded by its magnitude.
-    fn make_undefined(&mut self) {
-        let Inputs { operation, packed, codes, scales, x, quantized, .. } = &mut self.inputs;
-        valgrind::make_undefined(packed.kept_mut());
-        valgrind::make_undefined(codes);
-        valgrind::make_undefined(quantized);
-        scales.iter_mut().for_each(|scales| valgrind::make_undefined(scales));
-        if *operation != Operation::GemvFixed {
-            valgrind::make_undefined(x);
-        }
-    }
-
-    fn first_defined_output(&self) -> Option<usize> {
-        let codes = self.codes.iter().position(|code| !valgrind::is_undefined(code));
-        codes.or_else(|| self.floats.iter().position(|float| !valgrind::is_undefined(float)))
-    }
-
-    /// Outputs as bits, defined from now on.
-    fn outputs(&mut self) -> Vec<u32> {
-        valgrind::make_defined(&mut self.codes);
-        valgrind::make_defined(&mut self.floats);
-        let codes = self.codes.iter().map(|&code| code.into());
-        iter::chain(codes, self.floats.iter().map(|float| float.to_bits())).collect()
-    }
-
-    fn arguments(&mut self) -> Arguments<'_> {
-        self.inputs.arguments(&mut self.codes, &mut self.floats)
-    }
 }

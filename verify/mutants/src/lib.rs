@@ -22,6 +22,7 @@ mod order;
 mod precision;
 mod process;
 mod quantize;
+mod rare;
 mod reduction;
 mod rewritten;
 mod right;
@@ -186,6 +187,11 @@ pub fn wrong() -> Vec<Mutant> {
         dot::calls::WRONG,
     ]
     .concat()
+}
+
+/// The kernels that are wrong and that no test finds, and a right one in their manner. None is among the others.
+pub fn rare() -> (Vec<Mutant>, Mutant) {
+    (rare::WRONG.to_vec(), rare::PLAIN)
 }
 
 /// The kernels that are right and unusual: whoever finds something in them is wrong.

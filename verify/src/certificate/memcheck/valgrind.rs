@@ -5,12 +5,12 @@
 //! for this want valgrind's headers and libclang where they are built.)
 
 /// Whether valgrind runs this program.
-pub(crate) fn is_watching() -> bool {
+pub(super) fn is_watching() -> bool {
     request([0x1001, 0, 0, 0]) != 0
 }
 
 /// Errors that it has seen so far, each time counted.
-pub(crate) fn errors() -> usize {
+pub(super) fn errors() -> usize {
     request([0x1201, 0, 0, 0])
 }
 
@@ -18,17 +18,17 @@ pub(crate) fn errors() -> usize {
 const MEMCHECK: usize = (b'M' as usize) << 24 | (b'C' as usize) << 16;
 
 /// From now on nobody knows what `data` hold, as if they had never been written.
-pub(crate) fn make_undefined<T>(data: &mut [T]) {
+pub(super) fn make_undefined<T>(data: &mut [T]) {
     request([MEMCHECK + 1, data.as_mut_ptr().expose_provenance(), size_of_val(data), 0]);
 }
 
 /// What `data` hold is known.
-pub(crate) fn make_defined<T>(data: &mut [T]) {
+pub(super) fn make_defined<T>(data: &mut [T]) {
     request([MEMCHECK + 2, data.as_mut_ptr().expose_provenance(), size_of_val(data), 0]);
 }
 
 /// Whether a bit of `datum` is undefined. Asking is no error.
-pub(crate) fn is_undefined<T>(datum: &T) -> bool {
+pub(super) fn is_undefined<T>(datum: &T) -> bool {
     let mut bits = [0_u8; 8];
     let bits = &mut bits[..size_of::<T>()];
     let answer = request([
@@ -42,7 +42,6 @@ pub(crate) fn is_undefined<T>(datum: &T) -> bool {
 }
 
 /// The answer to a request of a code and three arguments; 0 where there is no valgrind.
-#[cfg(target_arch = "x86_64")]
 fn request([code, a, b, c]: [usize; 4]) -> usize {
     let words = [code, a, b, c, 0, 0];
     let mut answer = 0_usize;
@@ -61,9 +60,4 @@ fn request([code, a, b, c]: [usize; 4]) -> usize {
         );
     }
     answer
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn request(_: [usize; 4]) -> usize {
-    0
 }
