@@ -187,8 +187,10 @@ impl Case {
         }
         if self.stride > 0 && self.rows > 1 {
             // Rows of an aligned matrix are aligned.
-            let stride = self.shape().row_stride;
-            self.stride += (stride.next_multiple_of(alignment) - stride) as i64;
+            let past = self.shape().row_stride % alignment;
+            let up = (alignment - past) % alignment;
+            // The largest strides have no room upwards.
+            self.stride = self.stride.checked_add(up as i64).unwrap_or(self.stride - past as i64);
         }
         if self.requirements.finite_only {
             self.leave_out_what_is_not_finite();
@@ -234,4 +236,20 @@ pub struct Patch {
     pub index: usize,
     /// Bits of the elements; the low byte only where elements are bytes.
     pub bits: Vec<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_of_an_aligned_matrix_are_aligned_the_largest_as_well() {
+        let requirements = Requirements { alignment: 4, ..Requirements::NONE };
+        for (stride, aligned) in [(1, 4), (4, 4), (i64::MAX - 64, i64::MAX - 63), (i64::MAX, i64::MAX - 3)] {
+            let domain = Domain::new(Operation::Gemv).requiring(requirements);
+            let mut case = Case { stride, ..Case::new(domain, 2, 256) };
+            case.fit();
+            assert_eq!(case.stride, aligned, "{stride}");
+        }
+    }
 }
