@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use qk256_verify::certificate::{Certificate, Refusal, Shown};
 use qk256_verify::child::{Answer, Child, Errors, Patience};
-use qk256_verify::{Kernel, Operation};
+use qk256_verify::kernel::missing_features;
+use qk256_verify::{Domain, Examiner, Kernel, Operation};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use one::{Args as OneArgs, run as run_one};
@@ -126,7 +127,7 @@ enum Memcheck {
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let valgrind = find_valgrind()?;
     let examiner = args.libraries.open(None)?;
-    let kernel = only(examiner.as_ref(), &args.libraries.formats, args.operation, args.kernel.as_deref())?;
+    let kernel = chosen(args, examiner.as_ref())?;
     let mut verdict = Verdict::Pass;
     for shape in shapes(args) {
         let known = examine(args, kernel, shape, &valgrind)?;
@@ -139,6 +140,19 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         }
     }
     Ok(verdict)
+}
+
+/// The kernel that is named; of this project that of its own format, unless another is named.
+fn chosen<'a>(args: &Args, examiner: &'a dyn Examiner) -> Result<&'a dyn Kernel> {
+    let is_it = |kernel: &&dyn Kernel| {
+        kernel.domain() == Domain::new(args.operation) && Some(kernel.name()) == args.kernel.as_deref()
+    };
+    let named = args.libraries.formats.words();
+    let own = examiner.kernels().into_iter().find(|kernel| named.is_empty() && is_it(kernel));
+    match own.filter(|kernel| missing_features(kernel.required_features()).is_empty()) {
+        Some(kernel) => Ok(kernel),
+        None => only(examiner, &args.libraries.formats, args.operation, args.kernel.as_deref()),
+    }
 }
 
 fn shapes(args: &Args) -> impl Iterator<Item = Shape> {

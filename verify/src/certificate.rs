@@ -43,7 +43,7 @@ pub const PREDICTED_CALLS: u64 = 4;
 /// What every certificate assumes.
 pub const ASSUMPTIONS: [&str; 5] = [
     "the CPU does what its manual says, and this program's rules for instructions say the same",
-    "the file holds the machine code of this hash, and calls come with buffers of exactly these sizes that do not overlap",
+    "the file holds the machine code of this hash, and calls come with buffers of exactly these sizes that do not overlap, and with a stack pointer that is as aligned as it was",
     "the functions of the C library that are named do what the C standard says",
     "x and scales are finite and nothing overflows; MXCSR has its initial rounding and keeps subnormals",
     "one thread calls at a time, as it does for any kernel that has no state",
@@ -93,6 +93,9 @@ pub fn is_possible() -> bool {
 pub fn certify(kernel: &dyn Kernel, case: &Case) -> Result<Certificate, Refusal> {
     applies(kernel)?;
     let mut subject = Subject::new(case);
+    if subject.is_prepared_by(kernel) {
+        return Err(Refusal::of(Shown::Call, "prepares its weights, which is not followed yet"));
+    }
     // What a first call does once, such as finding functions of other libraries, is no part of the others.
     if subject.call(kernel) != Outcome::Done {
         return Err(Refusal::of(Shown::Call, "does not do this call"));

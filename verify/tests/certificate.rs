@@ -45,10 +45,10 @@ const CERTIFIED: [&str; 6] =
     ["scalar", "fast_scalar", "fast_scalar_avx2", "avx2", "avx2_natural", "avx2_permuted"];
 
 fn kernel(name: &str, operation: Operation) -> Option<Box<dyn Kernel>> {
-    let is_it = |kernel: &Box<dyn Kernel>| {
+    let is_it = |kernel: &dyn Kernel| {
         kernel.name() == name && kernel.operation() == operation && kernel.domain().is_plain()
     };
-    registry::kernels().into_iter().find(is_it)
+    registry::kernels().into_iter().find(|kernel| is_it(kernel.as_ref()))
 }
 
 /// Whether the test can be made: skipped without a trap flag, as emulators have none.

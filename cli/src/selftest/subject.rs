@@ -79,16 +79,21 @@ pub(crate) struct Attempt {
     pub(crate) refusal: Option<String>,
 }
 
+/// Elements up to which shapes are followed: millions of instructions.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+const MOST_ELEMENTS: usize = 1 << 15;
+
 impl Attempt {
+    /// The attempt; `None` where the shape is so large that it takes minutes.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    fn of(kernel: &dyn Kernel, case: &Case) -> Self {
-        let shape = Case {
-            batch: case.batch,
-            scaled: case.scaled,
-            ..Case::new(kernel.domain(), case.rows, case.cols)
-        };
+    fn of(kernel: &dyn Kernel, case: &Case) -> Option<Self> {
+        if case.rows.saturating_mul(case.cols.max(1)).saturating_mul(case.batch) > MOST_ELEMENTS {
+            return None;
+        }
+        let plain = Case::new(kernel.domain(), case.rows, case.cols);
+        let shape = Case { batch: case.batch, scaled: case.scaled, ..plain };
         let refusal = certify(kernel, &shape).err().map(|refusal| refusal.to_string());
-        Self { case: case.to_string(), refusal }
+        Some(Self { case: case.to_string(), refusal })
     }
 }
 
@@ -170,7 +175,7 @@ impl Subject {
             .findings
             .first()
             .filter(|_| certifies)
-            .map(|finding| Attempt::of(&self.mutant.kernel, &finding.case));
+            .and_then(|finding| Attempt::of(&self.mutant.kernel, &finding.case));
         #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
         let certificate = None;
         Ok(Verdict { caught_by, cases, milliseconds: time.as_secs_f64() * 1e3, finding, certificate })

@@ -39,6 +39,11 @@ impl Subject {
         self.inputs.arguments(&mut self.codes, &mut self.floats)
     }
 
+    /// Whether the kernel has a step that prepares the weights.
+    pub(super) fn is_prepared_by(&mut self, kernel: &dyn Kernel) -> bool {
+        kernel.prepared_bytes(&self.arguments()).is_some()
+    }
+
     pub(super) fn call(&mut self, kernel: &dyn Kernel) -> Outcome {
         kernel.call(self.arguments())
     }

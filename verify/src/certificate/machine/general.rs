@@ -84,11 +84,9 @@ impl Machine {
                 value.to_le_bytes()[..len].iter().map(|&value| Datum { value, ..Datum::ZERO }).collect(),
             );
         }
-        if code.name.starts_with("blendv") || code.name == "pblendvb" {
-            if !code.is_vex {
-                sources = vec![destination.clone(), sources.swap_remove(0)];
-                sources.extend(self.register_data(Register::XMM0, before));
-            }
+        if !code.is_vex && matches!(code.name.as_str(), "blendvps" | "blendvpd" | "pblendvb") {
+            sources = vec![destination.clone(), sources.swap_remove(0)];
+            sources.extend(self.register_data(Register::XMM0, before));
         }
         let registers: Vec<Register> = places()
             .chain((!code.is_vex).then_some(0))
