@@ -1,17 +1,17 @@
 //! One shape, in this process: what `certify` starts for each.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use qk256_verify::certificate::{certify, memcheck};
+use qk256_verify::library::Library;
 use qk256_verify::plugin::load_here;
 use qk256_verify::{Case, Kernel, Operation, registry};
 
 use super::{Known, Memcheck, Shape};
 use crate::Verdict;
-use crate::format_option::Formats;
 use crate::output::stdout;
+use crate::plugins::Libraries;
 
 /// Follow one call, or make it on undefined data.
 #[derive(clap::Args)]
@@ -19,13 +19,10 @@ pub(crate) struct Args {
     kernel: String,
 
     #[arg(long)]
-    lib: Option<PathBuf>,
-
-    #[arg(long)]
     op: Operation,
 
     #[command(flatten)]
-    formats: Formats,
+    libraries: Libraries,
 
     #[arg(long)]
     rows: usize,
@@ -50,10 +47,6 @@ pub(super) fn words(kernel: &dyn Kernel, args: &super::Args, shape: Shape, is_wa
     let mut words = vec!["certify-one".to_owned(), kernel.name().to_owned()];
     let mut option = |name: &str, value: String| words.extend([format!("--{name}"), value]);
     option("op", kernel.operation().name().to_owned());
-    if let Some(library) = kernel.library() {
-        let library = std::path::absolute(library).unwrap_or_else(|_| library.to_owned());
-        option("lib", library.to_string_lossy().into_owned());
-    }
     for format in args.libraries.formats.words() {
         option("format", format);
     }
@@ -63,19 +56,20 @@ pub(super) fn words(kernel: &dyn Kernel, args: &super::Args, shape: Shape, is_wa
     option("rows", rows.to_string());
     option("cols", cols.to_string());
     option("batch", batch.to_string());
+    words.extend(kernel.library().map(Library::options).unwrap_or_default());
     words.extend(scaled.then(|| "--scaled".to_owned()));
     words.extend(is_watched.then(|| "--watched".to_owned()));
     words
 }
 
 pub(crate) fn run(args: &Args) -> Result<Verdict> {
-    let kernels = match &args.lib {
+    let kernels = match args.libraries.all().first() {
         // SAFETY: the process was started for this library alone.
         Some(library) => unsafe { load_here(library) }?,
         None => registry::kernels(),
     };
     let is_it = |kernel: &&dyn Kernel| {
-        kernel.name() == args.kernel && kernel.operation() == args.op && args.formats.have(*kernel)
+        kernel.name() == args.kernel && kernel.operation() == args.op && args.libraries.formats.have(*kernel)
     };
     let Some(kernel) = kernels.iter().map(AsRef::as_ref).find(is_it) else {
         bail!("there is no kernel `{}` of {}", args.kernel, args.op);

@@ -136,7 +136,7 @@ pub(super) fn json(kernel: &dyn Kernel, shape: Shape, known: &Known) -> Value {
         "kernel": kernel.name(),
         "operation": kernel.operation().name(),
         "format": kernel.domain().format.name,
-        "library": kernel.library(),
+        "library": kernel.library().map(|library| &library.path),
         "rows": shape.rows,
         "cols": shape.cols,
         "batch": shape.batch,
