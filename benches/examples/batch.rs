@@ -17,11 +17,13 @@ const WORK: usize = 8_000_000;
 
 fn main() -> Result<(), SizeError> {
     let Ok(kernels) = Kernels::new(Level::Avx2) else {
-        return Ok(println!("skipped: this CPU lacks AVX2 or FMA"));
+        println!("skipped: this CPU lacks AVX2 or FMA");
+        return Ok(());
     };
     let sizes: Vec<usize> = std::env::args().skip(1).map_while(|size| size.parse().ok()).collect();
     let [rows, cols] = sizes[..] else {
-        return Ok(println!("usage: batch ROWS COLS"));
+        println!("usage: batch ROWS COLS");
+        return Ok(());
     };
     println!("vectors  scales  speed-up (quartiles)");
     let stride = blocks(cols) * BLOCK_BYTES;
