@@ -178,8 +178,10 @@ pub(crate) const WRONG: &[Mutant] = &[
         |arguments| {
             static ONCE: Once = Once::new();
             first_time(arguments, &ONCE, || {
-                // SAFETY: setpriority has no preconditions.
-                unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
+                // SAFETY: getpriority has no preconditions.
+                let niceness = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+                // SAFETY: nor has setpriority.
+                unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness + 5) };
             })
         },
     ),
