@@ -136,7 +136,8 @@ fn applies(kernel: &dyn Kernel) -> Result<(), Refusal> {
     if requirements.alignment > 4 || requirements.over_read > 0 || requirements.whole_last_stride {
         return refused(format!("requires {requirements} of its buffers, which is not followed yet"));
     }
-    if domain.format.plain().is_none() || domain.format.has_inner_scales() {
+    let reads_scales = !matches!(domain.operation, Operation::Unpack | Operation::Lut);
+    if domain.format.plain().is_none() || (reads_scales && domain.format.has_inner_scales()) {
         return refused(format!(
             "multiplies weights of {}, whose scales are among the packed bytes: there is no rule for these yet",
             domain.format.name
