@@ -1,12 +1,13 @@
 //! What is known of every input of a shape, not only of those that were tried.
 //!
-//! One call is recorded instruction by instruction ([`recorder`]), and then executed once more on symbols ([`machine`]): each byte of the
+//! One call is recorded instruction by instruction (`recorder`), and then executed once more on symbols (`machine`): each byte of the
 //! weights is eight unknown bits, each element of x and of the scales is an unknown f32. What does not depend on these is known from the
 //! recording. The first instruction that lets data choose a way, that touches memory out of bounds, or that does with data what no rule
 //! describes, ends it. In the end each output is an expression over all inputs, which is held against the definition of the operation
-//! ([`outputs`]). docs/certificate.md says what that proves.
+//! (`outputs`). docs/certificate.md says what that proves.
 
 mod address;
+mod arithmetic;
 mod bits;
 mod code;
 mod evaluate;
@@ -136,7 +137,8 @@ fn applies(kernel: &dyn Kernel) -> Result<(), Refusal> {
     if requirements.alignment > 4 || requirements.over_read > 0 || requirements.whole_last_stride {
         return refused(format!("requires {requirements} of its buffers, which is not followed yet"));
     }
-    if domain.format.plain().is_none() || domain.format.has_inner_scales() {
+    let reads_scales = !matches!(domain.operation, Operation::Unpack | Operation::Lut);
+    if domain.format.plain().is_none() || (reads_scales && domain.format.has_inner_scales()) {
         return refused(format!(
             "multiplies weights of {}, whose scales are among the packed bytes: there is no rule for these yet",
             domain.format.name

@@ -160,8 +160,8 @@ fn what_depends_on_data_by_design_is_refused() {
         return;
     }
     for (name, operation, shown, part) in [
-        ("scalar", Operation::GemvFixed, Shown::Instructions, "works on weights, scales or activations"),
-        ("avx2", Operation::GemvFixed, Shown::Instructions, "works on weights, scales or activations"),
+        ("scalar", Operation::GemvFixed, Shown::Instructions, "that no right kernel needs"),
+        ("avx2", Operation::GemvFixed, Shown::Instructions, "that no right kernel needs"),
         ("scalar", Operation::Quantize, Shown::Call, "chooses codes by comparing values"),
         ("avx2_threads", Operation::Gemv, Shown::Call, "leaves work to other threads"),
     ] {

@@ -59,8 +59,8 @@ fn certified(kernel: &dyn Kernel, shape: Shape, of: &Certificate, memcheck: Opti
         (
             "addresses",
             format!(
-                "each of {} is within a buffer of the call, its stack, memory that it has allocated or constants, to the byte{}",
-                count(of.accesses, "access to memory").replace("memorys", "memory"),
+                "each of {} accesses to memory is within a buffer of the call, its stack, memory that it has allocated or constants, to the byte{}",
+                of.accesses,
                 called(of)
             ),
         ),

@@ -3,7 +3,11 @@
 //! The registers of the call that was traced say where it went and what does not depend on data. Whatever does is followed byte by byte, and
 //! the first instruction whose path, address or effect is not one that a right kernel needs ends the execution.
 
-mod general;
+mod addresses;
+mod calls;
+mod flags;
+mod library;
+mod operands;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -12,7 +16,7 @@ use iced_x86::{ConditionCode, FlowControl, OpKind, Register};
 
 use super::address::{Addresses, Sum};
 use super::code::{Access, Code};
-use super::library::{self, Function};
+use super::library::{Function, Running, functions};
 use super::memory::{Memory, Place};
 use super::recorder::{RSP, Registers};
 use super::refusal::{Refusal, Shown};
@@ -67,7 +71,7 @@ pub(super) struct Machine {
     executed: BTreeSet<u64>,
     functions: HashMap<u64, Function>,
     /// The function of the C library that is running, and where it returns to.
-    running: Option<library::Running>,
+    running: Option<Running>,
     /// The number that stands for the canary of the stack, which is another in each process.
     canary: u32,
     /// Whether thread-local variables of the program are those of the harness: where the kernel is in a library.
@@ -96,7 +100,7 @@ impl Machine {
             looked_up: None,
             codes: HashMap::new(),
             executed: BTreeSet::new(),
-            functions: library::functions(),
+            functions: functions(),
             running: None,
             canary: 0,
             allows_thread_locals,
@@ -187,7 +191,7 @@ impl Machine {
             });
         };
         *self.called.entry(function.name()).or_default() += 1;
-        let running = library::Running {
+        let running = Running {
             function,
             stack: before.stack(),
             arguments: [7, 6, 2].map(|register| before.general[register]),
@@ -350,8 +354,7 @@ impl Machine {
     fn fall_back(&mut self, code: &Code, before: &Registers) -> Result<(), Fault> {
         let sources = self.sources(code, before);
         if sources.iter().any(|datum| datum.byte.is_data()) {
-            let what = "works on weights, scales or activations, and is none of the instructions that a product of \
-                        them needs";
+            let what = "applies an instruction to weights, scales or activations that no right kernel needs";
             return Err((Shown::Instructions, what.to_owned()));
         }
         let is_undefined = sources.iter().any(|datum| datum.byte == Byte::UNDEFINED);
