@@ -10,7 +10,7 @@ use crate::shape::Threads;
 
 /// Rows around tile heights and around what a byte counts.
 pub(super) const ROWS: &[usize] =
-    &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15, 16, 17, 24, 25, 31, 32, 33, 48, 49, 63, 64, 65, 130, 257];
+    &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15, 16, 17, 24, 25, 31, 32, 33, 48, 49, 63, 64, 65, 257];
 
 /// Columns around vector widths, unrolled loops and blocks.
 pub(super) const COLS: &[usize] = &[
