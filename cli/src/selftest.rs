@@ -57,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = REPORTS)]
     json: Option<PathBuf>,
 
-    /// Find the smallest case of each wrong kernel, and try to certify the kernel on its shape. Takes minutes
+    /// Only wrong kernels: find the smallest case of each, and try to certify the kernel on its shape. Takes minutes
     ///
     /// The JSON report then has the case and the refusal of each as `certificate`.
     #[arg(long, help_heading = RUN)]
@@ -83,6 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     let json = args.json.as_deref().map(OutputFile::create).transpose()?;
     let mut subjects = all();
     subjects.retain(|subject| args.only.as_ref().is_none_or(|part| subject.name().contains(part.as_str())));
+    subjects.retain(|subject| !args.certify || matches!(subject.kind, Kind::Wrong));
     if subjects.is_empty() {
         bail!(
             "--only {}: no kernel and no fault of the selftest has this in its name; without --only the table lists them all",

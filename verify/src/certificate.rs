@@ -90,7 +90,7 @@ pub fn is_possible() -> bool {
 /// The first fault: what could not be shown, and the instruction at fault.
 ///
 /// # Panics
-/// If the kernel does, or the case has no data.
+/// If the case has no data.
 pub fn certify(kernel: &dyn Kernel, case: &Case) -> Result<Certificate, Refusal> {
     applies(kernel)?;
     let mut subject = Subject::new(case);
@@ -98,7 +98,7 @@ pub fn certify(kernel: &dyn Kernel, case: &Case) -> Result<Certificate, Refusal>
         return Err(Refusal::of(Shown::Call, "prepares its weights, which is not followed yet"));
     }
     // What a first call does once, such as finding functions of other libraries, is no part of the others.
-    if subject.call(kernel) != Outcome::Done {
+    if subject.call(kernel) != Some(Outcome::Done) {
         return Err(Refusal::of(Shown::Call, "does not do this call"));
     }
     let (recording, slot) = subject.record(kernel)?;
@@ -151,7 +151,7 @@ fn applies(kernel: &dyn Kernel) -> Result<(), Refusal> {
 fn predict(kernel: &dyn Kernel, case: &Case, machine: &Machine, traced: &Subject) -> Result<(), Refusal> {
     for seed in 0..PREDICTED_CALLS {
         let mut subject = Subject::new(&Case { seed: case.seed + 1 + seed, ..case.clone() });
-        if subject.call(kernel) != Outcome::Done {
+        if subject.call(kernel) != Some(Outcome::Done) {
             return Err(Refusal::of(Shown::Call, "does not do a call with other data"));
         }
         if let Some(at) = subject.first_unpredicted(machine, traced) {

@@ -70,6 +70,22 @@ pub(crate) struct Verdict {
     pub(crate) certificate: Option<Attempt>,
 }
 
+/// How long the smallest case of a kernel is looked for. Cases of very long vectors take longer.
+const SHRINKING: Duration = Duration::from_secs(60);
+
+impl Verdict {
+    /// Of a kernel whose smallest case takes too long to find: no certificate was tried.
+    fn too_slow() -> Self {
+        Self {
+            caught_by: Some("no smallest case in time".to_owned()),
+            cases: 0,
+            milliseconds: SHRINKING.as_secs_f64() * 1e3,
+            finding: String::new(),
+            certificate: None,
+        }
+    }
+}
+
 /// The attempt to certify a wrong kernel on the shape of a case on which it is wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Attempt {
@@ -193,12 +209,16 @@ impl Subject {
         command.args(["--progress", &descriptor]);
         let child = Child::start(&mut command, Errors::Kept);
         let mut child = child.context("cannot start this program again")?;
-        let patience = Patience { is_interruptible: true, ..Patience::of(LIMIT) };
+        let limit = if certifies { SHRINKING } else { LIMIT };
+        let patience = Patience { is_interruptible: true, ..Patience::of(limit) };
         let (verdict, end) = child.finish(&patience);
         if verdict.is_some() || end == Answer::Interrupted {
             return Ok(verdict);
         }
         let Some(status) = end.status() else {
+            if certifies {
+                return Ok(Some(Verdict::too_slow()));
+            }
             bail!(
                 "{self} has not ended within {} s: the machine is too slow, or a limit of the harness fails",
                 LIMIT.as_secs()

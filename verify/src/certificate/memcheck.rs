@@ -46,7 +46,7 @@ pub fn watch(kernel: &dyn Kernel, case: &Case) -> Result<(), Complaint> {
     if errors > 0 {
         return Err(Complaint::Errors(errors));
     }
-    if outcome != Outcome::Done || defined.call(kernel) != Outcome::Done {
+    if [outcome, defined.call(kernel)] != [Some(Outcome::Done); 2] {
         return Err(Complaint::Undone);
     }
     if let Some(at) = first_defined_output(&call) {

@@ -5,12 +5,14 @@
 
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use memmap2::{MmapMut, MmapOptions};
 
 use crate::kernel::{Arguments, Kernel, Outcome};
+use crate::quiet::quiet;
 use crate::trace::{TRAP, start, with_handler};
 
 /// Bytes for what is written down: some forty an instruction, so that calls of ten million instructions fit.
@@ -36,8 +38,8 @@ pub(super) struct Registers {
 pub(super) struct Recording {
     words: MmapMut,
     len: usize,
-    /// How it was left: before the first instruction, where it was never begun.
-    pub(super) outcome: Outcome,
+    /// What it answered; `None` after a panic.
+    pub(super) outcome: Option<Outcome>,
     /// The registers before the first instruction of the call.
     pub(super) entry: Registers,
     /// Whether there was no room for the end.
@@ -80,7 +82,7 @@ impl Recording {
     /// If the system gives no memory.
     ///
     /// # Panics
-    /// If the kernel does, or the system refuses a handler.
+    /// If the system refuses a handler.
     pub(super) fn of(kernel: &dyn Kernel, slot: &mut Arguments<'_>) -> std::io::Result<Self> {
         // One at a time: there is one handler.
         static ONE: Mutex<()> = Mutex::new(());
@@ -95,10 +97,11 @@ impl Recording {
             entry: Registers::default(),
         };
         RECORDER.store(&raw mut recorder, Ordering::SeqCst);
-        let outcome = with_handler(handler, || {
+        let call = AssertUnwindSafe(|| {
             start();
             black_box(enter)(kernel, slot)
         });
+        let outcome = with_handler(handler, || quiet(|| catch_unwind(call))).ok();
         RECORDER.store(std::ptr::null_mut(), Ordering::SeqCst);
         let is_cut = recorder.phase != Phase::Ended;
         Ok(Self { words, len: recorder.len, outcome, entry: recorder.entry, is_cut })

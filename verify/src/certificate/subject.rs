@@ -1,5 +1,7 @@
 //! A call of the shape in question, in memory whose every byte is accounted for.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::evaluate::Prediction;
 use super::expression::{Node, WIDTH};
 use super::machine::Machine;
@@ -13,6 +15,7 @@ use crate::case::Case;
 use crate::inputs::Inputs;
 use crate::kernel::{Arguments, Kernel, Outcome};
 use crate::operation::Operation;
+use crate::quiet::quiet;
 
 /// The buffers of a call.
 pub(super) struct Subject {
@@ -44,8 +47,9 @@ impl Subject {
         kernel.prepared_bytes(&self.arguments()).is_some()
     }
 
-    pub(super) fn call(&mut self, kernel: &dyn Kernel) -> Outcome {
-        kernel.call(self.arguments())
+    /// Calls the kernel; `None` after a panic.
+    pub(super) fn call(&mut self, kernel: &dyn Kernel) -> Option<Outcome> {
+        quiet(|| catch_unwind(AssertUnwindSafe(|| kernel.call(self.arguments())))).ok()
     }
 
     /// Calls the kernel instruction by instruction.
@@ -58,7 +62,7 @@ impl Subject {
         let slot = Slot { address: start.expose_provenance() as u64, words };
         let recording = Recording::of(kernel, &mut arguments)
             .map_err(|error| Refusal::of(Shown::Call, format!("cannot be followed: {error}")))?;
-        if recording.outcome != Outcome::Done {
+        if recording.outcome != Some(Outcome::Done) {
             return Err(Refusal::of(Shown::Call, "does not do this call"));
         }
         if recording.is_cut {
