@@ -5,6 +5,7 @@ mod words;
 
 use std::io::Write;
 use std::ops::RangeInclusive;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -163,12 +164,18 @@ fn shapes(args: &Args) -> impl Iterator<Item = Shape> {
 
 /// Follows a call in a process of its own, and then asks memcheck in another.
 fn examine(args: &Args, kernel: &dyn Kernel, shape: Shape, valgrind: &[String]) -> Result<Known> {
-    let mut known: Known = in_child(args, kernel, shape, &[])?;
+    let crash =
+        |how: String| Refusal { shown: Shown::Call, what: format!("ends its process by {how}"), at: None };
+    let mut known = match in_child(args, kernel, shape, &[])? {
+        Ok(known) => known,
+        Err(how) => Known { verdict: Err(crash(how)), memcheck: None },
+    };
     let memcheck = match &known.verdict {
         Ok(certificate) if certificate.lookups > 0 => Memcheck::NotAsked(
             "it takes every look-up for an error; the addresses of each were looked at one by one".to_owned(),
         ),
-        Ok(_) => in_child(args, kernel, shape, valgrind)?,
+        Ok(_) => in_child(args, kernel, shape, valgrind)?
+            .unwrap_or_else(|how| Memcheck::Complaint(format!("its process ends by {how}"))),
         Err(_) => return Ok(known),
     };
     if let Memcheck::Complaint(what) = &memcheck {
@@ -179,13 +186,13 @@ fn examine(args: &Args, kernel: &dyn Kernel, shape: Shape, valgrind: &[String]) 
     Ok(known)
 }
 
-/// What a child of this program finds out, run by `under`.
+/// What a child of this program finds out, run by `under`; or the signal that ended it.
 fn in_child<T: serde::de::DeserializeOwned>(
     args: &Args,
     kernel: &dyn Kernel,
     shape: Shape,
     under: &[String],
-) -> Result<T> {
+) -> Result<Result<T, String>> {
     let program = std::env::current_exe().context("cannot find this program")?.to_string_lossy().into_owned();
     let mut words = under.to_vec();
     words.push(program);
@@ -194,7 +201,10 @@ fn in_child<T: serde::de::DeserializeOwned>(
         .with_context(|| format!("cannot start {}", words[0]))?;
     let patience = Patience { is_interruptible: true, ..Patience::of(PATIENCE) };
     match child.finish(&patience) {
-        (Some(answer), _) => Ok(answer),
+        (Some(answer), _) => Ok(Ok(answer)),
+        (None, Answer::Ended(status)) if status.signal().is_some() => {
+            Ok(Err(format!("signal {}", status.signal().expect("just seen"))))
+        }
         (None, Answer::Interrupted) => Err(qk256_verify::examiner::ExamineError::Interrupted.into()),
         (None, end) => {
             bail!(

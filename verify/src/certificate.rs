@@ -106,6 +106,9 @@ pub fn certify(kernel: &dyn Kernel, case: &Case) -> Result<Certificate, Refusal>
     subject.lay(&mut machine, slot, kernel);
     machine.give_arguments(&recording.entry);
     recording.each(|before, _| machine.step(before))?;
+    if machine.keeps_memory() {
+        return Err(Refusal::of(Shown::Addresses, "keeps a block of memory that it has allocated"));
+    }
     let wiring = subject.verify(&mut machine)?;
     predict(kernel, case, &machine, &subject)?;
     Ok(certificate(&machine, &wiring, case))

@@ -106,8 +106,11 @@ impl Attempt {
         if case.rows.saturating_mul(case.cols.max(1)).saturating_mul(case.batch) > MOST_ELEMENTS {
             return None;
         }
+        let has_gaps = (0..1 << 12).contains(&case.stride) && case.x_gap >= 0 && case.out_gap >= 0;
+        let [stride, x_gap, out_gap] =
+            if has_gaps { [case.stride, case.x_gap, case.out_gap] } else { [0; 3] };
         let plain = Case::new(kernel.domain(), case.rows, case.cols);
-        let shape = Case { batch: case.batch, scaled: case.scaled, ..plain };
+        let shape = Case { stride, x_gap, out_gap, batch: case.batch, scaled: case.scaled, ..plain };
         let refusal = certify(kernel, &shape).err().map(|refusal| refusal.to_string());
         Some(Self { case: case.to_string(), refusal })
     }

@@ -63,6 +63,10 @@ impl Memory {
         place.range = place.range.start..place.range.start;
     }
 
+    pub(super) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
     pub(super) fn place(&self, number: u32) -> &Place {
         &self.places[number as usize]
     }

@@ -3,7 +3,7 @@
 use super::bits::FALSE;
 use super::expression::WIDTH;
 use super::refusal::{Refusal, Shown};
-use super::terms::{Term, terms};
+use super::terms::{Term, is_added, terms};
 use super::value::{Byte, Datum, Values};
 use crate::buffer::Buffer;
 use crate::inputs::Inputs;
@@ -113,7 +113,8 @@ pub(super) fn verify(
             match inputs.operation {
                 Operation::Unpack => verify_code(values, &codes, at, &bytes(at, 1)).map_err(fault)?,
                 _ => {
-                    let terms = terms_of(values, &bytes(WIDTH * at, WIDTH)).map_err(fault)?;
+                    let may_add = inputs.operation.sums_floats();
+                    let terms = terms_of(values, &bytes(WIDTH * at, WIDTH), may_add).map_err(fault)?;
                     verify_terms(&codes, at, &terms).map_err(fault)?;
                     wiring.terms += terms.len();
                     let most = |of: fn(&Term) -> u32| terms.iter().map(of).max().unwrap_or(0);
@@ -126,12 +127,15 @@ pub(super) fn verify(
     Ok(wiring)
 }
 
-fn terms_of(values: &mut Values, lane: &[Datum]) -> Result<Vec<Term>, String> {
+fn terms_of(values: &mut Values, lane: &[Datum], may_add: bool) -> Result<Vec<Term>, String> {
     if lane.iter().any(|datum| datum.byte == Byte::UNDEFINED) {
         return Err("it is not written, or not from what the call was given".to_owned());
     }
     let unclear = || "it is made of data in a way that no rule describes".to_owned();
     let expression = values.float(lane).ok_or_else(unclear)?;
+    if !may_add && is_added(values, expression) {
+        return Err("it is the result of an addition".to_owned());
+    }
     terms(values, expression)
 }
 

@@ -219,6 +219,17 @@ fn add_term(
     Ok(())
 }
 
+/// Whether an f32 comes out of an addition, if only of zero, which loses the sign of a zero.
+pub(super) fn is_added(values: &Values, expression: Expression) -> bool {
+    match &values.nodes[expression as usize] {
+        Node::Sum(..) | Node::Fused(..) => true,
+        Node::Product(a, b) => is_added(values, *a) || is_added(values, *b),
+        Node::Negated(a) => is_added(values, *a),
+        Node::Choice { of, .. } => of.iter().any(|&of| is_added(values, of)),
+        Node::Constant(_) | Node::X(_) | Node::Scale(_) => false,
+    }
+}
+
 /// Whether an f32 is zero for all weights, scales and activations: adding it rounds nothing.
 fn is_zero(values: &Values, expression: Expression) -> bool {
     match &values.nodes[expression as usize] {

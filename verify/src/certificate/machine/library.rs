@@ -79,6 +79,11 @@ impl Machine {
         self.add_block(running, address, len)
     }
 
+    /// Whether the call keeps a block of memory that it has allocated.
+    pub(in crate::certificate) fn keeps_memory(&self) -> bool {
+        self.memory.places().iter().any(|place| place.name.starts_with(BLOCK) && !place.range.is_empty())
+    }
+
     fn add_block(&mut self, running: &Running, address: u64, len: u64) -> Result<(), String> {
         let [a, ..] = running.arguments;
         let old = match running.function {
