@@ -283,4 +283,14 @@ pub(crate) const WRONG: &[Mutant] = &[
             })
         },
     ),
+    other(
+        Dequantize,
+        "a-weight-added-to-zero",
+        "the accumulator of a product is kept where one number is meant: -0 becomes +0",
+        |arguments| dequantize(arguments, |vector, at| black_box(0.0) + vector.weight(at) * vector.scale(at)),
+    ),
+    other(Unpack, "a-block-of-memory-kept", "scratch is never given back", |arguments| {
+        std::mem::forget(black_box(Box::new([0_u8; 64])));
+        unpack(arguments, |vector, at| vector.code(at))
+    }),
 ];
