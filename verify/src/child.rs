@@ -33,7 +33,8 @@ const LAST_LINE: Duration = Duration::from_secs(2);
 pub enum Errors {
     /// To that of this process.
     Shown,
-    /// To a file that [`Child::errors`] reads.
+    /// To a file that [`Child::errors`] reads; of a panic, only its message, since a backtrace that runs out of memory never ends (the lock
+    /// that std's panic hook holds is also that of its out-of-memory handler).
     Kept,
     /// Nowhere.
     Dropped,
@@ -112,6 +113,9 @@ impl Child {
             (None, Errors::Shown) => Stdio::inherit(),
             (None, _) => Stdio::null(),
         });
+        if errors == Errors::Kept {
+            command.env("RUST_BACKTRACE", "0");
+        }
         command.process_group(0);
         let mut process = leash(command).spawn()?;
         let lines = match errors {
@@ -304,6 +308,14 @@ mod tests {
             }),
             "{number} lives"
         );
+    }
+
+    #[test]
+    fn a_child_whose_errors_are_kept_makes_no_backtraces() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $RUST_BACKTRACE"]).env("RUST_BACKTRACE", "1");
+        let mut child = Child::start(&mut command, Errors::Kept).expect("there is a shell");
+        assert_eq!(child.receive(&SOON), Answer::Line("0".to_owned()));
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl Domain {
         }
     }
 
-    /// Columns that may come instead of so many.
+    /// Columns that may come instead of `cols`.
     pub fn cols(&self, cols: usize) -> usize {
         self.requirements.cols(cols, self.col_unit())
     }

@@ -97,7 +97,7 @@ impl Requirements {
         fitting(rows, self.rows_multiple as usize, usize::MAX)
     }
 
-    /// Vectors that may come instead of so many.
+    /// Vectors that may come instead of `batch`.
     pub fn batch(&self, batch: usize) -> usize {
         batch.min(self.max_batch.map_or(usize::MAX, |most| most as usize))
     }
@@ -204,7 +204,7 @@ pub const MOST_ALIGNMENT: u32 = 4096;
 /// The most bytes past the end of an input that may be read: those of half a page.
 pub const MOST_OVER_READ: u32 = 2048;
 
-/// Whether buffers can be aligned to so many bytes.
+/// Whether buffers can be aligned to `bytes` bytes.
 pub const fn is_alignment(bytes: u32) -> bool {
     bytes.is_power_of_two() && bytes <= MOST_ALIGNMENT
 }

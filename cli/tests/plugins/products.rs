@@ -124,7 +124,7 @@ fn sums_that_overflow_with_the_largest_code_that_may_come_are_found() {
     }
     let folder = scratch();
     let library = c(&folder, "i2_s_i8.c", &["-DFAULT_NARROW", "-DDECLARED_TERNARY"]);
-    // Rows of so many columns come after all smaller cases.
+    // Rows of that length come after all smaller cases.
     let (report, printed) = check_by("1500", &library, &[], 1);
     let case = report["findings"][0]["case"].as_str().expect("a finding has its case");
     // 17 blocks of 8 * 2 * 127 do not fit into 16 bits.

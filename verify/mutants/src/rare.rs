@@ -163,7 +163,7 @@ pub(crate) const WRONG: &[Mutant] = &[
     gemv_that(
         Class::State,
         "wrong-once-another-function-says-so",
-        "a flag that a library sets when it is told of another CPU",
+        "a flag that a library sets on another CPU",
         |arguments| gemv(arguments, |product, row| off(product.in_order(row), IS_OLD.load(Relaxed))),
     ),
     gemv_that(

@@ -146,7 +146,7 @@ fn nearest(number: Number, last: u8, value: f64) -> u8 {
     (0..=last).min_by(|&one, &other| distance(one).total_cmp(&distance(other))).unwrap_or(0)
 }
 
-/// The nearest number of so many significant bits that is a multiple of 2 to the power of `lowest`, ties to even.
+/// The nearest number of N significant bits that is a multiple of 2 to the power of `lowest`, ties to even.
 fn rounded(value: f64, digits: u32, lowest: i32) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;

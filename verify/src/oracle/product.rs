@@ -67,7 +67,7 @@ impl Operand {
         operand
     }
 
-    /// Numbers that are added in f32 where weights have so many blocks.
+    /// Numbers that are added in f32 where weights have `blocks` blocks.
     fn terms(&self, blocks: usize) -> usize {
         self.terms.max(blocks)
     }

@@ -19,7 +19,7 @@ pub(super) fn are_right(domain: &Domain, arguments: &Arguments<'_>) -> bool {
     }
 }
 
-/// Whether the packed bytes hold rows of so many columns.
+/// Whether the packed bytes hold rows of `cols` columns.
 fn holds(domain: &Domain, arguments: &Arguments<'_>, rows: usize, cols: usize) -> bool {
     let row_bytes = || {
         let blocks = cols.div_ceil(domain.format.block_len).checked_mul(domain.format.block_bytes)?;

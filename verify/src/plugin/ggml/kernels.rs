@@ -152,7 +152,7 @@ fn whole_blocks(wanted: &Type) -> Requirements {
 /// What the oracle decodes blocks by.
 ///
 /// # Safety
-/// The function is one that decodes blocks of so many elements as the slices have that it is called with.
+/// The function is one that decodes blocks of as many elements as the slices have that it is called with.
 unsafe fn decoder(to_float: ToFloat) -> ggml::ToFloat {
     Box::new(move |block, weights| {
         // Blocks of cases may lie at any address; those of ggml are aligned.
