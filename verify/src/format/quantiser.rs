@@ -12,7 +12,7 @@ pub(crate) enum Quantiser {
         /// Whether that code exists with one sign only, so that a value of the other may be a whole step away.
         has_one_sign: bool,
     },
-    /// The minimum is the least value, the scale is the range over N steps, and each code is the nearest.
+    /// The minimum is the least value, the scale is the range over `steps` steps, and each code is the nearest.
     Affine {
         /// The largest code.
         steps: f64,

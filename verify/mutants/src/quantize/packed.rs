@@ -93,7 +93,7 @@ fn to_q8_k(arguments: Arguments<'_>, sums: fn(f32, &[i8], &mut [u8])) -> Outcome
     Outcome::Done
 }
 
-/// The sums of N values each.
+/// The sums of `len` values each.
 fn write_sums(codes: &[i8], len: usize, to: &mut [u8]) {
     for (codes, to) in codes.chunks(len).zip(to.chunks_mut(2)) {
         let sum: i16 = codes.iter().map(|&code| i16::from(code)).sum();

@@ -40,7 +40,7 @@ pub(super) unsafe extern "C" fn from_float(call: *const Call, function: Function
     let call = unsafe { &*call };
     // SAFETY: the caller says that the function has this type.
     let from_float = unsafe { std::mem::transmute::<Function, FromFloat>(function) };
-    // SAFETY: the pointers are those of slices that hold N values, and the blocks that they become.
+    // SAFETY: the pointers are those of slices that hold `cols` values, and the blocks that they become.
     unsafe { from_float(call.x.cast(), call.out.cast(), call.cols as i64) };
     0
 }
@@ -61,7 +61,7 @@ pub(super) unsafe extern "C" fn vec_dot(call: *const Call, function: Function) -
         let to = unsafe { out.add(row) };
         // SAFETY: rows are so far apart, and the last is whole.
         let packed = unsafe { call.packed.add(row * call.row_stride) };
-        // SAFETY: the pointers are those of a row, of its output, and of activations with N elements.
+        // SAFETY: the pointers are those of a row, of its output, and of activations with `cols` elements.
         unsafe { vec_dot(cols, to, 0, packed.cast(), 0, call.x.cast(), 0, ONE_ROW) };
     }
     0
