@@ -65,6 +65,7 @@ fn scale(format: &Format) -> String {
     match format.scale() {
         Scale::None => "none".to_owned(),
         Scale::Separate => "separate f32, or none".to_owned(),
+        Scale::Tensor => "one f32 a tensor, or none".to_owned(),
         Scale::InBlock(..) => {
             format.scale_places(format.block_len).iter().map(at).collect::<Vec<_>>().join(", ")
         }

@@ -104,7 +104,8 @@ enum {
  *
  *   packed_len  at least (rows - 1) * row_stride + R, or 0 for no rows: behind the last row there is no gap
  *   row_stride  at least R, odd numbers included. With one row or none it means nothing, and may be anything
- *   scales_len  at least rows * B where scales is not NULL: that of block b of row r is scales[r * B + b]
+ *   scales_len  at least rows * B where scales is not NULL: that of block b of row r is scales[r * B + b]. Of a format
+ *               with one scale a tensor at least 1: scales[0] is that of all
  *   x_len       at least (batch - 1) * x_stride + cols floats, or 0 for no vectors; of dot at least the bytes of
  *               the blocks
  *   out_len     at least (batch - 1) * out_stride + rows floats, or 0 for no vectors

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use crate::activations::{Activations, F32};
 use crate::buffer::Buffer;
 use crate::data::Distribution;
-use crate::format::{self, Format, QK256, Scale};
+use crate::format::{self, Format, QK256};
 use crate::operation::Operation;
 use crate::requirements::{Requirements, Rounding, ScaleUse, least_common_multiple};
 
@@ -80,7 +80,7 @@ impl Domain {
 
     /// Whether the format has scales in a buffer of their own.
     fn has_scales_buffer(&self) -> bool {
-        self.format.scale() == Scale::Separate
+        self.format.scale().is_separate()
     }
 
     /// How many codes weights may have, from 0 on.

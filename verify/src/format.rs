@@ -23,6 +23,8 @@ mod row;
 mod tq1_0;
 mod tq2_0;
 
+use std::ops::Range;
+
 use crate::activations::Activations;
 pub use custom::{BlockCoding, Element};
 pub use file::{FormatError, find, is_of_file, know_ggml, load, named_or_loaded};
@@ -212,10 +214,12 @@ impl Format {
 
     /// The scale of an element of a row, by its number: one a block, or one for all.
     pub fn scale_of(&self, element: usize) -> usize {
-        match self.scale() {
-            Scale::BeforeRow(_) => 0,
-            _ => element / self.block_len,
-        }
+        if self.scale().is_of_rows() { 0 } else { element / self.block_len }
+    }
+
+    /// The scales of a row of so many blocks among those that are in a buffer of their own.
+    pub fn separate_scales(&self, row: usize, blocks: usize) -> Range<usize> {
+        if self.scale() == Scale::Tensor { 0..1 } else { row * blocks..(row + 1) * blocks }
     }
 
     /// Whether there are scales among the bytes of a row.

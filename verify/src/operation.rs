@@ -16,6 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::Buffer;
+use crate::format::Scale;
 use crate::shape::Shape;
 pub use gemv_fixed::{DIGITS, MAX_FIXED_COLUMNS};
 pub use spec::{Change, Count, Effect, Element, Elements, Exhaustive, Form, Scaling, Spec, Truth};
@@ -146,6 +147,7 @@ impl Operation {
             Buffer::Packed => Count::Matrix,
             // They are among the packed bytes.
             Buffer::OutScales if shape.format.has_inner_scales() => return 0,
+            Buffer::Scales | Buffer::OutScales if shape.format.scale() == Scale::Tensor => return 1,
             Buffer::Scales | Buffer::OutScales => Count::Blocks,
             Buffer::Codes | Buffer::X => Count::Columns,
             Buffer::Activations => return shape.activations.bytes(shape.cols),

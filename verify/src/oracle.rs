@@ -235,7 +235,9 @@ fn weights(inputs: &Inputs, row: usize) -> Vec<i8> {
 fn block_scales(inputs: &Inputs, row: usize) -> Option<Cow<'_, [f32]>> {
     let (shape, blocks) = (inputs.shape, inputs.shape.blocks());
     if let Some(scales) = &inputs.scales {
-        return Some(Cow::Borrowed(&scales[row * blocks..][..blocks]));
+        let own = &scales[shape.format.separate_scales(row, blocks)];
+        let is_one_for_all = shape.format.scale() == Scale::Tensor;
+        return Some(if is_one_for_all { vec![own[0]; blocks].into() } else { own.into() });
     }
     if !shape.format.has_inner_scales() {
         return None;
@@ -259,10 +261,10 @@ pub(crate) fn all_scales(inputs: &Inputs) -> Vec<f32> {
     if scales.is_empty() { vec![1.0] } else { scales }
 }
 
-/// The scales of a row; none where there are none. One before a row is one.
+/// The scales of a row; none where there are none. One for all elements is one.
 pub(crate) fn scales(inputs: &Inputs, row: usize) -> Vec<f32> {
     let mut scales = block_scales(inputs, row).map_or(Vec::new(), Cow::into_owned);
-    if matches!(inputs.shape.format.scale(), Scale::BeforeRow(_)) {
+    if inputs.shape.format.scale().is_of_rows() {
         scales.truncate(1);
     }
     scales

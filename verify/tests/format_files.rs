@@ -31,6 +31,7 @@ fn described(format: &Format, plain: &Plain, name: &str) -> String {
     let scale = match plain.scale {
         Scale::None => "\"none\"".to_owned(),
         Scale::Separate => "\"separate\"".to_owned(),
+        Scale::Tensor => "\"tensor\"".to_owned(),
         Scale::InBlock(byte, number) => {
             format!("{{ in = \"block\", byte = {byte}, number = \"{}\" }}", number.name())
         }
@@ -90,7 +91,7 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
     ("byte = 0, ", "", &["`scale`", "byte = 0"]),
     ("byte = 0", "bytes = 0", &["`scale`", "bytes = 0"]),
     ("\"block\"", "\"row\"", &["`scale`", "before the blocks of each row"]),
-    ("\"block\"", "\"tensor\"", &["`scale`", "\"tensor\"", "\"separate\""]),
+    ("\"block\"", "\"tensor\"", &["`scale`", "\"tensor\" (one f32 in that buffer)", "\"separate\""]),
     ("\"f16\"", "\"f64\"", &["`scale`", "f16, bf16, f32"]),
     (
         "{ in = \"block\", byte = 0, number = \"f16\" }",

@@ -80,7 +80,11 @@ impl Kernel {
             Coding::Plain(_) => "plain",
             Coding::Custom(_) => self.format.name,
         };
-        let scale = if self.format.scale() == Scale::Separate { "separate" } else { "inner" };
+        let scale = match self.format.scale() {
+            Scale::Separate => "separate",
+            Scale::Tensor => "tensor",
+            Scale::None | Scale::InBlock(..) | Scale::BeforeRow(_) => "inner",
+        };
         let x = if self.activations.scale.is_some() { "x_scaled" } else { "x_plain" };
         let numbers = self.numbers.iter().map(|number| reader(*number));
         [self.operation.name(), coding, scale, x].into_iter().chain(numbers).collect()
@@ -105,6 +109,7 @@ impl Kernel {
             ("X_VALUES_AT", self.activations.values_at.unwrap_or_default().to_string()),
             ("RUN", block_len.min(x_len).to_string()),
             ("SCALE", self.scale()),
+            ("SCALE_AT", if self.format.scale() == Scale::Tensor { "0" } else { "b" }.to_owned()),
             (
                 "X_SCALE",
                 self.activations.scale.map_or(String::new(), |(at, number)| self.read(number, "of_x", at)),
@@ -119,6 +124,7 @@ impl Kernel {
         let is_rust = self.language == Language::Rust;
         match self.format.scale() {
             Scale::Separate => "call->scales ? call->scales[r * blocks + b] : 1.0f".to_owned(),
+            Scale::Tensor => "call->scales ? call->scales[0] : 1.0f".to_owned(),
             Scale::InBlock(at, number) => self.read(number, "block", at),
             Scale::BeforeRow(number) => self.read(number, "row", 0),
             Scale::None if is_rust => "1.0".to_owned(),

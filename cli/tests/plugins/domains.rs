@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::faults::{
-    VERIFY, c, check, check_by, compiler, has, properties, qk256, scratch, shown, shows_again, succeed, text,
+    VERIFY, c, check, check_by, compiler, has, properties, qk256, rustc, scratch, shown, shows_again,
+    succeed, text,
 };
 
 #[test]
@@ -120,4 +121,53 @@ fn a_format_of_a_file_is_given_by_its_option_and_named_in_the_command_of_a_findi
     let own = qk256(&["check", "--no-speed", "--seed", "1", "--cases", "60", "--format", text(&file)]);
     assert_eq!(own.status.code(), Some(0), "{}", shown(&own));
     assert!(shown(&own).contains("gemm mine") && !shown(&own).contains("avx2"), "{}", shown(&own));
+}
+
+#[test]
+fn a_tensor_with_one_scale_is_checked_with_it() {
+    if !has("cc") {
+        return;
+    }
+    let folder = scratch();
+    let file = folder.path().join("tensor.toml");
+    let description = "name = \"ternary\"\nblock_len = 128\nblock_bytes = 32\nbits = 2\ncodes_at = 0\ngroup = 32\norder = \"msb\"\n\
+                       values = [-1, 0, 1, 2]\nscale = \"tensor\"\n";
+    std::fs::write(&file, description).expect("a scratch file can be written");
+    for (language, operation) in
+        [("c", "gemm"), ("c", "dequantize"), ("rust", "gemv"), ("rust", "dequantize")]
+    {
+        let plugin = folder.path().join(format!("{language}-{operation}"));
+        let words = ["new-plugin", "--lang", language, "--format", text(&file), "--operation", operation];
+        let output = qk256(&[&words[..], &[text(&plugin)]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+        let library = plugin.join("libkernel.so");
+        let build = || {
+            let mut command = match language {
+                "rust" => rustc(&plugin.join("src/lib.rs")),
+                _ => compiler("cc", &["-std=c11"], &plugin.join("kernel.c")),
+            };
+            succeed(command.arg("-o").arg(&library));
+        };
+        build();
+        let (report, printed) = check(&library, &["--format", text(&file)], 0);
+        assert_eq!(report["verdict"], "pass", "{language} {operation}: {printed}");
+        if language == "rust" {
+            continue;
+        }
+        let source = std::fs::read_to_string(plugin.join("kernel.c")).expect("the source is there");
+        for (from, to, property) in [
+            ("call->scales[0] :", "call->scales[b] :", "memory"),
+            ("call->scales[0] :", "1.0f :", "negation"),
+        ] {
+            assert!(source.contains(from), "{from} is in the source");
+            std::fs::write(plugin.join("kernel.c"), source.replace(from, to)).expect("it can be written");
+            build();
+            let (report, printed) = check(&library, &["--format", text(&file)], 1);
+            let names = properties(&report);
+            assert!(
+                names.iter().any(|name| name.contains(property)),
+                "{operation} {to}: {names:?} {printed}"
+            );
+        }
+    }
 }

@@ -58,6 +58,7 @@ fn a_new_plugin_of_any_format_and_operation_passes() {
         ("cpp", "q2_k", "dequantize"),
         ("cpp", "i2_s_neon", "gemv"),
         ("cpp", "tq1_0", "dot"),
+        ("rust", "qk256", "gemv"),
         ("rust", "q4_0", "gemm"),
         ("rust", "q2_k", "dot"),
         ("rust", "iq2_bn", "dequantize"),

@@ -49,18 +49,20 @@ pub(super) fn pairs(levels: &[usize]) -> impl Iterator<Item = Pair> {
     (0..levels.len()).flat_map(move |a| (a + 1..levels.len()).map(move |b| (factor(a), factor(b))))
 }
 
-/// Combinations, one level of each factor, in which all pairs meet that are `possible`; `counts` are the levels of each factor.
-/// `possible` is asked of pairs of one factor's level with another's, in the order of the factors; a combination is made of
+/// Combinations, one level of each factor, in which all pairs meet that are `possible`; `sizes` has the size of each level of each
+/// factor. `possible` is asked of pairs of one factor's level with another's, in the order of the factors; a combination is made of
 /// possible pairs only.
 ///
 /// Greedy, one combination at a time: it starts with a pair that has not met yet, then each factor takes the level that meets the
-/// most new ones. Of a single factor every level is a combination.
-pub(super) fn covering(counts: &[usize], possible: impl Fn(Level, Level) -> bool) -> Vec<Vec<usize>> {
-    if let [levels] = counts {
-        return (0..*levels).map(|level| vec![level]).collect();
+/// most new ones, among those that leave the product of sizes at [`SMALL`] or less. Levels of size 0, which leave nothing to compute, are
+/// chosen for a pair of theirs alone. Of a single factor every level is a combination.
+pub(super) fn covering(sizes: &[Vec<usize>], possible: impl Fn(Level, Level) -> bool) -> Vec<Vec<usize>> {
+    if let [levels] = sizes {
+        return (0..levels.len()).map(|level| vec![level]).collect();
     }
-    let open: Vec<Pair> = all_pairs(counts).filter(|&(a, b)| possible(a, b)).collect();
-    let mut missing = Pairs::new(counts, &open);
+    let counts: Vec<usize> = sizes.iter().map(Vec::len).collect();
+    let open: Vec<Pair> = all_pairs(&counts).filter(|&(a, b)| possible(a, b)).collect();
+    let mut missing = Pairs::new(&counts, &open);
     let mut combinations = Vec::new();
     for pair in open {
         if !missing.contains(pair) {
@@ -71,15 +73,19 @@ pub(super) fn covering(counts: &[usize], possible: impl Fn(Level, Level) -> bool
         (levels[a], levels[b]) = (Some(level_a), Some(level_b));
         for factor in 0..counts.len() {
             if levels[factor].is_none() {
-                levels[factor] =
-                    best(factor, counts[factor], &levels, &missing, &possible, combinations.len());
+                levels[factor] = best(factor, sizes, &levels, &missing, &possible, combinations.len());
             }
         }
         // Where nothing fits, the pair cannot meet in any combination that starts so.
         missing.set(pair, false);
         if let Some(combination) = levels.into_iter().collect::<Option<Vec<usize>>>() {
-            for pair in pairs(&combination) {
-                missing.set(pair, false);
+            let is_empty = |&(factor, level): &Level| sizes[factor][level] == 0;
+            let leaves_nothing = combination.iter().copied().enumerate().any(|level| is_empty(&level));
+            for (a, b) in pairs(&combination) {
+                // What is not computed has not met.
+                if !leaves_nothing || is_empty(&a) || is_empty(&b) {
+                    missing.set((a, b), false);
+                }
             }
             combinations.push(combination);
         }
@@ -96,11 +102,14 @@ fn all_pairs(counts: &[usize]) -> impl Iterator<Item = Pair> {
     (0..factors).flat_map(move |a| (a + 1..factors).flat_map(move |b| both(a, b)))
 }
 
+/// Size of a combination up to which its levels are free, as elements to multiply: some tens of microseconds.
+pub(super) const SMALL: usize = 1 << 15;
+
 /// The level of `factor` that is possible beside those chosen and meets the most of them for the first time; of equals, another
-/// one in each `turn`.
+/// one in each `turn`. Where all make the combination large, one of the smallest.
 fn best(
     factor: usize,
-    count: usize,
+    sizes: &[Vec<usize>],
     levels: &[Option<usize>],
     missing: &Pairs,
     possible: &impl Fn(Level, Level) -> bool,
@@ -118,13 +127,15 @@ fn best(
     let gain = |level: usize| {
         chosen.iter().filter(|&&other| missing.contains(ordered(other, (factor, level)))).count()
     };
+    let chosen_size: usize = chosen.iter().map(|&(factor, level)| sizes[factor][level].max(1)).product();
+    // The excess of a level over what is small; most of all where nothing would be left to compute.
+    let excess = |level: usize| match sizes[factor][level] {
+        0 => usize::MAX,
+        size => (chosen_size * size).saturating_sub(SMALL),
+    };
+    let count = sizes[factor].len();
     let in_turn = (0..count).map(|at| (at + turn) % count).filter(fits);
-    in_turn
-        .fold(None, |best: Option<(usize, usize)>, level| {
-            let gain = gain(level);
-            if best.is_some_and(|(most, _)| most >= gain) { best } else { Some((gain, level)) }
-        })
-        .map(|(_, level)| level)
+    in_turn.min_by_key(|&level| (excess(level), std::cmp::Reverse(gain(level))))
 }
 
 #[cfg(test)]
@@ -138,7 +149,7 @@ mod tests {
         let counts = [9, 5, 3, 3, 2];
         // The first factor's high levels do not go with the second's.
         let possible = |a: Level, b: Level| !(a.0 == 0 && b.0 == 1 && a.1 + b.1 > 9);
-        let combinations = covering(&counts, possible);
+        let combinations = covering(&counts.map(|count| vec![1; count]), possible);
         let met: HashSet<Pair> =
             combinations.iter().flat_map(|levels| pairs(levels).collect::<Vec<_>>()).collect();
         let all: HashSet<Pair> = all_pairs(&counts).filter(|&(a, b)| possible(a, b)).collect();
@@ -148,5 +159,23 @@ mod tests {
             "{} combinations for 45 pairs of the largest factors",
             combinations.len()
         );
+    }
+
+    #[test]
+    fn combinations_are_no_larger_than_their_pairs_demand_and_pairs_do_not_meet_in_empty_ones() {
+        let sizes = [vec![0, 1, 300, 4000], vec![1, 60, 4000], vec![1, 2, 17, 0]];
+        let combinations = covering(&sizes, |_, _| true);
+        let size = |&(factor, level): &Level| sizes[factor][level];
+        for levels in &combinations {
+            let largest = pairs(levels).map(|(a, b)| size(&a) * size(&b)).max().expect("there are pairs");
+            let product: usize = levels.iter().copied().enumerate().map(|level| size(&level)).product();
+            assert!(product <= largest.max(SMALL), "{levels:?}");
+        }
+        let is_empty =
+            |levels: &&Vec<usize>| levels.iter().copied().enumerate().any(|level| size(&level) == 0);
+        let met: HashSet<Pair> =
+            combinations.iter().filter(|levels| !is_empty(levels)).flat_map(|levels| pairs(levels)).collect();
+        let all = all_pairs(&[4, 3, 4]).filter(|(a, b)| size(a) * size(b) > 0);
+        assert_eq!(met, all.collect::<HashSet<Pair>>());
     }
 }

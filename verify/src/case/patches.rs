@@ -33,14 +33,15 @@ impl Case {
     /// Takes columns away in front, so that patches of x, and of the scales of a single row, keep their distance to the
     /// last column.
     pub(super) fn cut_front(&mut self, cols: usize) {
-        let before = self.shape().blocks();
+        let scales = |case: &Self| case.format.separate_scales(0, case.shape().blocks()).len();
+        let before = scales(self);
         let cut = self.cols.saturating_sub(cols);
         self.cols = cols;
-        let cut_blocks = before.saturating_sub(self.shape().blocks());
+        let cut_scales = before.saturating_sub(scales(self));
         for patch in &mut self.patches {
             let cut = match patch.buffer {
                 Buffer::X | Buffer::Codes => cut,
-                Buffer::Scales => cut_blocks,
+                Buffer::Scales => cut_scales,
                 Buffer::Packed | Buffer::Out | Buffer::OutScales | Buffer::Activations | Buffer::Prepared => {
                     0
                 }

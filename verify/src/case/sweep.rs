@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use super::Case;
-use super::covering::{Level, covering, pairs};
+use super::covering::{Level, SMALL, covering, pairs};
 use super::generate::EDGE_BITS;
 use crate::buffer::Buffer;
 use crate::data::{Codes, Distribution};
@@ -185,6 +185,11 @@ fn parts(domain: Domain) -> Vec<Part> {
     if domain.operation.is_matrix() {
         parts.extend(of_many_rows(domain));
     }
+    if domain.operation.is_batched() {
+        // Rows, columns and vectors beyond what kernels keep in a cache, all at once.
+        let base = Case { batch: 5, ..base(domain, Distribution::Integer) };
+        parts.push(part(base, &[33, 49], &[2047, 2049, 2304], Vec::new()));
+    }
     if domain.operation.is_matrix() && !is_quantized(domain) {
         parts.extend(of_one_sign(domain));
     }
@@ -312,7 +317,9 @@ fn of_special_values(domain: Domain) -> Vec<Part> {
 
 /// The cases of a part.
 fn combined((place, part): (usize, &Part)) -> Vec<Combined> {
-    let counts: Vec<usize> = part.factors.iter().map(|factor| factor.levels(part.base.domain())).collect();
+    let domain = part.base.domain();
+    let of_levels = |factor: &Factor| (0..factor.levels(domain)).map(|level| factor.size(level)).collect();
+    let sizes: Vec<Vec<usize>> = part.factors.iter().map(of_levels).collect();
     let possible = |a: Level, b: Level| match (part.factors[a.0], part.factors[b.0]) {
         (Factor::Rows(rows), Factor::Cols(cols)) => is_affordable(rows[a.1], cols[b.1]),
         (Factor::Cols(cols), Factor::Batch(batches)) => cols[a.1] * batches[b.1] <= MOST_OF_BATCH,
@@ -325,7 +332,7 @@ fn combined((place, part): (usize, &Part)) -> Vec<Combined> {
         case.fit();
         Combined { case, part: place, levels }
     };
-    covering(&counts, possible).into_iter().map(case).collect()
+    covering(&sizes, possible).into_iter().map(case).collect()
 }
 
 /// Columns or rows times vectors of a case, at most.
@@ -333,10 +340,7 @@ const MOST_OF_BATCH: usize = 1 << 18;
 
 /// Whether a shape takes no more than a fraction of a millisecond, or is one of those at which kernels change their ways.
 fn is_affordable(rows: usize, cols: usize) -> bool {
-    rows * cols <= 1 << 15
-        || rows <= 3
-        || rows == MANY_ROWS[0]
-        || (rows <= 49 && (2047..=2304).contains(&cols))
+    rows * cols <= SMALL || rows <= 3 || rows == MANY_ROWS[0] || (rows <= 49 && (2047..=2304).contains(&cols))
 }
 
 /// The cases of the first two groups, then those of the last. Within that small shapes come first, of one size the first group before the

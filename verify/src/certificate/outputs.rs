@@ -57,7 +57,8 @@ impl<'a> Codes<'a> {
     fn scale(&self, row: usize, column: usize) -> Option<u32> {
         let shape = self.inputs.shape;
         self.inputs.scales.as_ref()?;
-        Some((row * shape.blocks() + column / shape.format.block_len) as u32)
+        let of_row = shape.format.separate_scales(row, shape.blocks());
+        Some((of_row.start + shape.format.scale_of(column)) as u32)
     }
 
     /// What is wrong with a term as the weight of a column, with its scale, if anything is.

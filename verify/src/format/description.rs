@@ -160,6 +160,7 @@ fn scale(value: &Value) -> Result<Scale, Problem> {
     match value {
         Value::String(word) if word == "none" => Ok(Scale::None),
         Value::String(word) if word == "separate" => Ok(Scale::Separate),
+        Value::String(word) if word == "tensor" => Ok(Scale::Tensor),
         Value::Table(table) => inner_scale(table),
         other => Err(unknown_scale(&other.to_string())),
     }
@@ -180,7 +181,7 @@ fn inner_scale(table: &Table) -> Result<Scale, Problem> {
 fn unknown_scale(written: &str) -> Problem {
     let numbers = Number::ALL.map(Number::name).join(", ");
     let what = format!(
-        "{written} is no scale: write \"none\", \"separate\" (one f32 a block in a buffer of its own), {{ in = \"block\", byte = 0, number = \
+        "{written} is no scale: write \"none\", \"separate\" (one f32 a block in a buffer of its own), \"tensor\" (one f32 in that buffer), {{ in = \"block\", byte = 0, number = \
          \"f16\" }} or {{ in = \"row\", number = \"f32\" }} (before the blocks of each row); the numbers are {numbers}"
     );
     Problem::new("scale", what)

@@ -37,10 +37,24 @@ pub enum Scale {
     None,
     /// One f32 a block, in a buffer of their own, or none at all, as the call has it.
     Separate,
+    /// One f32 for the whole matrix or vector, in the same buffer, or none at all.
+    Tensor,
     /// One in each block, from this byte on.
     InBlock(usize, Number),
     /// One before the blocks of each row.
     BeforeRow(Number),
+}
+
+impl Scale {
+    /// Whether they are in a buffer of their own.
+    pub const fn is_separate(self) -> bool {
+        matches!(self, Self::Separate | Self::Tensor)
+    }
+
+    /// Whether all elements of a row have the same.
+    pub const fn is_of_rows(self) -> bool {
+        matches!(self, Self::BeforeRow(_) | Self::Tensor)
+    }
 }
 
 impl Plain {

@@ -202,7 +202,7 @@ impl Format {
         let largest = f64::from(largest_magnitude(plain.values));
         for (block, codes) in self.codes(row, len).chunks(self.block_len).enumerate() {
             let scale = match plain.scale {
-                Scale::None | Scale::Separate => 1.0,
+                Scale::None | Scale::Separate | Scale::Tensor => 1.0,
                 Scale::BeforeRow(number) => number.read(row),
                 Scale::InBlock(byte, number) => number.read(&self.block(row, block)[byte..]),
             };

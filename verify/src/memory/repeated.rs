@@ -30,6 +30,8 @@ impl Repeated {
     /// # Errors
     /// If the system has no address space, no file in memory, not that many mappings, or larger pages.
     pub(crate) fn new(len: usize, period: usize, own: &[Range<usize>], is_output: bool) -> io::Result<Self> {
+        // What is no longer than its period does not repeat.
+        let period = if len <= period { period.next_multiple_of(page_size()) } else { period };
         if !period.is_multiple_of(page_size()) {
             return Err(io::ErrorKind::Unsupported.into());
         }

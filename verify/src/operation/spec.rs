@@ -129,7 +129,7 @@ impl Elements<'_> {
     pub fn scaled_weight(&self, at: usize) -> f64 {
         let separate = || {
             let weight = f64::from(self.weight(at));
-            self.scales.get(at / self.format.block_len).map_or(weight, |&scale| weight * f64::from(scale))
+            self.scales.get(self.format.scale_of(at)).map_or(weight, |&scale| weight * f64::from(scale))
         };
         self.decoded.get(at).copied().unwrap_or_else(separate)
     }

@@ -134,7 +134,9 @@ impl<'a> Probe<'a> {
         packed.bytes_mut().chunks_mut(row_stride.max(1)).for_each(|row| row.copy_from_slice(&ones));
         let mut x = region(Buffer::X, cols * size_of::<f32>());
         floats_mut(x.bytes_mut()).fill(1.0);
-        let mut scales = region(Buffer::Scales, rows * format.blocks(cols) * size_of::<f32>());
+        let all_scales =
+            rows.checked_sub(1).map_or(0, |last| format.separate_scales(last, format.blocks(cols)).end);
+        let mut scales = region(Buffer::Scales, all_scales * size_of::<f32>());
         floats_mut(scales.bytes_mut()).fill(1.0);
         let y = region(Buffer::Out, rows * size_of::<f32>());
         Ok(Self { kernel, format, inner_scales, subject, row_stride, packed, codes, row: ones, scales, x, y })
@@ -158,7 +160,9 @@ impl<'a> Probe<'a> {
     /// Scales of a row.
     pub(super) fn scales(&self) -> usize {
         match self.inner_scales.len() {
-            0 if self.subject.scaled => self.format.blocks(self.subject.cols),
+            0 if self.subject.scaled => {
+                self.format.separate_scales(0, self.format.blocks(self.subject.cols)).len()
+            }
             inner => inner,
         }
     }

@@ -20,6 +20,12 @@ pub(super) fn scale_of_block(format: &Format, of_row: f32, block: &[u8]) -> f32 
     }
 }
 
+/// The scale of block number `at` of a matrix, from a buffer of scales.
+#[inline(always)]
+pub(super) fn separate(format: &Format, scales: &[f32], at: usize) -> f32 {
+    scales[if format.scale() == Scale::Tensor { 0 } else { at }]
+}
+
 /// A number as f32, which holds every f16 and bf16.
 #[inline(always)]
 pub(super) fn float(number: Number, bytes: &[u8]) -> f32 {

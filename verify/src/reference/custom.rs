@@ -10,6 +10,9 @@ pub(super) const LEN: usize = 256;
 pub(super) mod q2_k {
     use super::{Number, float};
 
+    /// Elements that share a scale and a minimum.
+    pub(in super::super) const GROUP: usize = 16;
+
     const CODES_AT: usize = 16;
     const SCALE_AT: usize = 80;
     const SCALE_OF_MINIMA_AT: usize = 82;
@@ -65,10 +68,12 @@ pub(super) fn codes(format: &Format, block: &[u8], codes: &mut [u8]) {
 pub(super) fn weights(format: &Format, block: &[u8], weights: &mut [f32]) {
     if is_q2_k(format) {
         let (scale, scale_of_minima) = q2_k::scales(block);
-        for (at, weight) in weights.iter_mut().enumerate() {
-            let (of_group, minimum) = q2_k::scale_and_minimum(block, at / 16);
-            *weight =
-                scale * of_group as f32 * f32::from(q2_k::code(block, at)) - scale_of_minima * minimum as f32;
+        for (group, weights) in weights.chunks_mut(q2_k::GROUP).enumerate() {
+            let (of_group, minimum) = q2_k::scale_and_minimum(block, group);
+            let (step, minimum) = (scale * of_group as f32, scale_of_minima * minimum as f32);
+            for (at, weight) in weights.iter_mut().enumerate() {
+                *weight = step * f32::from(q2_k::code(block, group * q2_k::GROUP + at)) - minimum;
+            }
         }
     } else {
         let scale = tq1_0::scale(block);

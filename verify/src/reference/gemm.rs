@@ -1,6 +1,6 @@
 //! `gemm`: each block decoded once, for all vectors.
 
-use super::block::{integers, scale_of_block, scale_of_row};
+use super::block::{integers, scale_of_block, scale_of_row, separate};
 use super::custom;
 use crate::format::{Coding, Format};
 use crate::kernel::{Arguments, Outcome};
@@ -25,8 +25,10 @@ pub(super) fn gemm(format: &Format, arguments: Arguments<'_>) -> Outcome {
             bytes[format.header_bytes()..].chunks_exact(format.block_bytes).take(blocks).enumerate()
         {
             write_unscaled(format, block, &mut of_block, &mut weights);
-            let scale = scales
-                .map_or_else(|| scale_of_block(format, of_row, block), |all| all[row * blocks + number]);
+            let scale = scales.map_or_else(
+                || scale_of_block(format, of_row, block),
+                |all| separate(format, all, row * blocks + number),
+            );
             let columns = number * format.block_len..cols.min((number + 1) * format.block_len);
             for vector in 0..batch {
                 let x = &x[vector * x_stride..][columns.clone()];

@@ -1,6 +1,7 @@
 //! Whether the buffers of a call are as large as its sizes say.
 
 use crate::domain::Domain;
+use crate::format::Scale;
 use crate::kernel::Arguments;
 use crate::operation::Operation;
 
@@ -11,7 +12,7 @@ pub(super) fn are_right(domain: &Domain, arguments: &Arguments<'_>) -> bool {
         Operation::Dequantize => {
             let len = arguments.out.len();
             holds(domain, arguments, 1, len)
-                && arguments.scales.is_none_or(|scales| scales.len() >= len.div_ceil(domain.format.block_len))
+                && has_scales(domain, arguments, len.div_ceil(domain.format.block_len))
         }
         Operation::Gemm => gemm(domain, arguments).is_some(),
         Operation::Dot => dot(domain, arguments).is_some(),
@@ -37,6 +38,12 @@ fn holds(domain: &Domain, arguments: &Arguments<'_>, rows: usize, cols: usize) -
     needed().is_some_and(|needed| arguments.packed.len() >= needed)
 }
 
+/// Whether the scales, if there are any, are those of this many blocks.
+fn has_scales(domain: &Domain, arguments: &Arguments<'_>, blocks: usize) -> bool {
+    let needed = if domain.format.scale() == Scale::Tensor { 1 } else { blocks };
+    arguments.scales.is_none_or(|scales| scales.len() >= needed)
+}
+
 /// Elements of vectors of this length, one behind the other; `None` where they overlap, or are more than memory holds.
 fn vectors(batch: usize, len: usize, stride: usize) -> Option<usize> {
     match batch {
@@ -51,10 +58,7 @@ fn gemm(domain: &Domain, arguments: &Arguments<'_>) -> Option<()> {
     let &Arguments { rows, cols, batch, x_stride, out_stride, .. } = arguments;
     let x = vectors(batch, cols, x_stride)?;
     let out = vectors(batch, rows, out_stride)?;
-    let scales = match arguments.scales {
-        Some(scales) => rows.checked_mul(cols.div_ceil(domain.format.block_len))? <= scales.len(),
-        None => true,
-    };
+    let scales = has_scales(domain, arguments, rows.checked_mul(cols.div_ceil(domain.format.block_len))?);
     let fits = arguments.x.len() >= x && arguments.out.len() >= out && scales;
     (fits && holds(domain, arguments, rows, cols)).then_some(())
 }

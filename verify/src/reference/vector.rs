@@ -1,6 +1,6 @@
 //! `unpack` and `dequantize`.
 
-use super::block::{each_code, integers, scale_of_block, scale_of_row};
+use super::block::{each_code, integers, scale_of_block, scale_of_row, separate};
 use super::custom;
 use crate::format::{Coding, Format, Scale};
 use crate::kernel::{Arguments, Outcome};
@@ -29,7 +29,7 @@ pub(super) fn dequantize(format: &Format, arguments: Arguments<'_>) -> Outcome {
     let blocks = packed[format.header_bytes()..].chunks_exact(format.block_bytes);
     let mut weights = vec![0.0; format.block_len];
     for (number, (to, block)) in out.chunks_mut(format.block_len).zip(blocks).enumerate() {
-        let separate = scales.map(|scales| scales[number]);
+        let separate = scales.map(|scales| separate(format, scales, number));
         write_weights(format, block, separate.unwrap_or(of_row), &mut weights);
         to.copy_from_slice(&weights[..to.len()]);
     }

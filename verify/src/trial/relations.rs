@@ -6,6 +6,7 @@ mod vectors;
 
 use crate::buffer::Buffer;
 use crate::evidence::{Call, Evidence, Miss, Place};
+use crate::format::Scale;
 use crate::inputs::{Inputs, PackedBytes};
 use crate::judge::{same_bits, same_sum};
 use crate::operation::{Change, Effect};
@@ -82,8 +83,10 @@ impl Relation {
             0 => Vec::new(),
             bytes => inputs.packed.from_row(shape, row)[..bytes].to_vec(),
         };
-        let scales =
-            |all: &Vec<f32>| rows.iter().flat_map(|row| all[row * blocks..][..blocks].to_vec()).collect();
+        let scales = |all: &Vec<f32>| match shape.format.scale() {
+            Scale::Tensor => all[..1].to_vec(),
+            _ => rows.iter().flat_map(|row| all[row * blocks..][..blocks].to_vec()).collect(),
+        };
         let needed = |buffer| inputs.operation.needed(shape, buffer) as usize;
         let few = Inputs {
             shape: Shape { rows: count, row_stride: shape.row_bytes(), out_stride: count, ..shape },
@@ -335,7 +338,8 @@ fn row_order(inputs: &Inputs) -> Option<(Inputs, Parameter)> {
         let source = &inputs.packed.from_row(shape, from)[..shape.row_bytes()];
         changed.packed.row_mut(shape, row).copy_from_slice(source);
         if let (Some(to), Some(all)) = (&mut changed.scales, &inputs.scales) {
-            to[row * blocks..][..blocks].copy_from_slice(&all[from * blocks..][..blocks]);
+            let [to_place, from_place] = [row, from].map(|row| shape.format.separate_scales(row, blocks));
+            to[to_place].copy_from_slice(&all[from_place]);
         }
     }
     Some((changed, Parameter::Places(results)))

@@ -157,6 +157,15 @@ impl Factor {
         }
     }
 
+    /// What the level multiplies the work of a case by.
+    pub(super) fn size(self, level: usize) -> usize {
+        match self {
+            Self::Rows(sizes) | Self::Cols(sizes) | Self::Batch(sizes) => sizes[level],
+            Self::Threads => THREADS[level].count(),
+            _ => 1,
+        }
+    }
+
     /// Gives `case` the level. Rows and columns come first: the others build on them.
     pub(super) fn apply(self, level: usize, case: &mut Case) {
         match self {

@@ -6,7 +6,7 @@ use super::RawKernel;
 use crate::activations::{self, Activations};
 use crate::domain::Domain;
 use crate::features::{self, UnknownFeature};
-use crate::format::{self, Format, QK256, Scale};
+use crate::format::{self, Format, QK256};
 use crate::operation::Operation;
 use crate::requirements::{MOST_ALIGNMENT, MOST_OVER_READ, Requirements, Rounding, ScaleUse, is_alignment};
 
@@ -198,7 +198,7 @@ fn requirements(raw: &RawKernel, domain: &Domain) -> Result<Requirements, Proble
 fn scales(raw: &RawKernel, domain: &Domain) -> Result<ScaleUse, Problem> {
     let (never, always) = (raw.flags & NO_SCALES != 0, raw.flags & SCALES_REQUIRED != 0);
     let Domain { operation, format, .. } = domain;
-    let has_buffer = format.scale() == Scale::Separate;
+    let has_buffer = format.scale().is_separate();
     let what = match (never, always) {
         (true, true) => {
             "has both QK256_FLAG_NO_SCALES and QK256_FLAG_SCALES_REQUIRED: set one of them, or none"

@@ -10,7 +10,7 @@ pub(super) fn changed(inputs: &Inputs) -> Option<Inputs> {
     change_packed(&mut changed);
     let mask = shape.format.code_count() - 1;
     changed.codes.iter_mut().skip(shape.cols).for_each(|code| *code ^= mask);
-    let scales = shape.rows * shape.blocks();
+    let scales = inputs.operation.needed(shape, Buffer::Scales) as usize;
     let slack_scales = changed.scales.iter_mut().flat_map(|all| all.iter_mut().skip(scales));
     slack_scales
         .chain(slack_of_x(shape.batch, shape.x_stride, shape.cols, &mut changed.x))
