@@ -22,6 +22,7 @@ mod recorder;
 mod refusal;
 mod semantics;
 mod subject;
+mod summation;
 mod terms;
 mod value;
 

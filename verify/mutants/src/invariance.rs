@@ -29,6 +29,18 @@ pub(crate) const WRONG: &[Mutant] = &[
     Mutant::new(
         Class::RowsAndTiles,
         Gemv,
+        "odd-rows-from-the-last-column-on",
+        "a tile of two rows walks back and forth",
+        |arguments| {
+            gemv(arguments, |product, row| match row % 2 {
+                0 => product.in_order(row),
+                _ => (0..product.cols).rev().map(|column| product.term(row, column)).sum(),
+            })
+        },
+    ),
+    Mutant::new(
+        Class::RowsAndTiles,
+        Gemv,
         "columns-split-in-two-below-four-rows",
         "where there are fewer rows than threads, the columns of a row are shared out",
         |arguments| halves(arguments, |product| product.rows < 4 && product.cols >= LONG),

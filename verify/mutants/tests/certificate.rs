@@ -31,3 +31,19 @@ fn wrong_kernels_that_no_test_finds_are_refused_and_a_right_one_in_their_manner_
         certify(&right.kernel, &case).unwrap_or_else(|refusal| panic!("{case}: {refusal}"));
     }
 }
+
+#[test]
+fn rows_that_add_in_different_orders_are_refused() {
+    if !is_possible() {
+        return qk256_skip::skip(&["a CPU whose trap flag works"]);
+    }
+    let all = qk256_mutants::wrong();
+    let wrong = all.iter().find(|mutant| mutant.name == "odd-rows-from-the-last-column-on");
+    let kernel = &wrong.expect("the mutant is listed").kernel;
+    let refusal = certify(kernel, &Case::new(kernel.domain, 2, 40)).expect_err("the second row differs");
+    assert!(refusal.to_string().contains("in another order"), "{refusal}");
+    // One row has one order, and so have two of two columns.
+    for case in [Case::new(kernel.domain, 1, 40), Case::new(kernel.domain, 2, 2)] {
+        certify(kernel, &case).unwrap_or_else(|refusal| panic!("{case}: {refusal}"));
+    }
+}

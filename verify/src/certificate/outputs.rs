@@ -1,8 +1,9 @@
 //! What the outputs of a call are made of, held against what they must be made of.
 
 use super::bits::FALSE;
-use super::expression::WIDTH;
+use super::expression::{Expression, WIDTH};
 use super::refusal::{Refusal, Shown};
+use super::summation::{Order, Orders};
 use super::terms::{Term, is_added, terms};
 use super::value::{Byte, Datum, Values};
 use crate::buffer::Buffer;
@@ -104,31 +105,67 @@ pub(super) fn verify(
     bytes: impl Fn(usize, usize) -> Vec<Datum>,
 ) -> Result<Wiring, Refusal> {
     let codes = Codes::new(inputs);
-    let mut wiring = Wiring::default();
-    for piece in inputs.written(Buffer::Out) {
-        for at in piece {
-            wiring.outputs += 1;
-            let fault = |what: String| {
-                Refusal::of(Shown::Wiring, format!("does not give output {at} as it must: {what}"))
-            };
-            match inputs.operation {
-                Operation::Unpack => verify_code(values, &codes, at, &bytes(at, 1)).map_err(fault)?,
-                _ => {
-                    let may_add = inputs.operation.sums_floats();
-                    let terms = terms_of(values, &bytes(WIDTH * at, WIDTH), may_add).map_err(fault)?;
-                    verify_terms(&codes, at, &terms).map_err(fault)?;
-                    wiring.terms += terms.len();
-                    let most = |of: fn(&Term) -> u32| terms.iter().map(of).max().unwrap_or(0);
-                    wiring.roundings = wiring.roundings.max(most(|term| term.roundings));
-                    wiring.depth = wiring.depth.max(most(|term| term.additions));
-                }
-            }
+    let mut sums = Sums { codes: &codes, orders: Orders::default(), first: None, wiring: Wiring::default() };
+    for at in inputs.written(Buffer::Out).into_iter().flatten() {
+        sums.wiring.outputs += 1;
+        if inputs.operation == Operation::Unpack {
+            verify_code(values, &codes, at, &bytes(at, 1)).map_err(|what| fault(at, &what))?;
+        } else {
+            sums.verify(values, at, &bytes(WIDTH * at, WIDTH))?;
         }
     }
-    Ok(wiring)
+    Ok(sums.wiring)
 }
 
-fn terms_of(values: &mut Values, lane: &[Datum], may_add: bool) -> Result<Vec<Term>, String> {
+/// That an output is not what it must be.
+fn fault(at: usize, what: &str) -> Refusal {
+    Refusal::of(Shown::Wiring, format!("does not give output {at} as it must: {what}"))
+}
+
+/// Outputs that are f32 numbers.
+struct Sums<'a> {
+    codes: &'a Codes<'a>,
+    orders: Orders,
+    /// The first output, and its order.
+    first: Option<(usize, Order)>,
+    wiring: Wiring,
+}
+
+impl Sums<'_> {
+    fn verify(&mut self, values: &mut Values, at: usize, lane: &[Datum]) -> Result<(), Refusal> {
+        let inputs = self.codes.inputs;
+        let may_add = inputs.operation.sums_floats();
+        let fault = |what: String| fault(at, &what);
+        let output = expression_of(values, lane, may_add).map_err(fault)?;
+        let terms = terms(values, output).map_err(fault)?;
+        verify_terms(self.codes, at, &terms).map_err(fault)?;
+        if may_add && !inputs.requirements.varies_with_rows {
+            let order = self.orders.of(values, output, start_of_x(inputs, at)).map_err(fault)?;
+            let &mut (one, as_before) = self.first.get_or_insert((at, order));
+            if order != as_before {
+                return Err(Refusal::of(Shown::Order, other_order(at, one)));
+            }
+        }
+        self.wiring.terms += terms.len();
+        let most = |of: fn(&Term) -> u32| terms.iter().map(of).max().unwrap_or(0);
+        self.wiring.roundings = self.wiring.roundings.max(most(|term| term.roundings));
+        self.wiring.depth = self.wiring.depth.max(most(|term| term.additions));
+        Ok(())
+    }
+}
+
+fn other_order(at: usize, one: usize) -> String {
+    format!(
+        "adds the products of output {at} in another order than those of output {one}, so that its bits depend on where it stands"
+    )
+}
+
+/// The first element of x that an output is a product of.
+fn start_of_x(inputs: &Inputs, at: usize) -> u32 {
+    (at / inputs.shape.out_stride.max(1) * inputs.shape.x_stride) as u32
+}
+
+fn expression_of(values: &mut Values, lane: &[Datum], may_add: bool) -> Result<Expression, String> {
     if lane.iter().any(|datum| datum.byte == Byte::UNDEFINED) {
         return Err("it is not written, or not from what the call was given".to_owned());
     }
@@ -137,7 +174,7 @@ fn terms_of(values: &mut Values, lane: &[Datum], may_add: bool) -> Result<Vec<Te
     if !may_add && is_added(values, expression) {
         return Err("it is the result of an addition".to_owned());
     }
-    terms(values, expression)
+    Ok(expression)
 }
 
 fn verify_code(values: &mut Values, codes: &Codes<'_>, at: usize, byte: &[Datum]) -> Result<(), String> {

@@ -22,10 +22,10 @@ pub(super) struct Term {
 
 /// What the factors of a product come to, for one value of the bits that they depend on.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Monomial {
-    factor: f64,
+pub(super) struct Monomial {
+    pub(super) factor: f64,
     scale: Option<u32>,
-    x: Option<u32>,
+    pub(super) x: Option<u32>,
 }
 
 impl Monomial {
@@ -47,11 +47,11 @@ impl Monomial {
 
 /// Factors that hold no sum, over the bits that they depend on.
 #[derive(Clone, Debug)]
-struct Factors {
+pub(super) struct Factors {
     variables: Vec<u32>,
-    of: Vec<Monomial>,
+    pub(super) of: Vec<Monomial>,
     /// Products among them that round.
-    roundings: u32,
+    pub(super) roundings: u32,
 }
 
 /// The products that make up an f32, one behind the other.
@@ -117,12 +117,12 @@ fn scaled(factors: &Factors, factor: &Factors) -> Result<Factors, String> {
 }
 
 /// Two factors, before their product is rounded.
-fn factors_of(values: &Values, a: Expression, b: Expression) -> Result<Factors, String> {
+pub(super) fn factors_of(values: &Values, a: Expression, b: Expression) -> Result<Factors, String> {
     multiplied(&leaf(values, a)?, &leaf(values, b)?)
 }
 
 /// The product of two factors.
-fn product(values: &Values, a: Expression, b: Expression) -> Result<Factors, String> {
+pub(super) fn product(values: &Values, a: Expression, b: Expression) -> Result<Factors, String> {
     let (a, b) = (leaf(values, a)?, leaf(values, b)?);
     let mut whole = multiplied(&a, &b)?;
     whole.roundings += u32::from(!is_power_of_two(&a) && !is_power_of_two(&b));
@@ -130,7 +130,7 @@ fn product(values: &Values, a: Expression, b: Expression) -> Result<Factors, Str
 }
 
 /// Whether multiplying by it is exact, up to overflow and underflow.
-fn is_power_of_two(factors: &Factors) -> bool {
+pub(super) fn is_power_of_two(factors: &Factors) -> bool {
     factors.of.iter().all(|one| {
         let magnitude = one.factor.abs();
         let is_power = magnitude.to_bits().trailing_zeros() >= f64::MANTISSA_DIGITS - 1;
@@ -139,7 +139,7 @@ fn is_power_of_two(factors: &Factors) -> bool {
 }
 
 /// An f32 without sums, as factors.
-fn leaf(values: &Values, expression: Expression) -> Result<Factors, String> {
+pub(super) fn leaf(values: &Values, expression: Expression) -> Result<Factors, String> {
     let one = |of: Monomial| Factors { variables: Vec::new(), of: vec![of], roundings: 0 };
     Ok(match &values.nodes[expression as usize] {
         Node::Constant(value) if is_usual(*value) => {
@@ -231,7 +231,7 @@ pub(super) fn is_added(values: &Values, expression: Expression) -> bool {
 }
 
 /// Whether an f32 is zero for all weights, scales and activations: adding it rounds nothing.
-fn is_zero(values: &Values, expression: Expression) -> bool {
+pub(super) fn is_zero(values: &Values, expression: Expression) -> bool {
     match &values.nodes[expression as usize] {
         Node::Constant(value) => *value == 0.0,
         Node::Choice { of, .. } => of.iter().all(|&of| is_zero(values, of)),
