@@ -16,6 +16,7 @@ mod invariance;
 mod long;
 mod machine;
 mod memory;
+pub mod museum;
 mod model;
 mod narrow;
 mod order;
@@ -24,6 +25,7 @@ mod process;
 mod quantize;
 mod rare;
 mod reduction;
+mod reported;
 mod rewritten;
 mod right;
 mod rows;
@@ -185,6 +187,7 @@ pub fn wrong() -> Vec<Mutant> {
         dot::integers::WRONG,
         dot::scales::WRONG,
         dot::calls::WRONG,
+        reported::WRONG,
     ]
     .concat()
 }
