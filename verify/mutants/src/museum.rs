@@ -70,7 +70,7 @@ pub const BUGS: &[Bug] = &[
         "256 products are added in lanes of 16 bits where the CPU has no dot product instruction",
         "dot-16-bit-sums-over-16-blocks",
         Inferred("from the first commit in 10/2024; open in 3/2026"),
-        Read("nobody had such a CPU: even the author of the fix could not run it"),
+        Inferred("such CPUs are old: the author of the fix had none"),
     ),
     bug(
         "microsoft/BitNet#598",

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use qk256_verify::Operation::{Gemv, Unpack};
-use qk256_verify::{Arguments, Outcome};
+use qk256_verify::Outcome;
 
 use crate::dot::{I2_S, Q2_K, Q4_0};
 use crate::gemm;
@@ -55,8 +55,7 @@ pub(crate) const WRONG: &[Mutant] = &[
                 let is_rest = row >= batch.rows / LANES * LANES;
                 let first = if is_rest && batch.batch >= TILE { vector / TILE * TILE } else { 0 };
                 let term = |column| batch.weight(row, column) * x(batch, first + vector, column);
-                let block =
-                    |block| batch.columns(block).map(term).sum::<f32>() * batch.scale(row, block);
+                let block = |block| batch.columns(block).map(term).sum::<f32>() * batch.scale(row, block);
                 (0..batch.blocks()).map(block).sum()
             })
         },
@@ -102,7 +101,8 @@ pub(crate) const WRONG: &[Mutant] = &[
                 if column < first || byte < part / 2 {
                     return operands.code(row, column) - 8;
                 }
-                let scale = operands.packing.block(operands.row(row), (byte - part / 2) / 2 % operands.runs());
+                let scale =
+                    operands.packing.block(operands.row(row), (byte - part / 2) / 2 % operands.runs());
                 i32::from(scale[byte % 2] >> (4 * (at / (TOGETHER / 2))) & 15) - 8
             };
             Way { weight, ..dot::Q4_0 }.product(arguments)
@@ -152,7 +152,10 @@ pub(crate) const WRONG: &[Mutant] = &[
                     sum(&columns.map(term).collect::<Vec<_>>())
                 };
                 let pair = |first: usize| {
-                    let one = |part| Run { integer: half(first, part) + half(first + 1, part), ..runs[first + part] };
+                    let one = |part| Run {
+                        integer: half(first, part) + half(first + 1, part),
+                        ..runs[first + part]
+                    };
                     one(0).scaled() + one(1).scaled()
                 };
                 let pairs = (0..runs.len() / 2).map(|pair_at| pair(2 * pair_at));
@@ -167,7 +170,13 @@ pub(crate) const WRONG: &[Mutant] = &[
         Gemv,
         "an-instruction-that-the-cpu-lacks",
         "a kernel uses more than what was asked for: FMA, where the CPU has AVX",
-        |arguments| SIMD.product_after(arguments, |product| if product.rows > 0 { unknown_instruction() }),
+        |arguments| {
+            SIMD.product_after(arguments, |product| {
+                if product.rows > 0 {
+                    unknown_instruction()
+                }
+            })
+        },
     ),
     Mutant::new(
         Class::State,
@@ -207,8 +216,7 @@ pub(crate) const WRONG: &[Mutant] = &[
                 for row in 0..batch.rows {
                     let code = |column| i32::from(packed[row / 2][column] >> (4 * (row % 2)) & 15);
                     let term = |column: usize| (code(column) - 8) as f32 * batch.x(vector, column);
-                    let block =
-                        |block| batch.columns(block).map(term).sum::<f32>() * batch.scale(row, block);
+                    let block = |block| batch.columns(block).map(term).sum::<f32>() * batch.scale(row, block);
                     let result = (0..batch.blocks()).map(block).sum();
                     batch.y[batch.place(vector, row)] = result;
                 }
