@@ -3,8 +3,8 @@
 use qk256_verify::activations::Activations;
 use qk256_verify::format::{Coding, Format, Q2_K, Scale};
 
-/// Groups of a block of `q2_k`, and the elements of each.
-const GROUPS: usize = 16;
+/// Elements of a group of `q2_k`.
+const GROUP: usize = 16;
 
 /// A row of packed weights, the scales of its blocks where they are apart, and what the weights come to.
 #[derive(Clone, Debug)]
@@ -59,54 +59,69 @@ fn plain(format: &'static Format, values: &[f32]) -> Row {
     Row { packed, scales: if is_apart { scales } else { Vec::new() }, weights: decoded }
 }
 
-/// The scale of some values for these weights of codes.
+/// The scale of some values for these weights of codes. Where the largest of these exists with one sign only, the largest value becomes it.
 fn scale(usable: &[i8], offset: f64, values: &[f32]) -> f64 {
-    let magnitudes = values.iter().map(|value| f64::from(value.abs()));
-    let largest = usable.iter().map(|&value| (f64::from(value) - offset).abs()).fold(0.0, f64::max);
-    let scale = match usable {
-        [-1, 1] => magnitudes.sum::<f64>() / values.len() as f64,
-        _ => magnitudes.fold(0.0, f64::max) / largest,
+    let magnitude = |value: &f64| value.abs();
+    let largest_of = |numbers: &mut dyn Iterator<Item = f64>| {
+        numbers.fold(
+            0.0,
+            |largest: f64, number| if magnitude(&number) > magnitude(&largest) { number } else { largest },
+        )
     };
-    if scale > 0.0 { scale } else { 1.0 }
+    let extreme = largest_of(&mut usable.iter().map(|&value| f64::from(value) - offset));
+    let has_opposite = usable.iter().any(|&value| f64::from(value) - offset == -extreme);
+    let largest = largest_of(&mut values.iter().map(|&value| value.into()));
+    let scale = match usable {
+        [-1, 1] => values.iter().map(|value| f64::from(value.abs())).sum::<f64>() / values.len() as f64,
+        _ if has_opposite => (largest / extreme).abs(),
+        _ => largest / extreme,
+    };
+    if scale == 0.0 { 1.0 } else { scale }
 }
 
-/// A row of `q2_k`: each group has a scale and a minimum of four bits, in units of the largest of the block.
+/// A row of `q2_k`: each group has a scale and a minimum of four bits, in units of the largest of the block, those of the least error.
 fn with_minima(format: &'static Format, values: &[f32]) -> Row {
-    let mut codes = Vec::new();
-    let mut headers = Vec::new();
+    let (mut codes, mut headers) = (Vec::new(), Vec::new());
     for block in values.chunks(format.block_len) {
-        let group = |values: &[f32]| {
-            let (least, most) = values.iter().fold((0.0_f64, 0.0_f64), |(least, most), &value| {
-                (least.min(value.into()), most.max(value.into()))
-            });
-            ((most - least) / 3.0, -least)
-        };
-        let groups: Vec<(f64, f64)> = block.chunks(GROUPS).map(group).collect();
-        let unit =
-            |of: fn(&(f64, f64)) -> f64| groups.iter().map(of).fold(f64::MIN_POSITIVE, f64::max) / 15.0;
-        let (scale, minimum) = (unit(|group| group.0), unit(|group| group.1));
-        let four_bits = groups.iter().map(|group| ((group.0 / scale).round(), (group.1 / minimum).round()));
-        let four_bits: Vec<(f64, f64)> = four_bits.collect();
-        for (values, (of_scale, of_minimum)) in block.chunks(GROUPS).zip(&four_bits) {
-            let step = if *of_scale > 0.0 { of_scale * scale } else { 1.0 };
-            let code =
-                |value: &f32| ((f64::from(*value) + of_minimum * minimum) / step).round().clamp(0.0, 3.0);
-            codes.extend(values.iter().map(|value| code(value) as u8));
+        let groups = || block.chunks(GROUP);
+        let least = |group: &[f32]| group.iter().fold(0.0, |least: f64, &value| least.min(value.into()));
+        let most = |group: &[f32]| group.iter().fold(0.0, |most: f64, &value| most.max(value.into()));
+        let largest = |of: &dyn Fn(&[f32]) -> f64| groups().map(of).fold(f64::MIN_POSITIVE, f64::max);
+        let scale = largest(&|group| (most(group) - least(group)) / 3.0) / 15.0;
+        let minimum = largest(&|group| -least(group)) / 15.0;
+        let best: Vec<u8> = groups().map(|group| best_header(group, scale, minimum)).collect();
+        for (group, &header) in groups().zip(&best) {
+            codes.extend(group.iter().map(|value| code_with_minimum(*value, header, scale, minimum)));
         }
-        headers.push((four_bits, scale, minimum));
+        headers.push((best, [scale, minimum]));
     }
     let mut packed = format.pack(&codes);
     let mut places = format.scale_places(values.len()).into_iter();
-    for (block, (four_bits, scale, minimum)) in headers.iter().enumerate() {
-        for (group, (of_scale, of_minimum)) in four_bits.iter().enumerate() {
-            packed[block * format.block_bytes + group] = *of_scale as u8 | (*of_minimum as u8) << 4;
-        }
-        for (value, (at, number)) in [scale, minimum].into_iter().zip(places.by_ref()) {
-            number.write(*value, &mut packed[at..]);
+    for (block, (best, units)) in headers.iter().enumerate() {
+        packed[block * format.block_bytes..][..best.len()].copy_from_slice(best);
+        for (unit, (at, number)) in units.iter().zip(places.by_ref()) {
+            number.write(*unit, &mut packed[at..]);
         }
     }
     let weights = format.decode(&packed, values.len());
     Row { packed, scales: Vec::new(), weights }
+}
+
+/// The scale and minimum of a group, in a byte, whose weights are nearest to the values.
+fn best_header(group: &[f32], scale: f64, minimum: f64) -> u8 {
+    let error = |header: &u8| -> f64 {
+        let weight =
+            |code: u8| scale * f64::from(header & 15) * f64::from(code) - minimum * f64::from(header >> 4);
+        let of = |value: &f32| weight(code_with_minimum(*value, *header, scale, minimum)) - f64::from(*value);
+        group.iter().map(|value| of(value) * of(value)).sum()
+    };
+    (0..=u8::MAX).min_by(|one, other| error(one).total_cmp(&error(other))).unwrap_or_default()
+}
+
+/// The code of a value in a group with this scale and minimum.
+fn code_with_minimum(value: f32, header: u8, scale: f64, minimum: f64) -> u8 {
+    let step = scale * f64::from((header & 15).max(1));
+    ((f64::from(value) + minimum * f64::from(header >> 4)) / step).round().clamp(0.0, 3.0) as u8
 }
 
 /// Activations, as bytes where they are quantised, and what they come to.
