@@ -10,8 +10,10 @@ const PAGE: &str = include_str!("../../../docs/bugs.md");
 
 /// The first cells of the rows under a heading, without the header and the line below it.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
-    let (_, section) = PAGE.split_once(heading).unwrap_or_else(|| panic!("{heading} is a heading of the page"));
-    let lines = section.lines().take_while(|line| !line.starts_with("## ")).filter(|line| line.starts_with("| "));
+    let (_, section) =
+        PAGE.split_once(heading).unwrap_or_else(|| panic!("{heading} is a heading of the page"));
+    let lines =
+        section.lines().take_while(|line| !line.starts_with("## ")).filter(|line| line.starts_with("| "));
     lines.skip(2).map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect()).collect()
 }
 

@@ -14,6 +14,13 @@ pub(super) struct Row {
     pub(super) weights: Vec<f64>,
 }
 
+impl Row {
+    /// The same for products without the scales that are apart.
+    pub(super) fn without_scales(self, format: &'static Format) -> Self {
+        Self { weights: format.decode(&self.packed, self.weights.len()), scales: Vec::new(), ..self }
+    }
+}
+
 /// A row of weights that are as near to `values` as the format has them.
 pub(super) fn weights(format: &'static Format, values: &[f32]) -> Row {
     match format.coding {
@@ -107,13 +114,13 @@ fn with_minima(format: &'static Format, values: &[f32]) -> Row {
     Row { packed, scales: Vec::new(), weights }
 }
 
-/// The scale and minimum of a group, in a byte, whose weights are nearest to the values.
+/// The scale and minimum of a group, in a byte, whose weights are nearest to the values. Large values count more.
 fn best_header(group: &[f32], scale: f64, minimum: f64) -> u8 {
     let error = |header: &u8| -> f64 {
         let weight =
             |code: u8| scale * f64::from(header & 15) * f64::from(code) - minimum * f64::from(header >> 4);
         let of = |value: &f32| weight(code_with_minimum(*value, *header, scale, minimum)) - f64::from(*value);
-        group.iter().map(|value| of(value) * of(value)).sum()
+        group.iter().map(|value| f64::from(value.abs()) * of(value) * of(value)).sum()
     };
     (0..=u8::MAX).min_by(|one, other| error(one).total_cmp(&error(other))).unwrap_or_default()
 }
@@ -149,4 +156,37 @@ pub(super) fn activations(kind: &'static Activations, values: &[f32]) -> (Vec<u8
         bytes.append(&mut block);
     }
     (bytes, exact)
+}
+
+#[cfg(test)]
+mod tests {
+    use qk256_verify::format::{I2_S, IQ2_BN, Q1_0, Q2_0, Q2_K, Q4_0, QK256, TQ2_0};
+
+    use super::weights;
+
+    #[test]
+    fn weights_are_near_the_values() {
+        let values: Vec<f32> = (0..4096).map(|at| 0.1 + 2.0 * (at as f32).cos()).collect();
+        for (format, most) in [
+            (&Q4_0, 0.1),
+            (&Q2_K, 0.4),
+            (&QK256, 0.6),
+            (&TQ2_0, 0.7),
+            (&Q2_0, 0.7),
+            (&IQ2_BN, 0.7),
+            (&Q1_0, 0.8),
+        ] {
+            let row = weights(format, &values);
+            let square = |(weight, value): (&f64, &f32)| (weight - f64::from(*value)).powi(2);
+            let squares = row.weights.iter().zip(&values).map(square).sum::<f64>();
+            let error = (squares / values.len() as f64).sqrt();
+            assert!(error < most, "{}: {error}", format.name);
+        }
+        let row = weights(&I2_S, &values);
+        let signs = row.weights.iter().zip(&values).all(|(weight, value)| {
+            let sign = weight - 1.0;
+            sign == 0.0 || sign == f64::from(value.signum())
+        });
+        assert!(signs, "the codes of i2_s are those of signs and zeros");
+    }
 }
