@@ -27,15 +27,13 @@ fn check<T: GgmlType + 'static>(name: &str) {
 fn dot<T: GgmlType>(arguments: Arguments<'_>) -> Outcome {
     let Arguments { packed, activations, out, rows, cols, row_stride, .. } = arguments;
     for (row, y) in out[..rows].iter_mut().enumerate() {
-        let weights = &packed[row * row_stride..][..cols / T::BLCK_SIZE * size_of::<T>()];
-        *y = T::vec_dot(cols, blocks(weights), blocks(activations));
+        *y = T::vec_dot(cols, blocks(&packed[row * row_stride..], cols), blocks(activations, cols));
     }
     Outcome::Done
 }
 
 fn dequantize<T: GgmlType>(arguments: Arguments<'_>) -> Outcome {
-    let Arguments { packed, out, .. } = arguments;
-    T::to_float(blocks(&packed[..out.len() / T::BLCK_SIZE * size_of::<T>()]), out);
+    T::to_float(blocks(arguments.packed, arguments.out.len()), arguments.out);
     Outcome::Done
 }
 
@@ -47,12 +45,12 @@ fn to_float<T: GgmlType>(block: &[u8], weights: &mut [f32]) {
     T::to_float(&[aligned], weights);
 }
 
-/// The blocks that lie in some bytes, which the requirement of an alignment keeps aligned.
-fn blocks<T>(bytes: &[u8]) -> &[T] {
+/// The blocks of `len` elements at the start of some bytes, which the requirement of an alignment keeps aligned.
+fn blocks<T: GgmlType>(bytes: &[u8], len: usize) -> &[T] {
     // SAFETY: as above, any bytes are valid blocks.
-    let (before, blocks, behind) = unsafe { bytes.align_to::<T>() };
-    assert!(before.is_empty() && behind.is_empty());
-    blocks
+    let (before, blocks, _) = unsafe { bytes.align_to::<T>() };
+    assert!(before.is_empty(), "blocks are aligned");
+    &blocks[..len / T::BLCK_SIZE]
 }
 
 #[test]
