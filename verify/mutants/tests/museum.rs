@@ -8,12 +8,12 @@ use qk256_mutants::wrong;
 
 const PAGE: &str = include_str!("../../../docs/bugs.md");
 
-/// The first cells of the rows under a heading, without the header and the line below it.
+/// The cells of the rows of the first table under a heading, without the header and the line below it.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
     let (_, section) =
         PAGE.split_once(heading).unwrap_or_else(|| panic!("{heading} is a heading of the page"));
-    let lines =
-        section.lines().take_while(|line| !line.starts_with("## ")).filter(|line| line.starts_with("| "));
+    let is_row = |line: &&str| line.starts_with("| ");
+    let lines = section.lines().skip_while(|line| !is_row(line)).take_while(is_row);
     lines.skip(2).map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect()).collect()
 }
 
