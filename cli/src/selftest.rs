@@ -1,5 +1,7 @@
 //! `qk256 selftest`: whether the harness finds what it must, leaves alone what is right, and is missed where it is blind.
 
+mod museum;
+mod peers;
 mod subject;
 mod table;
 
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use qk256_mutants::{faults, right, wrong};
+use qk256_mutants::{faults, museum as bugs, right, wrong};
 use qk256_verify::interrupt;
 
 use crate::Verdict;
@@ -27,7 +29,8 @@ use subject::{Kind, Subject, Verdict as Seen};
 #[derive(clap::Args)]
 #[command(after_help = help_end!(
     "qk256 selftest",
-    "qk256 selftest --only thread --seed 7";
+    "qk256 selftest --only thread --seed 7",
+    "qk256 selftest --museum";
     "0" => "every wrong kernel is caught, no right one is flagged, every fault is noticed",
     "1" => "one of these does not hold"
 ))]
@@ -63,6 +66,15 @@ pub(crate) struct Args {
     #[arg(long, help_heading = RUN)]
     certify: bool,
 
+    /// Only wrong kernels that have a bug of public history, in a table of these bugs (docs/bugs.md)
+    #[arg(long, help_heading = KERNELS, conflicts_with = "peers")]
+    museum: bool,
+
+    /// Check the wrong kernels of products by the tests of other projects too, written anew, and count what each sees (docs/bugs.md). Takes
+    /// minutes
+    #[arg(long, help_heading = RUN, conflicts_with = "certify")]
+    peers: bool,
+
     /// Examine this one in this process, and write what was seen to standard output as JSON: what the command calls itself with
     #[arg(long, hide = true, value_name = "KIND/NAME")]
     alone: Option<Subject>,
@@ -81,9 +93,12 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
     }
     signals::watch();
     let json = args.json.as_deref().map(OutputFile::create).transpose()?;
-    let mut subjects = all();
+    let mut subjects = if args.peers { peers::subjects() } else { all() };
     subjects.retain(|subject| args.only.as_ref().is_none_or(|part| subject.name().contains(part.as_str())));
     subjects.retain(|subject| !args.certify || matches!(subject.kind, Kind::Wrong));
+    let has_bug =
+        |subject: &Subject| matches!(subject.kind, Kind::Wrong) && bugs::of(subject.name()).next().is_some();
+    subjects.retain(|subject| !args.museum || has_bug(subject));
     if subjects.is_empty() {
         bail!(
             "--only {}: no kernel and no fault of the selftest has this in its name; without --only the table lists them all",
@@ -97,7 +112,12 @@ pub(crate) fn run(args: &Args) -> Result<Verdict> {
         subjects.into_iter().zip(seen).filter_map(|(subject, seen)| Some((subject, seen?))).collect();
     let ended_by = signals::received().map(|(_, name)| name).filter(|_| results.len() < of);
     let json = json.map(|file| file.write(table::json(&results, seed, ended_by)?.as_bytes()));
-    let table = write!(stdout(), "{}", table::render(&results, seed, start.elapsed()));
+    let table = match (args.museum, args.peers) {
+        (true, _) => museum::render(&results, seed, start.elapsed()),
+        (_, true) => peers::render(&results, seed, start.elapsed()),
+        _ => table::render(&results, seed, start.elapsed()),
+    };
+    let table = write!(stdout(), "{table}");
     for (subject, seen) in results.iter().filter(|(subject, seen)| !subject.is_as_it_must_be(seen)) {
         // Nothing more can be done if standard error is gone.
         let _ = writeln!(stderr(), "{}\n", table::complaint(subject, seen, seed));

@@ -296,6 +296,16 @@ fn a_selftest_distinguishes_wrong_kernels_right_ones_and_faults_of_the_harness()
 }
 
 #[test]
+fn a_selftest_lists_the_bugs_of_public_history_and_the_tests_of_other_projects() {
+    let (printed, _) = run(&["selftest", "--museum", "--only", "zero-times-y-added", "--seed", "1"], 0);
+    assert!(printed.contains("ROCm/rocBLAS#538") && printed.contains("bugs caught: 2 of 2"), "{printed}");
+    let (printed, _) = run(&["selftest", "--peers", "--only", "dot-nibbles-swapped", "--seed", "1"], 0);
+    for peer in ["ggml", "kleidiai", "torchao", "bitnet-rs"] {
+        assert!(printed.contains(peer), "{peer}: {printed}");
+    }
+}
+
+#[test]
 fn a_check_that_shows_nothing_of_a_kernel_fails_and_says_why() {
     // Two cases of no columns and of none: nothing to compare.
     let (_, printed) =

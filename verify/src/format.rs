@@ -28,7 +28,7 @@ use std::ops::Range;
 use crate::activations::Activations;
 pub use custom::{BlockCoding, Element};
 pub use file::{FormatError, find, is_of_file, know_ggml, load, named_or_loaded};
-pub use ggml::is_of_library;
+pub use ggml::{decoded_by, is_of_library};
 pub use integers::{Q8_0, Q8_1, Q8_K};
 pub use number::Number;
 pub use plain::{BitOrder, Plain, Scale};

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use qk256_mutants::peers::Peer;
 use qk256_mutants::{Fault, Mutant, ask_for_the_truth};
-use qk256_verify::Harness;
 use qk256_verify::case::Sweep;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use qk256_verify::certificate::certify;
@@ -19,6 +19,7 @@ use qk256_verify::child::{Answer, Child, Errors, Patience, Record, SharedMemory,
 use qk256_verify::memory::fault::exit_after_crash;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use qk256_verify::{Case, Kernel};
+use qk256_verify::{Harness, KernelFn};
 use serde::{Deserialize, Serialize};
 
 use super::LIMIT;
@@ -52,6 +53,8 @@ pub(super) enum Kind {
     Right,
     /// A finding, which a harness with this fault does not make.
     Fault(Fault),
+    /// Whatever it is: the test of another project examines the kernel.
+    Peer(&'static Peer),
 }
 
 /// What was seen.
@@ -83,6 +86,29 @@ impl Verdict {
             finding: String::new(),
             certificate: None,
         }
+    }
+}
+
+/// How long the test of another project may take with a kernel.
+const PEER_LIMIT: Duration = Duration::from_secs(60);
+
+impl Verdict {
+    /// Of the test of another project.
+    fn of_peer(peer: &Peer, kernel: &KernelFn) -> Self {
+        let start = Instant::now();
+        let finding = peer.finding(kernel);
+        Self {
+            caught_by: finding.is_some().then(|| "limit".to_owned()),
+            cases: 1,
+            milliseconds: start.elapsed().as_secs_f64() * 1e3,
+            finding: finding.unwrap_or_default(),
+            certificate: None,
+        }
+    }
+
+    /// Of such a test whose process did not live to say.
+    fn of_ended_peer(how: String) -> Self {
+        Self { caught_by: Some(how), cases: 1, milliseconds: 0.0, finding: String::new(), certificate: None }
     }
 }
 
@@ -132,7 +158,7 @@ impl Subject {
     pub(super) fn name(&self) -> &'static str {
         match self.kind {
             Kind::Fault(fault) => fault.name,
-            Kind::Wrong | Kind::Right => self.mutant.name,
+            Kind::Wrong | Kind::Right | Kind::Peer(_) => self.mutant.name,
         }
     }
 
@@ -143,6 +169,7 @@ impl Subject {
             Kind::Right => seen.caught_by.is_none(),
             // A run that shows nothing says so by itself.
             Kind::Fault(_) => seen.caught_by.as_ref().is_none_or(|by| by == VACUOUS),
+            Kind::Peer(_) => true,
         }
     }
 
@@ -154,13 +181,16 @@ impl Subject {
         certifies: bool,
         progress: Option<RawFd>,
     ) -> Result<Verdict> {
+        if let Kind::Peer(peer) = self.kind {
+            return Ok(Verdict::of_peer(peer, &self.mutant.kernel));
+        }
         exit_after_crash(1, HANG);
         let mut harness = match self.kind {
             Kind::Fault(fault) => {
                 ask_for_the_truth(self.mutant.kernel);
                 Harness::with_faults(None, fault.harness)
             }
-            Kind::Wrong | Kind::Right => Harness::new(None),
+            Kind::Wrong | Kind::Right | Kind::Peer(_) => Harness::new(None),
         };
         harness.watch_process(true);
         // SAFETY: the process was started with this descriptor, for this alone.
@@ -212,11 +242,20 @@ impl Subject {
         command.args(["--progress", &descriptor]);
         let child = Child::start(&mut command, Errors::Kept);
         let mut child = child.context("cannot start this program again")?;
-        let limit = if certifies { SHRINKING } else { LIMIT };
+        let is_peer = matches!(self.kind, Kind::Peer(_));
+        let limit = match self.kind {
+            Kind::Peer(_) => PEER_LIMIT,
+            _ if certifies => SHRINKING,
+            _ => LIMIT,
+        };
         let patience = Patience { is_interruptible: true, ..Patience::of(limit) };
         let (verdict, end) = child.finish(&patience);
         if verdict.is_some() || end == Answer::Interrupted {
             return Ok(verdict);
+        }
+        if is_peer {
+            let signal = end.status().map(|status| ended_by(status, "").unwrap_or_else(|| "exit".to_owned()));
+            return Ok(Some(Verdict::of_ended_peer(signal.unwrap_or_else(|| "hang".to_owned()))));
         }
         let Some(status) = end.status() else {
             if certifies {
@@ -266,6 +305,7 @@ impl Kind {
             Self::Wrong => "wrong",
             Self::Right => "right",
             Self::Fault(_) => "fault",
+            Self::Peer(peer) => peer.name,
         }
     }
 }
@@ -274,7 +314,8 @@ impl FromStr for Subject {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        let found = super::all().into_iter().find(|subject| subject.to_string() == word);
+        let found =
+            super::all().into_iter().chain(super::peers::all()).find(|subject| subject.to_string() == word);
         found.ok_or_else(|| format!("`{word}` is no kernel and no fault of the selftest"))
     }
 }

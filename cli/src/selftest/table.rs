@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use comfy_table::CellAlignment;
+use qk256_mutants::museum;
 use qk256_verify::finding::program;
 use qk256_verify::words::{count, folded};
 use serde::Serialize;
@@ -42,7 +43,7 @@ pub(super) fn render(results: &[Row], seed: u64, time: Duration) -> String {
 fn table(title: &str, rows: &[&Row]) -> comfy_table::Table {
     let last = match rows[0].0.kind {
         Kind::Fault(_) => ["kernel that it misses", "", "cases", "ms"],
-        Kind::Wrong | Kind::Right => ["class", "caught by", "cases", "ms"],
+        Kind::Wrong | Kind::Right | Kind::Peer(_) => ["class", "caught by", "cases", "ms"],
     };
     let mut table = output::table([&[title][..], &["operation"], &last].concat());
     for column in [4, 5] {
@@ -65,8 +66,8 @@ fn row(subject: &Subject, seen: &Verdict) -> [String; 6] {
         }
         (Kind::Fault(_), Some(by)) => (subject.mutant.name, format!("NOT NOTICED: caught by {by}")),
         (Kind::Wrong, None) => (subject.mutant.class.name(), "NOT CAUGHT".to_owned()),
-        (Kind::Wrong, Some(by)) => (subject.mutant.class.name(), by.clone()),
-        (Kind::Right, None) => (subject.mutant.class.name(), "-".to_owned()),
+        (Kind::Wrong | Kind::Peer(_), Some(by)) => (subject.mutant.class.name(), by.clone()),
+        (Kind::Right | Kind::Peer(_), None) => (subject.mutant.class.name(), "-".to_owned()),
         (Kind::Right, Some(by)) => (subject.mutant.class.name(), format!("FALSE ALARM: {by}")),
     };
     [
@@ -104,7 +105,7 @@ pub(super) fn complaint(subject: &Subject, seen: &Verdict, seed: u64) -> String 
             count(seen.cases, "case"),
             subject.mutant.history
         ),
-        Kind::Right => format!("a right kernel is flagged: {}", subject.mutant.history),
+        Kind::Right | Kind::Peer(_) => format!("a right kernel is flagged: {}", subject.mutant.history),
         Kind::Fault(_) => {
             format!("the fault is not noticed: {} is still caught", subject.mutant.name)
         }
@@ -131,6 +132,8 @@ struct ResultJson<'a> {
     kernel: &'static str,
     operation: &'static str,
     class: &'static str,
+    /// The bugs of public history that the kernel has.
+    sources: Vec<&'static str>,
     as_it_must_be: bool,
     #[serde(flatten)]
     seen: &'a Verdict,
@@ -155,6 +158,7 @@ pub(super) fn json(results: &[Row], seed: u64, ended_by: Option<&'static str>) -
                 kernel: subject.mutant.name,
                 operation: subject.mutant.kernel.domain.operation.name(),
                 class: subject.mutant.class.name(),
+                sources: museum::of(subject.mutant.name).map(|bug| bug.source).collect(),
                 as_it_must_be: subject.is_as_it_must_be(seen),
                 seen,
             })

@@ -12,8 +12,8 @@ const fn of(format: &'static Format) -> Domain {
     Domain::of(Operation::Gemm, format)
 }
 
-const QK256: Domain = of(&format::QK256);
-const Q4_0: Domain = of(&format::Q4_0);
+pub(crate) const QK256: Domain = of(&format::QK256);
+pub(crate) const Q4_0: Domain = of(&format::Q4_0);
 const Q2_0: Domain = of(&format::Q2_0);
 const TQ2_0: Domain = of(&format::TQ2_0);
 const I2_S: Domain = of(&format::I2_S);

@@ -49,7 +49,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         Class::RowsAndTiles,
         Gemv,
         "columns-split-in-two-for-one-row",
-        "decoding a single token takes a path of its own (onnxruntime issue 29853)",
+        "decoding a single token takes a path of its own",
         |arguments| halves(arguments, |product| product.rows == 1 && product.cols >= LONG),
     ),
     Mutant::new(

@@ -17,13 +17,16 @@ mod long;
 mod machine;
 mod memory;
 mod model;
+pub mod museum;
 mod narrow;
 mod order;
+pub mod peers;
 mod precision;
 mod process;
 mod quantize;
 mod rare;
 mod reduction;
+mod reported;
 mod rewritten;
 mod right;
 mod rows;
@@ -185,6 +188,7 @@ pub fn wrong() -> Vec<Mutant> {
         dot::integers::WRONG,
         dot::scales::WRONG,
         dot::calls::WRONG,
+        reported::WRONG,
     ]
     .concat()
 }

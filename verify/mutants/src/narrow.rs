@@ -59,7 +59,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "16-bit-sums-saturated-within-16-blocks",
-        "the same with additions that saturate (microsoft/BitNet issue 629)",
+        "the same with additions that saturate",
         |arguments| of_integers(arguments, 127.0, |terms| in_16_bits(terms, 16, i16::saturating_add)),
     ),
     Mutant::new(

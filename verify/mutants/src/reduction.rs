@@ -157,7 +157,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         GemvFixed,
         "16-bit-sums-that-saturate",
-        "bitnet.cpp's i2_s dot product adds 128 results of maddubs into a 16-bit lane (microsoft/BitNet issue 629)",
+        "bitnet.cpp's i2_s dot product adds 128 results of maddubs into a 16-bit lane",
         |arguments| {
             Way { sum: |terms, _| narrow(terms, i16::saturating_add), ..RIGHT_WAY }.product(arguments)
         },
@@ -173,7 +173,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         GemvFixed,
         "pairs-of-products-saturate",
-        "maddubs adds two products in 16 bits: weights raised by 128 rather than by 2 overflow it (ik_llama.cpp pull 427)",
+        "maddubs adds two products in 16 bits: weights raised by 128 rather than by 2 overflow it",
         |arguments| {
             let sum = |terms: &[(i64, i64)], _| {
                 let term =
@@ -194,7 +194,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         GemvFixed,
         "digit-of-128-negated-to-itself",
-        "vpsignb gives a digit the sign of its weight, and -128 has no opposite in a byte (ggml issue 1393)",
+        "vpsignb gives a digit the sign of its weight, and -128 has no opposite in a byte",
         |arguments| {
             let sum = |terms: &[(i64, i64)], _| {
                 let term = |&(weight, integer): &(i64, i64)| {

@@ -25,7 +25,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "masked-lanes-times-zero",
-        "lanes past the end are multiplied by zeros, which is NaN where padding meets an infinite scale (OpenBLAS issue 746)",
+        "lanes past the end are multiplied by zeros, which is NaN where padding meets an infinite scale",
         |arguments| {
             gemv(arguments, |product, row| {
                 let padding = product.cols..product.cols.next_multiple_of(32).min(256 * product.blocks());
@@ -159,7 +159,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "nan-in-slack-x-matters",
-        "a test for NaN runs over the whole buffer (OpenBLAS issue 171: NaN behind a vector spreads into the result)",
+        "a test for NaN runs over the whole buffer",
         |arguments| {
             let finish = |product: &Product<'_>, _, sum| {
                 if product.x.iter().any(|x| x.is_nan()) { f32::NAN } else { sum }

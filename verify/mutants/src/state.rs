@@ -65,7 +65,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "scratch-keeps-a-longer-x",
-        "a scratch buffer grows and is never cleared behind what was copied; full vectors read on (OpenBLAS issue 746)",
+        "a scratch buffer grows and is never cleared behind what was copied; full vectors read on",
         |arguments| {
             thread_local! { static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) }; }
             SCRATCH.with_borrow_mut(|scratch| {
@@ -187,7 +187,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "zero-times-y-added",
-        "beta = 0 is multiplied, and zero times an old NaN is NaN (rocBLAS pull 538)",
+        "beta = 0 is multiplied, and zero times an old NaN is NaN",
         |arguments| gemv(arguments, |product, row| product.in_order(row) + 0.0 * product.y[row]),
     ),
     Mutant::new(

@@ -50,7 +50,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "last-dropped-when-17-of-32-in-a-remainder-row",
-        "the tail of remainder rows is unrolled once less than that of tiles (ik_llama.cpp pull 951: never run on usual sizes)",
+        "the tail of remainder rows is unrolled once less than that of tiles",
         |arguments| {
             dropping_the_last(arguments, |product, row| {
                 product.cols % 32 == 17 && product.rows % 4 == 3 && row >= product.rows / 4 * 4
@@ -131,7 +131,7 @@ pub(crate) const WRONG: &[Mutant] = &[
         CLASS,
         Gemv,
         "four-behind-a-step-of-128-dropped",
-        "the tail begins with a loop over 8 columns and ends with one over 2 (ik_llama.cpp pull 213: rows not divisible by 128)",
+        "the tail begins with a loop over 8 columns and ends with one over 2",
         |arguments| {
             first_columns(arguments, |product, _| product.cols - if product.cols % 128 == 4 { 4 } else { 0 })
         },

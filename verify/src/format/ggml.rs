@@ -166,6 +166,17 @@ pub(crate) fn decode_by(format: &Format, to_float: ToFloat) -> bool {
     own(format).is_none_or(|own| own.to_float.set(to_float).is_ok())
 }
 
+/// The format of a type of ggml. Where it has no description, its weights are what `to_float` makes of the bytes of a block, as of a library in
+/// Rust that has the type. `None` of a name that ggml does not have, and where another function makes the weights already.
+pub fn decoded_by(
+    name: &str,
+    to_float: impl Fn(&[u8], &mut [f32]) + Send + Sync + UnwindSafe + RefUnwindSafe + 'static,
+) -> Option<&'static Format> {
+    let known = TYPES.iter().find(|known| known.format.name == name)?;
+    super::know_ggml().ok()?;
+    decode_by(known.format, Box::new(to_float)).then_some(known.format)
+}
+
 /// Whether the format has no description, so that it takes a library to decode it.
 pub fn is_of_library(format: &Format) -> bool {
     own(format).is_some()
