@@ -106,7 +106,7 @@ pub(super) fn verify(
 ) -> Result<Wiring, Refusal> {
     let codes = Codes::new(inputs);
     let mut sums = Sums { codes: &codes, orders: Orders::default(), first: None, wiring: Wiring::default() };
-    for at in inputs.written(Buffer::Out).into_iter().flatten() {
+    for at in inputs.written(Buffer::Out).flatten() {
         sums.wiring.outputs += 1;
         if inputs.operation == Operation::Unpack {
             verify_code(values, &codes, at, &bytes(at, 1)).map_err(|what| fault(at, &what))?;
