@@ -217,7 +217,7 @@ impl Format {
         if self.scale().is_of_rows() { 0 } else { element / self.block_len }
     }
 
-    /// The scales of a row of so many blocks among those that are in a buffer of their own.
+    /// The scales of a row of `blocks` blocks among those that are in a buffer of their own.
     pub fn separate_scales(&self, row: usize, blocks: usize) -> Range<usize> {
         if self.scale() == Scale::Tensor { 0..1 } else { row * blocks..(row + 1) * blocks }
     }

@@ -1,33 +1,13 @@
-//! `selftest --peers`: the wrong kernels by the tests of other projects.
+//! What `selftest --peers` ends in: a row for each test of another project.
 
 use std::time::Duration;
 
 use comfy_table::CellAlignment;
-use qk256_mutants::peers::{PEERS, Peer};
-use qk256_mutants::{Mutant, right, wrong};
+use qk256_mutants::peers::PEERS;
+use qk256_mutants::right;
 
 use super::subject::{Kind, Subject, Verdict};
 use crate::output;
-
-/// Each kernel by each test that there is for it.
-pub(super) fn all() -> impl Iterator<Item = Subject> {
-    let kernels: Vec<Mutant> = wrong().into_iter().chain(right()).collect();
-    PEERS.iter().flat_map(move |peer| {
-        let subject = |mutant: &Mutant| Subject { kind: Kind::Peer(peer), mutant: *mutant };
-        kernels.iter().filter(|mutant| is_for(peer, mutant)).map(subject).collect::<Vec<_>>()
-    })
-}
-
-/// The same, and the wrong kernels that there is a test for by this harness.
-pub(super) fn subjects() -> Vec<Subject> {
-    let has_test = |mutant: &Mutant| PEERS.iter().any(|peer| is_for(peer, mutant));
-    let here = wrong().into_iter().filter(has_test).map(|mutant| Subject { kind: Kind::Wrong, mutant });
-    here.chain(all()).collect()
-}
-
-fn is_for(peer: &Peer, mutant: &Mutant) -> bool {
-    !mutant.huge && peer.applies(mutant.kernel.domain)
-}
 
 /// How many kernels each test was called with and how many it saw.
 pub(super) fn render(results: &[(Subject, Verdict)], seed: u64, time: Duration) -> String {

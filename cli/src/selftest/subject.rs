@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::os::fd::RawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -307,16 +306,6 @@ impl Kind {
             Self::Fault(_) => "fault",
             Self::Peer(peer) => peer.name,
         }
-    }
-}
-
-impl FromStr for Subject {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        let found =
-            super::all().into_iter().chain(super::peers::all()).find(|subject| subject.to_string() == word);
-        found.ok_or_else(|| format!("`{word}` is no kernel and no fault of the selftest"))
     }
 }
 

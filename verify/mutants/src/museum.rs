@@ -1,7 +1,7 @@
 //! Bugs of public history, each with a kernel of this crate that is wrong in the same way.
 //!
 //! docs/bugs.md shows them, and a test holds that page to this table. Reports were read in public copies of the projects' threads and
-//! histories. What is told of a report and is not in it is marked.
+//! histories. What is inferred and not in the report is marked.
 
 /// A bug, and the wrong kernel that has it.
 #[derive(Clone, Copy, Debug)]

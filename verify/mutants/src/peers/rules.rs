@@ -77,7 +77,7 @@ pub(super) fn ggml(domain: Domain) -> Tests {
     Box::new(std::iter::once(Test { y: f32::INFINITY, expected: Some(vec![exact as f32]), ..test }))
 }
 
-/// Whether the error is below so many hundredths an element.
+/// Whether the error is below `HUNDREDTHS` hundredths an element.
 fn within<const HUNDREDTHS: u32>(results: &[f32], expected: &[f32]) -> bool {
     (results[0] - expected[0]).abs() / (COSINES as f32) < HUNDREDTHS as f32 / 100.0
 }
