@@ -299,9 +299,18 @@ fn a_selftest_distinguishes_wrong_kernels_right_ones_and_faults_of_the_harness()
 fn a_selftest_lists_the_bugs_of_public_history_and_the_tests_of_other_projects() {
     let (printed, _) = run(&["selftest", "--museum", "--only", "zero-times-y-added", "--seed", "1"], 0);
     assert!(printed.contains("ROCm/rocBLAS#538") && printed.contains("bugs caught: 2 of 2"), "{printed}");
-    let (printed, _) = run(&["selftest", "--peers", "--only", "dot-nibbles-swapped", "--seed", "1"], 0);
-    for peer in ["ggml", "kleidiai", "torchao", "bitnet-rs"] {
-        assert!(printed.contains(peer), "{peer}: {printed}");
+    // Wrong kernels, seen, seen here, right kernels, flagged.
+    let (one_of_one, unseen, no_test) = ("1 1 1 0 0", "1 0 1 0 0", "0 0 0 0 0");
+    for (mutant, [of_ggml, of_kleidiai]) in [
+        ("dot-nibbles-swapped", [one_of_one, one_of_one]),
+        ("dot-minus-128-negated-by-vpsignb", [unseen, unseen]),
+    ] {
+        let (printed, _) = run(&["selftest", "--peers", "--only", mutant, "--seed", "1"], 0);
+        for (peer, counts) in [("ggml", of_ggml), ("kleidiai", of_kleidiai), ("bitnet-rs", no_test)] {
+            let row = printed.lines().find(|line| line.split_whitespace().next() == Some(peer));
+            let words: Vec<&str> = row.expect("there is a row").split_whitespace().collect();
+            assert_eq!(words[words.len() - 5..].join(" "), counts, "{mutant} by {peer}: {printed}");
+        }
     }
 }
 
