@@ -98,8 +98,12 @@ impl Activations {
     /// If the bytes end before the last, or elements are f32.
     pub fn values(&self, bytes: &[u8], len: usize) -> Vec<i8> {
         let at = self.values_at.expect("f32 activations hold no integers");
-        let blocks = bytes.chunks(self.block_bytes);
-        blocks.flat_map(|block| &block[at..at + self.block_len]).take(len).map(|&byte| byte as i8).collect()
+        let mut values = Vec::with_capacity(len);
+        for block in bytes.chunks(self.block_bytes).take(len.div_ceil(self.block_len)) {
+            let left = self.block_len.min(len - values.len());
+            values.extend(block[at..at + left].iter().map(|&byte| byte as i8));
+        }
+        values
     }
 
     /// The scale of each block of a vector, exact; ones where there are none.

@@ -109,19 +109,39 @@ impl Format {
     /// # Panics
     /// If the bytes end before the last.
     pub fn decode(&self, row: &[u8], len: usize) -> Vec<f64> {
-        let mut numbers = Vec::with_capacity(len);
-        self.each_element(row, len, |element| numbers.push(element.weight));
-        numbers
+        self.weights_and_magnitudes(row, len).0
     }
 
-    /// The first `len` elements of a row, with the scales that are among its bytes. The others count as one.
+    /// The first `len` numbers of a row, as [`decode`](Self::decode) gives them, and the magnitude of each ([`Element::magnitude`]).
     ///
     /// # Panics
     /// If the bytes end before the last.
-    pub fn elements(&self, row: &[u8], len: usize) -> Vec<Element> {
-        let mut elements = Vec::with_capacity(len);
-        self.each_element(row, len, |element| elements.push(element));
-        elements
+    pub fn weights_and_magnitudes(&self, row: &[u8], len: usize) -> (Vec<f64>, Vec<f64>) {
+        let plain = match &self.coding {
+            Coding::Plain(plain) => plain,
+            Coding::Custom(coding) => {
+                let mut numbers = (Vec::with_capacity(len), Vec::with_capacity(len));
+                let each = |element: Element| numbers.extend([(element.weight, element.magnitude)]);
+                self.decode_custom(*coding, row, len, each);
+                return numbers;
+            }
+        };
+        let (mut weights, mask) = (vec![0.0; len], plain.largest_code());
+        let values: [f64; MOST_CODES] = std::array::from_fn(|code| plain.weight(code as u8).into());
+        self.fill(plain, row, &mut weights, |bits| values[usize::from(bits & mask) % MOST_CODES]);
+        let largest = f64::from(largest_magnitude(plain.values));
+        let mut magnitudes: Vec<f64> = weights.iter().map(|weight| weight.abs() + largest).collect();
+        let blocks = weights.chunks_mut(self.block_len).zip(magnitudes.chunks_mut(self.block_len));
+        for (block, (weights, magnitudes)) in blocks.enumerate() {
+            let scale = match plain.scale {
+                Scale::None | Scale::Separate | Scale::Tensor => break,
+                Scale::BeforeRow(number) => number.read(row),
+                Scale::InBlock(byte, number) => number.read(&self.block(row, block)[byte..]),
+            };
+            weights.iter_mut().for_each(|weight| *weight *= scale);
+            magnitudes.iter_mut().for_each(|magnitude| *magnitude *= scale.abs());
+        }
+        (weights, magnitudes)
     }
 
     /// A mask of the bits of a row that its first `len` elements depend on: their codes, and all bytes that hold no codes. The other bits
@@ -189,27 +209,6 @@ impl Format {
                     }
                     byte += 1;
                 }
-            }
-        }
-    }
-
-    /// Calls `each` with the first `len` elements of a row, in order.
-    fn each_element(&self, row: &[u8], len: usize, mut each: impl FnMut(Element)) {
-        let plain = match &self.coding {
-            Coding::Plain(plain) => plain,
-            Coding::Custom(coding) => return self.decode_custom(*coding, row, len, each),
-        };
-        let largest = f64::from(largest_magnitude(plain.values));
-        for (block, codes) in self.codes(row, len).chunks(self.block_len).enumerate() {
-            let scale = match plain.scale {
-                Scale::None | Scale::Separate | Scale::Tensor => 1.0,
-                Scale::BeforeRow(number) => number.read(row),
-                Scale::InBlock(byte, number) => number.read(&self.block(row, block)[byte..]),
-            };
-            for &code in codes {
-                let value = f64::from(plain.weight(code));
-                let magnitude = (value.abs() + largest) * scale.abs();
-                each(Element { code, weight: value * scale, magnitude });
             }
         }
     }

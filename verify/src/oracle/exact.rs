@@ -163,21 +163,35 @@ impl Factors {
 impl Aligned {
     /// `None` where one is not finite, or they are of sizes too different.
     fn of(numbers: &[f64]) -> Option<Self> {
-        if !numbers.iter().all(|&number| number == 0.0 || number.is_normal()) {
+        let largest = numbers.iter().fold(0.0, |largest: f64, number| largest.max(number.abs()));
+        if largest == 0.0 && numbers.iter().all(|&number| number == 0.0) {
+            return Some(Self { integers: vec![0; numbers.len()], exponent: 0, bits: 0 });
+        }
+        // The largest becomes an integer of as many bits as there are beside the sign. All powers of two here are normal numbers.
+        let exponent = exponent_of(largest) - (i64::BITS as i32 - 2);
+        if !(-LARGEST_EXPONENT..=LARGEST_EXPONENT).contains(&exponent) {
             return None;
         }
-        let lowest_bits = numbers.iter().filter(|&&number| number != 0.0).map(|&number| split_f64(number).1);
-        let exponent = lowest_bits.min().unwrap_or(0);
-        let unit = power_of_two(-exponent);
-        let largest = numbers.iter().fold(0.0, |largest: f64, number| largest.max(number.abs())) * unit;
-        if largest >= power_of_two(i64::BITS as i32 - 1) {
+        let (unit, inverse) = (power_of_two(exponent), power_of_two(-exponent));
+        let mut integers: Vec<i64> = numbers.iter().map(|number| (number * inverse) as i64).collect();
+        // Of at most 53 bits each, so that this rounds nothing but what is no integer.
+        let mut is_integer =
+            numbers.iter().zip(&integers).map(|(number, &integer)| integer as f64 * unit == *number);
+        if !is_integer.all(|is_integer| is_integer) {
             return None;
         }
-        // All are integers of at most 53 bits, times a power of two, so that nothing is rounded.
-        let integers = numbers.iter().map(|number| (number * unit) as i64).collect();
-        let bits = (largest as u64).checked_ilog2().map_or(0, |bit| bit + 1);
-        Some(Self { integers, exponent, bits })
+        let zeros = integers.iter().fold(0, |all, integer| all | integer).trailing_zeros();
+        integers.iter_mut().for_each(|integer| *integer >>= zeros);
+        Some(Self { integers, exponent: exponent + zeros as i32, bits: i64::BITS - 1 - zeros })
     }
+}
+
+/// Exponents of units from which no number times its inverse leaves the normal numbers unnoticed.
+const LARGEST_EXPONENT: i32 = 900;
+
+/// The exponent of a normal number's leading bit; that of the bits' field for others.
+fn exponent_of(number: f64) -> i32 {
+    (number.to_bits() >> 52 & 0x7ff) as i32 - 1023
 }
 
 /// A real number as the unevaluated sum of two f64, `low` at most half an ulp of `high`.

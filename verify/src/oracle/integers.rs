@@ -1,8 +1,5 @@
 //! Rows whose every partial sum is an integer that f32 holds, in any order: their sums are taken in integers, which is fast.
 
-use std::borrow::Cow;
-
-use super::exact::{is_power_of_two, lowest_bit};
 use super::{block_scales, weights};
 use crate::inputs::Inputs;
 
@@ -24,20 +21,26 @@ impl<'a> Integers<'a> {
     /// the largest scale, every term is a multiple of `u * s`; the largest weight times the sum of all |x| times `t` must be at most `2^24 * u * s`.
     pub(super) fn of(inputs: &'a Inputs) -> Option<Self> {
         let shape = inputs.shape;
-        let vectors = (0..shape.batch).flat_map(|vector| inputs.vector(vector));
-        let x: Vec<f32> = vectors.copied().collect();
-        let is_integer = |&value: &f32| value as i32 as f32 == value && value.abs() <= LARGEST as f32;
-        if !x.iter().all(is_integer) {
+        let integers = |values: &[f32]| {
+            let is_integer = |&value: &f32| value as i32 as f32 == value && value.abs() <= LARGEST as f32;
+            let are_all = values.iter().all(is_integer);
+            are_all.then(|| values.iter().map(|&value| value as i64).collect::<Vec<i64>>())
+        };
+        let mut x = Vec::with_capacity(shape.batch * shape.cols);
+        for vector in 0..shape.batch {
+            x.extend(integers(inputs.vector(vector))?);
+        }
+        let mut scales = Vec::new();
+        for of_row in (0..shape.rows).filter_map(|row| block_scales(inputs, row)) {
+            scales.extend(integers(&of_row)?);
+        }
+        let is_power_of_two = |scale: &i64| scale.unsigned_abs().is_power_of_two();
+        if !scales.iter().all(is_power_of_two) {
             return None;
         }
-        let of_rows = (0..shape.rows).filter_map(|row| block_scales(inputs, row));
-        let scales: Vec<f32> = of_rows.flat_map(Cow::into_owned).collect();
-        if !scales.iter().all(is_integer) || !scales.iter().all(|&scale| is_power_of_two(scale)) {
-            return None;
-        }
-        let unit = x.iter().filter(|&&x| x != 0.0).map(|&x| lowest_bit(x)).min().unwrap_or(0);
-        let integers = |values: &[f32]| values.iter().map(|&value| value as i64).collect::<Vec<i64>>();
-        let (x, scales) = (integers(&x), integers(&scales));
+        // The zeros below the lowest bit of any; none where all are zero.
+        let zeros = x.iter().fold(0, |all, x| all | x).trailing_zeros();
+        let unit = if zeros == i64::BITS { 0 } else { zeros };
         let magnitudes = || scales.iter().map(|scale| scale.abs());
         let (least, most) = (magnitudes().min().unwrap_or(1), magnitudes().max().unwrap_or(1));
         // No weight is larger than that of the largest code.

@@ -5,7 +5,7 @@
 
 use super::exact::{self, ExactSum, Factors, power_of_two};
 use super::{OVERFLOW_GUARD, RowTruth, Spread, block_scales};
-use crate::format::{Coding, Element, Format, Number};
+use crate::format::{Coding, Format, Number};
 use crate::inputs::Inputs;
 use crate::requirements::Rounding;
 
@@ -52,8 +52,11 @@ impl Operand {
         let (kind, cols) = (inputs.shape.activations, inputs.shape.cols);
         let integers = kind.values(&inputs.quantized, cols);
         let scales = kind.scales(&inputs.quantized, cols);
-        let value = |(column, &integer): (usize, &i8)| f64::from(integer) * scales[column / kind.block_len];
-        let values = integers.iter().enumerate().map(value).collect();
+        let mut values: Vec<f64> = integers.into_iter().map(f64::from).collect();
+        for (block, scale) in values.chunks_mut(kind.block_len).zip(&scales).filter(|_| kind.scale.is_some())
+        {
+            block.iter_mut().for_each(|value| *value *= scale);
+        }
         let terms = scales.len() * usize::from(kind.scale.is_some());
         let errors = kind.sum_errors(&inputs.quantized, cols);
         let share = |error: f64| std::iter::repeat_n(error / kind.block_len as f64, kind.block_len);
@@ -100,7 +103,7 @@ pub(super) struct Weights {
     format: &'static Format,
     cols: usize,
     weights: Factors,
-    /// What the bound sums: [`Element::magnitude`].
+    /// What the bound sums: [`Element::magnitude`](crate::format::Element::magnitude).
     magnitudes: Vec<f64>,
     /// The largest of these, and the largest that a weight with one of the scales can have.
     largest_magnitude: f64,
@@ -114,24 +117,23 @@ pub(super) struct Weights {
 impl Weights {
     pub(super) fn of(inputs: &Inputs, row: usize) -> Self {
         let (format, cols) = (inputs.shape.format, inputs.shape.cols);
-        let (mut elements, mut scales) = (Vec::new(), Vec::new());
+        let ((mut weights, mut magnitudes), mut scales) = ((Vec::new(), Vec::new()), Vec::new());
         if cols > 0 {
             let bytes = inputs.packed.from_row(inputs.shape, row);
-            elements = format.elements(bytes, cols);
+            (weights, magnitudes) = format.weights_and_magnitudes(bytes, cols);
             let read = |(at, number): (usize, Number)| number.read(&bytes[at..]);
             scales.extend(format.scale_places(cols).into_iter().map(read));
         }
         if let Some(separate) = inputs.scales.as_ref().and_then(|_| block_scales(inputs, row)) {
-            for (column, element) in elements.iter_mut().enumerate() {
-                let scale = f64::from(separate[column / format.block_len]);
-                (element.weight, element.magnitude) =
-                    (element.weight * scale, element.magnitude * scale.abs());
+            let separate: Vec<f64> = separate.iter().copied().map(f64::from).collect();
+            let blocks = weights.chunks_mut(format.block_len).zip(magnitudes.chunks_mut(format.block_len));
+            for ((weights, magnitudes), scale) in blocks.zip(&separate) {
+                weights.iter_mut().for_each(|weight| *weight *= scale);
+                magnitudes.iter_mut().for_each(|magnitude| *magnitude *= scale.abs());
             }
-            scales.extend(separate.iter().copied().map(f64::from));
+            scales.extend(separate);
         }
-        let is_finite = |element: &Element| element.weight.is_finite() && element.magnitude.is_finite();
-        let is_finite = elements.iter().all(is_finite);
-        let magnitudes: Vec<f64> = elements.iter().map(|element| element.magnitude).collect();
+        let is_finite = weights.iter().chain(&magnitudes).all(|number| number.is_finite());
         // Also where all codes stand for zero: a kernel multiplies scales before it knows the sum.
         let of_scales = largest_weight(format) * largest(&scales);
         Self {
@@ -141,7 +143,7 @@ impl Weights {
             overflows: !is_finite && format.rounds_weights() && scales.iter().all(|scale| scale.is_finite()),
             largest_magnitude: largest(&magnitudes).max(of_scales),
             magnitudes,
-            weights: Factors::of(elements.iter().map(|element| element.weight).collect()),
+            weights: Factors::of(weights),
             unit: least_power_of_two(&scales).map(|unit| unit * format.unit()),
         }
     }
