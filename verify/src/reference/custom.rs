@@ -17,9 +17,17 @@ pub(super) mod q2_k {
     const SCALE_AT: usize = 80;
     const SCALE_OF_MINIMA_AT: usize = 82;
 
-    /// The code of an element: of 128 elements the first 32 are in the lowest two bits of 32 bytes, and so on.
-    pub(in super::super) fn code(block: &[u8], at: usize) -> u8 {
-        block[CODES_AT + at / 128 * 32 + at % 32] >> (at % 128 / 32 * 2) & 3
+    /// Calls `each` with the place and the code of each element: of 128 elements the first 32 are in the lowest two bits of 32 bytes, and
+    /// so on.
+    #[inline(always)]
+    pub(in super::super) fn each_code(block: &[u8], mut each: impl FnMut(usize, u8)) {
+        for (half, bytes) in block[CODES_AT..SCALE_AT].chunks_exact(32).enumerate() {
+            for slot in 0..4 {
+                for (at, byte) in bytes.iter().enumerate() {
+                    each(half * 128 + slot * 32 + at, byte >> (2 * slot) & 3);
+                }
+            }
+        }
     }
 
     /// The scale and the minimum of the 16 elements number `group`, as integers.
@@ -42,15 +50,22 @@ pub(super) mod tq1_0 {
     /// Powers of 3.
     const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
 
-    /// The digit of an element. A byte holds its digits as a fraction of 256, so that the next one is the whole part of three times it.
-    pub(in super::super) fn digit(block: &[u8], at: usize) -> u8 {
-        let (byte, place) = match at {
-            0..160 => (at % 32, at / 32),
-            160..240 => (32 + (at - 160) % 16, (at - 160) / 16),
-            _ => (48 + (at - 240) % 4, (at - 240) / 4),
-        };
-        let shifted = block[byte].wrapping_mul(POWERS[place]);
-        ((u16::from(shifted) * 3) >> 8) as u8
+    /// Calls `each` with the place and the digit of each element. A byte holds its digits as a fraction of 256, so that the next one is the
+    /// whole part of three times it.
+    #[inline(always)]
+    pub(in super::super) fn each_digit(block: &[u8], mut each: impl FnMut(usize, u8)) {
+        for (first, bytes, powers) in [
+            (0, &block[..32], &POWERS[..]),
+            (160, &block[32..48], &POWERS),
+            (240, &block[48..SCALE_AT], &POWERS[..4]),
+        ] {
+            for (place, power) in powers.iter().enumerate() {
+                for (at, byte) in bytes.iter().enumerate() {
+                    let shifted = byte.wrapping_mul(*power);
+                    each(first + place * bytes.len() + at, ((u16::from(shifted) * 3) >> 8) as u8);
+                }
+            }
+        }
     }
 
     pub(in super::super) fn scale(block: &[u8]) -> f32 {
@@ -59,26 +74,26 @@ pub(super) mod tq1_0 {
 }
 
 /// Writes the codes of a block, one a byte.
+#[inline(always)]
 pub(super) fn codes(format: &Format, block: &[u8], codes: &mut [u8]) {
-    let code = if is_q2_k(format) { q2_k::code } else { tq1_0::digit };
-    codes.iter_mut().enumerate().for_each(|(at, to)| *to = code(block, at));
+    let each = |at: usize, code| codes[at] = code;
+    if is_q2_k(format) { q2_k::each_code(block, each) } else { tq1_0::each_digit(block, each) }
 }
 
 /// Writes the weights of a block.
+#[inline(always)]
 pub(super) fn weights(format: &Format, block: &[u8], weights: &mut [f32]) {
     if is_q2_k(format) {
+        q2_k::each_code(block, |at, code| weights[at] = f32::from(code));
         let (scale, scale_of_minima) = q2_k::scales(block);
         for (group, weights) in weights.chunks_mut(q2_k::GROUP).enumerate() {
             let (of_group, minimum) = q2_k::scale_and_minimum(block, group);
             let (step, minimum) = (scale * of_group as f32, scale_of_minima * minimum as f32);
-            for (at, weight) in weights.iter_mut().enumerate() {
-                *weight = step * f32::from(q2_k::code(block, group * q2_k::GROUP + at)) - minimum;
-            }
+            weights.iter_mut().for_each(|weight| *weight = step * *weight - minimum);
         }
     } else {
         let scale = tq1_0::scale(block);
-        let integer = |at| f32::from(tq1_0::digit(block, at)) - 1.0;
-        weights.iter_mut().enumerate().for_each(|(at, weight)| *weight = integer(at) * scale);
+        tq1_0::each_digit(block, |at, digit| weights[at] = (f32::from(digit) - 1.0) * scale);
     }
 }
 

@@ -68,19 +68,28 @@ fn custom_row(format: &Format, kind: &Activations, row: &[u8], activations: &[u8
     let blocks = row.chunks_exact(format.block_bytes).take(cols / custom::LEN);
     let block = |(number, block): (usize, &[u8])| {
         let (values, scale) = values(kind, activations, number * custom::LEN, custom::LEN);
-        let value = |at: usize| i32::from(values[at] as i8);
+        let mut codes = [0; custom::LEN];
+        custom::codes(format, block, &mut codes);
         if custom::is_q2_k(format) {
+            let (mut weights, mut minima) = (0, 0);
+            let groups = codes.chunks(q2_k::GROUP).zip(values.chunks(q2_k::GROUP));
+            for (group, (codes, values)) in groups.enumerate() {
+                let (of_group, minimum) = q2_k::scale_and_minimum(block, group);
+                weights += of_group * sum_of_products(codes, values, 0);
+                minima += minimum * values.iter().map(|&value| i32::from(value as i8)).sum::<i32>();
+            }
             let (of_weights, of_minima) = q2_k::scales(block);
-            let group = |at: usize| q2_k::scale_and_minimum(block, at / 16);
-            let weights: i32 =
-                (0..custom::LEN).map(|at| group(at).0 * i32::from(q2_k::code(block, at)) * value(at)).sum();
-            let minima: i32 = (0..custom::LEN).map(|at| group(at).1 * value(at)).sum();
             scale * of_weights * weights as f32 - scale * of_minima * minima as f32
         } else {
-            let digits: i32 =
-                (0..custom::LEN).map(|at| (i32::from(tq1_0::digit(block, at)) - 1) * value(at)).sum();
-            scale * tq1_0::scale(block) * digits as f32
+            scale * tq1_0::scale(block) * sum_of_products(&codes, values, 1) as f32
         }
     };
     blocks.enumerate().map(block).fold(0.0, |sum, block| sum + block)
+}
+
+/// The sum of codes, each less an offset, times 8-bit integers.
+#[inline(always)]
+fn sum_of_products(codes: &[u8], values: &[u8], offset: i32) -> i32 {
+    let product = |(&code, &value): (&u8, &u8)| (i32::from(code) - offset) * i32::from(value as i8);
+    codes.iter().zip(values).map(product).sum()
 }
