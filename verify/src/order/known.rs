@@ -40,6 +40,8 @@ pub(crate) struct KnownOrders {
     models: HashMap<Key, Option<Model>>,
     /// Of kernels without a tree: how they round an exact sum. `None`: they do not.
     once: HashMap<Key, Option<Once>>,
+    /// The same of a kernel by name and domain, with or without scales: what it was last found to do.
+    ways: HashMap<(String, Domain, bool), Once>,
 }
 
 /// What a model is of: a kernel by name and domain, its columns, and whether there are scales in a buffer of their own.
@@ -169,21 +171,24 @@ impl KnownOrders {
         if rows.is_empty() || (inputs.operation.sums_floats() && self.is_single(kernel, inputs)) {
             return None;
         }
-        let place = self.once.entry(key(kernel, inputs.shape.cols, inputs.scales.is_some()));
-        let once = place.or_insert_with(|| Once::fit(inputs, &mut call));
+        let is_scaled = inputs.scales.is_some();
+        let place = self.once.entry(key(kernel, inputs.shape.cols, is_scaled));
+        let way = (kernel.name().to_owned(), kernel.domain(), is_scaled);
+        // What holds for other columns is taken to hold for these until a row misses it.
+        let once =
+            place.or_insert_with(|| self.ways.get(&way).copied().or_else(|| Once::fit(inputs, &mut call)));
         let misses = |once: Once| {
             let must = |&row: &usize| once.predict(inputs, &truths[row], row).map(|must| (row, must));
             let is_miss = |&(row, must): &(usize, u32)| !same_sum(must, outputs[row]);
             rows.iter().filter_map(must).filter(is_miss).collect::<Vec<_>>()
         };
-        let wrong = misses((*once)?);
+        let mut wrong = misses((*once)?);
         if !wrong.is_empty() {
-            // It may be that of another kernel of this name: only a fresh one is proof.
-            let first = std::mem::replace(once, Once::fit(inputs, &mut call));
-            if *once != first {
-                return None;
-            }
+            // It may be that of another kernel of this name, or not hold for these columns: only a fresh one is proof.
+            *once = Once::fit(inputs, &mut call);
+            wrong = misses((*once)?);
         }
+        self.ways.extend(once.map(|once| (way, once)));
         Some((rows.len() as u64, failure(inputs, &wrong, rows.len(), outputs)))
     }
 }
