@@ -134,7 +134,7 @@ impl Timing {
 
 /// How long the kernels of an operation are timed.
 pub(crate) const fn time_for(operation: Operation) -> Duration {
-    Duration::from_millis(if operation.is_matrix() { 900 } else { 200 })
+    Duration::from_millis(if operation.is_matrix() { 400 } else { 200 })
 }
 
 /// The kernels of this project, examined in this process.
@@ -179,7 +179,8 @@ impl InProcess {
     /// The kernels of the workload's operation that may be timed: those of the report and the scalar ones, if they are right.
     fn racers(&self, report: &mut Report<'_>, workload: &Workload) -> Result<Vec<&dyn Kernel>, ExamineError> {
         let case = workload.case();
-        let mut racers = Vec::new();
+        let mut harness = self.harness.borrow_mut();
+        let (mut racers, prepared) = (Vec::new(), harness.prepare(case)?);
         let timed = |kernel: &&dyn Kernel| kernel.domain() == case.domain() && !kernel.shares_work();
         for kernel in self.kernels.iter().map(Box::as_ref).filter(timed) {
             let name = kernel.name();
@@ -195,11 +196,12 @@ impl InProcess {
             if is_wrong || is_missed || !(is_chosen || registry::is_scalar(kernel)) {
                 continue;
             }
-            let findings = self.harness.borrow_mut().findings(kernel, case)?;
-            if findings.is_empty() {
+            let failures = harness.examine(kernel, &prepared).failures;
+            if failures.is_empty() {
                 racers.push(kernel);
             }
-            report.findings.extend(findings);
+            let finding = |failure| Finding::new(kernel, case, harness.weights(), failure);
+            report.findings.extend(failures.into_iter().map(finding));
         }
         Ok(racers)
     }

@@ -219,10 +219,10 @@ fn start(program: &[String]) -> Result<Child, ExamineError> {
 /// The places of kernels for each process: domain by domain to the one that has the least to do so far.
 fn split(kernels: &[&dyn Kernel], jobs: usize) -> Vec<Vec<usize>> {
     let mut by_work = domains(kernels.iter().map(|kernel| kernel.domain()));
-    // Of a case data and oracle take about as long as three kernels, and a matrix takes four times as long as a vector. Measured.
+    // Of a case data and oracle take about as long as a kernel, and a matrix takes five times as long as a vector. Measured.
     let work = |domain: &Domain| {
-        let of_case = 3 + kernels.iter().filter(|kernel| kernel.domain() == *domain).count() as u64;
-        let of_rows = if domain.operation.is_matrix() { 4 } else { 1 };
+        let of_case = 1 + kernels.iter().filter(|kernel| kernel.domain() == *domain).count() as u64;
+        let of_rows = if domain.operation.is_matrix() { 5 } else { 1 };
         Sweep::of(*domain).edges_len() * of_case * of_rows
     };
     by_work.sort_by_key(|domain| std::cmp::Reverse(work(domain)));
