@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use qk256_mutants::{Class, Mutant, right, wrong};
-use qk256_verify::{Finding, Harness, KernelFn, Operation, Property, case};
+use qk256_verify::{Domain, Finding, Harness, KernelFn, Operation, Property, case};
 
 /// Seeded cases in which a mutant must be caught.
 const CASES: u64 = 1500;
@@ -100,32 +100,41 @@ fn mutant(name: &str) -> Mutant {
     wrong().into_iter().find(|mutant| mutant.name == name).unwrap_or_else(|| panic!("no mutant `{name}`"))
 }
 
-/// The first finding for which `wanted`, in N cases.
-fn first_finding(
-    harness: &mut Harness,
-    kernel: &KernelFn,
+/// The first finding of each kernel for which `wanted`, in N seeded cases of its domain. Kernels of one domain share cases.
+fn first_findings(
+    kernels: &[KernelFn],
     cases: u64,
-    wanted: impl Fn(&Finding) -> bool,
-) -> Option<Finding> {
-    (0..cases).find_map(|index| {
-        let case = case::from_seed(kernel.domain, 7, index);
-        harness.findings(kernel, &case).expect("seeded cases have data").into_iter().find(&wanted)
-    })
-}
-
-/// The first finding of `property`.
-fn first_of(harness: &mut Harness, kernel: &KernelFn, property: Property) -> Option<Finding> {
-    first_finding(harness, kernel, CASES, |finding| finding.properties().contains(&property))
+    wanted: impl Fn(usize, &Finding) -> bool,
+) -> Vec<Option<Finding>> {
+    let mut harness = Harness::new(None);
+    let mut first: Vec<Option<Finding>> = vec![None; kernels.len()];
+    let domains: HashSet<Domain> = kernels.iter().map(|kernel| kernel.domain).collect();
+    for domain in domains {
+        let mut open: Vec<usize> = (0..kernels.len()).filter(|&at| kernels[at].domain == domain).collect();
+        for case in (0..cases).map(|index| case::from_seed(domain, 7, index)) {
+            if open.is_empty() {
+                break;
+            }
+            let prepared = harness.prepare(&case).expect("seeded cases have data");
+            open.retain(|&at| {
+                let failures = harness.examine(&kernels[at], &prepared).failures.into_iter();
+                let mut findings = failures.map(|failure| Finding::new(&kernels[at], &case, None, failure));
+                first[at] = findings.find(|finding| wanted(at, finding));
+                first[at].is_none()
+            });
+        }
+    }
+    first
 }
 
 #[test]
 fn every_property_catches_the_kernel_that_violates_it() {
-    let mut harness = Harness::new(None);
-    let survivors: Vec<String> = TRIPPED
-        .iter()
-        .filter(|(property, name)| first_of(&mut harness, &mutant(name).kernel, *property).is_none())
-        .map(|(property, name)| format!("{property} does not see {name}"))
-        .collect();
+    let kernels: Vec<KernelFn> = TRIPPED.iter().map(|(_, name)| mutant(name).kernel).collect();
+    let is_of = |at: usize, finding: &Finding| finding.properties().contains(&TRIPPED[at].0);
+    let found = first_findings(&kernels, CASES, is_of);
+    let survivors = found.iter().zip(TRIPPED).filter(|(found, _)| found.is_none());
+    let survivors: Vec<String> =
+        survivors.map(|(_, (property, name))| format!("{property} does not see {name}")).collect();
     assert!(survivors.is_empty(), "{survivors:#?}");
 }
 
@@ -142,9 +151,9 @@ fn every_property_has_a_mutant() {
 
 #[test]
 fn right_kernels_that_are_different_are_left_alone() {
-    let mut harness = Harness::new(None);
-    let first = |mutant: &Mutant| first_finding(&mut harness, &mutant.kernel, RIGHT_CASES, |_| true);
-    let accused: Vec<Finding> = right().iter().filter_map(first).collect();
+    let kernels: Vec<KernelFn> = right().into_iter().map(|mutant| mutant.kernel).collect();
+    let accused: Vec<Finding> =
+        first_findings(&kernels, RIGHT_CASES, |_, _| true).into_iter().flatten().collect();
     assert!(accused.is_empty(), "{accused:#?}");
 }
 
@@ -152,8 +161,11 @@ fn right_kernels_that_are_different_are_left_alone() {
 fn a_minimised_finding_is_at_its_smallest_shape_and_replays() {
     let mut harness = Harness::new(None);
     let dropper = mutant("last-dropped-when-7-of-8").kernel;
-    let found = first_of(&mut harness, &dropper, Property::ExactRegime).expect("the mutant is caught");
-    let smallest = harness.minimize(&dropper, &found);
+    let is_of = |_, finding: &Finding| finding.properties().contains(&Property::ExactRegime);
+    let [Some(found)] = &first_findings(&[dropper], CASES, is_of)[..] else {
+        panic!("the mutant is not caught")
+    };
+    let smallest = harness.minimize(&dropper, found);
     assert_eq!((smallest.case.rows, smallest.case.cols), (1, 7), "{smallest}");
     let line = smallest.replay.split_once(" gemv ").expect("a replay line has the case").1;
     let again = format!("gemv {line}").parse().expect("a replay line parses");
