@@ -117,13 +117,10 @@ impl Case {
         if let Some(most) = required.max_code.filter(|&most| most + 1 < self.format.code_count()) {
             self.own_bytes(&mut inputs.packed, |own| {
                 let whole = own.len().saturating_sub(self.format.header_bytes()) / self.format.block_bytes;
-                for at in 0..whole * self.format.block_len {
-                    let code = self.format.code(own, at);
-                    // Not the remainder: where all codes are the largest of the format, all become the largest that may come.
-                    if code > most {
-                        self.format.set_code(own, at, most);
-                    }
-                }
+                let codes = self.format.codes(own, whole * self.format.block_len);
+                let too_large = codes.into_iter().enumerate().filter(|&(_, code)| code > most);
+                // Not the remainder: where all codes are the largest of the format, all become the largest that may come.
+                too_large.for_each(|(at, _)| self.format.set_code(own, at, most));
             });
         }
         if let Coding::Custom(coding) = &self.format.coding
