@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::{LazyLock, OnceLock};
 
 use qk256_verify::check::{Budget, Plan, Progress, Refusal, Report, Vacuous, check};
+use qk256_verify::format::IQ2_BN;
 use qk256_verify::property::Cause;
 use qk256_verify::{
     Arguments, Case, Domain, Harness, Kernel, KernelFn, Library, Operation, Outcome, Property, Requirements,
@@ -349,4 +350,51 @@ fn threads_are_held_to_the_same_call_made_alone() {
     let [finding] = &findings[..] else { panic!("{findings:#?}") };
     assert!(finding.properties().contains(&Property::Negation), "{finding}");
     assert!(!finding.properties().contains(&Property::Threads), "{finding}");
+}
+
+/// The integers of a row of `iq2_bn` times `i8`, rounded and scaled: by `sum`, which is given them, the scale and the first activation.
+fn product_of_integers(arguments: Arguments<'_>, sum: fn(&[i32], f32, u8) -> f32) -> Outcome {
+    let Arguments { packed, activations, out, cols, row_stride, rows, .. } = arguments;
+    for (row, out) in out.iter_mut().enumerate().take(rows) {
+        let bytes = packed.get(row * row_stride..).unwrap_or_default();
+        *out = 0.0;
+        if let (Some(scale), [first, ..]) = (bytes.first_chunk(), activations) {
+            let weights = IQ2_BN.weights(bytes, cols);
+            let product = |(&weight, &value): (&i8, &u8)| i32::from(weight) * i32::from(value as i8);
+            let products: Vec<i32> = weights.iter().zip(activations).map(product).collect();
+            *out = sum(&products, f32::from_le_bytes(*scale), *first);
+        }
+    }
+    Outcome::Done
+}
+
+/// What a kernel was seen to do with 64 columns does not bind it with 128; but what it does with 128 does, whatever the columns before.
+#[test]
+fn how_a_kernel_rounds_a_sum_is_known_for_each_number_of_columns() {
+    let case = |cols, rest: &str| {
+        let text = format!("dot format=iq2_bn activations=i8 rows=30 cols={cols} dist=ten seed=1{rest}");
+        text.parse::<Case>().expect(&text)
+    };
+    let [small, large, zero] = [case(64, ""), case(128, ""), case(128, " patch.activations.0=05")];
+    let kernel = |name, call| KernelFn { name, domain: small.domain(), call, ..ZEROS };
+    let by_blocks = kernel("by-blocks", |arguments| {
+        product_of_integers(arguments, |products, scale, _| {
+            let of_block = |products: &[i32]| products.iter().sum::<i32>() as f32 * scale;
+            products.chunks(64).map(of_block).sum()
+        })
+    });
+    let off_by_an_ulp = kernel("off-by-an-ulp", |arguments| {
+        product_of_integers(arguments, |products, scale, first| {
+            let once = products.iter().sum::<i32>() as f32 * scale;
+            if products.len() > 64 && first == 5 { once.next_up() } else { once }
+        })
+    });
+    for (kernel, wrong) in [(by_blocks, false), (off_by_an_ulp, true)] {
+        let mut harness = Harness::new(None);
+        let mut found = |case: &Case| harness.findings(&kernel, case).expect("the case has data");
+        assert!(found(&small).is_empty() && found(&large).is_empty(), "{}", kernel.name);
+        let found = found(&zero);
+        assert_eq!(!found.is_empty(), wrong, "{}: {found:?}", kernel.name);
+        assert!(found.iter().all(|found| found.failure.property == Property::Order), "{found:?}");
+    }
 }

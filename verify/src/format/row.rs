@@ -176,17 +176,11 @@ impl Format {
         let shifts: [u32; 8] = std::array::from_fn(|slot| plain.shift(slot % slots));
         for (number, out) in out.chunks_mut(self.block_len).enumerate() {
             let block = &row[self.header_bytes() + number * self.block_bytes + plain.codes_at..];
-            for (group, out) in out.chunks_mut(len * slots).enumerate() {
-                let bytes = &block[group * len..];
-                if len == 1 {
-                    let byte = bytes[0];
-                    out.iter_mut().zip(shifts).for_each(|(to, shift)| *to = of(byte >> shift));
-                    continue;
-                }
-                for (out, shift) in out.chunks_mut(len).zip(shifts) {
-                    let bytes = &bytes[..out.len()];
-                    out.iter_mut().zip(bytes).for_each(|(to, byte)| *to = of(byte >> shift));
-                }
+            match (len, slots) {
+                (1, 2) => fill_bytes::<2, T>(block, shifts, out, &of),
+                (1, 4) => fill_bytes::<4, T>(block, shifts, out, &of),
+                (1, 8) => fill_bytes::<8, T>(block, shifts, out, &of),
+                _ => fill_groups(block, (len, slots), shifts, out, &of),
             }
         }
     }
@@ -236,5 +230,35 @@ impl Format {
     /// The bytes of a block of a row.
     fn block<'a>(&self, row: &'a [u8], block: usize) -> &'a [u8] {
         &row[self.header_bytes() + block * self.block_bytes..][..self.block_bytes]
+    }
+}
+
+/// Fills `out` from bytes that hold N elements in a row each.
+fn fill_bytes<const N: usize, T>(bytes: &[u8], shifts: [u32; 8], out: &mut [T], of: impl Fn(u8) -> T) {
+    let bytes = &bytes[..out.len().div_ceil(N)];
+    let (whole, rest) = out.as_chunks_mut::<N>();
+    let (of_whole, of_rest) = bytes.split_at(whole.len());
+    for (out, byte) in whole.iter_mut().zip(of_whole) {
+        out.iter_mut().zip(shifts).for_each(|(to, shift)| *to = of(byte >> shift));
+    }
+    // One byte, or none.
+    for byte in of_rest {
+        rest.iter_mut().zip(shifts).for_each(|(to, shift)| *to = of(byte >> shift));
+    }
+}
+
+/// Fills `out` from groups of bytes: the first codes of all bytes of a group, then the second ones, and so on.
+fn fill_groups<T>(
+    bytes: &[u8],
+    (len, slots): (usize, usize),
+    shifts: [u32; 8],
+    out: &mut [T],
+    of: impl Fn(u8) -> T,
+) {
+    for (group, out) in out.chunks_mut(len * slots).enumerate() {
+        for (out, shift) in out.chunks_mut(len).zip(shifts) {
+            let bytes = &bytes[group * len..][..out.len()];
+            out.iter_mut().zip(bytes).for_each(|(to, byte)| *to = of(byte >> shift));
+        }
     }
 }

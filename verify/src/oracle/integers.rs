@@ -24,7 +24,7 @@ impl<'a> Integers<'a> {
         let integers = |values: &[f32]| {
             let is_integer = |&value: &f32| value as i32 as f32 == value && value.abs() <= LARGEST as f32;
             let are_all = values.iter().all(is_integer);
-            are_all.then(|| values.iter().map(|&value| value as i64).collect::<Vec<i64>>())
+            are_all.then(|| values.iter().map(|&value| i64::from(value as i32)).collect::<Vec<i64>>())
         };
         let mut x = Vec::with_capacity(shape.batch * shape.cols);
         for vector in 0..shape.batch {
