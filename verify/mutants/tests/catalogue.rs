@@ -108,8 +108,8 @@ fn first_findings(
 ) -> Vec<Option<Finding>> {
     let mut harness = Harness::new(None);
     let mut first: Vec<Option<Finding>> = vec![None; kernels.len()];
-    let domains: HashSet<Domain> = kernels.iter().map(|kernel| kernel.domain).collect();
-    for domain in domains {
+    let mut done: HashSet<Domain> = HashSet::new();
+    for domain in kernels.iter().map(|kernel| kernel.domain).filter(|domain| done.insert(*domain)) {
         let mut open: Vec<usize> = (0..kernels.len()).filter(|&at| kernels[at].domain == domain).collect();
         for case in (0..cases).map(|index| case::from_seed(domain, 7, index)) {
             if open.is_empty() {

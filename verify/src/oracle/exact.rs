@@ -277,6 +277,9 @@ pub(super) fn power_of_two(exponent: i32) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::{Rng, SeedableRng};
+
     use super::*;
 
     fn sum(terms: &[(i8, f32, f32)]) -> Wide {
@@ -338,5 +341,40 @@ mod tests {
             (0..5000).map(|at| ([-2, -1, 1, 2][at * 7 % 4], (at * 37 % 1000) as f32, 0.5)).collect();
         let integer: i64 = terms.iter().map(|&(weight, x, _)| i64::from(weight) * x as i64).sum();
         assert_eq!(sum(&terms), Wide { high: integer as f64 / 2.0, low: 0.0 });
+    }
+
+    #[test]
+    fn factors_become_integers_where_64_bits_hold_them_and_sum_as_their_products_do() {
+        let two = |exponent| power_of_two(exponent);
+        for (numbers, is_aligned) in [
+            (&[0.0, -0.0][..], true),
+            (&[-two(62), 1.0, 0.0], true),
+            (&[two(63), 1.0], false),
+            (&[-3.0 * two(-149), two(-88)], true),
+            (&[two(-298), two(-235)], false),
+            (&[1.0, f64::INFINITY], false),
+            (&[1.0, f64::NAN], false),
+            (&[f64::NAN], false),
+        ] {
+            assert_eq!(Aligned::of(numbers).is_some(), is_aligned, "{numbers:?}");
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for range in [1, 8, 30, 60, 120, 250] {
+            let mut numbers = || {
+                let number = |draw: u32, size: u32| {
+                    let exponent = (size % range) as i32 - range as i32 / 2;
+                    f64::from(draw as i32 >> 8) * two(exponent)
+                };
+                (0..300).map(|_| number(rng.next_u32(), rng.next_u32())).collect::<Vec<f64>>()
+            };
+            let (a, b) = (numbers(), numbers());
+            let mut sum = ExactSum::default();
+            a.iter().zip(&b).for_each(|(&a, &b)| sum.add_product(a, b));
+            assert_eq!(
+                ExactSum::of_products(&Factors::of(a), &Factors::of(b)).value(),
+                sum.value(),
+                "{range}"
+            );
+        }
     }
 }

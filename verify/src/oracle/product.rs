@@ -53,9 +53,10 @@ impl Operand {
         let integers = kind.values(&inputs.quantized, cols);
         let scales = kind.scales(&inputs.quantized, cols);
         let mut values: Vec<f64> = integers.into_iter().map(f64::from).collect();
-        for (block, scale) in values.chunks_mut(kind.block_len).zip(&scales).filter(|_| kind.scale.is_some())
-        {
-            block.iter_mut().for_each(|value| *value *= scale);
+        if kind.scale.is_some() {
+            for (block, scale) in values.chunks_mut(kind.block_len).zip(&scales) {
+                block.iter_mut().for_each(|value| *value *= scale);
+            }
         }
         let terms = scales.len() * usize::from(kind.scale.is_some());
         let errors = kind.sum_errors(&inputs.quantized, cols);
